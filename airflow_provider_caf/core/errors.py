@@ -1,0 +1,109 @@
+"""Every error of the package. Each says what happened, where, and what to do.
+
+A message is built once, from named parts, so that the task log, the command line and a test read the same text.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+
+class CafError(Exception):
+    """Report something that went wrong in a calibration.
+
+    :param what: what happened, to which calibration, collection, subjob or file.
+    :param hint: what the reader can do about it.
+    """
+
+    def __init__(self, what: str, *, hint: Optional[str] = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.what if self.hint is None else f"{self.what}\n  hint: {self.hint}"
+
+
+class DefinitionError(CafError, ValueError):
+    """Refuse a definition, a conf or a parameter. A retry cannot mend it.
+
+    :param file: the file of the definition, where known.
+    :param line: its line, counted from 1, where known.
+    """
+
+    def __init__(
+        self, what: str, *, hint: Optional[str] = None, file: Optional[str] = None, line: Optional[int] = None
+    ) -> None:
+        super().__init__(what, hint=hint)
+        self.file = file
+        self.line = line
+
+    def __str__(self) -> str:
+        place = (
+            "" if self.file is None else self.file + (f":{self.line}" if self.line is not None else "") + ": "
+        )
+        return place + super().__str__()
+
+
+class InputError(CafError):
+    """Refuse an input file or an object in it: missing, empty, truncated, or not what it should be."""
+
+
+class TransportError(CafError):
+    """A command could not be run, or a file not be moved, on the machine where it should have been."""
+
+
+class SubmitError(CafError):
+    """A batch system did not take an array."""
+
+
+class PollError(CafError):
+    """A batch system did not answer a query in a form we can read."""
+
+
+class JobFailed(CafError):
+    """One or more subjobs failed.
+
+    :param what: the subjobs with exit code or signal, host and reason.
+    :param log: path of the log to read first.
+    :param log_tail: its last lines.
+    """
+
+    def __init__(
+        self, what: str, *, hint: Optional[str] = None, log: Optional[str] = None, log_tail: str = ""
+    ) -> None:
+        super().__init__(what, hint=hint)
+        self.log = log
+        self.log_tail = log_tail
+
+    def __str__(self) -> str:
+        text = self.what
+        if self.log is not None:
+            text += f"\n  log: {self.log}"
+        if self.log_tail:
+            text += "\n" + "\n".join(f"    | {line}" for line in self.log_tail.splitlines())
+        return text if self.hint is None else f"{text}\n  hint: {self.hint}"
+
+
+class JobHeld(JobFailed):
+    """The batch system holds a job and will not start it by itself."""
+
+
+class JobLost(JobFailed):
+    """A job is in no queue and no history, and left no exit record."""
+
+
+class AlgorithmFailed(JobFailed):
+    """An algorithm raised, crashed, hung, or answered nonsense."""
+
+
+class NotEnoughData(CafError):
+    """The collected data do not suffice for one payload."""
+
+
+class CheckpointError(CafError):
+    """What was recorded of an earlier try does not fit what is there now."""
+
+
+class DatabaseError(CafError):
+    """A local database could not be read or written."""

@@ -1,0 +1,202 @@
+"""Runs and intervals of validity (IoVs).
+
+An `IoV` is a closed interval of `ExpRun`s. Two high ends are open: `-1` as high run means "to the end of `exp_high`", and
+`-1, -1` means "for ever". `IoV(0, 0, -1, -1)` is always valid. This is the convention of the Belle II conditions database.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterable, NamedTuple, Optional, Sequence, Tuple, Union
+
+from airflow_provider_caf.core.errors import DefinitionError
+
+_END = 2**62
+"""Stands for an open end when ends are compared; larger than every run number."""
+
+
+class ExpRun(NamedTuple):
+    """One run of one experiment. Ordered by experiment, then run."""
+
+    exp: int
+    run: int
+
+    def __str__(self) -> str:
+        return f"{self.exp}.{self.run}"
+
+    @classmethod
+    def parse(cls, text: str) -> ExpRun:
+        """Read the form `exp.run`.
+
+        :raises DefinitionError: if the text is not two whole numbers ≥ 0 joined by a dot.
+        """
+        return cls.from_json(text.split("."), text)
+
+    def to_json(self) -> list[int]:
+        """Give `[exp, run]`."""
+        return [self.exp, self.run]
+
+    @classmethod
+    def from_json(cls, value: Any, shown: Any = None) -> ExpRun:
+        """Read `[exp, run]`.
+
+        :param shown: what the error message shows instead of `value`.
+        :raises DefinitionError: if it is not two whole numbers ≥ 0.
+        """
+        numbers = _read_whole_numbers(value, 2)
+        if numbers is None or min(numbers) < 0:
+            raise DefinitionError(
+                f"{(value if shown is None else shown)!r} is not a run.",
+                hint="Write an experiment and a run number, both at least 0, as [exp, run] or 'exp.run'.",
+            )
+        return cls(*numbers)
+
+
+class IoV(NamedTuple):
+    """A closed interval of runs, see the module's text for open ends."""
+
+    exp_low: int
+    run_low: int
+    exp_high: int
+    run_high: int
+
+    def __str__(self) -> str:
+        return ",".join(str(number) for number in self)
+
+    @classmethod
+    def parse(cls, text: str) -> IoV:
+        """Read the form `exp_low,run_low,exp_high,run_high`.
+
+        :raises DefinitionError: if it is not a valid IoV.
+        """
+        return cls.from_json(text.split(","), text)
+
+    def to_json(self) -> list[int]:
+        """Give `[exp_low, run_low, exp_high, run_high]`."""
+        return list(self)
+
+    @classmethod
+    def from_json(cls, value: Any, shown: Any = None) -> IoV:
+        """Read `[exp_low, run_low, exp_high, run_high]`.
+
+        :param shown: what the error message shows instead of `value`.
+        :raises DefinitionError: if it is not four whole numbers, if a low end is negative, or if it ends before it starts.
+        """
+        text = repr(value if shown is None else shown)
+        numbers = _read_whole_numbers(value, 4)
+        if numbers is None:
+            raise DefinitionError(
+                f"{text} is not an IoV.",
+                hint="Write four whole numbers: experiment and run of the first run, then of the last; -1 is an open end.",
+            )
+        iov = cls(*numbers)
+        if min(iov[:2]) < 0 or min(iov[2:]) < -1 or (iov.exp_high == -1 and iov.run_high != -1):
+            raise DefinitionError(
+                f"{text} is not an IoV: only the high end may be open.",
+                hint="Use -1 as the last run for 'to the end of the experiment', and -1,-1 for 'for ever'.",
+            )
+        if iov.end < iov.low:
+            raise DefinitionError(f"The IoV {text} ends before it starts.", hint="Swap its two ends.")
+        return iov
+
+    @classmethod
+    def spanning(cls, runs: Iterable[ExpRun]) -> IoV:
+        """Give the smallest IoV that holds all runs.
+
+        :raises ValueError: if there is no run.
+        """
+        ordered = sorted(runs)
+        if not ordered:
+            raise ValueError("no run to span")
+        return cls.between(ordered[0], ordered[-1])
+
+    @classmethod
+    def between(cls, low: ExpRun, high: ExpRun) -> IoV:
+        """Join two ends, of which the high one may be open."""
+        return cls(low.exp, low.run, high.exp, high.run)
+
+    @property
+    def low(self) -> ExpRun:
+        """The first run."""
+        return ExpRun(self.exp_low, self.run_low)
+
+    @property
+    def high(self) -> ExpRun:
+        """The last run, as written: -1 where it is open."""
+        return ExpRun(self.exp_high, self.run_high)
+
+    @property
+    def end(self) -> ExpRun:
+        """The last run as a number that compares: an open end is larger than every run."""
+        return ExpRun(
+            _END if self.exp_high == -1 else self.exp_high, _END if self.run_high == -1 else self.run_high
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether it has no last experiment."""
+        return self.exp_high == -1
+
+    def contains(self, other: Union[ExpRun, IoV]) -> bool:
+        """Tell whether a run, or the whole of another IoV, lies in this one."""
+        low, end = (other.low, other.end) if isinstance(other, IoV) else (other, other)
+        return self.low <= low and end <= self.end
+
+    def overlaps(self, other: IoV) -> bool:
+        """Tell whether the two share at least one run."""
+        return self.low <= other.end and other.low <= self.end
+
+    def intersect(self, other: IoV) -> Optional[IoV]:
+        """Give what the two share, or None."""
+        if not self.overlaps(other):
+            return None
+        high = self.high if self.end <= other.end else other.high
+        return IoV.between(max(self.low, other.low), high)
+
+
+ALWAYS = IoV(0, 0, -1, -1)
+"""The IoV of a payload that is valid for every run."""
+
+
+def filter_runs(
+    runs: Iterable[ExpRun], *, requested: Optional[IoV] = None, ignored: Iterable[ExpRun] = ()
+) -> Tuple[ExpRun, ...]:
+    """Give the sorted runs inside the requested IoV that are not ignored."""
+    left_out = set(ignored)
+    return tuple(
+        sorted(
+            run for run in set(runs) if run not in left_out and (requested is None or requested.contains(run))
+        )
+    )
+
+
+def find_uncovered_runs(runs: Iterable[ExpRun], iovs: Iterable[IoV]) -> Tuple[ExpRun, ...]:
+    """Give the runs that lie in none of the IoVs, sorted."""
+    ordered = sorted(iovs, key=lambda iov: (iov.low, iov.end))
+    uncovered = []
+    furthest: Optional[ExpRun] = None
+    index = 0
+    for run in sorted(set(runs)):
+        while index < len(ordered) and ordered[index].low <= run:
+            end = ordered[index].end
+            furthest = end if furthest is None else max(furthest, end)
+            index += 1
+        if furthest is None or furthest < run:
+            uncovered.append(run)
+    return tuple(uncovered)
+
+
+def _read_whole_numbers(value: Any, count: int) -> Optional[Tuple[int, ...]]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != count:
+        return None
+    numbers = []
+    for item in value:
+        if isinstance(item, str):
+            text = item.strip()
+            if not (text.lstrip("-").isdigit() and text.isascii()) or text.startswith("--"):
+                return None
+            numbers.append(int(text))
+        elif isinstance(item, int) and not isinstance(item, bool):
+            numbers.append(item)
+        else:
+            return None
+    return tuple(numbers)

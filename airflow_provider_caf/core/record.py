@@ -1,0 +1,24 @@
+"""The one dataclass flavour of `core`: frozen, and slotted and keyword-only where Python can do it.
+
+`core` travels with the job and has to run on Python 3.9, whose dataclasses know neither `slots` nor `kw_only`.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+_T = TypeVar("_T")
+
+if TYPE_CHECKING:
+    from typing import dataclass_transform
+
+    @dataclass_transform(frozen_default=True, kw_only_default=True)
+    def record(cls: type[_T]) -> type[_T]:
+        """Make a frozen, slotted, keyword-only dataclass."""
+
+elif sys.version_info >= (3, 10):
+    record = dataclass(frozen=True, slots=True, kw_only=True)
+else:
+    record = dataclass(frozen=True)
