@@ -1,11 +1,9 @@
 """Every error of the package. Each says what happened, where, and what to do.
 
-A message is built once, from named parts, so that the task log, the command line and a test read the same text.
+A message is built once, from named parts: the task log, the command line and a test read the same text.
 """
 
 from __future__ import annotations
-
-from typing import Optional
 
 
 class CafError(Exception):
@@ -15,7 +13,7 @@ class CafError(Exception):
     :param hint: what the reader can do about it.
     """
 
-    def __init__(self, what: str, *, hint: Optional[str] = None) -> None:
+    def __init__(self, what: str, *, hint: str | None = None) -> None:
         super().__init__(what)
         self.what = what
         self.hint = hint
@@ -32,7 +30,7 @@ class DefinitionError(CafError, ValueError):
     """
 
     def __init__(
-        self, what: str, *, hint: Optional[str] = None, file: Optional[str] = None, line: Optional[int] = None
+        self, what: str, *, hint: str | None = None, file: str | None = None, line: int | None = None
     ) -> None:
         super().__init__(what, hint=hint)
         self.file = file
@@ -70,7 +68,7 @@ class JobFailed(CafError):
     """
 
     def __init__(
-        self, what: str, *, hint: Optional[str] = None, log: Optional[str] = None, log_tail: str = ""
+        self, what: str, *, hint: str | None = None, log: str | None = None, log_tail: str = ""
     ) -> None:
         super().__init__(what, hint=hint)
         self.log = log

@@ -1,12 +1,14 @@
 """Runs and intervals of validity (IoVs).
 
-An `IoV` is a closed interval of `ExpRun`s. Two high ends are open: `-1` as high run means "to the end of `exp_high`", and
-`-1, -1` means "for ever". `IoV(0, 0, -1, -1)` is always valid. This is the convention of the Belle II conditions database.
+An `IoV` is a closed interval of `ExpRun`s. Two high ends are open: `-1` as high run means "to the end of
+`exp_high`", and `-1, -1` means "for ever". `IoV(0, 0, -1, -1)` is always valid. This is the convention of the
+Belle II conditions database.
 """
 
 from __future__ import annotations
 
-from typing import Any, Iterable, NamedTuple, Optional, Sequence, Tuple, Union
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from airflow_provider_caf.core.errors import DefinitionError
 
@@ -79,14 +81,15 @@ class IoV(NamedTuple):
         """Read `[exp_low, run_low, exp_high, run_high]`.
 
         :param shown: what the error message shows instead of `value`.
-        :raises DefinitionError: if it is not four whole numbers, if a low end is negative, or if it ends before it starts.
+        :raises DefinitionError: if it is not four whole numbers, if a low end is negative, or if it ends before
+            it starts.
         """
         text = repr(value if shown is None else shown)
         numbers = _read_whole_numbers(value, 4)
         if numbers is None:
             raise DefinitionError(
                 f"{text} is not an IoV.",
-                hint="Write four whole numbers: experiment and run of the first run, then of the last; -1 is an open end.",
+                hint="Write four whole numbers: exp, run of the first run, then of the last; -1 is an open end.",
             )
         iov = cls(*numbers)
         if min(iov[:2]) < 0 or min(iov[2:]) < -1 or (iov.exp_high == -1 and iov.run_high != -1):
@@ -136,7 +139,7 @@ class IoV(NamedTuple):
         """Tell whether it has no last experiment."""
         return self.exp_high == -1
 
-    def contains(self, other: Union[ExpRun, IoV]) -> bool:
+    def contains(self, other: ExpRun | IoV) -> bool:
         """Tell whether a run, or the whole of another IoV, lies in this one."""
         low, end = (other.low, other.end) if isinstance(other, IoV) else (other, other)
         return self.low <= low and end <= self.end
@@ -145,7 +148,7 @@ class IoV(NamedTuple):
         """Tell whether the two share at least one run."""
         return self.low <= other.end and other.low <= self.end
 
-    def intersect(self, other: IoV) -> Optional[IoV]:
+    def intersect(self, other: IoV) -> IoV | None:
         """Give what the two share, or None."""
         if not self.overlaps(other):
             return None
@@ -158,8 +161,8 @@ ALWAYS = IoV(0, 0, -1, -1)
 
 
 def filter_runs(
-    runs: Iterable[ExpRun], *, requested: Optional[IoV] = None, ignored: Iterable[ExpRun] = ()
-) -> Tuple[ExpRun, ...]:
+    runs: Iterable[ExpRun], *, requested: IoV | None = None, ignored: Iterable[ExpRun] = ()
+) -> tuple[ExpRun, ...]:
     """Give the sorted runs inside the requested IoV that are not ignored."""
     left_out = set(ignored)
     return tuple(
@@ -169,11 +172,11 @@ def filter_runs(
     )
 
 
-def find_uncovered_runs(runs: Iterable[ExpRun], iovs: Iterable[IoV]) -> Tuple[ExpRun, ...]:
+def find_uncovered_runs(runs: Iterable[ExpRun], iovs: Iterable[IoV]) -> tuple[ExpRun, ...]:
     """Give the runs that lie in none of the IoVs, sorted."""
     ordered = sorted(iovs, key=lambda iov: (iov.low, iov.end))
     uncovered = []
-    furthest: Optional[ExpRun] = None
+    furthest: ExpRun | None = None
     index = 0
     for run in sorted(set(runs)):
         while index < len(ordered) and ordered[index].low <= run:
@@ -185,7 +188,7 @@ def find_uncovered_runs(runs: Iterable[ExpRun], iovs: Iterable[IoV]) -> Tuple[Ex
     return tuple(uncovered)
 
 
-def _read_whole_numbers(value: Any, count: int) -> Optional[Tuple[int, ...]]:
+def _read_whole_numbers(value: Any, count: int) -> tuple[int, ...] | None:
     if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != count:
         return None
     numbers = []

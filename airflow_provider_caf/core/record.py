@@ -1,6 +1,6 @@
 """The one dataclass flavour of `core`: frozen, and slotted and keyword-only where Python can do it.
 
-`core` travels with the job and has to run on Python 3.9, whose dataclasses know neither `slots` nor `kw_only`.
+`core` travels with the job and has to run on Python 3.9, whose dataclasses know neither of the two.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 """The words in which a strategy speaks: actions that it yields, and what the driver sends back.
 
-A strategy is a generator. It yields an action, the driver carries it out and sends the answer in. Because a plan is a pure
-function of the answers, a restart replays the recorded answers, and a second instance may run ahead on guesses.
+A strategy is a generator. It yields an action, the driver carries it out and sends the answer in. Because a plan
+is a pure function of the answers, a restart replays the recorded answers, and a second instance may run ahead on
+guesses.
 """
 
 from __future__ import annotations
 
+from collections.abc import Generator, Mapping
 from enum import Enum
-from typing import Any, Generator, Mapping, Optional, Tuple, Union
+from typing import Any, Union
 
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.record import record
@@ -23,9 +25,9 @@ class Execute:
     :param settings: attributes set on the algorithm for this and all later executions (JSON-able values).
     """
 
-    runs: Tuple[ExpRun, ...]
+    runs: tuple[ExpRun, ...]
     iov: IoV
-    settings: Optional[Mapping[str, Any]] = None
+    settings: Mapping[str, Any] | None = None
 
 
 @record
@@ -35,7 +37,7 @@ class FindBoundaries:
     :param runs: the runs to look at, sorted.
     """
 
-    runs: Tuple[ExpRun, ...]
+    runs: tuple[ExpRun, ...]
 
 
 @record
@@ -49,7 +51,7 @@ class StagedPayload:
     name: str
     revision: str
     size: int
-    iov: Optional[IoV] = None
+    iov: IoV | None = None
 
 
 @record
@@ -61,11 +63,11 @@ class Execution:
     """
 
     key: int
-    runs: Tuple[ExpRun, ...]
+    runs: tuple[ExpRun, ...]
     iov: IoV
     code: ResultCode
     output: Any = None
-    payloads: Tuple[StagedPayload, ...] = ()
+    payloads: tuple[StagedPayload, ...] = ()
 
 
 @record
@@ -77,16 +79,16 @@ class Commit:
     """
 
     execution: Execution
-    iov: Optional[IoV] = None
-    payloads: Optional[Tuple[StagedPayload, ...]] = None
+    iov: IoV | None = None
+    payloads: tuple[StagedPayload, ...] | None = None
 
 
 @record
 class Report:
-    """Hand in a result: it stands in the list of results that decides on iterating. The driver sends None back."""
+    """Hand in a result: it joins the list that decides on iterating. The driver sends None back."""
 
     execution: Execution
-    iov: Optional[IoV] = None
+    iov: IoV | None = None
 
 
 class FinalState(str, Enum):
@@ -108,5 +110,5 @@ class Outcome:
 
 
 Action = Union[Execute, FindBoundaries, Commit, Report]
-Answer = Union[Execution, Tuple[ExpRun, ...], None]
+Answer = Union[Execution, tuple[ExpRun, ...], None]
 Plan = Generator[Action, Any, Outcome]
