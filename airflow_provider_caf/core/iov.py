@@ -81,15 +81,15 @@ class IoV(NamedTuple):
         """Read `[exp_low, run_low, exp_high, run_high]`.
 
         :param shown: what the error message shows instead of `value`.
-        :raises DefinitionError: if it is not four whole numbers, if a low end is negative, or if it ends before
-            it starts.
+        :raises DefinitionError: if it is not four whole numbers, if a low end is negative, or if it ends
+            before it starts.
         """
         text = repr(value if shown is None else shown)
         numbers = _read_whole_numbers(value, 4)
         if numbers is None:
             raise DefinitionError(
                 f"{text} is not an IoV.",
-                hint="Write four whole numbers: exp, run of the first run, then of the last; -1 is an open end.",
+                hint="Write four whole numbers: exp, run of the first run, then of the last; -1 is open.",
             )
         iov = cls(*numbers)
         if min(iov[:2]) < 0 or min(iov[2:]) < -1 or (iov.exp_high == -1 and iov.run_high != -1):

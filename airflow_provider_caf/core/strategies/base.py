@@ -1,8 +1,8 @@
 """The words in which a strategy speaks: actions that it yields, and what the driver sends back.
 
-A strategy is a generator. It yields an action, the driver carries it out and sends the answer in. Because a plan
-is a pure function of the answers, a restart replays the recorded answers, and a second instance may run ahead on
-guesses.
+A strategy is a generator. It yields an action, the driver carries it out and sends the answer in. Because a
+plan is a pure function of the answers, a restart replays the recorded answers, and a second instance may run
+ahead on guesses.
 """
 
 from __future__ import annotations
