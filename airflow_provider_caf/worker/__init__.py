@@ -1,6 +1,6 @@
 """What runs inside a job. User code takes its base classes from here.
 
-Importing this package costs nothing: it imports neither Airflow, nor ROOT, nor anything that is not in the standard
+Importing this package costs nothing: it imports neither Airflow, nor ROOT, nor anything outside the standard
 library. The base classes are loaded when they are first used.
 """
 

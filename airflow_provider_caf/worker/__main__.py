@@ -32,7 +32,7 @@ EXIT_USAGE = 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and give its exit code.
 
-    :param argv: the verb and its arguments, without the program's name; None takes them from the command line.
+    :param argv: the verb and its arguments, without the program's name; None: from the command line.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] not in _VERBS:
@@ -53,12 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def add_user_modules() -> None:
     """Put the user's modules that travel inside the job app first on the module search path.
 
-    They come first, as the folder of a script does: what the user sent with the job wins over what is installed.
+    They come first, as the folder of a script does: what the user sent with the job wins over what is
+    installed.
     """
-    app = os.path.dirname(os.path.dirname(os.path.abspath(airflow_provider_caf.__file__)))
-    folder = os.path.join(app, "user")
-    if os.path.isfile(app) and folder not in sys.path:
-        sys.path.insert(0, folder)
+    archive = getattr(getattr(airflow_provider_caf, "__loader__", None), "archive", None)
+    if archive is not None:
+        folder = os.path.join(archive, "user")  # noqa: PTH118 - pathlib would double the start-up time
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
 
 
 if __name__ == "__main__":
