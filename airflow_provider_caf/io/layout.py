@@ -1,0 +1,316 @@
+"""All paths of a run. Nothing else in the project joins them.
+
+::
+
+    <work_dir>/<dag_id>/<slug of run_id>/<calibration>/
+        app.pyz  manifest/<collection>.json  outputdb/
+        <iteration>/
+            collector_input/<collection>/<subjob>.json
+            collector_output/<collection>/<subjob>/attempt_<k>/
+            collector_output/<collection>/status/<subjob>.<attempt>.json
+            collector_output/<collection>/arrays/<k>/
+            merged/<collection>.root  merged/<collection>.index.json
+            algorithm_output/<algorithm>/
+            outputdb/
+
+The records hold names only: making one touches no file, so that it is cheap while a DAG is parsed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.record import record
+
+DATABASE_FOLDER = "outputdb"
+DATABASE_FILE = "database.txt"
+APP_FILE = "app.pyz"
+RESULT_FILE = "result.json"
+STDOUT_FILE = "stdout.log"
+STDERR_FILE = "stderr.log"
+JSON_SUFFIX = ".json"
+ROOT_SUFFIX = ".root"
+
+_LONGEST_SLUG = 80
+_LONGEST_NAME = 200
+_HASH_DIGITS = 12
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_+-]|\.(?!\.))*(?<!\.)", re.ASCII)
+_PLAIN_SLUG = re.compile(r"[a-z0-9_](?:[a-z0-9_-]|\.(?!\.))*(?<!\.)", re.ASCII)
+_HASHED = re.compile(rf"-[0-9a-f]{{{_HASH_DIGITS}}}$")
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?$", re.IGNORECASE)
+
+
+def slug(text: str) -> str:
+    """Turn any text, such as a run id, into one readable and unique folder name.
+
+    Small letters, digits, `_`, `-` and single dots stay. When anything else had to be replaced, when the text
+    is long, has capitals (some file systems do not tell them from small letters) or already ends like a hash,
+    a hash of the whole text is put behind it, so that two texts never share a folder.
+
+    :param text: any text; an empty one gives a name too.
+    """
+    plain = _PLAIN_SLUG.fullmatch(text) is not None and _RESERVED.match(text) is None
+    if plain and len(text) <= _LONGEST_SLUG and _HASHED.search(text) is None:
+        return text
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", text)
+    readable = re.sub(r"[.-]{2,}", "-", readable).strip(".-")[:_LONGEST_SLUG].rstrip(".-") or "run"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{readable}-{digest[:_HASH_DIGITS]}"
+
+
+def build_part(name: str, what: str) -> str:
+    """Give a name back when it can stand in a path as it is.
+
+    :param what: what the name is of, for the message, such as "calibration".
+    :raises DefinitionError: if it holds anything but letters, digits, `_`, `+`, `-` and single dots, or is too
+        long.
+    """
+    if len(name) > _LONGEST_NAME or _SAFE_NAME.fullmatch(name) is None:
+        raise DefinitionError(
+            f"The {what} name {name[:_LONGEST_NAME]!r} cannot be used as the name of a folder.",
+            hint="Use letters, digits, '_', '+', '-' and single dots, beginning with a letter, a digit or '_', "
+            f"at most {_LONGEST_NAME} characters.",
+        )
+    return name
+
+
+def default_catalog_file(work_dir: Path) -> Path:
+    """Give the results catalog's SQLite file beside the work folder, where no connection is set."""
+    return work_dir.with_name(f"{work_dir.name}_catalog.sqlite")
+
+
+@record
+class CollectionLayout:
+    """The paths of one collection in one iteration.
+
+    :param iteration_folder: the folder of the iteration.
+    :param calibration_folder: the folder of the calibration.
+    :param name: the collection's name.
+    """
+
+    iteration_folder: Path
+    calibration_folder: Path
+    name: str
+
+    @property
+    def manifest(self) -> Path:
+        """What was resolved once for all iterations: input files, splitting, database chain."""
+        return self.calibration_folder / "manifest" / f"{self.name}{JSON_SUFFIX}"
+
+    @property
+    def input_folder(self) -> Path:
+        """The folder of the job files."""
+        return self.iteration_folder / "collector_input" / self.name
+
+    @property
+    def output_folder(self) -> Path:
+        """The folder of the subjobs' work folders, the exit records and the arrays."""
+        return self.iteration_folder / "collector_output" / self.name
+
+    @property
+    def status_folder(self) -> Path:
+        """The folder of the exit records of all subjobs and attempts."""
+        return self.output_folder / "status"
+
+    @property
+    def arrays_folder(self) -> Path:
+        """The folder of all submissions."""
+        return self.output_folder / "arrays"
+
+    @property
+    def merged_file(self) -> Path:
+        """The file with the collected objects of all subjobs."""
+        return self.iteration_folder / "merged" / f"{self.name}{ROOT_SUFFIX}"
+
+    @property
+    def merged_index(self) -> Path:
+        """Where in the merged file each object of each run is."""
+        return self.iteration_folder / "merged" / f"{self.name}.index{JSON_SUFFIX}"
+
+    @property
+    def merge_request(self) -> Path:
+        """The file that tells the merge what to do."""
+        return self.iteration_folder / "merged" / f"{self.name}.merge{JSON_SUFFIX}"
+
+    @property
+    def merge_log(self) -> Path:
+        """What the merge printed."""
+        return self.iteration_folder / "merged" / f"{self.name}.merge.log"
+
+    def job_file(self, subjob: int) -> Path:
+        """Give the job file of a subjob."""
+        return self.input_folder / f"{_check_whole(subjob, 'subjob'):05d}{JSON_SUFFIX}"
+
+    def subjob_folder(self, subjob: int) -> Path:
+        """Give the folder of all attempts of a subjob."""
+        return self.output_folder / f"{_check_whole(subjob, 'subjob'):05d}"
+
+    def attempt_folder(self, subjob: int, attempt: int) -> Path:
+        """Give the folder in which an attempt of a subjob works. The job adds `_r1` when it was requeued."""
+        return self.subjob_folder(subjob) / f"attempt_{_check_whole(attempt, 'attempt')}"
+
+    def exit_record(self, subjob: int, attempt: int) -> Path:
+        """Give the exit record of an attempt of a subjob."""
+        number = _check_whole(subjob, "subjob")
+        return self.status_folder / f"{number:05d}.{_check_whole(attempt, 'attempt')}{JSON_SUFFIX}"
+
+    def array_folder(self, submission: int) -> Path:
+        """Give the folder of a submission: intent record, scripts, files of the local pool."""
+        return self.arrays_folder / str(_check_whole(submission, "array"))
+
+
+@record
+class AlgorithmLayout:
+    """The paths of one algorithm in one iteration.
+
+    :param folder: staged payloads, extra files, log and result.
+    """
+
+    folder: Path
+    name: str
+
+    @property
+    def log(self) -> Path:
+        """What the algorithm process printed."""
+        return self.folder / f"{self.name}.log"
+
+    @property
+    def result(self) -> Path:
+        """How the strategy ended, with all executions."""
+        return self.folder / RESULT_FILE
+
+    @property
+    def staging_folder(self) -> Path:
+        """The folder of payloads that are made and not yet committed."""
+        return self.folder / "staging"
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        """The folder with one record per finished execution."""
+        return self.folder / "checkpoint"
+
+
+@record
+class IterationLayout:
+    """The paths of one pass of a calibration."""
+
+    calibration_folder: Path
+    number: int
+
+    @property
+    def folder(self) -> Path:
+        """The folder of everything this pass makes."""
+        return self.calibration_folder / str(self.number)
+
+    @property
+    def database(self) -> Path:
+        """The local database of this pass."""
+        return self.folder / DATABASE_FOLDER
+
+    @property
+    def decision(self) -> Path:
+        """The record of whether to iterate again, and why."""
+        return self.folder / f"decision{JSON_SUFFIX}"
+
+    def collection(self, name: str) -> CollectionLayout:
+        """Give the paths of a collection.
+
+        :raises DefinitionError: if the name cannot stand in a path.
+        """
+        return CollectionLayout(
+            iteration_folder=self.folder,
+            calibration_folder=self.calibration_folder,
+            name=build_part(name, "collection"),
+        )
+
+    def algorithm(self, name: str) -> AlgorithmLayout:
+        """Give the paths of an algorithm.
+
+        :raises DefinitionError: if the name cannot stand in a path.
+        """
+        part = build_part(name, "algorithm")
+        return AlgorithmLayout(folder=self.folder / "algorithm_output" / part, name=part)
+
+
+@record
+class CalibrationLayout:
+    """The paths of one calibration of a run."""
+
+    run_folder: Path
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        """The folder of everything of this calibration."""
+        return self.run_folder / self.name
+
+    @property
+    def app(self) -> Path:
+        """The zip app that travels with the jobs."""
+        return self.folder / APP_FILE
+
+    @property
+    def manifest_folder(self) -> Path:
+        """The folder with one manifest per collection."""
+        return self.folder / "manifest"
+
+    @property
+    def database(self) -> Path:
+        """The local database with the calibration's final payloads."""
+        return self.folder / DATABASE_FOLDER
+
+    def manifest(self, collection: str) -> Path:
+        """Give the manifest of a collection."""
+        return self.manifest_folder / f"{build_part(collection, 'collection')}{JSON_SUFFIX}"
+
+    def iteration(self, number: int) -> IterationLayout:
+        """Give the paths of a pass, counted from 0."""
+        return IterationLayout(calibration_folder=self.folder, number=_check_whole(number, "iteration"))
+
+
+@record
+class RunLayout:
+    """The paths of one DAG run.
+
+    :param work_dir: the folder that all machines of the batch system see; absolute.
+    :param dag_id: the DAG's id; used as it is where it can be a folder name.
+    :param run_id: the run's id, any text.
+    """
+
+    work_dir: Path
+    dag_id: str
+    run_id: str
+
+    def __post_init__(self) -> None:
+        if not self.work_dir.is_absolute():
+            raise DefinitionError(
+                f"The work folder {str(self.work_dir)!r} is not an absolute path.",
+                hint="Set work_dir to an absolute path that every machine of the batch system sees.",
+            )
+
+    @property
+    def folder(self) -> Path:
+        """The folder of everything of this run."""
+        dag = self.dag_id
+        keep = len(dag) <= _LONGEST_NAME and _SAFE_NAME.fullmatch(dag) and not _HASHED.search(dag)
+        return self.work_dir / (dag if keep else slug(dag)) / slug(self.run_id)
+
+    def calibration(self, name: str) -> CalibrationLayout:
+        """Give the paths of a calibration.
+
+        :raises DefinitionError: if the name cannot stand in a path.
+        """
+        return CalibrationLayout(run_folder=self.folder, name=build_part(name, "calibration"))
+
+
+def _check_whole(number: int, what: str) -> int:
+    """Give a number back when it can count iterations, subjobs or attempts.
+
+    :raises DefinitionError: if it is negative or not a whole number.
+    """
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise DefinitionError(f"{number!r} cannot count {what}s.", hint="Count from 0.")
+    return number
