@@ -65,13 +65,13 @@ def build_part(name: str, what: str) -> str:
     """Give a name back when it can stand in a path as it is.
 
     :param what: what the name is of, for the message, such as "calibration".
-    :raises DefinitionError: if it holds anything but letters, digits, `_`, `+`, `-` and single dots, or is too
-        long.
+    :raises DefinitionError: if it holds anything but letters, digits, `_`, `+`, `-` and single dots, or is
+        too long.
     """
     if len(name) > _LONGEST_NAME or _SAFE_NAME.fullmatch(name) is None:
         raise DefinitionError(
             f"The {what} name {name[:_LONGEST_NAME]!r} cannot be used as the name of a folder.",
-            hint="Use letters, digits, '_', '+', '-' and single dots, beginning with a letter, a digit or '_', "
+            hint="Use letters, digits, '_', '+', '-' and single dots; begin with a letter, a digit or '_'; "
             f"at most {_LONGEST_NAME} characters.",
         )
     return name
