@@ -5,6 +5,8 @@ A message is built once, from named parts: the task log, the command line and a 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class CafError(Exception):
     """Report something that went wrong in a calibration.
@@ -27,20 +29,51 @@ class DefinitionError(CafError, ValueError):
 
     :param file: the file of the definition, where known.
     :param line: its line, counted from 1, where known.
+    :param where: the way to the place in the record, such as `("calibrations", 0, "depends_on")`; a reader of
+        a definition file finds the line with it.
+    :param causes: the single errors, where this one stands for several.
     """
 
     def __init__(
-        self, what: str, *, hint: str | None = None, file: str | None = None, line: int | None = None
+        self,
+        what: str,
+        *,
+        hint: str | None = None,
+        file: str | None = None,
+        line: int | None = None,
+        where: tuple[str | int, ...] = (),
+        causes: tuple[DefinitionError, ...] = (),
     ) -> None:
         super().__init__(what, hint=hint)
         self.file = file
         self.line = line
+        self.where = where
+        self.causes = causes
 
     def __str__(self) -> str:
         place = (
             "" if self.file is None else self.file + (f":{self.line}" if self.line is not None else "") + ": "
         )
         return place + super().__str__()
+
+
+def join_definition_errors(errors: Iterable[DefinitionError], what: str) -> DefinitionError:
+    """Make one error of several, so that a reader mends all of them in one go.
+
+    :param errors: at least one.
+    :param what: what they were found in, such as `the CAF 'demo'`.
+    """
+    causes = tuple(errors)
+    if len(causes) == 1:
+        return causes[0]
+    lines = (f"- {' '.join(_flatten(cause))}" for cause in causes)
+    return DefinitionError(
+        f"{len(causes)} mistakes in {what}:\n" + "\n".join(lines), causes=causes, where=causes[0].where
+    )
+
+
+def _flatten(error: DefinitionError) -> list[str]:
+    return [line.strip() for line in str(error).splitlines()]
 
 
 class InputError(CafError):

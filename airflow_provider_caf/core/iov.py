@@ -7,6 +7,7 @@ Belle II conditions database.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from airflow_provider_caf.core.errors import DefinitionError
 
 _END = 2**62
 """Stands for an open end when ends are compared; larger than every run number."""
+
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
 class ExpRun(NamedTuple):
@@ -188,6 +191,21 @@ def find_uncovered_runs(runs: Iterable[ExpRun], iovs: Iterable[IoV]) -> tuple[Ex
     return tuple(uncovered)
 
 
+def find_iov_gaps(iovs: Iterable[IoV]) -> tuple[IoV, ...]:
+    """Give the runs between neighbouring IoVs that none of them holds, as IoVs, sorted.
+
+    Only inside an experiment: whether there are runs between the last one of an experiment and the first one
+    of the next is not known. IoVs may overlap.
+    """
+    gaps = []
+    furthest: ExpRun | None = None
+    for iov in sorted(iovs, key=lambda iov: (iov.low, iov.end)):
+        if furthest is not None and furthest.exp == iov.exp_low and furthest.run + 1 < iov.run_low:
+            gaps.append(IoV(iov.exp_low, furthest.run + 1, iov.exp_low, iov.run_low - 1))
+        furthest = iov.end if furthest is None else max(furthest, iov.end)
+    return tuple(gaps)
+
+
 def _read_whole_numbers(value: Any, count: int) -> tuple[int, ...] | None:
     if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != count:
         return None
@@ -195,11 +213,12 @@ def _read_whole_numbers(value: Any, count: int) -> tuple[int, ...] | None:
     for item in value:
         if isinstance(item, str):
             text = item.strip()
-            if not (text.lstrip("-").isdigit() and text.isascii()) or text.startswith("--"):
+            # Longer texts cannot be run numbers, and Python refuses to read thousands of digits.
+            if not _WHOLE_NUMBER.fullmatch(text):
                 return None
             numbers.append(int(text))
         elif isinstance(item, int) and not isinstance(item, bool):
             numbers.append(item)
         else:
             return None
-    return tuple(numbers)
+    return tuple(numbers) if all(abs(number) < _END for number in numbers) else None

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 _T = TypeVar("_T")
@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 if TYPE_CHECKING:
     from typing import dataclass_transform
 
-    @dataclass_transform(frozen_default=True, kw_only_default=True)
+    @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
     def record(cls: type[_T]) -> type[_T]:
         """Make a frozen, slotted, keyword-only dataclass."""
 

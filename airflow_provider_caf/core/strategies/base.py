@@ -9,11 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from enum import Enum
-from typing import Any, Union
+from typing import Any, ClassVar, Union
 
+from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
 from airflow_provider_caf.core.iov import ExpRun, IoV
+from airflow_provider_caf.core.json_form import (
+    ObjectReader,
+    build_json,
+    normalise_json,
+    read_list,
+    read_optional,
+    read_text,
+    read_whole_number,
+    read_with,
+)
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.results import ResultCode
+from airflow_provider_caf.core.strategies.params import Param, parse_params
+from airflow_provider_caf.core.suggestions import build_word_hint
+
+GRANULARITIES = ("run", "all")
+"""What a collector keeps apart: every run, or nothing."""
 
 
 @record
@@ -22,7 +38,9 @@ class Execute:
 
     :param runs: the runs whose collected data the algorithm sees, sorted.
     :param iov: the IoV that the algorithm is told and that its payloads get unless they have their own.
-    :param settings: attributes set on the algorithm for this and all later executions (JSON-able values).
+    :param settings: attributes set on the algorithm before the execution (JSON-able values). They stay set in
+        that process, and executions may run in several ones: a plan that changes a setting gives it with
+        every execution.
     """
 
     runs: tuple[ExpRun, ...]
@@ -35,9 +53,11 @@ class FindBoundaries:
     """Ask the algorithm which runs begin a new payload. The driver sends a tuple of `ExpRun` back.
 
     :param runs: the runs to look at, sorted.
+    :param settings: attributes set on the algorithm before, as for `Execute`.
     """
 
     runs: tuple[ExpRun, ...]
+    settings: Mapping[str, Any] | None = None
 
 
 @record
@@ -45,6 +65,7 @@ class StagedPayload:
     """A payload that an execution made and that is not committed yet.
 
     :param revision: MD5 of the file's bytes, in hex.
+    :param size: in bytes.
     :param iov: its own IoV, or None for the execution's.
     """
 
@@ -52,6 +73,31 @@ class StagedPayload:
     revision: str
     size: int
     iov: IoV | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the form that `from_json` reads."""
+        return {
+            "name": self.name,
+            "revision": self.revision,
+            "size": self.size,
+            "iov": None if self.iov is None else self.iov.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> StagedPayload:
+        """Read what `to_json` gave.
+
+        :raises DefinitionError: if a field is missing, unknown or wrong.
+        """
+        reader = ObjectReader(value, "staged payload")
+        payload = cls(
+            name=reader.take("name", read_text),
+            revision=reader.take("revision", read_text),
+            size=reader.take("size", read_whole_number),
+            iov=reader.take_or("iov", read_optional(read_with(IoV.from_json)), None),
+        )
+        reader.finish()
+        return payload
 
 
 @record
@@ -68,6 +114,35 @@ class Execution:
     code: ResultCode
     output: Any = None
     payloads: tuple[StagedPayload, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the form that `from_json` reads; a checkpoint is made of it."""
+        return {
+            "key": self.key,
+            "runs": build_json(self.runs),
+            "iov": self.iov.to_json(),
+            "code": int(self.code),
+            "output": self.output,
+            "payloads": build_json(self.payloads),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Execution:
+        """Read what `to_json` gave.
+
+        :raises DefinitionError: if a field is missing, unknown or wrong.
+        """
+        reader = ObjectReader(value, "execution")
+        execution = cls(
+            key=reader.take("key", read_whole_number),
+            runs=reader.take("runs", read_list(read_with(ExpRun.from_json))),
+            iov=reader.take("iov", read_with(IoV.from_json)),
+            code=reader.take("code", read_with(ResultCode.from_json)),
+            output=reader.take_or("output", normalise_json, None),
+            payloads=reader.take_or("payloads", read_list(read_with(StagedPayload.from_json)), ()),
+        )
+        reader.finish()
+        return execution
 
 
 @record
@@ -112,3 +187,61 @@ class Outcome:
 Action = Union[Execute, FindBoundaries, Commit, Report]
 Answer = Union[Execution, tuple[ExpRun, ...], None]
 Plan = Generator[Action, Any, Outcome]
+
+
+class Strategy:
+    """Decide on which runs an algorithm is executed, and with which IoVs its payloads are committed.
+
+    A subclass writes `plan`, a generator, and declares the parameters that it adds in `known_params`;
+    those of its bases are inherited. `plan` must be a pure function of the runs and of the answers sent
+    into it: no clock, no random number, no file. Then a restart can send the recorded answers in again.
+
+    :param params: the parameters' values in JSON form.
+    :raises DefinitionError: if one is unknown or has the wrong type; all mistakes are named.
+    """
+
+    known_params: ClassVar[Mapping[str, Param]] = {}
+    """The parameters that this class adds or changes."""
+
+    allowed_granularities: ClassVar[tuple[str, ...]] = GRANULARITIES
+    """The granularities of collected data that it can work with."""
+
+    def __init__(self, params: Mapping[str, Any] | None = None) -> None:
+        values, errors = self.parse_params(params or {})
+        if errors:
+            raise join_definition_errors(errors, f"the parameters of the strategy {type(self).__name__}")
+        self.params: Mapping[str, Any] = values
+        """All parameters that the strategy knows, with defaults filled in."""
+
+    @classmethod
+    def list_params(cls) -> dict[str, Param]:
+        """Give all parameters, also those of the bases, sorted by name."""
+        known: dict[str, Param] = {}
+        for base in reversed(cls.__mro__):
+            known.update(vars(base).get("known_params", {}))
+        return dict(sorted(known.items()))
+
+    @classmethod
+    def parse_params(cls, params: Mapping[str, Any]) -> tuple[dict[str, Any], list[DefinitionError]]:
+        """Read the values of the parameters and find every mistake in them."""
+        known = cls.list_params()
+        return parse_params(
+            cls.__name__, known, params, lambda name: build_word_hint(name, known, "parameters")
+        )
+
+    def plan(self, runs: tuple[ExpRun, ...]) -> Plan:
+        """Say what to do, one action after the other, and how it ended.
+
+        :param runs: the collected runs, sorted, already without ignored and not requested ones.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no plan")
+
+
+def fail(reason: str) -> Outcome:
+    """Give the outcome of a strategy that failed."""
+    return Outcome(state=FinalState.FAILED, reason=reason)
+
+
+def complete(reason: str = "") -> Outcome:
+    """Give the outcome of a strategy that did what it should."""
+    return Outcome(state=FinalState.COMPLETED, reason=reason)

@@ -1,0 +1,26 @@
+"""The door to the records of a definition and to the checks of it."""
+
+from __future__ import annotations
+
+from airflow_provider_caf.core.calibration_records import (
+    AlgorithmRecord,
+    CafRecord,
+    CalibrationRecord,
+    CollectionRecord,
+    merge_backend_args,
+)
+from airflow_provider_caf.core.chain import DatabaseEntry
+from airflow_provider_caf.core.checks import check_caf, find_mistakes
+from airflow_provider_caf.core.names import check_name
+
+__all__ = [
+    "AlgorithmRecord",
+    "CafRecord",
+    "CalibrationRecord",
+    "CollectionRecord",
+    "DatabaseEntry",
+    "check_caf",
+    "check_name",
+    "find_mistakes",
+    "merge_backend_args",
+]

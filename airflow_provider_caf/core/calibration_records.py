@@ -1,0 +1,308 @@
+"""The records of a checked definition: what the definitions give and the factory and the operators work with.
+
+They carry what was written, not what it leads to: file patterns, not files; references, not classes. All of
+them have a JSON form, and reading it back is strict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any
+
+from airflow_provider_caf.core.chain import DatabaseEntry
+from airflow_provider_caf.core.iov import ExpRun, IoV
+from airflow_provider_caf.core.json_form import (
+    ObjectReader,
+    build_json,
+    normalise_json,
+    read_flag,
+    read_list,
+    read_object,
+    read_optional,
+    read_text,
+    read_whole_number,
+    read_with,
+)
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.splitting import Splitting
+
+DEFAULT_OUTPUT_PATTERNS = ("CollectorOutput.root",)
+DEFAULT_MAX_ITERATIONS = 5
+DEFAULT_BACKEND = "local"
+DEFAULT_STRATEGY = "SingleIOV"
+
+_TEXTS = read_list(read_text)
+_DATABASE_CHAIN = read_list(read_with(DatabaseEntry.from_json))
+_OPTIONAL_TEXT = read_optional(read_text)
+
+
+@record
+class CollectionRecord:
+    """One collector with its input files.
+
+    :param collector: reference of a collector class, or None where `command` is given.
+    :param command: the argv list of any command that collects, or None.
+    :param settings: attributes set on the collector.
+    :param input_files: paths, patterns or URIs.
+    :param files_to_iovs: the IoV of an input file, where it is known.
+    :param splitting: how the files become subjobs.
+    :param output_patterns: globs relative to the subjob's folder; each must match a file that is not empty.
+    :param granularity: `run` or `all`, or None for the collector's own.
+    :param database_chain: looked up before that of the calibration.
+    :param backend_args: arguments of the batch system, over those of the calibration.
+    :param pre_collector: what runs in the job before: `{"function": reference}` or `{"command": argv}`.
+    """
+
+    name: str
+    collector: str | None = None
+    command: tuple[str, ...] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    input_files: tuple[str, ...] = ()
+    files_to_iovs: Mapping[str, IoV] = field(default_factory=dict)
+    splitting: Splitting = Splitting()
+    output_patterns: tuple[str, ...] = DEFAULT_OUTPUT_PATTERNS
+    granularity: str | None = None
+    database_chain: tuple[DatabaseEntry, ...] = ()
+    backend_args: Mapping[str, Any] = field(default_factory=dict)
+    pre_collector: Mapping[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the form that `from_json` reads.
+
+        :raises DefinitionError: if a setting has no JSON form.
+        """
+        where = f"of collection {self.name!r}"
+        return {
+            "name": self.name,
+            "collector": self.collector,
+            "command": None if self.command is None else list(self.command),
+            "settings": normalise_json(self.settings, f"settings {where}"),
+            "input_files": list(self.input_files),
+            "files_to_iovs": {path: iov.to_json() for path, iov in self.files_to_iovs.items()},
+            "splitting": self.splitting.to_json(),
+            "output_patterns": list(self.output_patterns),
+            "granularity": self.granularity,
+            "database_chain": build_json(self.database_chain),
+            "backend_args": normalise_json(self.backend_args, f"backend_args {where}"),
+            "pre_collector": normalise_json(self.pre_collector, f"pre_collector {where}"),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> CollectionRecord:
+        """Read what `to_json` gave.
+
+        :raises DefinitionError: if a field is missing, unknown or wrong.
+        """
+        reader = ObjectReader(value, _name_place("collection", value))
+        collection = cls(
+            name=reader.take("name", read_text),
+            collector=reader.take_or("collector", _OPTIONAL_TEXT, None),
+            command=reader.take_or("command", read_optional(_TEXTS), None),
+            settings=reader.take_or("settings", read_object, {}),
+            input_files=reader.take_or("input_files", _TEXTS, ()),
+            files_to_iovs=reader.take_or("files_to_iovs", _read_files_to_iovs, {}),
+            splitting=reader.take_or("splitting", read_with(Splitting.from_json), Splitting()),
+            output_patterns=reader.take_or("output_patterns", _TEXTS, DEFAULT_OUTPUT_PATTERNS),
+            granularity=reader.take_or("granularity", _OPTIONAL_TEXT, None),
+            database_chain=reader.take_or("database_chain", _DATABASE_CHAIN, ()),
+            backend_args=reader.take_or("backend_args", read_object, {}),
+            pre_collector=reader.take_or("pre_collector", read_optional(read_object), None),
+        )
+        reader.finish()
+        return collection
+
+
+@record
+class AlgorithmRecord:
+    """One algorithm with its strategy.
+
+    :param algorithm: reference of the algorithm class.
+    :param strategy: a built-in name, or the reference of a strategy class.
+    :param params: the strategy's parameters in JSON form.
+    :param settings: attributes set on the algorithm.
+    :param prefix: the collector prefix whose objects it reads, None where there is only one.
+    :param pre_algorithm: reference of a function that runs once before the first execution.
+    """
+
+    name: str
+    algorithm: str
+    strategy: str = DEFAULT_STRATEGY
+    params: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    prefix: str | None = None
+    pre_algorithm: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the form that `from_json` reads.
+
+        :raises DefinitionError: if a parameter or setting has no JSON form.
+        """
+        where = f"of algorithm {self.name!r}"
+        return {
+            "name": self.name,
+            "algorithm": self.algorithm,
+            "strategy": self.strategy,
+            "params": normalise_json(self.params, f"params {where}"),
+            "settings": normalise_json(self.settings, f"settings {where}"),
+            "prefix": self.prefix,
+            "pre_algorithm": self.pre_algorithm,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> AlgorithmRecord:
+        """Read what `to_json` gave.
+
+        :raises DefinitionError: if a field is missing, unknown or wrong.
+        """
+        reader = ObjectReader(value, _name_place("algorithm", value))
+        algorithm = cls(
+            name=reader.take("name", read_text),
+            algorithm=reader.take("algorithm", read_text),
+            strategy=reader.take_or("strategy", read_text, DEFAULT_STRATEGY),
+            params=reader.take_or("params", read_object, {}),
+            settings=reader.take_or("settings", read_object, {}),
+            prefix=reader.take_or("prefix", _OPTIONAL_TEXT, None),
+            pre_algorithm=reader.take_or("pre_algorithm", _OPTIONAL_TEXT, None),
+        )
+        reader.finish()
+        return algorithm
+
+
+@record
+class CalibrationRecord:
+    """One calibration: collections, then algorithms in order, repeated until the algorithms are content.
+
+    :param max_iterations: at most so many repetitions after the first pass.
+    :param ignored_runs: runs that no algorithm sees.
+    :param requested_iov: only runs inside it are calibrated.
+    :param depends_on: the calibrations whose payloads it needs.
+    :param save_payloads: False where its payloads only serve other calibrations.
+    :param database_chain: looked up after that of the collection and before that of the CAF.
+    :param backend_args: arguments of the batch system for all its collections, over those of the CAF.
+    """
+
+    name: str
+    collections: tuple[CollectionRecord, ...]
+    algorithms: tuple[AlgorithmRecord, ...]
+    max_iterations: int = DEFAULT_MAX_ITERATIONS
+    ignored_runs: tuple[ExpRun, ...] = ()
+    requested_iov: IoV | None = None
+    depends_on: tuple[str, ...] = ()
+    save_payloads: bool = True
+    database_chain: tuple[DatabaseEntry, ...] = ()
+    backend_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the form that `from_json` reads.
+
+        :raises DefinitionError: if a setting has no JSON form.
+        """
+        return {
+            "name": self.name,
+            "collections": build_json(self.collections),
+            "algorithms": build_json(self.algorithms),
+            "max_iterations": self.max_iterations,
+            "ignored_runs": build_json(self.ignored_runs),
+            "requested_iov": None if self.requested_iov is None else self.requested_iov.to_json(),
+            "depends_on": list(self.depends_on),
+            "save_payloads": self.save_payloads,
+            "database_chain": build_json(self.database_chain),
+            "backend_args": normalise_json(self.backend_args, f"backend_args of calibration {self.name!r}"),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> CalibrationRecord:
+        """Read what `to_json` gave.
+
+        :raises DefinitionError: if a field is missing, unknown or wrong.
+        """
+        reader = ObjectReader(value, _name_place("calibration", value))
+        calibration = cls(
+            name=reader.take("name", read_text),
+            collections=reader.take("collections", read_list(read_with(CollectionRecord.from_json))),
+            algorithms=reader.take("algorithms", read_list(read_with(AlgorithmRecord.from_json))),
+            max_iterations=reader.take_or("max_iterations", read_whole_number, DEFAULT_MAX_ITERATIONS),
+            ignored_runs=reader.take_or("ignored_runs", read_list(read_with(ExpRun.from_json)), ()),
+            requested_iov=reader.take_or("requested_iov", read_optional(read_with(IoV.from_json)), None),
+            depends_on=reader.take_or("depends_on", _TEXTS, ()),
+            save_payloads=reader.take_or("save_payloads", read_flag, True),
+            database_chain=reader.take_or("database_chain", _DATABASE_CHAIN, ()),
+            backend_args=reader.take_or("backend_args", read_object, {}),
+        )
+        reader.finish()
+        return calibration
+
+
+@record
+class CafRecord:
+    """Several calibrations that run together.
+
+    :param name: the DAG's id.
+    :param backend: the batch system.
+    :param backend_args: its arguments for all collections.
+    :param connection: the Airflow connection whose arguments stand below `backend_args`, or None.
+    :param database_chain: the end of every calibration's chain.
+    """
+
+    name: str
+    calibrations: tuple[CalibrationRecord, ...]
+    backend: str = DEFAULT_BACKEND
+    backend_args: Mapping[str, Any] = field(default_factory=dict)
+    connection: str | None = None
+    database_chain: tuple[DatabaseEntry, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the form that `from_json` reads.
+
+        :raises DefinitionError: if a setting has no JSON form.
+        """
+        return {
+            "name": self.name,
+            "calibrations": build_json(self.calibrations),
+            "backend": self.backend,
+            "backend_args": normalise_json(self.backend_args, f"backend_args of CAF {self.name!r}"),
+            "connection": self.connection,
+            "database_chain": build_json(self.database_chain),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> CafRecord:
+        """Read what `to_json` gave.
+
+        :raises DefinitionError: if a field is missing, unknown or wrong.
+        """
+        reader = ObjectReader(value, _name_place("CAF", value))
+        caf = cls(
+            name=reader.take("name", read_text),
+            calibrations=reader.take("calibrations", read_list(read_with(CalibrationRecord.from_json))),
+            backend=reader.take_or("backend", read_text, DEFAULT_BACKEND),
+            backend_args=reader.take_or("backend_args", read_object, {}),
+            connection=reader.take_or("connection", _OPTIONAL_TEXT, None),
+            database_chain=reader.take_or("database_chain", _DATABASE_CHAIN, ()),
+        )
+        reader.finish()
+        return caf
+
+    def map_dependencies(self) -> dict[str, tuple[str, ...]]:
+        """Give for each calibration those that it depends on, as `core.graph` takes it."""
+        return {calibration.name: calibration.depends_on for calibration in self.calibrations}
+
+
+def merge_backend_args(
+    caf: Mapping[str, Any], calibration: Mapping[str, Any], collection: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Give the arguments of the batch system for one collection; the nearer one wins, name by name."""
+    return {**caf, **calibration, **collection}
+
+
+def _read_files_to_iovs(value: Any, where: str) -> dict[str, IoV]:
+    return {
+        path: read_with(IoV.from_json)(iov, f"{path!r} of {where}")
+        for path, iov in read_object(value, where).items()
+    }
+
+
+def _name_place(kind: str, value: Any) -> str:
+    name = value.get("name") if isinstance(value, Mapping) else None
+    return f"{kind} {name!r}" if isinstance(name, str) else kind

@@ -1,0 +1,87 @@
+"""The order of calibrations that depend on one another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
+from heapq import heapify, heappop, heappush
+
+from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.suggestions import build_word_hint
+
+
+def order_calibrations(depends: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    """Sort calibrations so that each comes after those that it depends on.
+
+    Apart from that the order is the one in which they are defined.
+
+    :param depends: for each calibration, those that it depends on.
+    :raises DefinitionError: if one depends on a calibration that does not exist, or if there is a cycle.
+    """
+    edges = _read_edges(depends)
+    sorter = TopologicalSorter(edges)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        raise _build_cycle_error(error.args[1], edges) from None
+    place = {name: index for index, name in enumerate(edges)}
+    ready = [place[name] for name in sorter.get_ready()]
+    heapify(ready)
+    names = list(edges)
+    order = []
+    while ready:
+        name = names[heappop(ready)]
+        order.append(name)
+        sorter.done(name)
+        for freed in sorter.get_ready():
+            heappush(ready, place[freed])
+    return tuple(order)
+
+
+def find_ancestors(depends: Mapping[str, Iterable[str]], name: str) -> tuple[str, ...]:
+    """Give all calibrations that one depends on, directly or not, nearest first.
+
+    The distance is that of the longest way, so a calibration always comes before those that it was itself
+    made with: its payloads are the newer ones. Those at one distance come in the order in which they are
+    defined.
+
+    :param depends: for each calibration, those that it depends on.
+    :raises DefinitionError: if `name` or one that is depended on does not exist, or if there is a cycle.
+    """
+    edges = _read_edges(depends)
+    if name not in edges:
+        raise DefinitionError(
+            f"There is no calibration {name!r}.", hint=build_word_hint(name, edges, "calibrations")
+        )
+    distance = {name: 0}
+    for each in reversed(order_calibrations(edges)):
+        if each in distance:
+            for needed in edges[each]:
+                distance[needed] = max(distance.get(needed, 0), distance[each] + 1)
+    place = {each: index for index, each in enumerate(edges)}
+    del distance[name]
+    return tuple(sorted(distance, key=lambda each: (distance[each], place[each])))
+
+
+def _read_edges(depends: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    edges = {name: tuple(needed) for name, needed in depends.items()}
+    for name, needed in edges.items():
+        for each in needed:
+            if each not in edges:
+                raise DefinitionError(
+                    f"Calibration {name!r} depends on {each!r}, which does not exist.",
+                    hint=build_word_hint(each, edges, "calibrations"),
+                )
+    return edges
+
+
+def _build_cycle_error(cycle: list[str], edges: Mapping[str, tuple[str, ...]]) -> DefinitionError:
+    # graphlib gives each before the one that needs it; "a → b" is to be read as "a depends on b".
+    ring = list(reversed(cycle))[:-1]
+    place = {name: index for index, name in enumerate(edges)}
+    start = min(range(len(ring)), key=lambda index: place[ring[index]])
+    ring = ring[start:] + ring[:start]
+    return DefinitionError(
+        f"The calibrations depend on one another in a circle: {' → '.join([*ring, ring[0]])}.",
+        hint="Each depends on the next. Take one of these dependencies out.",
+    )

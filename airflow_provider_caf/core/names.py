@@ -1,0 +1,34 @@
+"""Names of calibrations, collections and algorithms: they stand in task ids, folders and job names."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from airflow_provider_caf.core.errors import DefinitionError
+
+MAX_NAME_LENGTH = 100
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+def check_name(kind: str, name: str) -> str:
+    """Refuse a name that cannot be a folder, a task id and part of a batch job's name; else give it.
+
+    :param kind: what is named, such as `calibration`.
+    :raises DefinitionError: with a name that would do.
+    """
+    if not isinstance(name, str) or len(name) > MAX_NAME_LENGTH or not _NAME.fullmatch(name):
+        raise DefinitionError(
+            f"{name!r} cannot be the name of a {kind}.",
+            hint=f"Use at most {MAX_NAME_LENGTH} letters, digits, '_' and '-'; begin with a letter or digit. "
+            f"{build_slug(name)!r} would do.",
+        )
+    return name
+
+
+def build_slug(name: object) -> str:
+    """Give an allowed name that looks like this one."""
+    plain = unicodedata.normalize("NFKD", str(name)).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^A-Za-z0-9_-]+", "_", plain).lstrip("_-")[:MAX_NAME_LENGTH].rstrip("_-")
+    return slug or "unnamed"

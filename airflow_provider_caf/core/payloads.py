@@ -1,0 +1,161 @@
+"""The text of a local database: which payload is valid for which runs.
+
+The format is that of basf2's testing payload storage. Each line of `database.txt` is
+
+    dbstore/<name> <revision> <exp_low>,<run_low>,<exp_high>,<run_high>
+
+and the payload's file beside it is `dbstore_<name>_rev_<revision>.root`. A `#` begins a comment, empty
+lines are skipped, and where several lines of a payload hold a run, the last one wins. basf2 shortens the
+revision to as few digits of the file's MD5 as are unique, and older files have numbers: every word is
+read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from airflow_provider_caf.core.errors import DatabaseError, DefinitionError
+from airflow_provider_caf.core.iov import ExpRun, IoV, find_iov_gaps, find_uncovered_runs
+from airflow_provider_caf.core.record import record
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+=@-]*")
+_REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+=@-]*")
+_MAX_LENGTH = 200
+"""A file name may have 255 bytes, and some of them are the words around name and revision."""
+
+_FORM = "dbstore/<name> <revision> <exp_low>,<run_low>,<exp_high>,<run_high>"
+
+
+@record
+class PayloadEntry:
+    """One line of a local database.
+
+    :param revision: what makes the file unique; written by us, the MD5 of its bytes in hex.
+    :raises DefinitionError: if name or revision cannot be part of a file name and of a line.
+    """
+
+    name: str
+    revision: str
+    iov: IoV
+
+    def __post_init__(self) -> None:
+        """Refuse what would lead out of the folder or break the line."""
+        check_payload_name(self.name)
+        if not _REVISION.fullmatch(self.revision) or len(self.revision) > _MAX_LENGTH:
+            raise DefinitionError(
+                f"The revision {self.revision!r} of payload {self.name!r} cannot be part of a file name.",
+                hint="Use the MD5 of the file's bytes, in hex.",
+            )
+
+    @property
+    def file_name(self) -> str:
+        """The name of the payload's file, in the folder of the database."""
+        return build_payload_file_name(self.name, self.revision)
+
+
+@record
+class GapReport:
+    """What the payloads of one name leave open.
+
+    :param uncovered: runs that no IoV holds, sorted.
+    :param gaps: runs between neighbouring IoVs inside an experiment, as IoVs, sorted.
+    """
+
+    uncovered: tuple[ExpRun, ...]
+    gaps: tuple[IoV, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing is left open."""
+        return not self.uncovered and not self.gaps
+
+
+def check_payload_name(name: str) -> None:
+    """Refuse a payload name that cannot be part of a file name and of a line.
+
+    :raises DefinitionError: if it has other characters than letters, digits and `_ . : + = @ -`, begins with
+        one of the last six, or is too long.
+    """
+    if len(name) > _MAX_LENGTH or not _NAME.fullmatch(name) or ".." in name:
+        raise DefinitionError(
+            f"{name!r} cannot be the name of a payload.",
+            hint=f"Use at most {_MAX_LENGTH} letters, digits and '_', and '.:+=@-' but not first; no '..'.",
+        )
+
+
+def build_payload_file_name(name: str, revision: str) -> str:
+    """Give the name of a payload's file."""
+    return f"dbstore_{name}_rev_{revision}.root"
+
+
+def build_database(entries: Iterable[PayloadEntry]) -> str:
+    """Give the text of a `database.txt`."""
+    return "".join(f"dbstore/{entry.name} {entry.revision} {entry.iov}\n" for entry in entries)
+
+
+def parse_database(text: str, where: str) -> tuple[PayloadEntry, ...]:
+    """Read the text of a `database.txt`.
+
+    :param where: the file, for the error message.
+    :raises DatabaseError: if a line has not the form of the format, with the line's number.
+    """
+    entries = []
+    # Only a line feed ends a line: splitlines() would also cut at characters that a comment may hold.
+    for number, line in enumerate(text.split("\n"), start=1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        try:
+            entries.append(_parse_words(words))
+        except DefinitionError as error:
+            raise DatabaseError(
+                f"{where}:{number}: {error.what}", hint=f"A line has the form '{_FORM}'."
+            ) from error
+    return tuple(entries)
+
+
+def _parse_words(words: list[str]) -> PayloadEntry:
+    if len(words) != 3:
+        raise DefinitionError(f"The line has {len(words)} words instead of 3.")
+    place, revision, iov = words
+    store, slash, name = place.partition("/")
+    if not slash or not store:
+        raise DefinitionError(f"{place!r} is not 'dbstore/<name>'.")
+    return PayloadEntry(name=name, revision=revision, iov=IoV.parse(iov))
+
+
+def find_payload(entries: Iterable[PayloadEntry], name: str, run: ExpRun) -> PayloadEntry | None:
+    """Give the entry of a payload that is valid for a run, or None.
+
+    :param entries: in the order of the file; the last one that holds the run wins.
+    """
+    found = None
+    for entry in entries:
+        if entry.name == name and entry.iov.contains(run):
+            found = entry
+    return found
+
+
+def find_gaps(entries: Iterable[PayloadEntry], name: str, runs: Iterable[ExpRun]) -> GapReport:
+    """Find what the payloads of one name leave open.
+
+    :param runs: the runs that should be covered.
+    """
+    iovs = [entry.iov for entry in entries if entry.name == name]
+    return GapReport(uncovered=find_uncovered_runs(runs, iovs), gaps=find_iov_gaps(iovs))
+
+
+def merge_entries(*databases: Iterable[PayloadEntry]) -> tuple[PayloadEntry, ...]:
+    """Put the lines of several databases together; a later one wins over an earlier one.
+
+    A line whose payload and IoV come again later can never win, and is left out.
+    """
+    merged: dict[tuple[str, IoV], PayloadEntry] = {}
+    for database in databases:
+        for entry in database:
+            key = (entry.name, entry.iov)
+            # Taken out first, so that the entry moves to the end: the order decides who wins.
+            merged.pop(key, None)
+            merged[key] = entry
+    return tuple(merged.values())

@@ -1,0 +1,173 @@
+"""How the input files of a collection are cut into subjobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from airflow_provider_caf.core.errors import DefinitionError, InputError
+from airflow_provider_caf.core.json_form import (
+    ObjectReader,
+    normalise_json,
+    read_list,
+    read_object,
+    read_optional,
+    read_whole_number,
+)
+from airflow_provider_caf.core.record import record
+
+
+@record
+class Splitting:
+    """The rule by which files become subjobs. Without any field set, each file is a subjob.
+
+    :param max_files_per_collector_job: at most so many files in a subjob.
+    :param max_collector_jobs: at most so many subjobs, with the files spread evenly.
+    :param arguments: one subjob for each of these mappings; each subjob gets all files.
+    :param max_subjobs: the limit for `arguments`, required with them.
+    :raises DefinitionError: if the fields exclude one another, or a limit is below 1.
+    """
+
+    max_files_per_collector_job: int | None = None
+    max_collector_jobs: int | None = None
+    arguments: tuple[Mapping[str, Any], ...] | None = None
+    max_subjobs: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the fields against one another."""
+        rules = [
+            name
+            for name in ("max_files_per_collector_job", "max_collector_jobs", "arguments")
+            if getattr(self, name) is not None
+        ]
+        if len(rules) > 1:
+            raise DefinitionError(
+                f"Subjobs are split by {' and by '.join(rules)}.", hint="Give only one of them."
+            )
+        for name in ("max_files_per_collector_job", "max_collector_jobs", "max_subjobs"):
+            limit = getattr(self, name)
+            if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+                raise DefinitionError(
+                    f"{name} is {limit!r}.", hint="It has to be a whole number, at least 1."
+                )
+        if self.arguments is None and self.max_subjobs is not None:
+            raise DefinitionError(
+                "max_subjobs is given without arguments.",
+                hint="For files, use max_collector_jobs to limit the number of subjobs.",
+            )
+        if self.arguments is not None:
+            self._check_arguments(self.arguments)
+
+    def _check_arguments(self, arguments: tuple[Mapping[str, Any], ...]) -> None:
+        if self.max_subjobs is None:
+            raise DefinitionError(
+                "Subjobs are split by arguments without an upper limit.",
+                hint="Give max_subjobs: a mistake in generated arguments must not flood a batch system.",
+            )
+        if not arguments:
+            raise DefinitionError("The list of arguments is empty.", hint="Each mapping in it is a subjob.")
+        if len(arguments) > self.max_subjobs:
+            raise _too_many(f"{len(arguments)}", self.max_subjobs)
+        for index, each in enumerate(arguments):
+            if not isinstance(each, Mapping):
+                raise DefinitionError(
+                    f"The arguments of subjob {index} are {each!r}.",
+                    hint="Give a mapping of names to values.",
+                )
+            normalise_json(each, f"arguments of subjob {index}")
+
+    @classmethod
+    def by_arguments(cls, arguments: Iterable[Mapping[str, Any]], max_subjobs: int) -> Splitting:
+        """Take the arguments from a generator, of which at most one more than the limit is asked for.
+
+        :raises DefinitionError: if it gives more than `max_subjobs`.
+        """
+        taken = tuple(islice(arguments, max(0, max_subjobs) + 1))
+        if len(taken) > max_subjobs >= 1:
+            raise _too_many(f"more than {max_subjobs}", max_subjobs)
+        return cls(arguments=taken, max_subjobs=max_subjobs)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the form that `from_json` reads."""
+        return {
+            "max_files_per_collector_job": self.max_files_per_collector_job,
+            "max_collector_jobs": self.max_collector_jobs,
+            "arguments": None if self.arguments is None else [dict(each) for each in self.arguments],
+            "max_subjobs": self.max_subjobs,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Splitting:
+        """Read what `to_json` gave.
+
+        :raises DefinitionError: if a field is unknown or wrong.
+        """
+        reader = ObjectReader(value, "splitting")
+        number = read_optional(read_whole_number)
+        splitting = cls(
+            max_files_per_collector_job=reader.take_or("max_files_per_collector_job", number, None),
+            max_collector_jobs=reader.take_or("max_collector_jobs", number, None),
+            arguments=reader.take_or("arguments", read_optional(read_list(read_object)), None),
+            max_subjobs=reader.take_or("max_subjobs", number, None),
+        )
+        reader.finish()
+        return splitting
+
+
+@record
+class SubjobPlan:
+    """What one subjob works on.
+
+    :param index: its number in the collection, from 0.
+    :param files: its input files, in the order of the collection.
+    :param arguments: its generated arguments, empty where there are none.
+    """
+
+    index: int
+    files: tuple[str, ...]
+    arguments: Mapping[str, Any]
+
+
+def plan_subjobs(files: Sequence[str], splitting: Splitting) -> tuple[SubjobPlan, ...]:
+    """Cut files into subjobs. No subjob is without work, and the order of the files is kept.
+
+    :param files: the input files; they may only be missing where subjobs are split by arguments.
+    :raises InputError: if there is nothing to work on.
+    """
+    if splitting.arguments is not None:
+        return tuple(
+            SubjobPlan(index=index, files=tuple(files), arguments=dict(arguments))
+            for index, arguments in enumerate(splitting.arguments)
+        )
+    if not files:
+        raise InputError(
+            "There is no input file to make subjobs of.",
+            hint="Check the patterns of the input files, the requested IoV and the ignored runs.",
+        )
+    return tuple(
+        SubjobPlan(index=index, files=tuple(part), arguments={})
+        for index, part in enumerate(_cut(files, splitting))
+    )
+
+
+def _cut(files: Sequence[str], splitting: Splitting) -> list[Sequence[str]]:
+    if splitting.max_collector_jobs is None:
+        size = splitting.max_files_per_collector_job or 1
+        return [files[first : first + size] for first in range(0, len(files), size)]
+    jobs = min(splitting.max_collector_jobs, len(files))
+    size, larger = divmod(len(files), jobs)
+    parts = []
+    first = 0
+    for index in range(jobs):
+        stop = first + size + (1 if index < larger else 0)
+        parts.append(files[first:stop])
+        first = stop
+    return parts
+
+
+def _too_many(found: str, limit: int) -> DefinitionError:
+    return DefinitionError(
+        f"The arguments make {found} subjobs, but max_subjobs is {limit}.",
+        hint="Raise max_subjobs if they are meant.",
+    )

@@ -1,0 +1,31 @@
+"""Hints for words that are not known: did you mean another one?"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def suggest_word(word: str, known: Iterable[str]) -> str | None:
+    """Give the known word that looks most like this one, or None if none is near."""
+    words = sorted(known)
+    near = difflib.get_close_matches(word, words, n=1)
+    if near:
+        return near[0]
+    # The distance counts a capital letter as a mistake like every other; people do not.
+    folded = {each.casefold(): each for each in words}
+    near = difflib.get_close_matches(word.casefold(), folded, n=1)
+    return folded[near[0]] if near else None
+
+
+def build_word_hint(word: str, known: Iterable[str], plural: str) -> str:
+    """Give the hint for a word that is not known.
+
+    :param plural: what the known words are, such as `parameters`.
+    """
+    words = sorted(known)
+    if not words:
+        return f"There are no {plural}."
+    suggestion = suggest_word(word, words)
+    question = "" if suggestion is None else f"Did you mean {suggestion!r}? "
+    return f"{question}Known {plural}: {', '.join(words)}."
