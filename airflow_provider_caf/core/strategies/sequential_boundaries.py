@@ -48,10 +48,14 @@ class SequentialBoundaries(Strategy):
         """Go through the experiments."""
         if not runs:
             return fail("There is no run to calibrate.")
+        given: tuple[ExpRun, ...] | None = self.params["payload_boundaries"]
+        given_by_exp: dict[int, list[ExpRun]] = {}
+        for boundary in given or ():
+            given_by_exp.setdefault(boundary.exp, []).append(boundary)
         for experiment in split_experiments(runs, self.params["iov_coverage"]):
             exp = experiment.runs[0].exp
-            boundaries: tuple[ExpRun, ...] | None = self.params["payload_boundaries"]
-            if boundaries is None:
+            boundaries: Iterable[ExpRun] = given_by_exp.get(exp, ())
+            if given is None:
                 boundaries = yield FindBoundaries(runs=experiment.runs)
                 if not boundaries:
                     return fail(f"The algorithm found no payload boundary in experiment {exp}.")

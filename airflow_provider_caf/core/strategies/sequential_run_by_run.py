@@ -10,6 +10,8 @@ from airflow_provider_caf.core.strategies.base import Execution, Plan, Report, S
 from airflow_provider_caf.core.strategies.params import Param
 from airflow_provider_caf.core.strategies.sequential import Experiment, Step, merge_steps, split_experiments
 
+_SHOWN_REASONS = 5
+
 
 class SequentialRunByRun(Strategy):
     """Take `step_size` runs at a time, and more as long as there is not enough data.
@@ -59,7 +61,12 @@ class SequentialRunByRun(Strategy):
                     f"The algorithm answered {ended.code.name} in experiment {exp} for {ended.runs[0]} to "
                     f"{ended.runs[-1]}."
                 )
-        return fail(" ".join(reasons)) if reasons else complete()
+        if not reasons:
+            return complete()
+        rest = len(reasons) - _SHOWN_REASONS
+        return fail(
+            " ".join(reasons[:_SHOWN_REASONS]) + (f" {rest} more experiments failed." if rest > 0 else "")
+        )
 
     def _build_steps(self, experiment: Experiment) -> tuple[Step, ...]:
         size: int = self.params["step_size"]
