@@ -2,7 +2,7 @@
 
 A file is written under another name in the same folder and renamed: the rename is atomic on a POSIX file
 system. With `durable` (the default) the bytes and the rename are on disk before the function returns, so that
-a crash of the machine is survived too. It costs a disk write per file; leave it off for files made again easily.
+a crash of the machine is survived too. It costs a disk write per file; leave it off for what can be redone.
 """
 
 from __future__ import annotations

@@ -1,0 +1,459 @@
+"""What is asked of a batch system, as typed records: commands, resources, arrays.
+
+Everything a user may write in `backend_args` is one row of `ARGUMENTS`. The names of the CAF are accepted
+beside ours. A known argument that a system has no use for is accepted too (`queue` on `local`), because one
+definition has to run on several systems; an unknown one is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.json_form import (
+    ObjectReader,
+    read_list,
+    read_object,
+    read_text,
+    read_whole_number,
+)
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.suggestions import build_word_hint
+
+DEFAULT_TIMEOUT = 60.0
+"""Seconds. Commands of PBS, LSF and HTCondor hang without limit on a sick server, so each one has a limit."""
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_SAFE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*", re.ASCII)
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", re.IGNORECASE)
+_MEGABYTES = {"k": 1 / 1024, "": 1.0, "m": 1.0, "g": 1024.0, "t": 1024.0**2}
+_CLOCK = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*", re.IGNORECASE)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@record
+class Command:
+    """One command, never a shell string.
+
+    :param argv: the program and its arguments.
+    :param stdin: text for its standard input.
+    :param environment: variables set beside those of the transport.
+    :param timeout: seconds after which it is killed.
+    """
+
+    argv: tuple[str, ...]
+    stdin: str | None = None
+    environment: Mapping[str, str] | None = None
+    timeout: float = DEFAULT_TIMEOUT
+
+
+@record
+class CommandResult:
+    """What a command answered.
+
+    :param exit_code: negative: the signal that ended it.
+    """
+
+    argv: tuple[str, ...]
+    exit_code: int
+    stdout: str = ""
+    stderr: str = ""
+
+
+@record
+class TextFile:
+    """A file that has to be there before a submit command runs.
+
+    :param path: absolute, on the submit host.
+    :param executable: whether it gets the execute permission.
+    """
+
+    path: str
+    text: str
+    executable: bool = False
+
+
+@record
+class Resources:
+    """What a subjob asks of the batch system. None: not said, the system's own default counts.
+
+    :param queue: queue or partition.
+    :param account: account, project or accounting group.
+    :param walltime: limit in seconds.
+    :param memory: request in MB (2^20 bytes).
+    :param cpus: number of cores.
+    :param disk: request in MB.
+    :param universe: HTCondor's universe.
+    :param getenv: HTCondor's `getenv`.
+    :param path_prefix: put before input and output paths in HTCondor's submit file.
+    :param extra_lines: lines for the submit file or directives, as they are.
+    :param environment: variables of the subjob, set after `setup`.
+    :param setup: shell lines of the site, taken as they are, run before everything.
+    :param shell: the shell that reads the script, and with it `setup`.
+    :param container: image for apptainer.
+    :param python: the Python that runs the job app.
+    :param max_processes: size of the local pool; None: one process per core.
+    :param throttle: at most so many elements of one array run at once.
+    """
+
+    queue: str | None = None
+    account: str | None = None
+    walltime: int | None = None
+    memory: int | None = None
+    cpus: int | None = None
+    disk: int | None = None
+    universe: str | None = None
+    getenv: str | None = None
+    path_prefix: str | None = None
+    extra_lines: tuple[str, ...] | None = None
+    environment: Mapping[str, str] | None = None
+    setup: tuple[str, ...] | None = None
+    shell: str | None = None
+    container: str | None = None
+    python: str | None = None
+    max_processes: int | None = None
+    throttle: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the arguments that are set; `parse_resources` reads them back."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: list(value)
+            if isinstance(value, tuple)
+            else dict(value)
+            if isinstance(value, Mapping)
+            else value
+            for name, value in values.items()
+            if value is not None
+        }
+
+
+def parse_resources(values: Mapping[str, Any], where: str) -> Resources:
+    """Read `backend_args`.
+
+    :param values: argument → value, as a user writes them.
+    :param where: what they belong to, such as `calibration 'vertex'`.
+    :raises DefinitionError: if an argument is unknown, given under two names, or has a value it cannot have.
+    """
+    if not isinstance(values, Mapping):
+        raise DefinitionError(
+            f"The backend_args of {where} are {values!r}.",
+            hint="Write a mapping of argument names to values.",
+        )
+    read: dict[str, Any] = {}
+    for given, value in values.items():
+        name = CAF_NAMES.get(given, given)
+        if name not in ARGUMENTS:
+            raise DefinitionError(
+                f"The backend_args of {where} have an unknown argument {given!r}.",
+                hint=build_word_hint(str(given), (*ARGUMENTS, *CAF_NAMES), "arguments"),
+            )
+        if name in read:
+            raise DefinitionError(
+                f"The backend_args of {where} give {name!r} twice, once as {given!r}.",
+                hint="Keep one of them.",
+            )
+        read[name] = None if value is None else ARGUMENTS[name](value, f"argument {given!r} of {where}")
+    return Resources(**read)
+
+
+def merge_resources(*layers: Resources) -> Resources:
+    """Merge arguments in the CAF's order: system default, connection, CAF, calibration, collection.
+
+    The last layer that sets an argument wins, as in the CAF; lists are not joined. Only `environment` is
+    merged variable by variable.
+    """
+    merged = Resources()
+    for layer in layers:
+        given = {
+            field.name: value for field in fields(layer) if (value := getattr(layer, field.name)) is not None
+        }
+        if merged.environment is not None and layer.environment is not None:
+            given["environment"] = {**merged.environment, **layer.environment}
+        merged = replace(merged, **given)
+    return merged
+
+
+@record
+class ArraySpec:
+    """One submission: many subjobs as elements of one array. It is also the intent record.
+
+    All paths are absolute and seen on the machines that run the jobs.
+
+    :param name: the deterministic name of law 6, see `batch.naming`.
+    :param folder: holds this record as `array.json`, the script, and the files of the local pool.
+    :param input_folder: holds `<subjob %05d>.json`.
+    :param output_folder: gets `<subjob %05d>/attempt_<k>`.
+    :param status_folder: gets the exit records.
+    :param elements: the subjobs of each array element; several are run one after the other.
+    :param attempt: the number of this try, the same for all its subjobs.
+    :param app: the job app (zip app).
+    :param python: the Python that runs it, on the machines that run the jobs.
+    """
+
+    name: str
+    folder: str
+    input_folder: str
+    output_folder: str
+    status_folder: str
+    elements: tuple[tuple[int, ...], ...]
+    attempt: int
+    app: str
+    python: str
+    resources: Resources = Resources()
+
+    def __post_init__(self) -> None:
+        if _SAFE_NAME.fullmatch(self.name) is None:
+            raise DefinitionError(
+                f"{self.name!r} cannot be the name of an array.",
+                hint="Make it with batch.naming.build_array_name.",
+            )
+        for what in ("folder", "input_folder", "output_folder", "status_folder", "app"):
+            path = getattr(self, what)
+            if not path.startswith("/") or "\0" in path:
+                raise DefinitionError(
+                    f"The {what} of array {self.name} is {path!r}.", hint="It has to be an absolute path."
+                )
+        subjobs = self.subjobs
+        if not subjobs or not all(self.elements) or len(set(subjobs)) != len(subjobs) or min(subjobs) < 0:
+            raise DefinitionError(
+                f"The elements of array {self.name} are {self.elements!r}.",
+                hint="An array has at least one element, and each subjob (counted from 0) is in one of them.",
+            )
+
+    @property
+    def subjobs(self) -> tuple[int, ...]:
+        """All subjobs, in the order of the elements."""
+        return tuple(subjob for element in self.elements for subjob in element)
+
+    @property
+    def array_file(self) -> str:
+        """The path of the intent record."""
+        return f"{self.folder}/{ARRAY_FILE}"
+
+    @property
+    def script_file(self) -> str:
+        """The path of the script that the batch system runs."""
+        return f"{self.folder}/{SCRIPT_FILE}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the JSON form; `worker.subjob` and `worker.pool` read it too."""
+        return {
+            "version": 1,
+            "name": self.name,
+            "folder": self.folder,
+            "input_folder": self.input_folder,
+            "output_folder": self.output_folder,
+            "status_folder": self.status_folder,
+            "elements": [list(element) for element in self.elements],
+            "attempt": self.attempt,
+            "app": self.app,
+            "python": self.python,
+            "resources": self.resources.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any, where: str = "intent record") -> ArraySpec:
+        """Read what `to_json` gave.
+
+        :raises DefinitionError: if it is something else.
+        """
+        reader = ObjectReader(value, where)
+        _check_version(reader, where)
+        array = cls(
+            name=reader.take("name", read_text),
+            folder=reader.take("folder", read_text),
+            input_folder=reader.take("input_folder", read_text),
+            output_folder=reader.take("output_folder", read_text),
+            status_folder=reader.take("status_folder", read_text),
+            elements=reader.take("elements", read_list(read_list(read_whole_number))),
+            attempt=reader.take("attempt", read_whole_number),
+            app=reader.take("app", read_text),
+            python=reader.take("python", read_text),
+            resources=parse_resources(reader.take("resources", read_object), where),
+        )
+        reader.finish()
+        return array
+
+
+@record
+class SubmittedArray:
+    """An array that a batch system took.
+
+    :param array: what was submitted.
+    :param ids: the system's ids, one for each native array.
+    :param submitted: when, in UTC, ISO 8601.
+    """
+
+    array: ArraySpec
+    ids: tuple[str, ...]
+    submitted: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Give what stands in `submitted.json` beside the intent record."""
+        return {"version": 1, "name": self.array.name, "ids": list(self.ids), "submitted": self.submitted}
+
+    @classmethod
+    def from_json(
+        cls, array: ArraySpec, value: Any, where: str = "record of the submission"
+    ) -> SubmittedArray:
+        """Read what `to_json` gave.
+
+        :raises DefinitionError: if it is something else, or of another array.
+        """
+        reader = ObjectReader(value, where)
+        _check_version(reader, where)
+        name = reader.take("name", read_text)
+        if name != array.name:
+            raise DefinitionError(
+                f"The {where} is of array {name!r}, not of {array.name!r}.",
+                hint="Something else wrote into this folder. Remove it and run the task again.",
+            )
+        submitted = cls(
+            array=array,
+            ids=reader.take("ids", read_list(read_text)),
+            submitted=reader.take("submitted", read_text),
+        )
+        reader.finish()
+        return submitted
+
+
+ARRAY_FILE = "array.json"
+SUBMITTED_FILE = "submitted.json"
+SCRIPT_FILE = "run.sh"
+
+
+def _check_version(reader: ObjectReader, where: str) -> None:
+    version = reader.take("version", read_whole_number)
+    if version != 1:
+        raise DefinitionError(
+            f"The {where} has version {version}, this program knows 1.",
+            hint="Was it written by a newer release?",
+        )
+
+
+def _refuse(value: Any, where: str, wanted: str) -> DefinitionError:
+    return DefinitionError(f"The {where} is {value!r}.", hint=f"It has to be {wanted}.")
+
+
+def _read_line(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value.strip() or any(ord(letter) < 32 for letter in value):
+        raise _refuse(value, where, "a text of one line")
+    return value
+
+
+def _read_any_line(value: Any, where: str) -> str:
+    # CAF's `path_prefix` is an empty text by default.
+    return value if value == "" else _read_line(value, where)
+
+
+def _read_count(value: Any, where: str) -> int:
+    if isinstance(value, str) and value.strip().isdecimal():
+        # Connections and the CAF's configuration files carry numbers as texts.
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise _refuse(value, where, "a whole number of at least 1")
+    return value
+
+
+def _read_size(value: Any, where: str) -> int:
+    match = _SIZE.fullmatch(str(value)) if isinstance(value, (str, int, float)) else None
+    if match is None or isinstance(value, bool):
+        raise _refuse(value, where, "a number of MB, or a text such as '4 GB'")
+    # Rounded up: a request must not be smaller than what was asked.
+    size = -int(-float(match[1]) * _MEGABYTES[match[2].lower()] // 1)
+    if size < 1:
+        raise _refuse(value, where, "more than nothing")
+    return size
+
+
+def _read_walltime(value: Any, where: str) -> int:
+    seconds = 0
+    if isinstance(value, int) and not isinstance(value, bool):
+        seconds = value
+    elif isinstance(value, str) and (match := _CLOCK.fullmatch(value.strip())):
+        days, hours, minutes, rest = (int(part or 0) for part in match.groups())
+        seconds = ((days * 24 + hours) * 60 + minutes) * 60 + rest
+    elif isinstance(value, str) and (match := _DURATION.fullmatch(value)):
+        seconds = round(float(match[1]) * _SECONDS[match[2].lower()])
+    if seconds < 1:
+        # HH:MM is LSF's form and MM:SS is Slurm's: a text with one colon is not guessed.
+        raise _refuse(
+            value, where, "whole seconds, 'HH:MM:SS', 'D-HH:MM:SS', or a text such as '90m', '2h' or '1d'"
+        )
+    return seconds
+
+
+def _read_flag_or_names(value: Any, where: str) -> str:
+    # HTCondor's getenv is true, false, or a list of variable names.
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return _read_line(value, where)
+
+
+def _read_lines(value: Any, where: str) -> tuple[str, ...]:
+    lines: Iterable[Any] = value.splitlines() if isinstance(value, str) else value
+    if not isinstance(lines, (list, tuple)) or not all(isinstance(line, str) for line in lines):
+        raise _refuse(value, where, "a list of lines")
+    if any("\0" in line or "\n" in line or "\r" in line for line in lines):
+        raise _refuse(value, where, "a list of lines without line breaks in them")
+    return tuple(lines)
+
+
+def _read_environment(value: Any, where: str) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise _refuse(value, where, "a mapping of variable names to texts")
+    for name, text in value.items():
+        if not isinstance(name, str) or _VARIABLE.fullmatch(name) is None:
+            raise _refuse(
+                name, f"variable name in the {where}", "letters, digits and '_', not beginning with a digit"
+            )
+        if not isinstance(text, str) or "\0" in text:
+            raise _refuse(text, f"variable {name!r} in the {where}", "a text")
+    return dict(value)
+
+
+ARGUMENTS: Mapping[str, Callable[[Any, str], Any]] = {
+    "account": _read_line,
+    "container": _read_line,
+    "cpus": _read_count,
+    "disk": _read_size,
+    "environment": _read_environment,
+    "extra_lines": _read_lines,
+    "getenv": _read_flag_or_names,
+    "max_processes": _read_count,
+    "memory": _read_size,
+    "path_prefix": _read_any_line,
+    "python": _read_line,
+    "queue": _read_line,
+    "setup": _read_lines,
+    "shell": _read_line,
+    "throttle": _read_count,
+    "universe": _read_line,
+    "walltime": _read_walltime,
+}
+"""Argument → its reader. The names are the fields of `Resources`."""
+
+CAF_NAMES: Mapping[str, str] = {
+    "request_cpus": "cpus",
+    "request_disk": "disk",
+    "request_memory": "memory",
+}
+"""Names of the CAF (and of HTCondor's submit files) → ours. Those that are equal are not listed."""
+
+
+def select_elements(array: ArraySpec, subjobs: Sequence[int] | None) -> tuple[int, ...]:
+    """Give the elements all of whose subjobs are asked for.
+
+    An element with a subjob that was not asked for is left alone: cancelling it would end that one too.
+
+    :param subjobs: None: all elements.
+    """
+    if subjobs is None:
+        return tuple(range(len(array.elements)))
+    wanted = set(subjobs)
+    return tuple(index for index, element in enumerate(array.elements) if wanted.issuperset(element))

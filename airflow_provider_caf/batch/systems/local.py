@@ -1,0 +1,208 @@
+"""The local system: for each array a detached pool of processes on this machine, see `worker.pool`.
+
+The pool's own commands answer in JSON, one object per array, so that one query covers any number of arrays.
+Lists go in by standard input: an argument list has a limit, 10 000 subjobs do not.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
+from airflow_provider_caf.batch.states import JobState
+from airflow_provider_caf.batch.systems.base import Answer, Native, Query, Submission
+from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL, build_script
+from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
+
+_SETUP_TIMEOUT = 600.0
+"""Seconds. The site's setup lines run in the submit command; a cold network file system takes minutes."""
+
+_GONE = "L"
+
+STATES: Mapping[str, JobState] = {
+    "Q": JobState.QUEUED,
+    "R": JobState.RUNNING,
+    "E": JobState.EXITED,
+    "C": JobState.CANCELLED,
+}
+"""What `pool query` prints for an element. `L`, gone with its pool, is no state: the element is missing."""
+
+
+class LocalSystem:
+    """Run subjobs on this machine.
+
+    :param tool: the argv that runs the worker's verbs for looking and cancelling. The installed package is
+        used, not an array's own app, whose folder may be removed while others still wait.
+    """
+
+    name = "local"
+    largest_array: int | None = None
+    longest_name = 64
+    states = STATES
+    # The lock of a pool is proof: who can take it knows that the pool is dead, and its files are on this
+    # machine.
+    grace = 0.0
+
+    def __init__(self, tool: Sequence[str] | None = None) -> None:
+        # -P: a folder of the same name in the current folder must not be taken for this package.
+        self._tool = tuple(tool or (sys.executable, "-P", "-m", "airflow_provider_caf.worker"))
+
+    def build_submit(self, array: ArraySpec) -> Submission:
+        """Give the command that starts the pool: the site's setup runs once, all subjobs inherit what it set.
+
+        :raises DefinitionError: if a container is asked for.
+        """
+        resources = array.resources
+        if resources.container is not None:
+            raise DefinitionError(
+                f"The local system cannot run the container {resources.container!r} of array {array.name}.",
+                hint="Remove 'container' from the backend_args, or use a batch system.",
+            )
+        script = build_script(array, ["pool", "submit", array.array_file])
+        return Submission(
+            command=Command(
+                argv=(resources.shell or DEFAULT_SHELL, array.script_file), timeout=_SETUP_TIMEOUT
+            ),
+            files=(TextFile(path=array.script_file, text=script, executable=True),),
+        )
+
+    def parse_submit(self, array: ArraySpec, result: CommandResult) -> tuple[str, ...]:
+        """Read the pool's id. Setup lines may have printed something before it.
+
+        :raises SubmitError: if no pool was started.
+        """
+        answer = _read_last_line(result.stdout) if result.exit_code == 0 else None
+        if answer is None or not isinstance(answer.get("id"), str):
+            raise SubmitError(
+                f"The local pool of array {array.name} was not started (exit code {result.exit_code}): "
+                f"{_tail(result)}",
+                hint=f"Run {array.script_file} by hand. Are 'setup' and 'python' ({array.python}) right?",
+            )
+        return (answer["id"],)
+
+    def build_lookup(self, array: ArraySpec) -> Command:
+        """Give the command that says whether the array's folder has, or had, a pool."""
+        return self._build_command("lookup", [{"folder": array.folder, "name": array.name}])
+
+    def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
+        """Read the answer of the lookup.
+
+        :raises SubmitError: if it says nothing.
+        """
+        answers = _read_answers(result, 1)
+        if answers is None:
+            raise SubmitError(
+                f"It is not known whether array {array.name} has a pool (exit code {result.exit_code}): "
+                f"{_tail(result)}",
+                hint="Run the task again; it looks first, and submits only if there is none.",
+            )
+        found = answers[0].get("id")
+        return () if found is None else ((str(found),),)
+
+    def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
+        """Give one command for all arrays."""
+        asked = [{"folder": array.array.folder, "id": array.ids[0]} for array in arrays]
+        return (Query(command=self._build_command("query", asked), arrays=tuple(arrays)),)
+
+    def parse_query(self, query: Query, result: CommandResult) -> Answer:
+        """Read one letter per element.
+
+        :raises PollError: if the answer is not about these arrays.
+        """
+        answers = _read_answers(result, len(query.arrays))
+        if answers is None:
+            raise PollError(
+                f"The pools of this machine could not be asked (exit code {result.exit_code}): {_tail(result)}",
+                hint=f"Try: {' '.join((*self._tool, 'pool', 'query'))}",
+            )
+        elements: dict[str, Mapping[int, Native]] = {}
+        problems: dict[str, str] = {}
+        for submitted, answer in zip(query.arrays, answers, strict=True):
+            states = _read_states(submitted, answer)
+            if isinstance(states, str):
+                problems[submitted.array.name] = states
+            else:
+                elements[submitted.array.name] = states
+        return Answer(elements=elements, problems=problems)
+
+    def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
+        """Give nothing: a pool's journal remembers all."""
+        return ()
+
+    def parse_history(self, query: Query, result: CommandResult) -> Answer:
+        """Refuse: there is no history command.
+
+        :raises PollError: always.
+        """
+        raise PollError("The local system has no history.", hint="Use the answer of the query.")
+
+    def build_cancel(self, array: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
+        """Give the command that ends elements, and what a dead pool has left running."""
+        asked = {
+            "folder": array.array.folder,
+            "id": array.ids[0],
+            "elements": None if elements is None else list(elements),
+        }
+        return (self._build_command("cancel", [asked]),)
+
+    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
+        """Check the answer.
+
+        :raises PollError: if the pool was not reached.
+        """
+        answers = _read_answers(result, 1)
+        if answers is None or "error" in answers[0]:
+            said = _tail(result) if answers is None else str(answers[0]["error"])
+            raise PollError(
+                f"Array {array.array.name} could not be cancelled (exit code {result.exit_code}): {said}",
+                hint=f"Look for the processes of pool {array.ids[0]} and end them.",
+            )
+
+    def _build_command(self, action: str, asked: list[dict[str, Any]]) -> Command:
+        return Command(argv=(*self._tool, "pool", action), stdin=json.dumps(asked))
+
+
+def _read_last_line(text: str) -> dict[str, Any] | None:
+    lines = text.strip().splitlines()
+    try:
+        value = json.loads(lines[-1]) if lines else None
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _read_answers(result: CommandResult, expected: int) -> list[dict[str, Any]] | None:
+    """Give one object per array asked for, or None where the answer is something else."""
+    if result.exit_code != 0:
+        return None
+    try:
+        answers = [json.loads(line) for line in result.stdout.splitlines()]
+    except ValueError:
+        return None
+    if len(answers) != expected or not all(isinstance(answer, dict) for answer in answers):
+        return None
+    return answers
+
+
+def _read_states(submitted: SubmittedArray, answer: Mapping[str, Any]) -> dict[int, Native] | str:
+    """Give what is said about each element, or why nothing is."""
+    if "error" in answer:
+        return str(answer["error"])
+    if answer.get("gone") is True:
+        return {}
+    letters, host = answer.get("states"), answer.get("host")
+    count = len(submitted.array.elements)
+    if not isinstance(letters, str) or len(letters) != count:
+        return f"the answer is {letters!r}, not one letter for each of {count} elements"
+    return {
+        index: Native(code=letter, host=host if isinstance(host, str) else None)
+        for index, letter in enumerate(letters)
+        if letter != _GONE
+    }
+
+
+def _tail(result: CommandResult) -> str:
+    return (result.stderr or result.stdout).strip()[-500:] or "it printed nothing"

@@ -1,0 +1,459 @@
+"""Run one try of one subjob: its own folder, its argv, its outputs, its exit record (law 7).
+
+A job of a batch system does this by the verb `subjob`; the local pool calls the same functions, many at a
+time.
+
+The exit record is written to a temporary name and renamed: a kill at any moment leaves a whole record or
+none. It is not forced to disk, which would cost more than a short subjob itself: a crash of the whole
+machine may lose the record or empty it, then the subjob counts as lost and runs again. That a recorded
+output is really there is checked by its size whenever it matters.
+
+Only what starts fast is imported here: a thousand short subjobs each pay for it on a batch system.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+
+# ruff: noqa: PTH102, PTH103, PTH104, PTH116, PTH118, PTH123, PTH207 - pathlib is slow to import
+
+TYPE_CHECKING = False  # importing typing costs as much as all of the above
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+STDOUT_FILE = "stdout.log"
+STDERR_FILE = "stderr.log"
+EXIT_NOT_STARTED = 126
+"""As a shell says it: the program could not be executed."""
+EXIT_NOT_FOUND = 127
+EXIT_BAD_JOB = 125
+"""The wrapper's own: the job file or the work folder was not as it has to be."""
+
+_LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+_SPAWN_FILES = (
+    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+    (os.POSIX_SPAWN_OPEN, 1, STDOUT_FILE, _LOG_FLAGS, 0o666),
+    (os.POSIX_SPAWN_OPEN, 2, STDERR_FILE, _LOG_FLAGS, 0o666),
+)
+# Python ignores these two, and what is ignored stays so in a program that is started.
+_DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+class Attempt:
+    """One try of one subjob, from the making of its folder to its exit record.
+
+    :param folder: its work folder; None: it could not be made.
+    :param label: the attempt's number, with `_r1` and so on when the system started the job again.
+    :param argv: what runs; None: nothing can.
+    :param problem: why it has failed, other than by exit code or signal.
+    """
+
+    __slots__ = (
+        "argv",
+        "array",
+        "digest",
+        "exit_code",
+        "folder",
+        "job_file",
+        "label",
+        "patterns",
+        "pid",
+        "problem",
+        "started",
+        "subjob",
+    )
+
+    def __init__(self, array: Mapping[str, Any], subjob: int) -> None:
+        self.array = array
+        self.subjob = subjob
+        self.label = str(array["attempt"])
+        self.job_file = f"{array['input_folder']}/{subjob:05d}.json"
+        self.folder: str | None = None
+        self.argv: list[str] | None = None
+        self.patterns: list[str] = []
+        self.digest = ""
+        self.pid = 0
+        self.started = time.time()
+        self.exit_code: int | None = None
+        self.problem: str | None = None
+
+    @property
+    def record_file(self) -> str:
+        """The path of the exit record."""
+        return f"{self.array['status_folder']}/{self.subjob:05d}.{self.label}.json"
+
+    def fail(self, exit_code: int, problem: str) -> None:
+        """Note why it has failed before it ran."""
+        self.exit_code = exit_code
+        self.problem = problem
+
+
+def read_array(path: str) -> dict[str, Any]:
+    """Read the array's record, which `batch.spec.ArraySpec` writes.
+
+    :raises SystemExit: if it is not there, or is something else.
+    """
+    try:
+        with open(path, "rb") as file:
+            array = json.loads(file.read())
+        if array["version"] != 1:
+            raise ValueError(f"its version is {array['version']!r}, this program knows 1")
+        for name in ("input_folder", "output_folder", "status_folder", "folder", "app", "name"):
+            if not isinstance(array[name], str):
+                raise ValueError(f"{name!r} is not a text")
+        if not array["elements"] or not isinstance(array["attempt"], int):
+            raise ValueError("it has no elements, or no attempt")
+        return dict(array)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SystemExit(f"the array {path} could not be read: {type(error).__name__}: {error}") from error
+
+
+def open_attempt(array: Mapping[str, Any], subjob: int) -> Attempt:
+    """Make the work folder of a try and read its job. What goes wrong is noted in the attempt."""
+    attempt = Attempt(array, subjob)
+    try:
+        _make_folder(attempt)
+    except OSError as error:
+        attempt.fail(EXIT_BAD_JOB, f"the work folder could not be made: {error}")
+    try:
+        with open(attempt.job_file, "rb") as file:
+            text = file.read()
+        attempt.digest = hashlib.sha256(text).hexdigest()
+        job = json.loads(text)
+        attempt.patterns = [str(pattern) for pattern in job["output_patterns"]]
+        attempt.argv = build_argv(job, attempt.job_file, str(array["app"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        attempt.fail(EXIT_BAD_JOB, f"the job file could not be read: {type(error).__name__}: {error}")
+    return attempt
+
+
+def _make_folder(attempt: Attempt) -> None:
+    parent = f"{attempt.array['output_folder']}/{attempt.subjob:05d}"
+    repeat = 0
+    while attempt.folder is None:
+        folder = f"{parent}/attempt_{attempt.label}"
+        try:
+            os.mkdir(folder)
+            attempt.folder = folder
+        except FileNotFoundError:
+            os.makedirs(parent, exist_ok=True)
+        except FileExistsError:
+            # The system has started the job again. The earlier start may still run somewhere: hands off.
+            repeat += 1
+            attempt.label = f"{attempt.array['attempt']}_r{repeat}"
+
+
+def build_argv(job: Mapping[str, Any], job_file: str, app: str) -> list[str]:
+    """Give the argv of a job.
+
+    A command runs as it is, with its placeholders filled; the job app does the rest: collectors in Python,
+    and what has to run before a collector.
+
+    :raises ValueError: if the command is not a list of texts.
+    """
+    command = job["command"]
+    if command is None or job.get("pre_collector") is not None:
+        return [sys.executable, app, "collect", job_file]
+    if not isinstance(command, list) or not command or not all(isinstance(word, str) for word in command):
+        raise ValueError(f"the command is {command!r}, not a list of texts")
+    return fill_placeholders(command, job, job_file)
+
+
+def fill_placeholders(command: Sequence[str], job: Mapping[str, Any], job_file: str) -> list[str]:
+    """Fill the placeholders in a command's words. No shell sees them.
+
+    `{input_files}` alone in a word becomes one word per file. `{job}` is the job file; `{subjob}`,
+    `{calibration}`, `{collection}`, `{iteration}`, each of the job's settings and each generated argument
+    go by their names. Braces around anything else stay as they are, `awk` needs them.
+    """
+    if not any("{" in word for word in command):
+        return list(command)
+    values: dict[str, Any] = dict(job.get("settings") or {})
+    values.update(job.get("arguments") or {})
+    values.update({name: job.get(name) for name in ("subjob", "calibration", "collection", "iteration")})
+    values["job"] = job_file
+    filled: list[str] = []
+    for word in command:
+        if word == "{input_files}":
+            filled.extend(str(path) for path in job["input_files"])
+        else:
+            filled.append(_fill_word(word, values))
+    return filled
+
+
+def _fill_word(word: str, values: Mapping[str, Any]) -> str:
+    # One pass from left to right: what is filled in is never looked at again.
+    parts = word.split("{")
+    filled = [parts[0]]
+    for part in parts[1:]:
+        name, brace, rest = part.partition("}")
+        if brace and name in values:
+            value = values[name]
+            filled.append((value if isinstance(value, str) else json.dumps(value)) + rest)
+        else:
+            filled.append("{" + part)
+    return "".join(filled)
+
+
+def build_environment() -> dict[str, str]:
+    """Give the variables that a subjob inherits: all but Airflow's, which hold keys and passwords."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "_AIRFLOW_"))
+    }
+
+
+def start_attempt(attempt: Attempt, environment: Mapping[str, str], *, own_session: bool) -> bool:
+    """Start the job's process, in its work folder, with its output in log files.
+
+    :param environment: the variables of every subjob.
+    :param own_session: put it into a session of its own, so that it can be ended with all it started. In a
+        batch job it must stay in the session of the job: PBS ends a job by its session.
+    :returns: whether it runs; else the reason is noted in the attempt.
+    """
+    attempt.started = time.time()
+    if attempt.problem is not None or attempt.argv is None or attempt.folder is None:
+        return False
+    variables = dict(environment)
+    variables["CAF_JOB"] = attempt.job_file
+    variables["CAF_SUBJOB"] = str(attempt.subjob)
+    variables["CAF_ATTEMPT"] = attempt.label
+    try:
+        # posix_spawn has no working directory; this process has one thread and needs none itself.
+        os.chdir(attempt.folder)
+        attempt.pid = os.posix_spawnp(
+            attempt.argv[0],
+            attempt.argv,
+            variables,
+            file_actions=_SPAWN_FILES,
+            setsid=own_session,
+            setsigmask=(),
+            setsigdef=_DEFAULT_SIGNALS,
+        )
+    except (OSError, ValueError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        attempt.fail(
+            EXIT_NOT_FOUND if missing else EXIT_NOT_STARTED,
+            f"{attempt.argv[0]!r} could not be started in {attempt.folder}: "
+            f"{getattr(error, 'strerror', None) or error}",
+        )
+        return False
+    return True
+
+
+def finish_attempt(
+    attempt: Attempt, status: int = 0, usage: Any = None, reason: str | None = None
+) -> dict[str, Any]:
+    """Check the outputs and write the exit record.
+
+    :param status: the wait status of the process.
+    :param usage: its resource usage, from `wait4`; None: it never ran.
+    :param reason: why it has failed, where the exit code does not tell, such as "cancelled".
+    :returns: the record.
+    :raises OSError: if the record cannot be written.
+    """
+    exit_code, killed_by = attempt.exit_code, None
+    if usage is not None:
+        code = os.waitstatus_to_exitcode(status)
+        exit_code, killed_by = (None, -code) if code < 0 else (code, None)
+    outputs, missing = find_outputs(attempt.folder, attempt.patterns)
+    if missing is not None and exit_code == 0 and attempt.problem is None:
+        attempt.problem = missing
+    record = {
+        "version": 1,
+        "subjob": attempt.subjob,
+        "attempt": attempt.label if "_" in attempt.label else int(attempt.label),
+        "exit_code": exit_code,
+        "signal": killed_by,
+        "host": os.uname().nodename,
+        "started": format_time(attempt.started),
+        "ended": format_time(time.time()),
+        "cpu_seconds": 0.0 if usage is None else round(usage.ru_utime + usage.ru_stime, 3),
+        # Linux counts what the parent had at the start too: nothing below some 10 MB is shown.
+        "peak_memory_kb": 0 if usage is None else usage.ru_maxrss,
+        "job_digest": attempt.digest,
+        "folder": attempt.folder,
+        "outputs": outputs,
+        "reason": reason or attempt.problem,
+    }
+    write_record(attempt.record_file, record)
+    return record
+
+
+def find_outputs(folder: str | None, patterns: Sequence[str]) -> tuple[list[dict[str, Any]], str | None]:
+    """Give the outputs that are there with their sizes, and what is wrong with them.
+
+    :param folder: the work folder.
+    :param patterns: globs relative to it; each has to match a file that is not empty.
+    :returns: the files, and the reason why they do not suffice, or None.
+    """
+    sizes: dict[str, int] = {}
+    reason = None
+    for pattern in patterns if folder is not None else ():
+        if pattern.startswith("/") or ".." in pattern.split("/"):
+            reason = reason or f"the output pattern {pattern!r} leaves the work folder"
+            continue
+        matched = _match_files(f"{folder}", pattern)
+        sizes.update(matched)
+        if not any(matched.values()):
+            state = "empty" if matched else "missing"
+            reason = reason or f"the declared output {pattern!r} is {state} in {folder}"
+    return [{"path": path, "size": sizes[path]} for path in sorted(sizes)], reason
+
+
+def _match_files(folder: str, pattern: str) -> dict[str, int]:
+    if not any(letter in pattern for letter in "*?["):
+        return _measure(folder, [pattern])
+    import glob  # here, because most jobs name their outputs and glob is slow to import
+
+    paths = glob.glob(os.path.join(glob.escape(folder), pattern), recursive=True)
+    names = [os.path.relpath(path, folder) for path in paths]
+    return _measure(folder, [name for name in names if name not in (STDOUT_FILE, STDERR_FILE)])
+
+
+def _measure(folder: str, names: Sequence[str]) -> dict[str, int]:
+    sizes = {}
+    for name in names:
+        try:
+            state = os.stat(f"{folder}/{name}")
+        except OSError:
+            continue
+        if state.st_mode & 0o170000 == 0o100000:  # a regular file; the module stat is not worth its import
+            sizes[name] = state.st_size
+    return sizes
+
+
+def write_record(path: str, record: Mapping[str, Any]) -> None:
+    """Write an exit record in one step.
+
+    :raises OSError: if it cannot be written.
+    """
+    folder, _, name = path.rpartition("/")
+    # No other process has this name: the attempt's folder was made by this one alone.
+    temporary = f"{folder}/.{name}.tmp"
+    data = json.dumps(record).encode()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    try:
+        descriptor = os.open(temporary, flags, 0o666)
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+        descriptor = os.open(temporary, flags, 0o666)
+    try:
+        written = os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
+    if written != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+    os.rename(temporary, path)
+
+
+def format_time(seconds: float) -> str:
+    """Give a time in UTC, ISO 8601 with milliseconds."""
+    milliseconds = int(seconds * 1000)
+    return (
+        time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(milliseconds // 1000)) + f".{milliseconds % 1000:03d}Z"
+    )
+
+
+class Warden:
+    """Hand signals of the batch system on to the job, and remember the first one.
+
+    Without it the wrapper would die of the signal, and nothing would be recorded. Systems warn before they
+    kill: LSF by SIGUSR2 at the run limit, others by SIGTERM or SIGXCPU.
+    """
+
+    SIGNALS = (
+        signal.SIGTERM,
+        signal.SIGINT,
+        signal.SIGHUP,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGXCPU,
+    )
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.received = 0
+
+    def install(self) -> None:
+        """Begin to listen."""
+        for number in self.SIGNALS:
+            signal.signal(number, self.handle)
+
+    def watch(self, pid: int) -> None:
+        """Hand signals on to this process from now on, also one that came while it was started."""
+        self.pid = pid
+        if self.received:
+            self.handle(self.received)
+
+    def handle(self, number: int, _frame: object = None) -> None:
+        """Hand a signal on."""
+        self.received = self.received or number
+        if self.pid:
+            try:
+                os.kill(self.pid, number)
+            except ProcessLookupError:
+                self.pid = 0
+
+    @property
+    def reason(self) -> str | None:
+        """What to write into the exit record."""
+        if not self.received:
+            return None
+        return f"the batch system sent {signal.Signals(self.received).name} to the job"
+
+
+def run_attempt(attempt: Attempt, warden: Warden) -> int:
+    """Run one try to its end and record it.
+
+    :returns: the exit code to pass on: 0 only when all is well.
+    """
+    status, usage = 0, None
+    if start_attempt(attempt, build_environment(), own_session=False):
+        warden.watch(attempt.pid)
+        _, status, usage = os.wait4(attempt.pid, 0)
+        warden.pid = 0
+    record = finish_attempt(attempt, status, usage, warden.reason)
+    if record["signal"] is not None:
+        return 128 + int(record["signal"])
+    return int(record["exit_code"]) or (1 if record["reason"] else 0)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the subjobs of one element of an array, one after the other.
+
+    :param argv: `--array FILE --element NUMBER [--first NUMBER]`; `first` is the number that the system
+        gives to the first element.
+    """
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="subjob")
+    parser.add_argument("--array", required=True)
+    parser.add_argument("--element", required=True, type=int)
+    parser.add_argument("--first", default=0, type=int)
+    options = parser.parse_args(argv)
+    array = read_array(options.array)
+    index = options.element - options.first
+    if not 0 <= index < len(array["elements"]):
+        raise SystemExit(f"array {array['name']} has no element {index}, it has {len(array['elements'])}")
+    warden = Warden()
+    warden.install()
+    worst = 0
+    for subjob in array["elements"][index]:
+        attempt = open_attempt(array, subjob)
+        try:
+            code = run_attempt(attempt, warden)
+        except OSError as error:
+            raise SystemExit(
+                f"the exit record {attempt.record_file} could not be written: {error}"
+            ) from error
+        worst = worst or code
+        if warden.received:
+            break
+    return worst
