@@ -80,9 +80,8 @@ def main() -> int:
     runs = build_runs(count)
     bare, _ = measure(partial(build_bare, runs))
     print(f"{count} runs in {runs[-1].exp + 1} experiments; bare executions: {bare:.3f} s\n")
-    print(
-        f"{'strategy':<22}{'params':<11}{'poor runs':<11}{'executions':>12}{'seconds':>10}{'µs/run':>9}{'/ bare':>8}"
-    )
+    header = f"{'strategy':<22}{'params':<11}{'poor runs':<11}"
+    print(f"{header}{'executions':>12}{'seconds':>10}{'µs/run':>9}{'/ bare':>8}")
     worst = 0.0
     given = {"payload_boundaries": [list(run) for run in runs[::2]]}
     rows: tuple[tuple[str, str, Mapping[str, object]], ...] = (

@@ -26,9 +26,11 @@ def parse_reference(reference: str, what: str) -> tuple[str, str]:
     """
     source, colon, name = reference.rpartition(":")
     words = name.split(".")
-    if not source.startswith("/"):
+    is_file = source.startswith("/")
+    if not is_file:
         words += source.split(".")
-    elif not source.endswith(".py"):
+    # A relative path would look like the module `py` in the package `x`.
+    if is_file != source.endswith(".py"):
         words = []
     if not colon or not words or not all(word.isidentifier() for word in words):
         raise DefinitionError(f"The {what} {reference!r} names no class or function.", hint=_FORM)

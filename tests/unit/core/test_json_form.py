@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.iov import ExpRun
+from airflow_provider_caf.core.json_form import (
+    ObjectReader,
+    normalise_json,
+    read_flag,
+    read_list,
+    read_object,
+    read_optional,
+    read_text,
+    read_whole_number,
+    read_with,
+)
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+class TestNormalise:
+    @given(json_values)
+    def test_json_values_are_kept(self, value: Any) -> None:
+        assert normalise_json(value, "settings") == value
+        assert json.loads(json.dumps(normalise_json(value, "settings"))) == value
+
+    def test_tuples_and_mappings_become_plain(self) -> None:
+        made = normalise_json(OrderedDict(a=(1, (2,))), "settings")
+        assert made == {"a": [1, [2]]}
+        assert type(made) is dict
+
+    def test_is_a_copy(self) -> None:
+        inner = [1]
+        made = normalise_json({"a": inner}, "settings")
+        inner.append(2)
+        assert made == {"a": [1]}
+
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            ({"a": [object]}, r"settings\['a'\]\[0\] holds <class 'object'> of type type"),
+            ({1: 2}, r"settings has the key 1, which is no text"),
+            ([float("nan")], r"settings\[0\] holds nan"),
+            (float("inf"), r"settings holds inf"),
+            ({"a": {1, 2}}, r"of type set"),
+            (b"x", r"of type bytes"),
+        ],
+    )
+    def test_what_json_cannot_carry(self, value: Any, message: str) -> None:
+        with pytest.raises(DefinitionError, match=message) as caught:
+            normalise_json(value, "settings")
+        assert caught.value.hint
+
+    def test_a_value_that_holds_itself(self) -> None:
+        value: list[Any] = []
+        value.append(value)
+        with pytest.raises(DefinitionError, match="more than 50 levels"):
+            normalise_json(value, "settings")
+
+
+class TestReader:
+    def test_reads_and_finishes(self) -> None:
+        reader = ObjectReader({"a": "x", "b": [1, 2]}, "thing")
+        assert reader.take("a", read_text) == "x"
+        assert reader.take_or("b", read_list(read_whole_number), ()) == (1, 2)
+        assert reader.take_or("c", read_flag, True) is True
+        reader.finish()
+
+    def test_missing_field(self) -> None:
+        with pytest.raises(DefinitionError, match="The thing has no 'a'"):
+            ObjectReader({}, "thing").take("a", read_text)
+
+    def test_unknown_field(self) -> None:
+        reader = ObjectReader({"nmae": "x"}, "thing")
+        reader.take_or("name", read_text, "")
+        with pytest.raises(DefinitionError, match="The thing has an unknown field 'nmae'") as caught:
+            reader.finish()
+        assert "Did you mean 'name'?" in str(caught.value)
+
+    def test_no_object(self) -> None:
+        with pytest.raises(DefinitionError, match=r"The thing is \[\], not an object"):
+            ObjectReader([], "thing")
+
+    @pytest.mark.parametrize(
+        ("read", "value", "wanted"),
+        [
+            (read_text, 1, "a text"),
+            (read_flag, 1, "true or false"),
+            (read_whole_number, True, "a whole number"),
+            (read_whole_number, 1.0, "a whole number"),
+            (read_object, [], "a mapping"),
+            (read_list(read_text), "abc", "a list"),
+            (read_list(read_text), ["a", 1], "a text"),
+            (read_optional(read_text), 1, "a text"),
+        ],
+    )
+    def test_wrong_type(self, read: Any, value: Any, wanted: str) -> None:
+        with pytest.raises(DefinitionError, match=r"'a' of the thing is ") as caught:
+            ObjectReader({"a": value}, "thing").take("a", read)
+        assert f"It has to be {wanted}" in str(caught.value)
+
+    def test_optional_and_object(self) -> None:
+        assert read_optional(read_text)(None, "x") is None
+        assert read_optional(read_text)("a", "x") == "a"
+        assert read_object({"a": (1,)}, "x") == {"a": [1]}
+
+    def test_the_place_is_added_to_an_inner_error(self) -> None:
+        with pytest.raises(DefinitionError, match=r"In 'runs' of the thing: 'x' is not a run") as caught:
+            ObjectReader({"runs": "x"}, "thing").take("runs", read_with(ExpRun.from_json))
+        assert caught.value.hint
