@@ -3,14 +3,14 @@
 ::
 
     <work_dir>/<dag_id>/<slug of run_id>/<calibration>/
-        app.pyz  manifest/<collection>.json  outputdb/
+        app.pyz  definition.json  manifest/<collection>.json  outputdb/
         <iteration>/
             collector_input/<collection>/<subjob>.json
             collector_output/<collection>/<subjob>/attempt_<k>/
             collector_output/<collection>/status/<subjob>.<attempt>.json
             collector_output/<collection>/arrays/<k>/
             merged/<collection>.root  merged/<collection>.index.json
-            algorithm_output/<algorithm>/
+            algorithm_output/<algorithm>/outputdb/
             outputdb/
 
 The records hold names only: making one touches no file, so that it is cheap while a DAG is parsed.
@@ -183,6 +183,11 @@ class AlgorithmLayout:
         return self.folder / RESULT_FILE
 
     @property
+    def database(self) -> Path:
+        """The local database with the payloads of this algorithm alone."""
+        return self.folder / DATABASE_FOLDER
+
+    @property
     def staging_folder(self) -> Path:
         """The folder of payloads that are made and not yet committed."""
         return self.folder / "staging"
@@ -251,6 +256,11 @@ class CalibrationLayout:
     def app(self) -> Path:
         """The zip app that travels with the jobs."""
         return self.folder / APP_FILE
+
+    @property
+    def definition(self) -> Path:
+        """What was resolved once for the whole calibration."""
+        return self.folder / f"definition{JSON_SUFFIX}"
 
     @property
     def manifest_folder(self) -> Path:

@@ -1,0 +1,52 @@
+"""The passes of a calibration in the DAG.
+
+Airflow knows no loop over tasks yet, so the passes are unrolled: `iteration_0 … iteration_n`, each ended by a task that
+decides and skips all that is not needed. Only this module knows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import BaseOperator, TaskGroup
+
+from airflow_provider_caf.core.calibration import CalibrationRecord
+from airflow_provider_caf.operators.decide import DecideOperator, build_iteration_id
+from airflow_provider_caf.operators.merge import CollectorMergeOperator
+from airflow_provider_caf.operators.strategy import StrategyOperator
+from airflow_provider_caf.operators.submit import CollectorSubmitOperator
+from airflow_provider_caf.sensors.batch import BatchJobSensor
+
+
+def add_iterations(calibration: CalibrationRecord, *, after: BaseOperator, before: BaseOperator) -> None:
+    """Add every pass that a calibration may need, between two tasks."""
+    for iteration in range(calibration.max_iterations + 1):
+        after = _add_iteration(calibration, iteration, after)
+        after >> before
+
+
+def _add_iteration(
+    calibration: CalibrationRecord, iteration: int, after: BaseOperator
+) -> DecideOperator:
+    names: dict[str, Any] = {"calibration": calibration.name, "iteration": iteration}
+    with TaskGroup(build_iteration_id(iteration)):
+        last: list[BaseOperator] = []
+        for collection in calibration.collections:
+            with TaskGroup(collection.name):
+                submit = CollectorSubmitOperator(task_id="submit", collection=collection.name, **names)
+                wait = BatchJobSensor(task_id="wait", collection=collection.name, **names)
+                merge = CollectorMergeOperator(task_id="merge", collection=collection.name, **names)
+            after >> submit >> wait >> merge
+            last.append(merge)
+        for algorithm in calibration.algorithms:
+            strategy = StrategyOperator(task_id=algorithm.name, algorithm=algorithm.name, **names)
+            (last or [after]) >> strategy
+            last = [strategy]
+        decide = DecideOperator(
+            task_id="decide",
+            algorithms=[algorithm.name for algorithm in calibration.algorithms],
+            max_iterations=calibration.max_iterations,
+            **names,
+        )
+        last >> decide
+    return decide

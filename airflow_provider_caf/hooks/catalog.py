@@ -1,0 +1,34 @@
+"""The results catalog, behind an ordinary Airflow SQL connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseHook, conf
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.io.catalog import Catalog, open_sqlite_catalog
+from airflow_provider_caf.io.layout import default_catalog_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def find_catalog(work_dir: Path) -> Catalog:
+    """Open the catalog of `[caf] catalog_conn_id`, or the SQLite file beside the work folder.
+
+    :param work_dir: the folder of all runs.
+    :raises DefinitionError: if the connection is not one to an SQL database.
+    """
+    conn_id = conf.get("caf", "catalog_conn_id", fallback="caf_catalog")
+    try:
+        hook = BaseHook.get_connection(conn_id).get_hook()
+    except AirflowNotFoundException:
+        return open_sqlite_catalog(default_catalog_file(work_dir))
+    if not hasattr(hook, "get_sqlalchemy_engine"):
+        raise DefinitionError(
+            f"The connection {conn_id!r} is of type {hook.conn_type!r}, which is no SQL database.",
+            hint="Give it the type sqlite, postgres or mysql, or set another one in [caf] catalog_conn_id.",
+        )
+    return Catalog(hook.get_sqlalchemy_engine())

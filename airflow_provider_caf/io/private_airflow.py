@@ -1,0 +1,282 @@
+"""A whole Airflow of one's own, for the demonstration and the tests.
+
+It has its own `AIRFLOW_HOME`, its own free ports on the loopback interface, its own secrets and an SQLite database, so that
+it disturbs no other Airflow on the machine and leaves nothing running behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_caf.core.errors import TransportError
+from airflow_provider_caf.io.files import read_json, write_json
+
+COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+
+_USER = "admin"
+_START_SECONDS = 180.0
+_STOP_SECONDS = 15.0
+
+
+class PrivateAirflow:
+    """Start, ask and stop an Airflow in a folder.
+
+    :param home: its `AIRFLOW_HOME`; made where it is not there.
+    :param dags_folder: where its DAG files lie.
+    :param settings: further environment variables, such as `AIRFLOW__CAF__WORK_DIR`.
+    :param parallelism: how many tasks run at once.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        dags_folder: Path,
+        *,
+        settings: Mapping[str, str] | None = None,
+        parallelism: int = 4,
+    ) -> None:
+        self.home = home
+        self.dags_folder = dags_folder
+        self.parallelism = parallelism
+        self.settings = dict(settings or {})
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.environment: dict[str, str] = {}
+        self._token: str | None = None
+
+    @property
+    def url(self) -> str:
+        """The address of the web UI."""
+        return self.environment["AIRFLOW__API__BASE_URL"]
+
+    @property
+    def user(self) -> str:
+        """The one user, who may do everything."""
+        return _USER
+
+    @property
+    def password(self) -> str:
+        """The user's password, made at the first start."""
+        passwords = read_json(self.home / "passwords.json", "the passwords of the private Airflow")
+        return str(passwords[_USER])
+
+    def __enter__(self) -> PrivateAirflow:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Make the database and start every component, and wait until all are healthy.
+
+        :raises TransportError: if a component ends or does not become healthy in time.
+        """
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.home.chmod(0o700)
+        if not (self.home / "passwords.json").exists():
+            write_json(self.home / "passwords.json", {_USER: secrets.token_urlsafe(12)})
+            (self.home / "passwords.json").chmod(0o600)
+        self.environment = self._build_environment()
+        self.run_cli(["db", "migrate"])
+        try:
+            for component in COMPONENTS:
+                self.start_component(component)
+            self._wait_until_healthy()
+        except BaseException:
+            self.stop()
+            raise
+
+    def start_component(self, component: str) -> None:
+        """Start one of `COMPONENTS` in a session of its own; its output goes to `<home>/<component>.out`."""
+        with (self.home / f"{component}.out").open("ab") as output:
+            self.processes[component] = subprocess.Popen(
+                [sys.executable, "-m", "airflow", component],
+                env=self.environment,
+                cwd=self.home,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def stop(self) -> None:
+        """Stop every component and what it started."""
+        for process in self.processes.values():
+            _signal_group(process, signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_SECONDS
+        for process in self.processes.values():
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                pass  # the group is killed below
+            _signal_group(process, signal.SIGKILL)
+            process.wait()
+        self.processes.clear()
+
+    def kill_component(self, component: str) -> None:
+        """Kill a component and all its children at once, as a crash of the machine would."""
+        process = self.processes.pop(component)
+        _signal_group(process, signal.SIGKILL)
+        process.wait()
+
+    def run_cli(self, arguments: Sequence[str], *, timeout: float = 120.0) -> str:
+        """Run `airflow <arguments>` and give its standard output.
+
+        :raises TransportError: if it ends with another code than 0.
+        """
+        result = subprocess.run(
+            [sys.executable, "-m", "airflow", *arguments],
+            env=self.environment,
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if result.returncode != 0:
+            raise TransportError(
+                f"`airflow {' '.join(arguments)}` ended with {result.returncode}:\n{_tail(result.stderr)}"
+            )
+        return result.stdout
+
+    def call_api(self, method: str, path: str, body: Any = None, *, timeout: float = 30.0) -> Any:
+        """Call the public REST API, such as `GET /dags`, and give the decoded answer.
+
+        :raises TransportError: if the server refuses or does not answer.
+        """
+        request = urllib.request.Request(  # noqa: S310 (always http, on the loopback interface)
+            f"{self.url}/api/v2{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self._get_token()}", "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
+                text = answer.read()
+        except urllib.error.HTTPError as error:
+            raise TransportError(
+                f"{method} {path} was answered with {error.code}: {error.read()[:2000]!r}"
+            ) from error
+        except OSError as error:
+            raise TransportError(f"{method} {path} was not answered: {error}") from error
+        return json.loads(text) if text else None
+
+    def wait_for_dag(self, dag_id: str, *, timeout: float = 60.0) -> None:
+        """Wait until the DAG processor has read a DAG.
+
+        :raises TransportError: if it has not in time; the import errors are in the message.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            dags = self.call_api("GET", "/dags?limit=1000")["dags"]
+            if any(dag["dag_id"] == dag_id for dag in dags):
+                return
+            if time.monotonic() > deadline:
+                errors = self.call_api("GET", "/importErrors")["import_errors"]
+                raise TransportError(f"The DAG {dag_id!r} did not appear in {timeout:.0f} s. {errors}")
+            time.sleep(0.3)
+
+    def _build_environment(self) -> dict[str, str]:
+        port, worker_log_port, trigger_log_port = _find_free_ports(3)
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "AIRFLOW__"))
+        }
+        environment |= {
+            "AIRFLOW_HOME": str(self.home),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "PYTHONUNBUFFERED": "1",
+            "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(port),
+            "AIRFLOW__API__SECRET_KEY": secrets.token_hex(16),
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags_folder),
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__PARALLELISM": str(self.parallelism),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "passwords.json"),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{_USER}:admin",
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}",
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_log_port),
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log_port),
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
+            "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+        }
+        return environment | self.settings
+
+    def _wait_until_healthy(self) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._is_healthy():
+            for component, process in self.processes.items():
+                if process.poll() is not None:
+                    log = self.home / f"{component}.out"
+                    raise TransportError(
+                        f"The {component} of the private Airflow ended with {process.returncode}:\n"
+                        + _tail(log.read_text(errors="replace")),
+                        hint=f"Read {log}.",
+                    )
+            if time.monotonic() > deadline:
+                raise TransportError(
+                    f"The private Airflow was not healthy within {_START_SECONDS:.0f} s.",
+                    hint=f"Read the .out files in {self.home}.",
+                )
+            time.sleep(0.3)
+
+    def _is_healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/api/v2/monitor/health", timeout=5) as answer:  # noqa: S310
+                health = json.loads(answer.read())
+        except (OSError, ValueError):
+            return False  # not up yet; the caller has a deadline
+        return all(part.get("status") == "healthy" for part in health.values())
+
+    def _get_token(self) -> str:
+        if self._token is None:
+            request = urllib.request.Request(  # noqa: S310 (always http, on the loopback interface)
+                f"{self.url}/auth/token",
+                data=json.dumps({"username": _USER, "password": self.password}).encode(),
+                headers={"Content-Type": "application/json"},
+            )
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+                self._token = str(json.loads(answer.read())["access_token"])
+        return self._token
+
+
+def _find_free_ports(count: int) -> list[int]:
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in held]
+    finally:
+        for one in held:
+            one.close()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        pass  # it and all its children have ended
+
+
+def _tail(text: str, lines: int = 30) -> str:
+    return "\n".join(text.splitlines()[-lines:])

@@ -1,0 +1,66 @@
+"""The end of a pass: iterate again, or finish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import SkipMixin
+
+from airflow_provider_caf.operators.base import CafOperator, find_catalog
+from airflow_provider_caf.steps.decide import decide_pass
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_caf.io.layout import CalibrationLayout
+
+
+def build_iteration_id(iteration: int) -> str:
+    """Give the name of the task group of a pass."""
+    return f"iteration_{iteration}"
+
+
+class DecideOperator(CafOperator, SkipMixin):
+    """Join the payloads of a pass, and skip all later passes when the algorithms are content.
+
+    :param iteration: the number of the pass, from 0.
+    :param algorithms: the algorithms of the calibration, in their order.
+    :param max_iterations: at most so many repetitions after the first pass.
+    """
+
+    # The mixin does not set it; without it Airflow would not skip again what somebody cleared.
+    inherits_from_skipmixin = True
+    ui_color = "#fdf3d8"
+
+    def __init__(
+        self, *, iteration: int, algorithms: Sequence[str], max_iterations: int, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.iteration = iteration
+        self.algorithms = algorithms
+        self.max_iterations = max_iterations
+
+    def run_step(self, context: Context, layout: CalibrationLayout) -> None:
+        """Decide. The decision goes to XCom before anything is skipped: nothing after the skip runs."""
+        decision = decide_pass(
+            layout,
+            iteration=self.iteration,
+            algorithms=self.algorithms,
+            max_iterations=self.max_iterations,
+            catalog=find_catalog(),
+        )
+        self.log.info("%s", decision.reason)
+        ti = context["ti"]
+        ti.xcom_push(key="return_value", value={"action": decision.action.value, "reason": decision.reason})
+        if decision.is_last:
+            later = [self.dag.get_task(task_id) for task_id in self._find_later_tasks()]
+            self.skip(ti=ti, tasks=later)
+
+    def _find_later_tasks(self) -> list[str]:
+        group = f"{self.calibration}."
+        prefixes = tuple(
+            f"{group}{build_iteration_id(later)}."
+            for later in range(self.iteration + 1, self.max_iterations + 1)
+        )
+        return sorted(task_id for task_id in self.dag.task_ids if task_id.startswith(prefixes)) if prefixes else []

@@ -1,0 +1,169 @@
+"""The collectors and algorithms of the demonstration.
+
+They run inside jobs: this module imports ROOT only when it is used, and Airflow never.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import Any
+
+from airflow_provider_caf.core.iov import ExpRun
+from airflow_provider_caf.worker import Algorithm, Collector, ResultCode
+
+
+def measure_mean(histogram: Any) -> tuple[float, float]:
+    """Give mean and its standard error of a histogram, from its sums and not its bins."""
+    entries = histogram.GetEntries()
+    return histogram.GetMean(), histogram.GetStdDev() / math.sqrt(entries)
+
+
+class VertexCollector(Collector):
+    """Fills the measured vertex position, in cm."""
+
+    prefix = "Vertex"
+
+    def prepare(self) -> None:
+        import ROOT
+
+        self.register("vertex_x", ROOT.TH1D("vertex_x", "vertex;x [cm];tracks", 300, -0.1, 0.2))
+
+    def collect(self, event: Any) -> None:
+        self.get("vertex_x").Fill(event.vertex_x)
+
+
+class BeamSpotAlgorithm(Algorithm):
+    """Mean vertex position: the beam spot, in cm."""
+
+    min_tracks = 400
+
+    def calibrate(self) -> ResultCode:
+        vertex = self.get("vertex_x")
+        if vertex.GetEntries() < self.min_tracks:
+            return ResultCode.NOT_ENOUGH_DATA
+        value, error = measure_mean(vertex)
+        self.save_payload({"value": value, "error": error}, "BeamSpot")
+        return ResultCode.OK
+
+
+class HitCollector(Collector):
+    """Fills the distance of hits from the beam spot, in cm, near the offset found so far."""
+
+    prefix = "Hits"
+    window = 0.012
+
+    def prepare(self) -> None:
+        import ROOT
+
+        self.register("residual", ROOT.TH1D("residual", "residual;x - spot [cm];hits", 400, -0.05, 0.05))
+
+    def start_run(self) -> None:
+        self.spot = self.get_payload("BeamSpot", self.exp_run_now)["value"]
+        self.centre = self.get_payload("SensorOffset", self.exp_run_now)["value"] if self.iteration else 0.0
+
+    def collect(self, event: Any) -> None:
+        residual = event.hit_x - self.spot
+        if abs(residual - self.centre) < self.window:
+            self.get("residual").Fill(residual)
+
+
+class AlignmentAlgorithm(Algorithm):
+    """Offset of the sensor, in cm. Asks for another pass until the collector's window sits on the peak."""
+
+    tolerance = 0.0003
+
+    def calibrate(self) -> ResultCode:
+        value, error = measure_mean(self.get("residual"))
+        before = self.get_payload("SensorOffset", self.runs[0])["value"] if self.iteration else 0.0
+        error = math.hypot(error, self._propagate_spot_error())
+        self.save_payload({"value": value, "error": error, "change": value - before}, "SensorOffset")
+        return ResultCode.OK if abs(value - before) < self.tolerance else ResultCode.ITERATE
+
+    def _propagate_spot_error(self) -> float:
+        """Give the error that the beam spots bring in: each counts with its share of the hits."""
+        hits: dict[tuple[float, float], float] = defaultdict(float)
+        for run in self.runs:
+            spot = self.get_payload("BeamSpot", run)
+            hits[spot["value"], spot["error"]] += self.get("residual", runs=[run]).GetEntries()
+        total = sum(hits.values())
+        return math.sqrt(sum((count / total * error) ** 2 for (_, error), count in hits.items()))
+
+
+class TimeCollector(Collector):
+    """Fills the hit time, in ns."""
+
+    prefix = "Time"
+
+    def prepare(self) -> None:
+        import ROOT
+
+        self.register("time", ROOT.TH1D("time", "hit time;t [ns];hits", 400, 0, 25))
+
+    def collect(self, event: Any) -> None:
+        self.get("time").Fill(event.time)
+
+
+class TimeOffsetAlgorithm(Algorithm):
+    """Mean hit time of each run, in ns."""
+
+    def calibrate(self) -> ResultCode:
+        value, error = measure_mean(self.get("time"))
+        self.save_payload({"value": value, "error": error}, "TimeOffset")
+        return ResultCode.OK
+
+
+class ChargeCollector(Collector):
+    """Fills the charge, in units of what is expected at gain 1, and keeps the high voltage of the run."""
+
+    expected_charge = 1.0  # ADC counts; the definition sets it
+
+    def prepare(self) -> None:
+        import ROOT
+
+        self.register("gain", ROOT.TH1D("gain", "charge / expected;gain;hits", 400, 0, 2.5))
+        self.register("voltage", ROOT.TProfile("voltage", "high voltage;;U [V]", 1, 0, 1))
+
+    def start_run(self) -> None:
+        self.middle = (
+            self.get_payload("BeamSpot", self.exp_run_now)["value"]
+            + self.get_payload("SensorOffset", self.exp_run_now)["value"]
+        )
+
+    def collect(self, event: Any) -> None:
+        slope = 1.0 + 5.0 * (event.hit_x - self.middle)
+        self.get("gain").Fill(event.charge / (self.expected_charge * slope))
+        self.get("voltage").Fill(0.5, event.voltage)
+
+
+class MuonChargeCollector(ChargeCollector):
+    """The charge of muons."""
+
+    prefix = "MuonCharge"
+
+
+class ElectronChargeCollector(ChargeCollector):
+    """The charge of electrons."""
+
+    prefix = "ElectronCharge"
+
+
+class GainAlgorithm(Algorithm):
+    """Gain of the sensor, from muons and electrons together. A new payload begins where the voltage changed."""
+
+    prefix = "MuonCharge"
+    voltage_step = 5.0  # V
+
+    def calibrate(self) -> ResultCode:
+        muons = measure_mean(self.get("gain"))
+        electrons = measure_mean(self.get("gain", prefix="ElectronCharge"))
+        weights = [1 / error**2 for _, error in (muons, electrons)]
+        value = (muons[0] * weights[0] + electrons[0] * weights[1]) / sum(weights)
+        self.save_payload({"value": value, "error": 1 / math.sqrt(sum(weights))}, "SensorGain")
+        return ResultCode.OK
+
+    def is_boundary_required(self, run: ExpRun) -> bool:
+        voltage = self.get("voltage", runs=[run]).GetBinContent(1)
+        before = getattr(self, "last_voltage", None)
+        self.last_voltage = voltage
+        return before is None or abs(voltage - before) > self.voltage_step
