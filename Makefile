@@ -1,0 +1,47 @@
+# The commands for people; `make help` lists them. Each first makes what it needs (scripts/install.sh).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+python := .venv/bin/python
+export PYTHON
+# Software of an experiment's environment must not shadow what is pinned here.
+unexport PYTHONPATH PYTHONHOME ROOTSYS
+
+backend := $(if $(BACKEND),--backend '$(BACKEND)')
+
+.PHONY: help demo test check serve install pins
+
+help: ## This list
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+
+demo: install ## Calibrate a small detector on a real Airflow and compare with the truth (BACKEND=… to choose the batch system)
+	@$(python) -m airflow_provider_caf.cli.demo $(backend)
+
+serve: install ## The same, and leave Airflow's web interface up
+	@$(python) -m airflow_provider_caf.cli.demo --serve $(backend)
+
+# The second step looks at the same measurement: the two rooms without side effects have no excuse for untried branches.
+test: install ## All tests, with coverage
+	@$(python) -m pytest --cov --cov-report=term:skip-covered
+	@$(python) -m coverage report --fail-under=95 --format=total \
+	    --include='airflow_provider_caf/core/*,airflow_provider_caf/batch/*' >.coverage-pure || \
+	    { $(python) -m coverage report --skip-covered --show-missing \
+	        --include='airflow_provider_caf/core/*,airflow_provider_caf/batch/*'; \
+	      echo 'Coverage of core and batch, branches included, is below 95 %.' >&2; exit 1; }
+	@echo "Coverage of core and batch, branches included: $$(cat .coverage-pure) %"
+
+check: install ## Style, types, import table, sizes
+	@$(python) -m ruff check
+	@$(python) -m ruff format --check
+	@$(python) scripts/check_sizes.py
+	@.venv/bin/lint-imports
+	@$(python) -m mypy
+
+install:
+	@scripts/install.sh
+
+# For developers: pin the newest versions that fit together (see CONTRIBUTING.md).
+pins: install
+	@$(python) scripts/pin_versions.py --upgrade
