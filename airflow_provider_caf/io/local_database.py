@@ -373,12 +373,23 @@ def _win_already(old: list[PayloadEntry], new: list[PayloadEntry]) -> bool:
     places = {entry: place for place, entry in enumerate(new)}
     if not set(old).issuperset(new):
         return False
-    return not any(
-        places.get(later, -1) < places[entry] and later.iov.overlaps(entry.iov)
-        for index, entry in enumerate(old)
-        if entry in places
-        for later in old[index + 1 :]
+    return all(
+        first not in places or places.get(second, -1) > places[first]
+        for first, second in _find_overlapping_pairs(old)
     )
+
+
+def _find_overlapping_pairs(entries: list[PayloadEntry]) -> Iterator[tuple[PayloadEntry, PayloadEntry]]:
+    """Give each two lines that share a run, the earlier line first.
+
+    The lines are gone through by their first run, so that thousands that share nothing are quick.
+    """
+    open_ones: list[tuple[int, PayloadEntry]] = []
+    for index, entry in sorted(enumerate(entries), key=lambda pair: pair[1].iov.low):
+        open_ones = [pair for pair in open_ones if pair[1].iov.end >= entry.iov.low]
+        for other_index, other in open_ones:
+            yield (other, entry) if other_index < index else (entry, other)
+        open_ones.append((index, entry))
 
 
 def _group_by_name(entries: Iterable[PayloadEntry]) -> dict[str, list[PayloadEntry]]:

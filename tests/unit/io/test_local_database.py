@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -35,6 +36,10 @@ def write_source(folder: Path, content: str) -> Path:
 
 def find_md5(content: str) -> str:
     return hashlib.md5(content.encode()).hexdigest()
+
+
+def find_fault(name: str, data: bytes) -> bool:
+    return hashlib.md5(data).hexdigest() not in name
 
 
 def list_names(folder: Path) -> set[str]:
@@ -539,45 +544,68 @@ def finish_child(child: subprocess.Popen[str]) -> str:
 
 
 class TestFileSizeLimit:
-    """The kernel itself refuses to write: as on a full disk, a part was written already."""
+    """The kernel itself stops a write at a given byte: with an error as on a full disk, or by killing."""
 
     SCRIPT = """
         folder, sources = Path(sys.argv[1]), Path(sys.argv[2])
         count, limit = int(sys.argv[3]), int(sys.argv[4])
         payloads = [("P%d" % n, sources / ("%d" % n), A) for n in range(count)]
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        try:
-            LocalDatabase(folder).commit(payloads)
-        except DatabaseError as error:
-            print(error)
+        child = os.fork()
+        if child == 0:
+            if sys.argv[5] == "kill":
+                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+                signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            try:
+                LocalDatabase(folder).commit(payloads)
+            except DatabaseError as error:
+                os.write(1, str(error).encode())
+            os._exit(0)
+        print(os.waitpid(child, 0)[1])
     """
-
-    @pytest.mark.parametrize(
+    CASES = pytest.mark.parametrize(
         ("count", "size", "limit", "message"),
         [
-            (
-                2,
-                100_000,
-                50_000,
-                "The payload 'P0' (100000 bytes) could not be written to {}: File too large.",
-            ),
+            (2, 90_000, 50_000, "The payload 'P0' (90000 bytes) could not be written to {}: File too large."),
             (40, 10, 1_000, "The local database {} could not be written: File too large."),
         ],
         ids=["payload", "text"],
     )
+
+    def make_sources(self, folder: Path, count: int, size: int) -> Path:
+        folder.mkdir()
+        for number in range(count):
+            (folder / str(number)).write_bytes(b"%d" % (number % 10) * size)
+        return folder
+
+    @CASES
     def test_nothing_half_written_stays(
         self, database: LocalDatabase, tmp_path: Path, count: int, size: int, limit: int, message: str
     ) -> None:
-        sources = tmp_path / "sources"
-        sources.mkdir()
-        for number in range(count):
-            (sources / str(number)).write_bytes(b"%d" % number * size)
+        sources = self.make_sources(tmp_path / "sources", count, size)
         before = snapshot(database.folder)
-        said = finish_child(run_child(self.SCRIPT, database.folder, sources, str(count), str(limit)))
+        child = run_child(self.SCRIPT, database.folder, sources, str(count), str(limit), "error")
+        said = finish_child(child)
         assert said.startswith(message.format(database.folder))
         assert f"hint: Free space for {database.folder} (disk, quota or file size limit)" in said
         assert snapshot(database.folder) == before
         assert database.verify() == 1
+
+    @CASES
+    def test_killed_within_a_write(
+        self, database: LocalDatabase, tmp_path: Path, count: int, size: int, limit: int, message: str
+    ) -> None:
+        sources = self.make_sources(tmp_path / "sources", count, size)
+        before = snapshot(database.folder)
+        child = run_child(self.SCRIPT, database.folder, sources, str(count), str(limit), "kill")
+        assert int(finish_child(child)) & 0x7F == signal.SIGXFSZ
+        after = snapshot(database.folder)
+        assert after["database.txt"] == before["database.txt"]
+        assert not [name for name, data in after.items() if name.endswith(".root") and find_fault(name, data)]
+        assert any(name.endswith(".tmp") for name in after)
+        LocalDatabase(database.folder).commit([(f"P{n}", sources / str(n), A) for n in range(count)])
+        assert database.verify() == count + 1
+        assert len(list_names(database.folder)) == count + 2
 
 
 class TestKill:
