@@ -3,14 +3,14 @@
 ::
 
     <work_dir>/<dag_id>/<slug of run_id>/<calibration>/
-        app.pyz  definition.json  manifest/<collection>.json  outputdb/
+        app.pyz  definition.json  iov_gaps.json  manifest/<collection>.json  outputdb/
         <iteration>/
             collector_input/<collection>/<subjob>.json
             collector_output/<collection>/<subjob>/attempt_<k>/
             collector_output/<collection>/status/<subjob>.<attempt>.json
             collector_output/<collection>/arrays/<k>/
             merged/<collection>.root  merged/<collection>.index.json
-            algorithm_output/<algorithm>/outputdb/
+            algorithm_output/<algorithm>/{<algorithm>.log,result.json,staging/,outputdb/}
             outputdb/
 
 The records hold names only: making one touches no file, so that it is cheap while a DAG is parsed.
@@ -23,6 +23,7 @@ import re
 from pathlib import Path
 
 from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.names import check_name
 from airflow_provider_caf.core.record import record
 
 DATABASE_FOLDER = "outputdb"
@@ -35,9 +36,9 @@ JSON_SUFFIX = ".json"
 ROOT_SUFFIX = ".root"
 
 _LONGEST_SLUG = 80
-_LONGEST_NAME = 200
+_LONGEST_DAG_ID = 200
 _HASH_DIGITS = 12
-_SAFE_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_+-]|\.(?!\.))*(?<!\.)", re.ASCII)
+_SAFE_DAG_ID = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]|\.(?!\.))*(?<!\.)", re.ASCII)
 _PLAIN_SLUG = re.compile(r"[a-z0-9_](?:[a-z0-9_-]|\.(?!\.))*(?<!\.)", re.ASCII)
 _HASHED = re.compile(rf"-[0-9a-f]{{{_HASH_DIGITS}}}$")
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?$", re.IGNORECASE)
@@ -59,22 +60,6 @@ def slug(text: str) -> str:
     readable = re.sub(r"[.-]{2,}", "-", readable).strip(".-")[:_LONGEST_SLUG].rstrip(".-") or "run"
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{readable}-{digest[:_HASH_DIGITS]}"
-
-
-def build_part(name: str, what: str) -> str:
-    """Give a name back when it can stand in a path as it is.
-
-    :param what: what the name is of, for the message, such as "calibration".
-    :raises DefinitionError: if it holds anything but letters, digits, `_`, `+`, `-` and single dots, or is
-        too long.
-    """
-    if len(name) > _LONGEST_NAME or _SAFE_NAME.fullmatch(name) is None:
-        raise DefinitionError(
-            f"The {what} name {name[:_LONGEST_NAME]!r} cannot be used as the name of a folder.",
-            hint="Use letters, digits, '_', '+', '-' and single dots; begin with a letter, a digit or '_'; "
-            f"at most {_LONGEST_NAME} characters.",
-        )
-    return name
 
 
 def default_catalog_file(work_dir: Path) -> Path:
@@ -228,7 +213,7 @@ class IterationLayout:
         return CollectionLayout(
             iteration_folder=self.folder,
             calibration_folder=self.calibration_folder,
-            name=build_part(name, "collection"),
+            name=check_name("collection", name),
         )
 
     def algorithm(self, name: str) -> AlgorithmLayout:
@@ -236,7 +221,7 @@ class IterationLayout:
 
         :raises DefinitionError: if the name cannot stand in a path.
         """
-        part = build_part(name, "algorithm")
+        part = check_name("algorithm", name)
         return AlgorithmLayout(folder=self.folder / "algorithm_output" / part, name=part)
 
 
@@ -263,6 +248,11 @@ class CalibrationLayout:
         return self.folder / f"definition{JSON_SUFFIX}"
 
     @property
+    def gaps(self) -> Path:
+        """What the calibration's final payloads leave open."""
+        return self.folder / f"iov_gaps{JSON_SUFFIX}"
+
+    @property
     def manifest_folder(self) -> Path:
         """The folder with one manifest per collection."""
         return self.folder / "manifest"
@@ -274,7 +264,7 @@ class CalibrationLayout:
 
     def manifest(self, collection: str) -> Path:
         """Give the manifest of a collection."""
-        return self.manifest_folder / f"{build_part(collection, 'collection')}{JSON_SUFFIX}"
+        return self.manifest_folder / f"{check_name('collection', collection)}{JSON_SUFFIX}"
 
     def iteration(self, number: int) -> IterationLayout:
         """Give the paths of a pass, counted from 0."""
@@ -305,7 +295,7 @@ class RunLayout:
     def folder(self) -> Path:
         """The folder of everything of this run."""
         dag = self.dag_id
-        keep = len(dag) <= _LONGEST_NAME and _SAFE_NAME.fullmatch(dag) and not _HASHED.search(dag)
+        keep = len(dag) <= _LONGEST_DAG_ID and _SAFE_DAG_ID.fullmatch(dag) and not _HASHED.search(dag)
         return self.work_dir / (dag if keep else slug(dag)) / slug(self.run_id)
 
     def calibration(self, name: str) -> CalibrationLayout:
@@ -313,7 +303,7 @@ class RunLayout:
 
         :raises DefinitionError: if the name cannot stand in a path.
         """
-        return CalibrationLayout(run_folder=self.folder, name=build_part(name, "calibration"))
+        return CalibrationLayout(run_folder=self.folder, name=check_name("calibration", name))
 
 
 def _check_whole(number: int, what: str) -> int:

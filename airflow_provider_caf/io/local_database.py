@@ -133,31 +133,34 @@ class LocalDatabase:
         :return: the lines that were added.
         :raises DatabaseError: as `commit`, and if a source does not exist.
         """
-        return self.commit(
-            [
-                (entry.name, source.get_file(entry), entry.iov)
-                for source in sources
-                for entry in source.entries()
-            ]
-        )
+        return self.commit(_list_payloads(sources))
+
+    def replace_with(self, sources: Iterable[LocalDatabase]) -> tuple[PayloadEntry, ...]:
+        """Make this database hold the payloads of others and nothing else, in one step.
+
+        A new database appears as a whole, by renaming its folder. An older one changes from the old to the
+        new state by its `database.txt`; the files that it does not name any more are removed then.
+
+        :param sources: a later database wins over an earlier one.
+        :raises DatabaseError: as `merge`. The database is then as it was.
+        """
+        payloads = _list_payloads(sources)
+        with self._lock():
+            if self.folder.exists():
+                old = self.entries() if self.exists() else ()
+                self._write((), payloads)
+                self._remove_files({entry.file_name for entry in old})
+            else:
+                self._appear_with(payloads)
+        return self.entries()
 
     def copy_to(self, folder: str | os.PathLike[str]) -> LocalDatabase:
-        """Make a copy that holds exactly the payloads of this database.
+        """Make a copy that holds exactly the payloads of this database, see `replace_with`.
 
-        A new copy appears as a whole, by renaming its folder. An older one changes from the old to the new
-        state in one step, by its `database.txt`; the files that it does not name any more are removed then.
-
-        :raises DatabaseError: as `commit`. The older copy is then as it was.
+        :raises DatabaseError: as `merge`. An older copy is then as it was.
         """
         target = LocalDatabase(folder)
-        payloads = [(entry.name, self.get_file(entry), entry.iov) for entry in self.entries()]
-        with target._lock():
-            if target.folder.exists():
-                old = target.entries() if target.exists() else ()
-                target._write((), payloads)
-                target._remove_files({entry.file_name for entry in old})
-            else:
-                target._appear_with(payloads)
+        target.replace_with([self])
         return target
 
     def check_gaps(self, runs: Iterable[ExpRun]) -> dict[str, GapReport]:
@@ -326,6 +329,12 @@ class LocalDatabase:
             else:
                 hint = f"Check that {place} is mounted and that you may write there, then clear the task."
             raise DatabaseError(f"{what}: {_describe(cause)}.", hint=hint) from error
+
+
+def _list_payloads(sources: Iterable[LocalDatabase]) -> list[NewPayload]:
+    return [
+        (entry.name, source.get_file(entry), entry.iov) for source in sources for entry in source.entries()
+    ]
 
 
 def _read_payload(name: str, path: Path) -> tuple[bytes, str]:

@@ -355,6 +355,27 @@ class TestMergeAndCopy:
             database.merge([good, bad])
         assert snapshot(database.folder) == before
 
+    @pytest.mark.parametrize("is_there", [False, True])
+    def test_a_database_is_made_anew_from_others(
+        self, database: LocalDatabase, tmp_path: Path, is_there: bool
+    ) -> None:
+        one, two = LocalDatabase(tmp_path / "one"), LocalDatabase(tmp_path / "two")
+        one.commit([("X", write_source(tmp_path, "1"), A), ("Y", write_source(tmp_path, "y"), A)])
+        two.commit([("X", write_source(tmp_path, "2"), A)])
+        target = database if is_there else LocalDatabase(tmp_path / "made")
+        entries = target.replace_with([one, two])
+        assert [(entry.name, entry.revision) for entry in entries] == [
+            ("Y", find_md5("y")),
+            ("X", find_md5("2")),
+        ]
+        assert target.entries() == entries
+        assert target.verify() == 2
+        assert f"dbstore_Old_rev_{find_md5('old')}.root" not in list_names(target.folder)
+
+    def test_a_database_of_no_others_is_empty(self, tmp_path: Path) -> None:
+        assert LocalDatabase(tmp_path / "made").replace_with([]) == ()
+        assert LocalDatabase(tmp_path / "made").exists()
+
     def test_a_copy_holds_the_same(self, database: LocalDatabase, tmp_path: Path) -> None:
         (database.folder / "dbstore_Unnamed_rev_1.root").write_text("not in the text")
         copy = database.copy_to(tmp_path / "deep" / "copy")
