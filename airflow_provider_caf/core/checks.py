@@ -243,7 +243,7 @@ def _find_in_task_names(
 
 def _reserved(kind: str, name: str, calibration: str, place: Place) -> DefinitionError:
     return DefinitionError(
-        f"A {kind} of calibration {calibration!r} cannot be named {name!r}: a task beside it has that name.",
+        f"No {kind} of calibration {calibration!r} can be named {name!r}: a task beside it has that name.",
         hint="Rename it.",
         where=(*place, "name"),
     )

@@ -20,7 +20,7 @@ def check_name(kind: str, name: str) -> str:
     """
     if not isinstance(name, str) or len(name) > MAX_NAME_LENGTH or not _NAME.fullmatch(name):
         raise DefinitionError(
-            f"{name!r} cannot be the name of a {kind}.",
+            f"{name!r} cannot be the name of {'an' if kind[0] in 'aeio' else 'a'} {kind}.",
             hint=f"Use at most {MAX_NAME_LENGTH} letters, digits, '_' and '-'; begin with a letter or digit. "
             f"{build_slug(name)!r} would do.",
         )

@@ -46,7 +46,7 @@ def load_reference(reference: str, what: str) -> Any:
     :raises DefinitionError: if the module, the file or the name in it is not there, or the import fails.
     """
     source, name = parse_reference(reference, what)
-    module = _load_file(source, reference, what) if source.startswith("/") else _load_module(source, what)
+    module = _load_file(source, what) if source.startswith("/") else _load_module(source, what)
     value: Any = module
     for word in name.split("."):
         if not hasattr(value, word):
@@ -74,12 +74,13 @@ def _load_module(name: str, what: str) -> ModuleType:
         raise _import_failed(name, what, error) from error
 
 
-def _load_file(path: str, reference: str, what: str) -> ModuleType:
+def _load_file(path: str, what: str) -> ModuleType:
     # Two files of one name must not take each other's place among the modules.
     name = f"caf_user_{hashlib.sha256(path.encode()).hexdigest()[:16]}"
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise DefinitionError(f"The {what} {reference!r} names no Python file.", hint=_FORM)
+    # There is always a loader for the ending .py, without which the reference was refused.
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     previous = sys.modules.get(name)
     sys.modules[name] = module

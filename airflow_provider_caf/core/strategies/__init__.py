@@ -1,4 +1,7 @@
-"""Strategies: on which runs an algorithm is executed, and with which IoVs its payloads are committed."""
+"""Strategies: on which runs an algorithm is executed, and with which IoVs its payloads are committed.
+
+Everything that a strategy of one's own needs can be imported from here.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,50 @@ from typing import Any
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.reference import load_reference
-from airflow_provider_caf.core.strategies.base import Strategy
+from airflow_provider_caf.core.strategies.base import (
+    Commit,
+    Execute,
+    Execution,
+    FinalState,
+    FindBoundaries,
+    Outcome,
+    Plan,
+    Report,
+    StagedPayload,
+    Strategy,
+    complete,
+    fail,
+)
+from airflow_provider_caf.core.strategies.params import Param
 from airflow_provider_caf.core.strategies.sequential_boundaries import SequentialBoundaries
 from airflow_provider_caf.core.strategies.sequential_run_by_run import SequentialRunByRun
 from airflow_provider_caf.core.strategies.simple_run_by_run import SimpleRunByRun
 from airflow_provider_caf.core.strategies.single_iov import SingleIOV
 from airflow_provider_caf.core.suggestions import build_word_hint
+
+__all__ = [
+    "BUILT_IN",
+    "Commit",
+    "Execute",
+    "Execution",
+    "FinalState",
+    "FindBoundaries",
+    "Outcome",
+    "Param",
+    "Plan",
+    "Report",
+    "SequentialBoundaries",
+    "SequentialRunByRun",
+    "SimpleRunByRun",
+    "SingleIOV",
+    "StagedPayload",
+    "Strategy",
+    "build_strategy",
+    "complete",
+    "fail",
+    "find_built_in",
+    "load_strategy",
+]
 
 BUILT_IN: dict[str, type[Strategy]] = {
     strategy.__name__: strategy
@@ -35,7 +76,7 @@ def load_strategy(reference: str) -> type[Strategy]:
     if not isinstance(found, type) or not issubclass(found, Strategy):
         raise DefinitionError(
             f"The strategy {reference!r} is not a subclass of Strategy.",
-            hint="Derive it from airflow_provider_caf.core.strategies.base.Strategy or from a built-in one.",
+            hint="Derive it from airflow_provider_caf.core.strategies.Strategy or from a built-in one.",
         )
     return found
 

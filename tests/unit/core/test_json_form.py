@@ -73,7 +73,7 @@ class TestReader:
     def test_reads_and_finishes(self) -> None:
         reader = ObjectReader({"a": "x", "b": [1, 2]}, "thing")
         assert reader.take("a", read_text) == "x"
-        assert reader.take_or("b", read_list(read_whole_number), ()) == (1, 2)
+        assert reader.take("b", read_list(read_whole_number)) == (1, 2)
         assert reader.take_or("c", read_flag, True) is True
         reader.finish()
 

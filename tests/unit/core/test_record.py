@@ -25,7 +25,7 @@ def test_is_frozen_slotted_and_keyword_only() -> None:
     with pytest.raises(FrozenInstanceError):
         point.x = 2  # type: ignore[misc]
     with pytest.raises(TypeError):
-        Point(1)  # type: ignore[misc]
+        Point(1)  # type: ignore[call-arg]
     assert not hasattr(point, "__dict__")
     assert point == Point(x=1, y=0)
 
@@ -33,7 +33,8 @@ def test_is_frozen_slotted_and_keyword_only() -> None:
 def test_works_without_the_newer_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 9, 0))
     namespace: dict[str, object] = {"__name__": "record_on_3_9"}
-    exec(compile((CORE / "record.py").read_text(), "record.py", "exec"), namespace)
+    path = CORE / "record.py"
+    exec(compile(path.read_text(), str(path), "exec"), namespace)
     old_record = namespace["record"]
     assert callable(old_record)
 
@@ -50,7 +51,7 @@ def test_works_without_the_newer_arguments(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CORE)))
 def test_core_is_python_3_9_and_imports_nothing_but_itself(path: Path) -> None:
     tree = ast.parse(path.read_text(), feature_version=(3, 9))
-    imported = set()
+    imported: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imported.update(alias.name for alias in node.names)
