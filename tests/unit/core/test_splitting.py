@@ -44,6 +44,11 @@ def test_at_most_n_subjobs_spread_evenly(files: list[str], limit: int) -> None:
     assert max(sizes) - min(sizes) <= 1
 
 
+def test_the_first_subjobs_are_the_larger_ones() -> None:
+    plans = plan_subjobs(list("abcdefgh"), Splitting(max_collector_jobs=3))
+    assert ["".join(plan.files) for plan in plans] == ["abc", "def", "gh"]
+
+
 def test_without_limits_each_file_is_a_subjob() -> None:
     assert [plan.files for plan in plan_subjobs(["a", "b"], Splitting())] == [("a",), ("b",)]
 

@@ -204,3 +204,10 @@ def test_a_record_of_other_runs_is_refused() -> None:
     assert "Execution 0 was recorded for the 1 runs of IoV 1,1,1,1" in str(caught.value)
     assert "asks for the 2 runs of IoV 1,1,1,2" in str(caught.value)
     assert "Clear the task's checkpoint" in str(caught.value)
+
+
+def test_a_record_of_another_iov_is_refused() -> None:
+    runs = (ExpRun(1, 1),)
+    recorded = run_plan(("SingleIOV", {}), runs, [ResultCode.OK]).executions
+    with pytest.raises(CheckpointError, match="asks for the 1 runs of IoV 0,0,-1,-1"):
+        run_plan(("SingleIOV", {"apply_iov": [0, 0, -1, -1]}), runs, [ResultCode.OK], recorded)
