@@ -30,18 +30,14 @@ if TYPE_CHECKING:
 
 STDOUT_FILE = "stdout.log"
 STDERR_FILE = "stderr.log"
+_LOG_FILES = (STDOUT_FILE, STDERR_FILE)
 EXIT_NOT_STARTED = 126
 """As a shell says it: the program could not be executed."""
 EXIT_NOT_FOUND = 127
 EXIT_BAD_JOB = 125
 """The wrapper's own: the job file or the work folder was not as it has to be."""
 
-_LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-_SPAWN_FILES = (
-    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-    (os.POSIX_SPAWN_OPEN, 1, STDOUT_FILE, _LOG_FLAGS, 0o666),
-    (os.POSIX_SPAWN_OPEN, 2, STDERR_FILE, _LOG_FLAGS, 0o666),
-)
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 # Python ignores these two, and what is ignored stays so in a program that is started.
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -50,6 +46,7 @@ class Attempt:
     """One try of one subjob, from the making of its folder to its exit record.
 
     :param folder: its work folder; None: it could not be made.
+    :param logs: file descriptors of its logs, until it was started.
     :param label: the attempt's number, with `_r1` and so on when the system started the job again.
     :param argv: what runs; None: nothing can.
     :param problem: why it has failed, other than by exit code or signal.
@@ -63,6 +60,7 @@ class Attempt:
         "folder",
         "job_file",
         "label",
+        "logs",
         "patterns",
         "pid",
         "problem",
@@ -77,6 +75,7 @@ class Attempt:
         self.job_file = f"{array['input_folder']}/{subjob:05d}.json"
         self.folder: str | None = None
         self.argv: list[str] | None = None
+        self.logs: list[int] = []
         self.patterns: list[str] = []
         self.digest = ""
         self.pid = 0
@@ -119,7 +118,9 @@ def open_attempt(array: Mapping[str, Any], subjob: int) -> Attempt:
     """Make the work folder of a try and read its job. What goes wrong is noted in the attempt."""
     attempt = Attempt(array, subjob)
     try:
-        _make_folder(attempt)
+        attempt.folder = _make_folder(attempt)
+        # Opened here and not while the process is started: then the pool would wait for the file system.
+        attempt.logs = [os.open(f"{attempt.folder}/{name}", _NEW_FILE, 0o666) for name in _LOG_FILES]
     except OSError as error:
         attempt.fail(EXIT_BAD_JOB, f"the work folder could not be made: {error}")
     try:
@@ -134,14 +135,14 @@ def open_attempt(array: Mapping[str, Any], subjob: int) -> Attempt:
     return attempt
 
 
-def _make_folder(attempt: Attempt) -> None:
+def _make_folder(attempt: Attempt) -> str:
     parent = f"{attempt.array['output_folder']}/{attempt.subjob:05d}"
     repeat = 0
-    while attempt.folder is None:
+    while True:
         folder = f"{parent}/attempt_{attempt.label}"
         try:
             os.mkdir(folder)
-            attempt.folder = folder
+            return folder
         except FileNotFoundError:
             os.makedirs(parent, exist_ok=True)
         except FileExistsError:
@@ -219,6 +220,7 @@ def start_attempt(attempt: Attempt, environment: Mapping[str, str], *, own_sessi
     """
     attempt.started = time.time()
     if attempt.problem is not None or attempt.argv is None or attempt.folder is None:
+        close_logs(attempt)
         return False
     variables = dict(environment)
     variables["CAF_JOB"] = attempt.job_file
@@ -231,7 +233,10 @@ def start_attempt(attempt: Attempt, environment: Mapping[str, str], *, own_sessi
             attempt.argv[0],
             attempt.argv,
             variables,
-            file_actions=_SPAWN_FILES,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                *((os.POSIX_SPAWN_DUP2, log, number) for number, log in enumerate(attempt.logs, start=1)),
+            ],
             setsid=own_session,
             setsigmask=(),
             setsigdef=_DEFAULT_SIGNALS,
@@ -244,7 +249,15 @@ def start_attempt(attempt: Attempt, environment: Mapping[str, str], *, own_sessi
             f"{getattr(error, 'strerror', None) or error}",
         )
         return False
+    finally:
+        close_logs(attempt)
     return True
+
+
+def close_logs(attempt: Attempt) -> None:
+    """Close this process's own hold on the logs of a try."""
+    while attempt.logs:
+        os.close(attempt.logs.pop())
 
 
 def finish_attempt(
@@ -314,7 +327,7 @@ def _match_files(folder: str, pattern: str) -> dict[str, int]:
 
     paths = glob.glob(os.path.join(glob.escape(folder), pattern), recursive=True)
     names = [os.path.relpath(path, folder) for path in paths]
-    return _measure(folder, [name for name in names if name not in (STDOUT_FILE, STDERR_FILE)])
+    return _measure(folder, [name for name in names if name not in _LOG_FILES])
 
 
 def _measure(folder: str, names: Sequence[str]) -> dict[str, int]:
@@ -338,12 +351,11 @@ def write_record(path: str, record: Mapping[str, Any]) -> None:
     # No other process has this name: the attempt's folder was made by this one alone.
     temporary = f"{folder}/.{name}.tmp"
     data = json.dumps(record).encode()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     try:
-        descriptor = os.open(temporary, flags, 0o666)
+        descriptor = os.open(temporary, _NEW_FILE, 0o666)
     except FileNotFoundError:
         os.makedirs(folder, exist_ok=True)
-        descriptor = os.open(temporary, flags, 0o666)
+        descriptor = os.open(temporary, _NEW_FILE, 0o666)
     try:
         written = os.write(descriptor, data)
     finally:

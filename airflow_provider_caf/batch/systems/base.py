@@ -57,8 +57,8 @@ class Query:
 class Answer:
     """What a query brought.
 
-    :param elements: array name → element → what the system says. An element of such an array that is not listed
-        is missing from the queue. About an array that is not listed nothing is known.
+    :param elements: array name → element → what the system says. An element of such an array that is not
+        listed is missing from the queue. About an array that is not listed nothing is known.
     :param problems: array name → why nothing is known about it.
     """
 

@@ -115,7 +115,7 @@ class LocalSystem:
         answers = _read_answers(result, len(query.arrays))
         if answers is None:
             raise PollError(
-                f"The pools of this machine could not be asked (exit code {result.exit_code}): {_tail(result)}",
+                f"The local pools could not be asked (exit code {result.exit_code}): {_tail(result)}",
                 hint=f"Try: {' '.join((*self._tool, 'pool', 'query'))}",
             )
         elements: dict[str, Mapping[int, Native]] = {}
