@@ -32,12 +32,15 @@ test: install ## All tests, with coverage
 	      echo 'Coverage of core and batch, branches included, is below 95 %.' >&2; exit 1; }
 	@echo "Coverage of core and batch, branches included: $$(cat .coverage-pure) %"
 
+# All tools run, so that one look shows everything.
 check: install ## Style, types, import table, sizes
-	@$(python) -m ruff check
-	@$(python) -m ruff format --check
-	@$(python) scripts/check_sizes.py
-	@.venv/bin/lint-imports
-	@$(python) -m mypy
+	@failed=0; \
+	$(python) -m ruff check || failed=1; \
+	$(python) -m ruff format --check || failed=1; \
+	$(python) scripts/check_sizes.py || failed=1; \
+	.venv/bin/lint-imports || failed=1; \
+	$(python) -m mypy || failed=1; \
+	exit $$failed
 
 install:
 	@scripts/install.sh

@@ -22,6 +22,7 @@ stop() {
 describe_wish() {
     pwd
     cksum pyproject.toml constraints.txt scripts/install.sh
+    sed -n '/^__version__/p' airflow_provider_caf/__init__.py
 }
 
 runs() { "$@" >/dev/null 2>&1; }
@@ -77,5 +78,7 @@ if [[ -n "${PYTHON:-}" ]] || ! runs .venv/bin/python -m pip --version || ! is_ne
 fi
 # setuptools is installed first and used as it is, so that the build of this package is pinned like everything else.
 .venv/bin/python -m pip install --quiet --constraint constraints.txt pip setuptools
-.venv/bin/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+# It warns of every editable install that a folder could have the package's name; here that folder is the package.
+PYTHONWARNINGS='ignore:Editable installation' \
+    .venv/bin/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 describe_wish >"$stamp"

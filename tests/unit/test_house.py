@@ -1,0 +1,159 @@
+"""The house itself: what must hold for the checkout as a whole and belongs to no single room."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import airflow_provider_caf
+
+TOP = Path(__file__).resolve().parents[2]
+PACKAGE = TOP / "airflow_provider_caf"
+PROJECT: dict[str, Any] = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))
+CONTRACTS: list[dict[str, Any]] = PROJECT["tool"]["importlinter"]["contracts"]
+TRAVELLERS = sorted(path for room in ("core", "worker") for path in (PACKAGE / room).rglob("*.py"))
+
+
+def list_rooms() -> set[str]:
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    return packages | modules
+
+
+def list_modules(*rooms: str) -> list[str]:
+    files = [path for room in rooms for path in sorted((PACKAGE / room).rglob("*.py"))]
+    names = [".".join(path.relative_to(TOP).with_suffix("").parts) for path in files]
+    return [name.removesuffix(".__init__") for name in names if not name.endswith("__main__")]
+
+
+def list_tracked_files() -> list[Path]:
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=TOP, check=True, capture_output=True, text=True)
+    paths = [TOP / name for name in listing.stdout.split("\0") if name]
+    return [path for path in paths if path.is_file() and not path.is_symlink()]
+
+
+def find_loaded(imports: list[str], wanted: list[str]) -> list[str]:
+    """Import modules in a Python of its own and say which of the wanted ones that loaded."""
+    code = (
+        "import importlib, json, sys\n"
+        f"for name in {imports!r}: importlib.import_module(name)\n"
+        f"print(json.dumps([name for name in {wanted!r} if name in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=TOP, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    loaded: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return loaded
+
+
+@pytest.mark.parametrize("door", ["operators", "sensors"])
+def test_doors_at_the_top_lead_into_the_package(door: str) -> None:
+    assert (TOP / door).is_symlink()
+    assert (TOP / door).readlink() == Path("airflow_provider_caf", door)
+    assert (TOP / door / "__init__.py").is_file()
+
+
+def test_importing_the_package_loads_neither_airflow_nor_root() -> None:
+    assert find_loaded(["airflow_provider_caf"], ["airflow", "ROOT", "pydantic", "sqlalchemy"]) == []
+
+
+def test_rooms_that_travel_load_only_themselves() -> None:
+    wanted = ["airflow", "ROOT", "basf2", "pydantic", "yaml", "sqlalchemy", "rich", "tenacity", "numpy"]
+    assert find_loaded(list_modules("core", "worker"), wanted) == []
+
+
+def test_rooms_behind_the_edge_load_no_airflow_and_no_root() -> None:
+    modules = list_modules("batch", "definitions", "io", "steps")
+    assert find_loaded(modules, ["airflow", "ROOT"]) == []
+
+
+def test_commands_load_airflow_only_when_they_run() -> None:
+    assert find_loaded(list_modules("cli"), ["airflow", "ROOT"]) == []
+
+
+def test_get_provider_info_loads_only_the_standard_library() -> None:
+    wanted = ["airflow", "ROOT", "airflow_provider_caf.core", "pydantic", "sqlalchemy", "yaml"]
+    assert find_loaded(["airflow_provider_caf.get_provider_info"], wanted) == []
+
+
+def test_airflow_finds_the_provider() -> None:
+    points = importlib.metadata.distribution("airflow-provider-caf").entry_points
+    (point,) = points.select(group="apache_airflow_provider")
+    assert point.name == "provider_info"
+    assert point.load()()["package-name"] == "airflow-provider-caf"
+
+
+def test_public_names_are_there() -> None:
+    missing = [name for name in airflow_provider_caf.__all__ if not hasattr(airflow_provider_caf, name)]
+    assert missing == []
+
+
+def test_every_room_has_a_row_in_the_import_table() -> None:
+    rows = [contract for contract in CONTRACTS if contract["type"] == "allowed_imports"]
+    named = [room.partition(".")[0] for row in rows for room in row["rooms"]]
+    assert set(named) == list_rooms()
+    whole = [room for row in rows for room in row["rooms"] if "." not in room]
+    assert len(whole) == len(set(whole)), "a room has two rows"
+
+
+def test_every_part_that_a_row_leaves_out_has_a_row() -> None:
+    rows = [contract for contract in CONTRACTS if contract["type"] == "allowed_imports"]
+    rooms = {room for row in rows for room in row["rooms"]}
+    assert {part for row in rows for part in row.get("apart_from", [])} <= rooms
+
+
+@pytest.mark.parametrize("path", TRAVELLERS, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_rooms_that_travel_are_python_3_9(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path), feature_version=(3, 9))
+    is_module_empty = all(isinstance(node, ast.Expr) for node in tree.body)
+    futures = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+    # Without it, annotations such as `int | None` are evaluated, which Python 3.9 cannot.
+    assert is_module_empty or "annotations" in {alias.name for node in futures for alias in node.names}
+
+
+@pytest.mark.parametrize(
+    ("what", "pattern"),
+    [
+        ("a folder of the machine it was written on", r"(?<![\w.}>/$-])/(?:root|work)/\w"),
+        ("this checkout's own folder", rf"(?<![\w.]){re.escape(str(TOP))}(?!\w)"),
+        (
+            "a package registry's host",
+            r"\b(?:pypi\.org|pythonhosted\.org|deb\.debian\.org|registry\.npmjs\.org)",
+        ),
+    ],
+)
+def test_tracked_files_do_not_name(what: str, pattern: str) -> None:
+    found = []
+    for path in list_tracked_files():
+        text = path.read_text(encoding="utf-8", errors="replace")
+        found += [f"{path.relative_to(TOP)}: {match.group()!r}" for match in re.finditer(pattern, text)]
+    assert found == [], f"these name {what}"
+
+
+def test_constraints_pin_every_requirement() -> None:
+    lines = (TOP / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert [line for line in pins if not re.fullmatch(r"[a-z0-9-]+==[\w.+!]+", line)] == []
+    assert pins == sorted(pins, key=lambda line: line.partition("==")[0])
+    extras = PROJECT["project"]["optional-dependencies"]
+    wishes = [*PROJECT["project"]["dependencies"], *(wish for wishes in extras.values() for wish in wishes)]
+    names = {re.split(r"[\s\[<>=!~;]", wish)[0].lower().replace("_", "-") for wish in wishes}
+    assert names - {"airflow-provider-caf"} <= {line.partition("==")[0] for line in pins}
+
+
+def test_make_help_lists_the_commands_for_people() -> None:
+    done = subprocess.run(["make", "help"], cwd=TOP, check=True, capture_output=True, text=True)
+    commands = {" ".join(line.split()[:2]) for line in done.stdout.splitlines() if line.startswith("  make ")}
+    assert commands == {"make help", "make demo", "make serve", "make test", "make check"}
+
+
+def test_coverage_counts_the_whole_package() -> None:
+    assert PROJECT["tool"]["coverage"]["run"] == {"branch": True, "source": ["airflow_provider_caf"]}
