@@ -1,0 +1,146 @@
+"""Drive a collector over events: which run, which events, which hook."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_caf.core.errors import DefinitionError, InputError
+from airflow_provider_caf.core.iov import ExpRun
+from airflow_provider_caf.worker.events import Event, EventArrays, EventFile
+
+if TYPE_CHECKING:
+    from airflow_provider_caf.worker.collector import Collector
+
+Stretch = tuple[ExpRun, int, int]
+"""A run and its events `first … last - 1` that follow one another in a file."""
+
+
+class EventLoop:
+    """Call the hooks of a collector in their order, and count events per run.
+
+    :param by_event: whether the collector finds the run of an event itself.
+    :param by_array: whether it takes many events at once.
+    """
+
+    def __init__(self, collector: Collector, *, by_event: bool, by_array: bool) -> None:
+        self._collector = collector
+        self._by_event = by_event
+        self._by_array = by_array
+        self._generators: dict[tuple[str, ExpRun], random.Random] = {}
+        self.run: ExpRun | None = None
+        self.counts: dict[ExpRun, int] = {}
+
+    def run_over(self, files: Iterable[str]) -> None:
+        """Go through the trees of all files."""
+        for path in files:
+            with EventFile(path, self._collector.tree) as file:
+                for run, first, last in self._find_stretches(file):
+                    self.enter_run(run)
+                    self._collect(file, self._select(run, path, range(first, last)))
+
+    def process_event(self, run: ExpRun, event: Any, source: str) -> None:
+        """Take one event of an input that is no tree."""
+        self.enter_run(ExpRun(*run))
+        if self.run is not None and len(self._select(self.run, source, range(1))):
+            self._collector.collect(event)
+
+    def enter_run(self, run: ExpRun) -> None:
+        """Change to a run, if it is not the current one."""
+        if run == self.run:
+            return
+        self.leave_run()
+        if min(run) < 0:
+            raise InputError(
+                f"An event belongs to run {run}.", hint="Experiment and run numbers have to be at least 0."
+            )
+        self.run = run
+        self.counts.setdefault(run, 0)
+        self._collector._copies = self._collector._objects.get_copies(run)
+        self._collector.start_run()
+
+    def leave_run(self) -> None:
+        """End the current run, if there is one."""
+        if self.run is not None:
+            self._collector.end_run()
+            self._collector._copies = {}
+            self.run = None
+
+    def _collect(self, file: EventFile, entries: Sequence[int]) -> None:
+        if not entries:
+            return
+        if self._by_array:
+            self._collector.collect_many(EventArrays(file, entries))
+            return
+        event = Event(file)
+        collect = self._collector.collect
+        for entry in entries:
+            event._entry = entry
+            collect(event)
+
+    def _select(self, run: ExpRun, source: str, entries: Sequence[int]) -> Sequence[int]:
+        prescale, limit = self._collector.prescale, self._collector.max_events_per_run
+        if prescale < 1:
+            name = PurePosixPath(source).name
+            # One sequence per file and run: the choice does not depend on how files are split into subjobs.
+            generator = self._generators.setdefault((name, run), random.Random(f"{name}:{run}"))  # noqa: S311
+            entries = [entry for entry in entries if generator.random() < prescale]
+        if limit is not None:
+            entries = entries[: max(limit - self.counts[run], 0)]
+        self.counts[run] += len(entries)
+        return entries
+
+    def _find_stretches(self, file: EventFile) -> Iterator[Stretch]:
+        runs = self._ask_runs(file) if self._by_event else self._read_runs(file)
+        current, first, entry = None, 0, -1
+        for entry, run in enumerate(runs):
+            if run != current:
+                if current is not None:
+                    yield self._check_run(current, first, file), first, entry
+                current, first = run, entry
+        if current is not None:
+            yield self._check_run(current, first, file), first, entry + 1
+
+    def _read_runs(self, file: EventFile) -> Iterator[Any]:
+        collector = self._collector
+        exps = file.get_column(collector.exp_branch).read_all(file.count)
+        return zip(exps, file.get_column(collector.run_branch).read_all(file.count))
+
+    def _ask_runs(self, file: EventFile) -> Iterator[Any]:
+        event = Event(file)
+        for entry in range(file.count):
+            event._entry = entry
+            yield self._collector.exp_run(event)
+
+    def _check_run(self, run: Any, entry: int, file: EventFile) -> ExpRun:
+        """Make whole numbers of what branches of floating point type hold."""
+        try:
+            exp, number = (int(each) for each in run)
+            if (exp, number) == tuple(run) and min(exp, number) >= 0:
+                return ExpRun(exp, number)
+        except (TypeError, ValueError):
+            pass
+        raise InputError(
+            f"Event {entry} of tree {file.tree_name!r} in {file.path} belongs to run {run!r}.",
+            hint="An experiment and a run number are needed, both whole and at least 0: see exp_run(event).",
+        )
+
+
+def check_choice(collector: Collector) -> None:
+    """Refuse a choice of events that cannot be.
+
+    :raises DefinitionError: if `prescale` or `max_events_per_run` has no sense.
+    """
+    what = f"collector {type(collector).__name__!r}"
+    prescale, limit = collector.prescale, collector.max_events_per_run
+    if isinstance(prescale, bool) or not isinstance(prescale, (int, float)) or not 0 < prescale <= 1:
+        raise DefinitionError(
+            f"The prescale of the {what} is {prescale!r}.",
+            hint="It is the part to take, over 0 and up to 1.",
+        )
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise DefinitionError(
+            f"The max_events_per_run of the {what} is {limit!r}.", hint="Use a whole number ≥ 1, or None."
+        )

@@ -1,0 +1,252 @@
+"""Load ROOT, and open and write its files so that nothing is lost silently.
+
+ROOT prints where others raise: it "recovers" a truncated file, and a disk that runs full costs a line on
+stderr and half a file. Every file goes through the two functions of this module, which raise.
+"""
+
+from __future__ import annotations
+
+import errno
+import faulthandler
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_caf.core.errors import CafError, InputError
+
+_MAGIC = b"root"
+_HEADER_SIZE = 20
+_BIG_FILE_VERSION = 1_000_000
+"""From this version number on, a ROOT file has 64-bit positions in its header."""
+
+_MISREAD = "$#?|"
+"""ROOT takes a `$` for a variable, `#` and `?` for parts of a URL, `|` for a member of an archive."""
+
+_CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL", "SIGSYS")
+
+
+@cache
+def load_root() -> Any:
+    """Import ROOT and give the module. It neither reads our command line nor opens windows.
+
+    :raises CafError: if ROOT cannot be imported.
+    """
+    try:
+        with warnings.catch_warnings():
+            # ROOT from the package index warns of its own alpha state, once per process.
+            warnings.filterwarnings("ignore", r"\s*This distribution of ROOT is in alpha stage", UserWarning)
+            import ROOT  # type: ignore[import-not-found,unused-ignore]
+    except ImportError as error:
+        raise CafError(
+            f"ROOT cannot be imported by {sys.executable}: {error}.",
+            hint="Give the site's setup lines that make ROOT known, or use a Python that has it.",
+        ) from error
+    ROOT.PyConfig.IgnoreCommandLineOptions = True
+    ROOT.gROOT.SetBatch(True)
+    return ROOT
+
+
+def crash_plainly() -> None:
+    """Let a crash end this process by its signal, with the Python lines on stderr.
+
+    ROOT's own handlers print a stack trace for seconds and then *exit* with 128 + something: what started us
+    could not tell a crash from an exit code.
+    """
+    load_root()
+    for name in _CRASHES:
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    faulthandler.disable()
+    faulthandler.enable(sys.__stderr__ or 2)
+
+
+def is_remote(path: str) -> bool:
+    """Tell whether a path is a URI that ROOT opens itself, such as `root://server//file`."""
+    scheme, mark, _ = path.partition("://")
+    return bool(mark) and scheme.isalnum()
+
+
+def open_root_file(path: str, what: str = "input file") -> Any:
+    """Open a ROOT file for reading.
+
+    :param path: a local path or a URI.
+    :param what: what it is to the reader, such as `collector output`.
+    :raises InputError: if it is missing, empty, truncated, not closed or not a ROOT file.
+    """
+    if not is_remote(path):
+        check_root_header(path, what)
+        check_root_path(path, what)
+    root = load_root()
+    try:
+        file = root.TFile.Open(path, "READ")
+    except OSError as error:
+        raise InputError(
+            f"The {what} {path} cannot be opened: {error}.", hint="What ROOT says is in the log above."
+        ) from error
+    if not file or file.IsZombie():
+        raise InputError(f"The {what} {path} cannot be opened.", hint="What ROOT says is in the log above.")
+    root.gROOT.cd()
+    if file.TestBit(root.TFile.kRecovered):
+        file.Close()
+        raise InputError(
+            f"The {what} {path} was not closed by the program that wrote it; a part of it is lost.",
+            hint="Make the file again, or take it out of the input files.",
+        )
+    return file
+
+
+def check_root_path(path: str, what: str) -> None:
+    """Refuse a local path that ROOT would read as something else.
+
+    :raises InputError: with the characters to avoid.
+    """
+    found = [letter for letter in _MISREAD if letter in path]
+    if found or is_remote(path):
+        raise InputError(
+            f"ROOT cannot open the {what} {path!r}: {' '.join(found) or '://'} means something else to it.",
+            hint="Rename the file or folder, or make a symbolic link to it with a plain name.",
+        )
+
+
+def check_root_header(path: str, what: str) -> None:
+    """Compare the size of a local ROOT file with the size that its header names.
+
+    :raises InputError: if it is missing, a folder, empty, truncated or not a ROOT file.
+    """
+    hint = "Make the file again, or take it out of the input files."
+    try:
+        with Path(path).open("rb") as stream:
+            header = stream.read(_HEADER_SIZE)
+            size = os.fstat(stream.fileno()).st_size
+    except FileNotFoundError as error:
+        raise InputError(
+            f"The {what} {path} does not exist.", hint="Check the path, and whether the folder is mounted."
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"The {what} {path} cannot be read: {error.strerror}.",
+            hint="It has to be a file that you may read on this machine.",
+        ) from error
+    if size == 0:
+        raise InputError(f"The {what} {path} is empty (0 bytes).", hint=hint)
+    if header[:4] != _MAGIC[: len(header)]:
+        raise InputError(f"The {what} {path} is not a ROOT file.", hint="Only ROOT files can be read here.")
+    if len(header) < _HEADER_SIZE:
+        raise InputError(f"The {what} {path} is truncated: it has {size} bytes only.", hint=hint)
+    is_big = int.from_bytes(header[4:8], "big") >= _BIG_FILE_VERSION
+    expected = int.from_bytes(header[12:20] if is_big else header[12:16], "big")
+    if size < expected:
+        raise InputError(
+            f"The {what} {path} is truncated: it has {size} bytes, its header says {expected}.", hint=hint
+        )
+
+
+@contextmanager
+def keep_directory(directory: Any = None) -> Iterator[None]:
+    """Make a folder ROOT's current one for a while; afterwards it is the memory, where nothing is lost.
+
+    Objects go into the current folder by themselves, and vanish with it.
+    """
+    if directory is not None:
+        directory.cd()
+    try:
+        yield
+    finally:
+        load_root().gROOT.cd()
+
+
+@contextmanager
+def write_root_file(path: str, what: str, *, compression: int | None = None) -> Iterator[Any]:
+    """Write a ROOT file under a temporary name; it gets its own name when all of it is on disk.
+
+    :param path: where it goes; a file that is there is replaced.
+    :param what: what it is to the reader, such as `collector output`.
+    :param compression: ROOT's number for algorithm and level; None for its default.
+    :raises CafError: if a byte could not be written, say because the disk is full. Nothing is left then.
+    """
+    root = load_root()
+    target = Path(path)
+    check_root_path(path, what)
+    temporary = build_temporary_path(target)
+    try:
+        try:
+            options = ("RECREATE", "") if compression is None else ("RECREATE", "", compression)
+            file = root.TFile.Open(str(temporary), *options)
+        except OSError as error:
+            raise CafError(
+                f"The {what} {path} could not be opened for writing.",
+                hint="Check that the folder is there and that you may write into it.",
+            ) from error
+        try:
+            yield file
+        finally:
+            file.Close()
+        check_written(file, temporary, path, what)
+        publish_file(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def build_temporary_path(target: Path) -> Path:
+    """Give the hidden name beside the target under which it is written."""
+    return target.with_name(f".{target.name}.{os.getpid()}.tmp")
+
+
+def check_written(file: Any, temporary: Path, path: str, what: str) -> None:
+    """Find out whether all of a closed ROOT file went to disk.
+
+    :param file: the closed file, as ROOT's object.
+    :raises CafError: if it did not.
+    """
+    size = temporary.stat().st_size if temporary.exists() else 0
+    if file.TestBit(load_root().TFile.kWriteError) or size < file.GetEND():
+        raise build_write_error(path, what, file.GetErrno())
+
+
+def build_write_error(path: str, what: str, number: int) -> CafError:
+    """Give the error of a file that could not be written.
+
+    :param number: the errno of the failed write, 0 where it is not known.
+    """
+    reason = os.strerror(number) if number > 0 else "a write failed"
+    hint = f"Check the file system of {Path(path).parent}, then run this again; nothing was lost."
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, 0):
+        hint = f"Free space for {Path(path).parent} (disk or quota), then run this again; nothing was lost."
+    return CafError(f"The {what} {path} could not be written: {reason}.", hint=hint)
+
+
+def publish_file(temporary: Path, target: Path) -> None:
+    """Give a written file its own name, after its bytes are on disk.
+
+    :raises CafError: if that fails.
+    """
+    try:
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(target)
+    except OSError as error:
+        raise build_write_error(str(target), "file", error.errno or 0) from error
+
+
+def write_bytes(path: Path, data: bytes, what: str) -> None:
+    """Replace a file's content in one step.
+
+    :raises CafError: if it cannot be written; the old file is then untouched.
+    """
+    temporary = build_temporary_path(path)
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+        publish_file(temporary, path)
+    except OSError as error:
+        raise build_write_error(str(path), what, error.errno or 0) from error
+    finally:
+        temporary.unlink(missing_ok=True)
