@@ -1,0 +1,324 @@
+"""Judge subjobs: what the exit records, the files that are there now and the batch system say together.
+
+The rule (laws 1, 2 and 7): a record of success whose outputs are there decides, whatever a queue says, and
+the first good one wins. Otherwise the newest try counts: while the system still has it, it goes on; when it
+is over, its record says how it failed; over without a record is a failure once the grace time has passed.
+Records of another version of the job file (another digest) do not count at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+
+from airflow_provider_caf.batch.states import JobState
+from airflow_provider_caf.core.errors import InputError
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.io.exit_records import ExitRecord, StatusFolder, read_exit_records
+from airflow_provider_caf.io.poll import SubjobState
+
+__all__ = [
+    "ExitRecord",
+    "StatusFolder",
+    "SubjobStatus",
+    "Verdict",
+    "build_failure_table",
+    "count_subjobs",
+    "describe_counts",
+    "judge_subjobs",
+    "read_exit_records",
+    "read_job_digests",
+]
+
+_TAIL_BYTES = 4000
+_TAIL_LINES = 20
+_TABLE_ROWS = 20
+_TABLE_TAIL_LINES = 5
+
+
+class SubjobStatus(Enum):
+    """What is true of a subjob, in the order in which they are told."""
+
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    HELD = "held"
+    RUNNING = "running"
+    QUEUED = "queued"
+    MISSING = "not submitted"
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether nothing will happen any more by itself."""
+        return self not in (SubjobStatus.HELD, SubjobStatus.RUNNING, SubjobStatus.QUEUED)
+
+
+_LIVE: Mapping[JobState, SubjobStatus] = {
+    JobState.QUEUED: SubjobStatus.QUEUED,
+    # Submitted, and the system has not said a word that we understand.
+    JobState.UNKNOWN: SubjobStatus.QUEUED,
+    JobState.HELD: SubjobStatus.HELD,
+    JobState.RUNNING: SubjobStatus.RUNNING,
+    JobState.TRANSFERRING: SubjobStatus.RUNNING,
+}
+
+
+@record
+class Verdict:
+    """What is true of one subjob, and all that is known about its newest try.
+
+    :param attempt: the try; None: there was none.
+    :param reason: why it is held, has failed, or is waited for.
+    :param record: the exit record that the verdict rests on.
+    :param native: the batch system's own word for the state.
+    :param log: the log to read first, of a try that failed.
+    :param log_tail: its last lines.
+    """
+
+    subjob: int
+    status: SubjobStatus
+    attempt: int | None = None
+    reason: str | None = None
+    record: ExitRecord | None = None
+    native: str | None = None
+    host: str | None = None
+    log: Path | None = None
+    log_tail: str = ""
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """The paths of its outputs, if it is done."""
+        if self.record is None or self.status is not SubjobStatus.DONE:
+            return ()
+        return tuple(self.record.folder / path for path in self.record.outputs)
+
+
+def read_job_digests(input_folder: Path, subjobs: Iterable[int]) -> dict[int, str]:
+    """Give the digest of the present job file of each subjob.
+
+    :raises InputError: if one cannot be read.
+    """
+    digests = {}
+    for subjob in subjobs:
+        path = input_folder / f"{subjob:05d}.json"
+        try:
+            digests[subjob] = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise InputError(
+                f"The job file {path} of subjob {subjob} could not be read: {error.strerror or error}.",
+                hint="Clear the task that prepares the calibration; it writes the job files.",
+            ) from error
+    return digests
+
+
+def judge_subjobs(
+    expected: Mapping[int, str],
+    records: Iterable[ExitRecord],
+    states: Mapping[int, SubjobState] | None = None,
+    *,
+    check_outputs: bool = True,
+    read_logs: bool = False,
+) -> dict[int, Verdict]:
+    """Judge each subjob.
+
+    Poll first and read the records then: the record of a subjob that the poll saw ended is there already.
+
+    :param expected: subjob → digest of its present job file.
+    :param records: all exit records of the collection.
+    :param states: subjob → what the batch system says, as `Snapshot.read` gives it.
+    :param check_outputs: whether recorded outputs have to be on disk with their sizes. A progress line can do
+        without; a step that uses them, or decides what runs again, cannot.
+    :param read_logs: whether to read the last lines of the logs of those that failed.
+    """
+    by_subjob: dict[int, list[ExitRecord]] = {}
+    for each in records:
+        if expected.get(each.subjob) == each.job_digest:
+            by_subjob.setdefault(each.subjob, []).append(each)
+    verdicts = {}
+    for subjob in sorted(expected):
+        tries = sorted(by_subjob.get(subjob, ()), key=lambda each: (each.attempt, each.restart))
+        verdict = _judge(subjob, tries, (states or {}).get(subjob), check_outputs)
+        if read_logs and verdict.record is not None and verdict.status is not SubjobStatus.DONE:
+            verdict = _add_log(verdict, verdict.record.folder)
+        verdicts[subjob] = verdict
+    return verdicts
+
+
+def count_subjobs(verdicts: Mapping[int, Verdict]) -> Counter[SubjobStatus]:
+    """Count the subjobs by status."""
+    return Counter(verdict.status for verdict in verdicts.values())
+
+
+def describe_counts(counts: Mapping[SubjobStatus, int]) -> str:
+    """Give a line of progress such as `412 done, 3 held, 85 running`."""
+    parts = [f"{counts[status]} {status.value}" for status in SubjobStatus if counts.get(status)]
+    return ", ".join(parts) or "no subjobs"
+
+
+def build_failure_table(verdicts: Mapping[int, Verdict], rows: int = _TABLE_ROWS) -> str:
+    """Give a table of the subjobs that did not end well, with the last lines of their logs below.
+
+    :param rows: at most so many; the rest is counted.
+    """
+    failed = [
+        verdict
+        for _, verdict in sorted(verdicts.items())
+        if verdict.status.is_over and verdict.status is not SubjobStatus.DONE
+    ]
+    header = ("subjob", "try", "status", "ended by", "host", "reason")
+    table = [header, *(_build_row(verdict) for verdict in failed[:rows])]
+    # The last column is as wide as it likes.
+    widths = [max(len(row[column]) for row in table) for column in range(len(header) - 1)]
+    lines = []
+    for row, verdict in zip(table, [None, *failed[:rows]], strict=True):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        lines.append("  ".join([*cells, row[-1]]).rstrip())
+        if verdict is not None and verdict.log is not None:
+            lines.append(f"    log: {verdict.log}")
+            lines.extend(f"    | {line}" for line in verdict.log_tail.splitlines()[-_TABLE_TAIL_LINES:])
+    if len(failed) > rows:
+        lines.append(f"… and {len(failed) - rows} more")
+    return "\n".join(lines)
+
+
+def describe_end(record: ExitRecord | None) -> str:
+    """Give the exit code or the signal that ended a try."""
+    if record is None:
+        return "-"
+    if record.signal is None:
+        return f"exit code {record.exit_code}"
+    try:
+        return signal.Signals(record.signal).name
+    except ValueError:
+        return f"signal {record.signal}"
+
+
+def _judge(subjob: int, tries: list[ExitRecord], state: SubjobState | None, check_outputs: bool) -> Verdict:
+    spoiled: tuple[ExitRecord, str] | None = None
+    for each in tries:
+        if each.says_success:
+            problem = _find_missing_output(each) if check_outputs else None
+            if problem is None:
+                return Verdict(
+                    subjob=subjob,
+                    status=SubjobStatus.DONE,
+                    attempt=each.attempt,
+                    record=each,
+                    host=each.host,
+                )
+            spoiled = (each, problem)
+    newest = tries[-1] if tries else None
+    if state is not None and (newest is None or state.attempt >= newest.attempt):
+        verdict = _judge_by_state(subjob, state, newest)
+        if verdict is not None:
+            return verdict
+    if spoiled is not None:
+        return _fail(subjob, *spoiled)
+    if newest is not None:
+        return _fail(subjob, newest, newest.reason)
+    return Verdict(subjob=subjob, status=SubjobStatus.MISSING)
+
+
+def _judge_by_state(subjob: int, state: SubjobState, newest: ExitRecord | None) -> Verdict | None:
+    """Judge by the state of the newest try, or give None where its record says more."""
+    recorded = newest if newest is not None and newest.attempt == state.attempt else None
+    status, reason = _LIVE.get(state.state), state.reason
+    if status is None and state.state is JobState.EXITED:
+        # Over, and it was recorded how; whether the outputs are still there is said by the caller.
+        if recorded is not None:
+            return None
+        status, reason = _judge_silent(state)
+    elif state.state is JobState.CANCELLED:
+        status = SubjobStatus.CANCELLED
+        reason = reason or (recorded.reason if recorded is not None else None)
+    elif state.state is JobState.LOST:
+        if recorded is not None:
+            return None
+        status = SubjobStatus.LOST
+        reason = "it is in no queue and no history, and has left no exit record"
+    assert status is not None
+    return Verdict(
+        subjob=subjob,
+        status=status,
+        attempt=state.attempt,
+        reason=reason,
+        record=recorded if status.is_over else None,
+        native=state.native,
+        host=state.host,
+    )
+
+
+def _judge_silent(state: SubjobState) -> tuple[SubjobStatus, str]:
+    """Judge a try that is over by the system's word and has left no record."""
+    if not state.settled:
+        return SubjobStatus.RUNNING, "it has ended; its exit record is waited for"
+    said = (
+        f"exit code {state.exit_code} by the batch system" if state.exit_code is not None else "no exit code"
+    )
+    why = f", {state.reason}" if state.reason else ""
+    return SubjobStatus.FAILED, f"it ended without an exit record ({state.native}: {said}{why})"
+
+
+def _fail(subjob: int, record: ExitRecord, reason: str | None) -> Verdict:
+    return Verdict(
+        subjob=subjob,
+        status=SubjobStatus.FAILED,
+        attempt=record.attempt,
+        reason=reason,
+        record=record,
+        host=record.host,
+    )
+
+
+def _find_missing_output(record: ExitRecord) -> str | None:
+    for path, size in record.outputs.items():
+        try:
+            now = (record.folder / path).stat().st_size
+        except OSError as error:
+            return f"its output {record.folder / path} is not there any more: {error.strerror}"
+        if now != size:
+            return f"its output {record.folder / path} has {now} bytes, {size} were recorded"
+    return None
+
+
+def _add_log(verdict: Verdict, folder: Path) -> Verdict:
+    for name in ("stderr.log", "stdout.log"):
+        tail = _read_tail(folder / name)
+        if tail:
+            return replace(verdict, log=folder / name, log_tail=tail)
+    return replace(verdict, log=folder / "stderr.log")
+
+
+def _read_tail(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _TAIL_BYTES))
+            text = file.read(_TAIL_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""  # the failure itself is told; a log that is gone adds nothing
+    lines = [_clean(line) for line in text.splitlines()]
+    return "\n".join(line for line in lines[-_TAIL_LINES:] if line)
+
+
+def _clean(text: str) -> str:
+    """Make a text of a job harmless for a terminal and for one line."""
+    return "".join(letter if letter.isprintable() else " " for letter in text).rstrip()
+
+
+def _build_row(verdict: Verdict) -> tuple[str, ...]:
+    label = verdict.record.label if verdict.record is not None else verdict.attempt
+    return (
+        str(verdict.subjob),
+        "-" if label is None else str(label),
+        verdict.status.value,
+        describe_end(verdict.record),
+        _clean(verdict.host or "-"),
+        _clean(verdict.reason or ""),
+    )

@@ -1,0 +1,118 @@
+"""Run commands on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shlex
+import signal
+import subprocess
+import tempfile
+from typing import IO
+
+from airflow_provider_caf.batch.spec import Command, CommandResult, TextFile
+from airflow_provider_caf.core.errors import TransportError
+from airflow_provider_caf.io.files import write_text
+
+_GRACE = 2.0
+"""Seconds between SIGTERM and SIGKILL for a command that takes too long."""
+
+_SECRET_PREFIXES = ("AIRFLOW_", "_AIRFLOW_")
+"""Airflow's variables carry keys and passwords, and some submit commands hand all variables to the job."""
+
+_LONGEST_SHOWN = 300
+
+
+class LocalTransport:
+    """Run commands as processes of this machine."""
+
+    @property
+    def host(self) -> str:
+        """The name of this machine."""
+        return platform.node() or "localhost"
+
+    def run(self, command: Command, *, hold: int | None = None) -> CommandResult:
+        """Run a command to its end, see `Transport.run`.
+
+        Its output goes to files and not to pipes: some commands leave a process behind that keeps a pipe open
+        (`qsub` does, for a minute), and a reader of the pipe would wait for that one too.
+        """
+        with (
+            tempfile.TemporaryFile() as stdin,
+            tempfile.TemporaryFile() as stdout,
+            tempfile.TemporaryFile() as stderr,
+        ):
+            stdin.write((command.stdin or "").encode("utf-8", "surrogateescape"))
+            stdin.seek(0)
+            process = self._start(command, stdin, stdout, stderr, hold)
+            try:
+                exit_code = process.wait(command.timeout)
+            except subprocess.TimeoutExpired as error:
+                _end_group(process)
+                said = _read(stderr).strip()[-500:]
+                raise TransportError(
+                    f"{show_command(command)} on {self.host} gave no answer in {command.timeout:g} s and was "
+                    "ended." + (f" It said: {said}" if said else ""),
+                    hint="Is the server of the batch system up? The command is tried again.",
+                ) from error
+            except BaseException:
+                _end_group(process)
+                raise
+            return CommandResult(
+                argv=command.argv, exit_code=exit_code, stdout=_read(stdout), stderr=_read(stderr)
+            )
+
+    def write_file(self, file: TextFile) -> None:
+        """Put a text file on this machine, see `Transport.write_file`."""
+        write_text(file.path, file.text, mode=0o777 if file.executable else 0o666)
+
+    def _start(
+        self, command: Command, stdin: IO[bytes], stdout: IO[bytes], stderr: IO[bytes], hold: int | None
+    ) -> subprocess.Popen[bytes]:
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(_SECRET_PREFIXES)
+        }
+        environment.update(command.environment or {})
+        try:
+            return subprocess.Popen(
+                command.argv,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                env=environment,
+                # Its own session: it can be ended with what it started, and a signal to our group spares it.
+                start_new_session=True,
+                pass_fds=() if hold is None else (hold,),
+            )
+        except FileNotFoundError as error:
+            raise TransportError(
+                f"There is no command {command.argv[0]!r} on {self.host}.",
+                hint="Is the batch system installed there, and its folder on the PATH of the Airflow worker?",
+            ) from error
+        except (OSError, ValueError) as error:
+            raise TransportError(
+                f"{show_command(command)} could not be started on {self.host}: {error}.",
+                hint="Run it by hand on that machine.",
+            ) from error
+
+
+def show_command(command: Command) -> str:
+    """Give a command's words for a message, cut where they are many."""
+    text = shlex.join(command.argv)
+    return repr(text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…")
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        # Not reaped yet while `wait` has not returned, so the number of the group is still its own.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE)
+            return
+
+
+def _read(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", "replace")
