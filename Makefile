@@ -17,10 +17,10 @@ help: ## This list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
 
 demo: install ## Calibrate a small detector on a real Airflow and compare with the truth (BACKEND=… to choose the batch system)
-	@$(python) -m airflow_provider_caf.cli.demo $(backend)
+	@$(python) scripts/demo.py $(backend)
 
 serve: install ## The same, and leave Airflow's web interface up
-	@$(python) -m airflow_provider_caf.cli.demo --serve $(backend)
+	@$(python) scripts/demo.py --serve $(backend)
 
 # The second step looks at the same measurement: the two rooms without side effects have no excuse for untried branches.
 test: install ## All tests, with coverage

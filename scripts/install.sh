@@ -35,7 +35,7 @@ find_python() {
     local candidate without_pip=""
     if [[ -n "${PYTHON:-}" ]]; then
         runs "$PYTHON" --version || stop "PYTHON=$PYTHON does not run."
-        is_new_enough "$PYTHON" || stop "PYTHON=$PYTHON is $("$PYTHON" --version 2>&1); 3.11 or newer is needed."
+        is_new_enough "$PYTHON" || stop "PYTHON=$PYTHON is no Python 3.11 or newer ($("$PYTHON" --version 2>&1 | head -n 1))."
         can_make_environments "$PYTHON" || stop_without_ensurepip "$PYTHON"
         printf '%s\n' "$PYTHON"
         return
@@ -65,7 +65,12 @@ check_cpp_headers() {
 On Debian and Ubuntu: apt-get install g++. On RHEL, Alma and Fedora: dnf install gcc-c++."
 }
 
-if [[ -f "$stamp" && "$(cat "$stamp")" == "$(describe_wish)" ]] && runs .venv/bin/python -c ''; then
+has_the_wished_python() {
+    [[ -z "${PYTHON:-}" ]] || [[ "$("$PYTHON" --version 2>&1)" == "$(.venv/bin/python --version 2>&1)" ]]
+}
+
+if [[ -f "$stamp" && "$(cat "$stamp")" == "$(describe_wish)" ]] &&
+    runs .venv/bin/python -c '' && has_the_wished_python; then
     exit 0
 fi
 
