@@ -106,27 +106,28 @@ def select_files(
     """Keep the files that may hold data of the requested IoV.
 
     :param files: paths, in the order in which the selection is given back.
-    :param files_to_iovs: the IoV of the data in each file.
+    :param files_to_iovs: the IoV of the data in each file, by its path as written in the definition.
     :param requested_iov: None keeps all files.
     :raises InputError: if an IoV is requested and that of a file is not known.
     """
     if requested_iov is None:
         return tuple(files)
-    unknown = [repr(path) for path in files if path not in files_to_iovs]
+    iovs = {path if is_uri(path) else _normalise(_expand(path)): iov for path, iov in files_to_iovs.items()}
+    unknown = [repr(path) for path in files if path not in iovs]
     if unknown:
         raise InputError(
             f"The IoV {requested_iov} is requested, but the runs in {len(unknown)} of {len(files)} input "
             f"files are not known: {_join_shown(unknown)}",
             hint="Give these files an IoV in files_to_iovs, or request no IoV.",
         )
-    return tuple(path for path in files if files_to_iovs[path].overlaps(requested_iov))
+    return tuple(path for path in files if iovs[path].overlaps(requested_iov))
 
 
 def _resolve_pattern(pattern: str, base: Path | None) -> tuple[list[str], str, str]:
     """Give the files of one pattern, or what is wrong with it and a hint."""
     if is_uri(pattern):
         return [pattern], "", ""
-    text = os.path.expanduser(pattern.removeprefix(_LOCAL_URI))  # noqa: PTH111 - Path would drop a last slash
+    text = _expand(pattern)
     if "\0" in text or not text:
         return [], f"{pattern!r} is not a path", "Write an absolute path, a glob, or a URI such as root://…"
     if not text.startswith("/"):
@@ -167,6 +168,10 @@ def _match_glob(pattern: str) -> list[str]:
 def _is_folder(path: str | Path) -> bool:
     # Unlike Path.is_dir it answers False, and does not raise, where a folder above may not be entered.
     return os.path.isdir(path)  # noqa: PTH112
+
+
+def _expand(path: str) -> str:
+    return os.path.expanduser(path.removeprefix(_LOCAL_URI))  # noqa: PTH111 - Path would drop a last slash
 
 
 def _normalise(path: str) -> str:

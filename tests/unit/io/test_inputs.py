@@ -406,5 +406,13 @@ class TestSelect:
         assert "'x'; 'y'." in str(caught.value)
         assert "files_to_iovs" in str(caught.value)
 
+    def test_paths_may_be_written_as_in_the_definition(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", "/home/me")
+        written = ["~/a.root", "/data//./b.root", "file:///data/c.root", "root://host.example//d.root"]
+        resolved = ("/home/me/a.root", "/data/b.root", "/data/c.root", "root://host.example//d.root")
+        iovs = dict.fromkeys(written, IoV(1, 0, 1, 9))
+        assert select_files(resolved, iovs, IoV(1, 3, 1, 3)) == resolved
+        assert select_files(resolved, iovs, IoV(1, 10, 1, 10)) == ()
+
     def test_unknown_runs_do_not_matter_without_a_request(self) -> None:
         assert select_files(["x"], {}, None) == ("x",)
