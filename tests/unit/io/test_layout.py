@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from pathlib import Path
 
@@ -90,8 +91,8 @@ def test_a_name_that_cannot_be_a_folder_is_refused(kind: str, name: str) -> None
     make = {"calibration": RUN.calibration, "collection": PASS.collection, "algorithm": PASS.algorithm}[kind]
     with pytest.raises(DefinitionError) as caught:
         make(name)
-    assert f"{name!r} cannot be the name of a {kind}." in str(caught.value)
-    assert "hint: Use at most 100 letters, digits" in str(caught.value)
+    assert re.match(rf"{re.escape(repr(name))} cannot be the name of an? {kind}\.", str(caught.value))
+    assert "letters, digits, '_' and '-'" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["vertex", "ecl_Wave_C2_0_1", "3d", "a-b", "a" * 100])
