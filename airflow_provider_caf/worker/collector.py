@@ -13,6 +13,7 @@ from airflow_provider_caf.worker.event_loop import EventLoop, check_choice
 from airflow_provider_caf.worker.events import Event, EventArrays
 from airflow_provider_caf.worker.root import load_root, write_root_file
 from airflow_provider_caf.worker.run_objects import GRANULARITIES, RunObjects, check_object_name
+from airflow_provider_caf.worker.user_code import apply_settings, load_user_class, make_user_object
 
 RESERVED = ("input_files", "iteration", "arguments", "current_run", "runs")
 """Attributes that the framework sets; a definition cannot."""
@@ -193,6 +194,21 @@ def check_collector(collector: Collector) -> None:
             f"The granularity of the collector {type(collector).__name__!r} is {collector.granularity!r}.",
             hint="Use 'run' or 'all'.",
         )
+
+
+def make_collector(reference: str, settings: Mapping[str, Any], granularity: str | None) -> Collector:
+    """Make a collector of the user and set its attributes.
+
+    :param granularity: instead of its own, where the definition says so.
+    :raises DefinitionError: if it is not there, cannot be made, or has no such setting.
+    """
+    cls = load_user_class(reference, Collector, "collector")
+    collector = make_user_object(cls, reference, "collector")
+    apply_settings(collector, settings, RESERVED, f"collector {cls.__name__!r}")
+    if granularity is not None:
+        collector.granularity = granularity
+    check_collector(collector)
+    return collector
 
 
 def run_collector(

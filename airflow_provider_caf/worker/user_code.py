@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import airflow_provider_caf
 from airflow_provider_caf.core.errors import DefinitionError
@@ -24,6 +24,8 @@ FILES_ENTRY = "user/_files.json"
 """In the job app: which named files travel in it, and as which modules."""
 
 _SHOWN_LINES = 4
+
+_T = TypeVar("_T")
 
 
 def load_user_code(reference: str, what: str) -> Any:
@@ -45,7 +47,7 @@ def load_user_code(reference: str, what: str) -> Any:
         ) from error
 
 
-def load_user_class(reference: str, base: type, what: str) -> type:
+def load_user_class(reference: str, base: type[_T], what: str) -> type[_T]:
     """Import a class of the user.
 
     :param base: what it has to be a subclass of.
@@ -66,7 +68,7 @@ def load_user_class(reference: str, base: type, what: str) -> type:
     return value
 
 
-def make_user_object(cls: type, reference: str, what: str) -> Any:
+def make_user_object(cls: type[_T], reference: str, what: str) -> _T:
     """Call the constructor of a user's class, without arguments.
 
     :raises DefinitionError: if it fails, with the last lines of its traceback.
