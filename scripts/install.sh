@@ -69,6 +69,9 @@ has_the_wished_python() {
     [[ -z "${PYTHON:-}" ]] || [[ "$("$PYTHON" --version 2>&1)" == "$(.venv/bin/python --version 2>&1)" ]]
 }
 
+# The commands in .venv/bin name the folder in which they were installed.
+has_moved() { [[ -f "$stamp" && "$(head -n 1 "$stamp")" != "$(pwd)" ]]; }
+
 if [[ -f "$stamp" && "$(cat "$stamp")" == "$(describe_wish)" ]] &&
     runs .venv/bin/python -c '' && has_the_wished_python; then
     exit 0
@@ -77,10 +80,10 @@ fi
 python=$(find_python)
 check_cpp_headers
 printf 'Installing into .venv with %s (1.2 GB; about a minute, once) …\n' "$("$python" --version)" >&2
-rm -f "$stamp"
-if [[ -n "${PYTHON:-}" ]] || ! runs .venv/bin/python -m pip --version || ! is_new_enough .venv/bin/python; then
+if [[ -n "${PYTHON:-}" ]] || has_moved || ! runs .venv/bin/python -m pip --version || ! is_new_enough .venv/bin/python; then
     "$python" -m venv --clear .venv
 fi
+rm -f "$stamp"
 # setuptools is installed first and used as it is, so that the build of this package is pinned like everything else.
 .venv/bin/python -m pip install --quiet --constraint constraints.txt pip setuptools
 # It warns of every editable install that a folder could have the package's name; here that folder is the package.
