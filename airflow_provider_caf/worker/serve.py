@@ -1,8 +1,9 @@
 """Serve one algorithm to the process that carries out its strategy: `algorithm --in-fd N --out-fd M`.
 
-Requests and answers are frames: four bytes of length, big end first, and a JSON text. They have file descriptors
-of their own, so that nothing an algorithm prints can come between. One process serves many executions: ROOT is
-imported once, and each file is opened once. What an algorithm raises is an answer, and the process goes on.
+Requests and answers are frames: four bytes of length, big end first, and a JSON text. They have file
+descriptors of their own, so that nothing an algorithm prints can come between. One process serves many
+executions: ROOT is imported once, and each file is opened once. What an algorithm raises is an answer, and
+the process goes on.
 """
 
 from __future__ import annotations
@@ -264,9 +265,9 @@ def _read_bytes(descriptor: int, count: int) -> bytes:
 def die_with(descriptor: int) -> None:
     """Let the system end this process when the other end of a pipe closes, even in the middle of a C++ fit.
 
-    The process that started us holds that end and never writes to it: a signal on this pipe means that it died.
-    SIGIO ends a process unless it is caught, and needs neither Python nor its lock to run. It does not depend,
-    as PR_SET_PDEATHSIG does, on the *thread* that started us.
+    The process that started us holds that end and never writes to it: a signal on this pipe means that it
+    died. SIGIO ends a process unless it is caught, and needs neither Python nor its lock to run. It does not
+    depend, as PR_SET_PDEATHSIG does, on the *thread* that started us.
     """
     os.set_inheritable(descriptor, False)
     if not hasattr(os, "O_ASYNC"):

@@ -1,0 +1,451 @@
+"""The parent's side of an algorithm process: start it, ask it, and survive whatever it does.
+
+The child is `app.pyz algorithm`, see `worker/serve.py`. Requests and answers go over two pipes; a third one is
+never written to, and tells the child by its end that we are gone. Its prints go to a log file. When it crashes,
+hangs or answers nonsense, it is ended with all that it started, and `AlgorithmFailed` says why, with the end of
+the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import struct
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn
+
+from airflow_provider_caf.core import errors
+from airflow_provider_caf.core.chain import DatabaseEntry
+from airflow_provider_caf.core.errors import AlgorithmFailed, CafError, DefinitionError
+from airflow_provider_caf.core.iov import ExpRun
+from airflow_provider_caf.core.json_form import build_json, read_list, read_with
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.results import ResultCode
+from airflow_provider_caf.core.strategies.base import Execute, Execution, FindBoundaries, StagedPayload
+
+START_TIMEOUT = 600.0
+"""Seconds for `open`: setup lines and the import of ROOT from a network file system take minutes at times."""
+
+_CLOSE_TIMEOUT = 10.0
+_LENGTH = struct.Struct(">I")
+_MAX_FRAME = 256 * 1024 * 1024
+_LOOK_INTERVAL = 0.2
+"""Seconds after which a dead child is noticed, should something that it started hold the pipes open."""
+
+_END_WAIT = 2.0
+"""Seconds that a child may need from closing its pipes to its end; a core dump takes time."""
+
+_TAIL_BYTES = 16 * 1024
+_TAIL_LINES = 20
+
+
+@record
+class Opened:
+    """What the algorithm sees.
+
+    :param runs: the collected runs, sorted.
+    :param prefix: the prefix that it reads, or None for whatever is there.
+    :param granularity: of the collected data.
+    """
+
+    runs: tuple[ExpRun, ...]
+    prefix: str | None
+    granularity: str
+
+
+class AlgorithmProcess:
+    """One algorithm in a process of its own. Use it in a `with` statement.
+
+    :param python: the Python to run it.
+    :param app: the job app.
+    :param log_path: where its prints go; they are added to what is there.
+    :param cwd: its current folder, where it may write extra files.
+    :param setup_lines: shell lines of the site that run before, such as `source /cvmfs/…/setup.sh`.
+    :param environment: variables over those of this process. Airflow's own are not handed on.
+    :param name: the algorithm, for messages.
+    """
+
+    def __init__(
+        self,
+        *,
+        python: str,
+        app: Path,
+        log_path: Path,
+        cwd: Path,
+        setup_lines: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        name: str = "algorithm",
+    ) -> None:
+        self._argv = build_argv(python, str(app), setup_lines)
+        self._log_path = log_path
+        self._cwd = cwd
+        self._environment = dict(environment or {})
+        self._name = name
+        self._process: subprocess.Popen[bytes] | None = None
+        self._to_child = self._from_child = self._life = -1
+        self._opened: Opened | None = None
+        self.memory_kb = 0
+        """What the child had in RAM after its last answer."""
+
+    def __enter__(self) -> AlgorithmProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def opened(self) -> Opened:
+        """What `open` answered."""
+        if self._opened is None:
+            raise CafError(f"The {self._name} is not open.", hint="Call open() first.")
+        return self._opened
+
+    @property
+    def pid(self) -> int | None:
+        """The process, while it runs."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Start the process, if it does not run.
+
+        :raises AlgorithmFailed: if it cannot be started.
+        """
+        if self._process is not None:
+            return
+        child_in, self._to_child = os.pipe()
+        self._from_child, child_out = os.pipe()
+        child_life, self._life = os.pipe()
+        ends = (child_in, child_out, child_life)
+        words = zip(("--in-fd", "--out-fd", "--life-fd"), ends, strict=True)
+        try:
+            with self._log_path.open("ab") as log:
+                self._process = subprocess.Popen(
+                    [*self._argv, "algorithm", *(word for pair in words for word in map(str, pair))],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=self._cwd,
+                    env=build_environment(os.environ, self._environment),
+                    pass_fds=ends,
+                    # A group of its own: what an algorithm starts is ended with it.
+                    start_new_session=True,
+                )
+        except OSError as error:
+            self._close_pipes()
+            raise AlgorithmFailed(
+                f"The {self._name} cannot be started: {error.strerror}: {error.filename!r}.",
+                hint="Check the Python of the batch connection, the work folder and the setup lines.",
+                log=str(self._log_path),
+            ) from error
+        finally:
+            for end in ends:
+                os.close(end)
+        os.set_blocking(self._to_child, False)
+        os.set_blocking(self._from_child, False)
+
+    def open(
+        self,
+        *,
+        algorithm: str,
+        indexes: Sequence[str],
+        settings: Mapping[str, Any] | None = None,
+        database_chain: Iterable[DatabaseEntry] = (),
+        iteration: int = 0,
+        prefix: str | None = None,
+        pre_algorithm: str | None = None,
+        timeout: float | None = START_TIMEOUT,
+    ) -> Opened:
+        """Start the process and open the algorithm with its collected data.
+
+        :param algorithm: the reference of its class.
+        :param indexes: the index of each collection.
+        :param prefix: what it reads, instead of its own.
+        :param pre_algorithm: the reference of a function that runs before; it may change the merged files.
+        :param timeout: in seconds.
+        :raises DefinitionError: if class, settings or prefix are not there.
+        :raises InputError: if collected data cannot be read.
+        :raises AlgorithmFailed: if the process breaks.
+        """
+        self.start()
+        answer = self._ask(
+            {
+                "do": "open",
+                "algorithm": algorithm,
+                "settings": dict(settings or {}),
+                "indexes": list(indexes),
+                "database_chain": [entry.to_job_json() for entry in database_chain],
+                "iteration": iteration,
+                "output_folder": str(self._cwd),
+                "prefix": prefix,
+                "pre_algorithm": pre_algorithm,
+            },
+            timeout,
+        )
+        with self._refuse_nonsense():
+            self._opened = Opened(
+                runs=_READ_RUNS(answer["runs"], "runs"),
+                prefix=answer["prefix"],
+                granularity=answer["granularity"],
+            )
+        return self.opened
+
+    def execute(self, key: int, action: Execute, *, staging: Path, timeout: float | None = None) -> Execution:
+        """Run the algorithm once.
+
+        :param key: the number of the execution.
+        :param staging: the folder for the payload files, under their final names.
+        :param timeout: in seconds; a child that takes longer is ended.
+        :raises AlgorithmFailed: if the algorithm raises, or the process breaks.
+        :raises DefinitionError: if it gives no result code, or a setting or payload cannot be.
+        """
+        answer = self._ask(
+            {
+                "do": "execute",
+                "key": key,
+                "runs": build_json(action.runs),
+                "iov": action.iov.to_json(),
+                "settings": None if action.settings is None else dict(action.settings),
+                "staging": str(staging),
+            },
+            timeout,
+        )
+        with self._refuse_nonsense():
+            payloads = [{k: v for k, v in each.items() if k != "file"} for each in answer["payloads"]]
+            return Execution(
+                key=key,
+                runs=action.runs,
+                iov=action.iov,
+                code=ResultCode.from_json(answer["code"]),
+                output=answer["output"],
+                payloads=tuple(StagedPayload.from_json(each) for each in payloads),
+            )
+
+    def find_boundaries(self, action: FindBoundaries, *, timeout: float | None = None) -> tuple[ExpRun, ...]:
+        """Ask the algorithm which runs begin a new payload.
+
+        :raises AlgorithmFailed: as `execute`.
+        """
+        settings = None if action.settings is None else dict(action.settings)
+        request = {"do": "boundaries", "runs": build_json(action.runs), "settings": settings}
+        answer = self._ask(request, timeout)
+        with self._refuse_nonsense():
+            return _READ_RUNS(answer["boundaries"], "boundaries")
+
+    def close(self) -> None:
+        """End the process, kindly first; nothing of it is left."""
+        if self._process is None:
+            return
+        with contextlib.suppress(CafError):
+            # All results are in our hands: how it ends does not matter any more.
+            self._ask({"do": "close"}, _CLOSE_TIMEOUT)
+        self._end()
+
+    def _ask(self, request: Mapping[str, Any], timeout: float | None) -> dict[str, Any]:
+        if self._process is None:
+            raise AlgorithmFailed(
+                f"The process of the {self._name} is not running.",
+                hint="It ended before; open it again.",
+                log=str(self._log_path),
+            )
+        deadline = None if timeout is None else time.monotonic() + timeout
+        text = json.dumps(request).encode()
+        try:
+            self._send(_LENGTH.pack(len(text)) + text, deadline)
+            (length,) = _LENGTH.unpack(self._receive(_LENGTH.size, deadline))
+            if length > _MAX_FRAME:
+                raise ValueError(f"a frame of {length} bytes")
+            answer = json.loads(self._receive(length, deadline))
+            if not isinstance(answer, dict) or not isinstance(answer.get("ok"), bool):
+                raise ValueError("no answer but something else")
+        except TimeoutError:
+            self._fail(f"did not answer within {timeout:g} s and was ended", was_hanging=True)
+        except EOFError:
+            self._fail(None)
+        except ValueError as error:
+            self._fail(f"answered nonsense ({error}) and was ended")
+        except BaseException:
+            # A signal of Airflow, say. The pipes may hold half a frame now: the process is of no use.
+            self._end()
+            raise
+        self.memory_kb = int(answer.get("memory_kb", 0))
+        if not answer["ok"]:
+            self._raise_error(answer.get("error"))
+        return answer
+
+    def _send(self, data: bytes, deadline: float | None) -> None:
+        rest = memoryview(data)
+        while rest:
+            self._wait(self._to_child, deadline, writing=True)
+            try:
+                rest = rest[os.write(self._to_child, rest) :]
+            except BlockingIOError:
+                continue
+            except BrokenPipeError:
+                raise EOFError from None
+
+    def _receive(self, count: int, deadline: float | None) -> bytes:
+        parts = bytearray()
+        while len(parts) < count:
+            self._wait(self._from_child, deadline, writing=False)
+            try:
+                part = os.read(self._from_child, min(count - len(parts), 1 << 20))
+            except BlockingIOError:
+                continue
+            if not part:
+                raise EOFError
+            parts += part
+        return bytes(parts)
+
+    def _wait(self, descriptor: int, deadline: float | None, *, writing: bool) -> None:
+        """Wait until a pipe is ready, the child is dead, or the time is over."""
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT if writing else select.POLLIN)
+        while True:
+            left = _LOOK_INTERVAL if deadline is None else min(_LOOK_INTERVAL, deadline - time.monotonic())
+            if left < 0:
+                raise TimeoutError
+            if poll.poll(left * 1000):
+                return
+            # A grandchild may hold the pipe of a dead child open: its end alone does not tell.
+            if self._has_ended() and not poll.poll(0):
+                raise EOFError
+
+    def _fail(self, reason: str | None, *, was_hanging: bool = False) -> NoReturn:
+        """End the process and say why.
+
+        :param reason: None: because it is gone, or cannot be spoken to any more.
+        """
+        if reason is None and not self._wait_for_end(_END_WAIT):
+            reason = "closed its pipes before it answered, and was ended"
+        status = self._end()
+        hint = "The log has what it printed last."
+        if was_hanging:
+            hint = "Give the execution more time, or look in the log for what it was doing."
+        elif status == -signal.SIGKILL:
+            hint = "Was it out of memory? Ask for more, or look at the kernel's messages."
+        raise AlgorithmFailed(
+            f"The process of the {self._name} {reason or describe_exit(status)}.",
+            hint=hint,
+            log=str(self._log_path),
+            log_tail=read_tail(self._log_path),
+        )
+
+    def _raise_error(self, error: Any) -> NoReturn:
+        """Raise what the child reported. What only a new definition can mend stays a `DefinitionError`."""
+        if not isinstance(error, dict) or not isinstance(error.get("message"), str):
+            self._fail("answered nonsense (an error without a message) and was ended")
+        message, hint = error["message"], error.get("hint")
+        kind = getattr(errors, str(error.get("kind")), None)
+        if isinstance(kind, type) and issubclass(kind, CafError) and kind is not AlgorithmFailed:
+            raise kind(message, hint=hint)
+        lines = str(error.get("traceback", "")).splitlines()[-_TAIL_LINES:]
+        raise AlgorithmFailed(
+            f"The {self._name} raised {message}",
+            hint="Correct the algorithm; the whole traceback is in the log.",
+            log=str(self._log_path),
+            log_tail="\n".join(lines),
+        )
+
+    @contextlib.contextmanager
+    def _refuse_nonsense(self) -> Iterator[None]:
+        try:
+            yield
+        except (KeyError, TypeError, AttributeError, DefinitionError) as error:
+            try:
+                self._fail(f"answered nonsense ({type(error).__name__}: {error}) and was ended")
+            except AlgorithmFailed as failure:
+                raise failure from error
+
+    def _end(self) -> int:
+        """End the child with all that it started, and close the pipes.
+
+        :returns: its exit code, or minus its signal.
+        """
+        process = self._process
+        if process is None:
+            self._close_pipes()
+            return 0
+        self._close_pipes()
+        # It sees the end of its pipe and goes, or has gone. Until it is reaped, its number is no other group's.
+        self._wait_for_end(_LOOK_INTERVAL)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        self._process = None
+        return process.wait()
+
+    def _has_ended(self) -> bool:
+        """Tell whether the child is dead, without reaping it."""
+        if self._process is None:
+            return True
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return (
+            self._process.returncode is not None or os.waitid(os.P_PID, self._process.pid, flags) is not None
+        )
+
+    def _wait_for_end(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while not self._has_ended():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.005)
+        return True
+
+    def _close_pipes(self) -> None:
+        for descriptor in (self._to_child, self._from_child, self._life):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._to_child = self._from_child = self._life = -1
+
+
+_READ_RUNS = read_list(read_with(ExpRun.from_json))
+
+
+def build_argv(python: str, app: str, setup_lines: Sequence[str]) -> list[str]:
+    """Give the start of the argv, to which the verb is added.
+
+    The setup lines are a site's own shell text; all else stays outside of the shell's reading.
+    """
+    if not setup_lines:
+        return [python, app]
+    script = "\n".join([*setup_lines, 'exec "$@"'])
+    return ["bash", "-c", script, "algorithm", python, app]
+
+
+def build_environment(inherited: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """Give the child's variables: ours without Airflow's, which hold keys and passwords, and its own."""
+    kept = {name: text for name, text in inherited.items() if not name.startswith(("AIRFLOW_", "_AIRFLOW_"))}
+    return {**kept, **own}
+
+
+def describe_exit(status: int) -> str:
+    """Say how a process ended.
+
+    :param status: its exit code, or minus the signal.
+    """
+    if status < 0:
+        try:
+            return f"was ended by {signal.Signals(-status).name} (signal {-status})"
+        except ValueError:
+            return f"was ended by signal {-status}"
+    return f"ended with exit code {status} before it answered"
+
+
+def read_tail(path: Path) -> str:
+    """Give the last lines of a log; nothing if there is none."""
+    try:
+        with path.open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(size - _TAIL_BYTES, 0))
+            text = log.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-_TAIL_LINES:])

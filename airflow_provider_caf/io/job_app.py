@@ -1,0 +1,268 @@
+"""Build the job app: the zip file that travels with a job and needs Python only, and ROOT where it is used.
+
+::
+
+    __main__.py
+    airflow_provider_caf/__init__.py, py.typed, core/, worker/
+    user/<the user's modules>
+    user/_files.json                 which files were named by path, and as which modules they travel
+
+Modules are found, never imported: they may need software that only a job's machine has. What a module imports
+travels too when it lies beside it or on a search path that is no installation.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import json
+import re
+import site
+import sys
+import sysconfig
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import invalidate_caches
+from importlib.machinery import PathFinder, SourceFileLoader
+from pathlib import Path
+
+import airflow_provider_caf
+from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.reference import parse_reference
+from airflow_provider_caf.core.suggestions import suggest_word
+from airflow_provider_caf.io.files import write_bytes
+
+_PACKAGE = "airflow_provider_caf"
+_TRAVELLING = ("core", "worker")
+_USER = "user"
+_FILES_ENTRY = f"{_USER}/_files.json"
+
+_MAIN = f"""import sys
+
+from {_PACKAGE}.worker.__main__ import main
+
+sys.exit(main())
+"""
+
+# Of all zip files: the earliest time that the format can say.
+_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+@record
+class UserModule:
+    """A top-level module or package of the user.
+
+    :param folder: where it was found.
+    :param files: its source files, by their path in the folder.
+    """
+
+    name: str
+    folder: Path
+    files: tuple[Path, ...]
+
+
+def build_job_app(target: Path, references: Iterable[str], search_paths: Sequence[str] | None = None) -> str:
+    """Write the job app. The same sources give the same bytes.
+
+    :param target: the file to write; its folder must exist.
+    :param references: the user's classes and functions: `package.module:Name` or `/path/to/file.py:Name`.
+    :param search_paths: where modules are looked for; None: where Python does.
+    :returns: the SHA-256 of the file, in hex.
+    :raises DefinitionError: if a module is not there, is not Python, or cannot travel under its name.
+    """
+    # Modules may have been written a moment ago, and finders remember what a folder held.
+    invalidate_caches()
+    paths = [path or "." for path in (sys.path if search_paths is None else search_paths)]
+    modules, named_files = collect_user_modules(references, paths)
+    entries = {"__main__.py": _MAIN.encode(), _FILES_ENTRY: json.dumps(named_files, sort_keys=True).encode()}
+    entries.update(_read_package())
+    for module in modules.values():
+        for file in module.files:
+            entries[f"{_USER}/{file.as_posix()}"] = (module.folder / file).read_bytes()
+    data = pack_entries(entries)
+    write_bytes(target, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def collect_user_modules(
+    references: Iterable[str], paths: Sequence[str]
+) -> tuple[dict[str, UserModule], dict[str, str]]:
+    """Find the modules that references name, and those that they import, without importing any.
+
+    :returns: the modules by their names, and the module of each file that was named by its path.
+    :raises DefinitionError: as `build_job_app`.
+    """
+    modules: dict[str, UserModule] = {}
+    named_files: dict[str, str] = {}
+    for reference in sorted(set(references)):
+        source, _ = parse_reference(reference, "reference")
+        if source.startswith("/"):
+            module = _find_file(source, reference)
+            named_files[source] = module.name
+        elif source.partition(".")[0] == _PACKAGE:
+            _check_own_module(source, reference)
+            continue
+        else:
+            module = _find_module(source, reference, paths)
+        _add(modules, module)
+    known = [path for path in paths if not _is_installation(Path(path))]
+    waiting = list(modules.values())
+    while waiting:
+        module = waiting.pop()
+        for name in sorted(_list_imports(module)):
+            if name in modules or name in sys.stdlib_module_names or name == _PACKAGE:
+                continue
+            beside = [] if _is_installation(module.folder) else [str(module.folder)]
+            imported = _find_sources(name, [*beside, *known])
+            if imported is not None:
+                modules[name] = imported
+                waiting.append(imported)
+    return dict(sorted(modules.items())), named_files
+
+
+def pack_entries(entries: dict[str, bytes]) -> bytes:
+    """Give the bytes of a zip file. They depend on names and contents only."""
+    # A package without __init__.py is found in a zip file by the entry of its folder only.
+    folders = {
+        f"{'/'.join(parts[:n])}/"
+        for name in entries
+        for parts in [name.split("/")]
+        for n in range(1, len(parts))
+    }
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted({*entries, *folders}):
+            info = zipfile.ZipInfo(name, date_time=_TIME)
+            info.create_system = 3
+            info.external_attr = (0o40755 if name.endswith("/") else 0o100644) << 16
+            archive.writestr(info, entries.get(name, b""))
+    return stream.getvalue()
+
+
+def _read_package() -> Iterator[tuple[str, bytes]]:
+    root = Path(airflow_provider_caf.__file__).parent
+    for name in ("__init__.py", "py.typed"):
+        yield f"{_PACKAGE}/{name}", (root / name).read_bytes()
+    for part in _TRAVELLING:
+        for path in sorted((root / part).rglob("*.py")):
+            yield f"{_PACKAGE}/{path.relative_to(root).as_posix()}", path.read_bytes()
+
+
+def _find_file(source: str, reference: str) -> UserModule:
+    path = Path(source)
+    if not path.is_file():
+        raise DefinitionError(
+            f"{reference!r} cannot be found: there is no file {source}.", hint="Check the path."
+        )
+    name = path.stem
+    if not name.isidentifier():
+        raise DefinitionError(
+            f"{reference!r} cannot travel with a job: {path.name} cannot be the name of a module.",
+            hint=f"Rename it, say to {re.sub(r'[^0-9A-Za-z_]', '_', name)}.py.",
+        )
+    return UserModule(name=name, folder=path.parent, files=(Path(path.name),))
+
+
+def _find_module(source: str, reference: str, paths: Sequence[str]) -> UserModule:
+    top, *rest = source.split(".")
+    module = _find_sources(top, paths)
+    if module is None:
+        spec = PathFinder.find_spec(top, paths)
+        if top in sys.stdlib_module_names or spec is not None:
+            raise DefinitionError(
+                f"{reference!r} cannot travel with a job: the module {top!r} is not Python source of yours.",
+                hint="Name a class in a module of your own.",
+            )
+        raise DefinitionError(
+            f"{reference!r} cannot be found: there is no module {top!r} in {', '.join(paths)}.",
+            hint=_suggest_module(top, paths),
+        )
+    inside = Path(*rest) if rest else None
+    if inside is not None and not any(
+        Path(top, inside).with_suffix(".py") == file or Path(top, inside, "__init__.py") == file
+        for file in module.files
+    ):
+        raise DefinitionError(
+            f"{reference!r} cannot be found: {module.folder / top} has no module {'.'.join(rest)!r}.",
+            hint="Check the spelling.",
+        )
+    return module
+
+
+def _find_sources(name: str, paths: Sequence[str]) -> UserModule | None:
+    """Find the sources of a top-level module; None if there are none."""
+    spec = None if name in sys.stdlib_module_names else PathFinder.find_spec(name, paths)
+    if spec is None:
+        return None
+    if spec.submodule_search_locations is not None:
+        root = Path(next(iter(spec.submodule_search_locations)))
+        files = tuple(sorted(path.relative_to(root.parent) for path in root.rglob("*.py")))
+        return UserModule(name=name, folder=root.parent, files=files) if files else None
+    if spec.origin is None or not isinstance(spec.loader, SourceFileLoader):
+        return None
+    path = Path(spec.origin)
+    return UserModule(name=name, folder=path.parent, files=(Path(path.name),))
+
+
+def _add(modules: dict[str, UserModule], module: UserModule) -> None:
+    if module.name in sys.stdlib_module_names:
+        raise DefinitionError(
+            f"{module.folder / module.files[0]} cannot travel with a job: Python has a module of that name.",
+            hint="Rename it.",
+        )
+    known = modules.setdefault(module.name, module)
+    if (known.folder / known.files[0]).resolve() != (module.folder / module.files[0]).resolve():
+        raise DefinitionError(
+            f"{known.folder / known.files[0]} and {module.folder / module.files[0]} cannot travel together: "
+            f"both would be the module {module.name!r}.",
+            hint="Rename one of them.",
+        )
+
+
+def _list_imports(module: UserModule) -> set[str]:
+    """List the top-level names that a module imports, anywhere in its code."""
+    names: set[str] = set()
+    for file in module.files:
+        path = module.folder / file
+        try:
+            tree = ast.parse(path.read_bytes(), str(path))
+        except (SyntaxError, ValueError) as error:
+            raise DefinitionError(
+                f"It is not Python: {error}.",
+                file=str(path),
+                line=getattr(error, "lineno", None),
+                hint="Correct it; it would travel with every job.",
+            ) from error
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names.update(alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                names.add(node.module.partition(".")[0])
+    return names
+
+
+def _check_own_module(source: str, reference: str) -> None:
+    parts = source.split(".")
+    if len(parts) < 2 or parts[1] not in _TRAVELLING:
+        raise DefinitionError(
+            f"{reference!r} cannot travel with a job: of {_PACKAGE} only core and worker do.",
+            hint="Name a class of your own.",
+        )
+
+
+def _is_installation(path: Path) -> bool:
+    """Tell whether a folder holds installed packages, of which a job has its own."""
+    if {"site-packages", "dist-packages"} & set(path.parts):
+        return True
+    installed = [*site.getsitepackages(), *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))]
+    resolved = path.resolve()
+    return any(resolved.is_relative_to(Path(each).resolve()) for each in installed) or not resolved.is_dir()
+
+
+def _suggest_module(name: str, paths: Sequence[str]) -> str:
+    folders = [Path(path) for path in paths if not _is_installation(Path(path))]
+    near = suggest_word(name, {path.stem for folder in folders for path in folder.glob("*.py")})
+    question = "" if near is None else f"Did you mean {near!r}? "
+    return f"{question}Put the module beside the definition, or its folder on PYTHONPATH."
