@@ -122,11 +122,7 @@ class Resources:
         """Give the arguments that are set; `parse_resources` reads them back."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
-            name: list(value)
-            if isinstance(value, tuple)
-            else dict(value)
-            if isinstance(value, Mapping)
-            else value
+            name: list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
             for name, value in values.items()
             if value is not None
         }
@@ -169,9 +165,7 @@ def merge_resources(*layers: Resources) -> Resources:
     """
     merged = Resources()
     for layer in layers:
-        given = {
-            field.name: value for field in fields(layer) if (value := getattr(layer, field.name)) is not None
-        }
+        given = {field.name: value for field in fields(layer) if (value := getattr(layer, field.name)) is not None}
         if merged.environment is not None and layer.environment is not None:
             given["environment"] = {**merged.environment, **layer.environment}
         merged = replace(merged, **given)
@@ -298,9 +292,7 @@ class SubmittedArray:
         return {"version": 1, "name": self.array.name, "ids": list(self.ids), "submitted": self.submitted}
 
     @classmethod
-    def from_json(
-        cls, array: ArraySpec, value: Any, where: str = "record of the submission"
-    ) -> SubmittedArray:
+    def from_json(cls, array: ArraySpec, value: Any, where: str = "record of the submission") -> SubmittedArray:
         """Read what `to_json` gave.
 
         :raises DefinitionError: if it is something else, or of another array.
@@ -382,9 +374,7 @@ def _read_walltime(value: Any, where: str) -> int:
         seconds = round(float(match[1]) * _SECONDS[match[2].lower()])
     if seconds < 1:
         # HH:MM is LSF's form and MM:SS is Slurm's: a text with one colon is not guessed.
-        raise _refuse(
-            value, where, "whole seconds, 'HH:MM:SS', 'D-HH:MM:SS', or a text such as '90m', '2h' or '1d'"
-        )
+        raise _refuse(value, where, "whole seconds, 'HH:MM:SS', 'D-HH:MM:SS', or a text such as '90m', '2h' or '1d'")
     return seconds
 
 
@@ -409,9 +399,7 @@ def _read_environment(value: Any, where: str) -> dict[str, str]:
         raise _refuse(value, where, "a mapping of variable names to texts")
     for name, text in value.items():
         if not isinstance(name, str) or _VARIABLE.fullmatch(name) is None:
-            raise _refuse(
-                name, f"variable name in the {where}", "letters, digits and '_', not beginning with a digit"
-            )
+            raise _refuse(name, f"variable name in the {where}", "letters, digits and '_', not beginning with a digit")
         if not isinstance(text, str) or "\0" in text:
             raise _refuse(text, f"variable {name!r} in the {where}", "a text")
     return dict(value)

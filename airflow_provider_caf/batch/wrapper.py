@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from airflow_provider_caf.batch.spec import ArraySpec
+from airflow_provider_caf.batch.spec import ArraySpec, Resources
 from airflow_provider_caf.core.errors import DefinitionError
 
 DEFAULT_SHELL = "/bin/sh"
@@ -65,3 +65,16 @@ def build_element_script(array: ArraySpec, index: str, first: int = 0) -> str:
         ["subjob", "--array", array.array_file, "--first", str(first), "--element"],
         plain_words=[index],
     )
+
+
+def build_site_argv(resources: Resources, argv: Sequence[str]) -> tuple[str, ...]:
+    """Give the argv that runs a program on this machine in the environment of a job.
+
+    The site's setup lines stand in front; the program's own words never become part of the shell's text.
+
+    :param resources: whose `setup` and `shell` count. The environment variables go with the command.
+    """
+    if not resources.setup:
+        return tuple(argv)
+    text = "\n".join([*resources.setup, 'exec "$@"'])
+    return (resources.shell or DEFAULT_SHELL, "-c", text, "caf-setup", *argv)

@@ -17,7 +17,7 @@ from pathlib import Path
 from airflow_provider_caf.batch.naming import build_array_name
 from airflow_provider_caf.batch.resubmit import Failure, RetryPolicy, decide_resubmission
 from airflow_provider_caf.batch.spec import ArraySpec, Resources, SubmittedArray
-from airflow_provider_caf.core.errors import InputError, PollError
+from airflow_provider_caf.core.errors import InputError
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.client import BatchClient, read_intent, read_submitted
 from airflow_provider_caf.io.layout import CollectionLayout
@@ -100,15 +100,13 @@ def submit_missing(
     :param first_attempt: tries before this one do not count against `policy.max_retries`; None: none
         counts, as in a task that a user has cleared.
     :raises SubmitError: if the batch system does not take them.
-    :raises PollError: if it is not known whether earlier ones still run. Nothing is submitted then: law 4
-        does not hold for a copy.
+    :raises PollError: if nothing could be found out about earlier ones for too long. Before that, those that
+        the system says nothing about count as on their way: no copy of them is submitted.
     """
     policy = policy or RetryPolicy()
     intents = read_intents(job.layout.arrays_folder)
     observed = observe(client, job, _recover(client, intents))
     missing = [verdict for verdict in observed.verdicts.values() if verdict.status in _RUN_AGAIN]
-    if missing:
-        _require_answer(observed)
     tries = _count_tries(observed.arrays, first_attempt)
     asked = _read_memory(observed.arrays)
     decision = decide_resubmission((_build_failure(verdict, tries, asked) for verdict in missing), policy)
@@ -125,9 +123,7 @@ def submit_missing(
     for number, (part, resources) in enumerate(groups):
         array = build_array(client, job, part, attempt=newest + 1, part=number, resources=resources)
         earlier = [each for each in observed.arrays if lost & set(part) & set(each.array.subjobs)]
-        if earlier:
-            client.cancel(earlier, lost & set(part))
-        submitted.append(client.submit(array))
+        submitted.append(client.submit(array, superseded=earlier))
     live = [verdict.subjob for verdict in observed.verdicts.values() if not verdict.status.is_over]
     return Submitted(
         arrays=(*select_newest(observed.arrays, live), *submitted),
@@ -160,9 +156,7 @@ def observe(
     status = status or StatusFolder(job.layout.status_folder)
     expected = read_job_digests(job.layout.input_folder, job.subjobs)
     done = judge_subjobs(expected, status.scan(), check_outputs=check_outputs)
-    asked = select_newest(
-        arrays, (each.subjob for each in done.values() if each.status is not SubjobStatus.DONE)
-    )
+    asked = select_newest(arrays, (each.subjob for each in done.values() if each.status is not SubjobStatus.DONE))
     if not asked:
         return Observation(arrays=tuple(arrays), verdicts=done)
     snapshot = client.poll(asked)
@@ -256,19 +250,6 @@ def _recover(client: BatchClient, intents: Iterable[ArraySpec]) -> tuple[Submitt
     """Give the arrays that were submitted; those whose submission was cut off are looked up by name."""
     found = (client.recover(intent) for intent in intents)
     return tuple(each for each in found if each is not None)
-
-
-def _require_answer(observed: Observation) -> None:
-    """Refuse to submit while it is not known what became of earlier tries.
-
-    :raises PollError: if it is not.
-    """
-    if observed.problem is None:
-        return
-    raise PollError(
-        f"It is not known whether earlier jobs still run, so none is submitted: {observed.problem}",
-        hint="Run the task again when the batch system answers.",
-    )
 
 
 def _count_tries(arrays: Iterable[SubmittedArray], first_attempt: int | None) -> dict[int, int]:

@@ -9,7 +9,7 @@ systems, and only the parser knows the difference.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from dataclasses import field
 from typing import Protocol
 
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
@@ -63,7 +63,7 @@ class Answer:
     """
 
     elements: Mapping[str, Mapping[int, Native]]
-    problems: Mapping[str, str] = MappingProxyType({})
+    problems: Mapping[str, str] = field(default_factory=dict)
 
 
 class Submitter(Protocol):

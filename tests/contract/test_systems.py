@@ -1,0 +1,410 @@
+"""What every batch system has to do, seen through the client: the laws of the batch layer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_caf.batch.spec import Command, CommandResult, Resources, SubmittedArray
+from airflow_provider_caf.core.errors import PollError
+from airflow_provider_caf.io.client import BatchClient, read_submitted
+from airflow_provider_caf.io.subjobs import SubjobStatus, build_failure_table, count_subjobs, describe_counts
+from airflow_provider_caf.io.submission import build_array, observe, read_arrays, submit_missing
+from airflow_provider_caf.io.transport.local import LocalTransport
+
+if TYPE_CHECKING:
+    from tests.contract.conftest import Site
+
+DONE, FAILED, CANCELLED = SubjobStatus.DONE, SubjobStatus.FAILED, SubjobStatus.CANCELLED
+QUEUED, RUNNING = SubjobStatus.QUEUED, SubjobStatus.RUNNING
+OUTPUT = "out.dat"
+COPY = ["sh", "-c", "echo data > out.dat"]
+
+
+def test_each_subjob_ends_as_it_ended(site: Site) -> None:
+    commands = [
+        COPY,
+        ["sh", "-c", "echo data > out.dat; echo 'it is broken' >&2; exit 3"],
+        ["sh", "-c", "kill -9 $$"],
+        ["true"],
+        ["sh", "-c", ": > out.dat"],
+        COPY,
+    ]
+    job = site.make_job(commands, outputs=[OUTPUT])
+    result = submit_missing(site.client, job)
+    assert result.submitted == (0, 1, 2, 3, 4, 5)
+    assert result.attempt == 0
+    observed = site.wait(job)
+    assert site.statuses(observed) == [DONE, FAILED, FAILED, FAILED, FAILED, DONE]
+    assert describe_counts(count_subjobs(observed.verdicts)) == "2 done, 4 failed"
+    outputs = observed.verdicts[5].outputs
+    assert outputs == (job.layout.attempt_folder(5, 0) / OUTPUT,)
+    assert outputs[0].read_text() == "data\n"
+    ends = [observed.verdicts[subjob].record for subjob in range(6)]
+    assert [(end.exit_code, end.signal) for end in ends if end] == [
+        (0, None),
+        (3, None),
+        (None, 9),
+        (0, None),
+        (0, None),
+        (0, None),
+    ]
+    assert "the declared output 'out.dat' is missing in" in str(observed.verdicts[3].reason)
+    assert "the declared output 'out.dat' is empty in" in str(observed.verdicts[4].reason)
+    table = build_failure_table(observed.verdicts)
+    assert "exit code 3" in table
+    assert "SIGKILL" in table
+    assert f"log: {job.layout.attempt_folder(1, 0)}/stderr.log" in table
+    assert "| it is broken" in table
+
+
+def test_only_what_is_missing_runs_again(site: Site, tmp_path: Path) -> None:
+    flag = tmp_path / "mended"
+    fragile = ["sh", "-c", f"test -e {flag} && echo data > out.dat"]
+    job = site.make_job([COPY, fragile, COPY], outputs=[OUTPUT])
+    submit_missing(site.client, job)
+    assert site.statuses(site.wait(job)) == [DONE, FAILED, DONE]
+    flag.touch()
+    again = submit_missing(site.client, job)
+    assert (again.submitted, again.attempt) == ((1,), 1)
+    assert site.statuses(site.wait(job)) == [DONE, DONE, DONE]
+    assert site.started(job) == ["00000/attempt_0", "00001/attempt_0", "00001/attempt_1", "00002/attempt_0"]
+    nothing = submit_missing(site.client, job)
+    assert (nothing.submitted, nothing.arrays, nothing.attempt) == ((), (), 1)
+
+
+def test_an_output_that_is_gone_is_made_again(site: Site) -> None:
+    job = site.make_job([COPY, COPY], outputs=[OUTPUT])
+    submit_missing(site.client, job)
+    observed = site.wait(job)
+    observed.verdicts[1].outputs[0].unlink()
+    observed = observe(site.client, job)
+    assert site.statuses(observed) == [DONE, FAILED]
+    assert "is not there any more" in str(observed.verdicts[1].reason)
+    assert submit_missing(site.client, job).submitted == (1,)
+    assert site.statuses(site.wait(job)) == [DONE, DONE]
+
+
+def test_a_changed_job_runs_again(site: Site) -> None:
+    job = site.make_job([COPY, COPY], outputs=[OUTPUT])
+    submit_missing(site.client, job)
+    site.wait(job)
+    file = job.layout.job_file(1)
+    file.write_text(file.read_text().replace("echo data", "echo other"))
+    assert submit_missing(site.client, job).submitted == (1,)
+    assert site.wait(job).verdicts[1].outputs[0].read_text() == "other\n"
+
+
+def test_what_runs_is_left_alone(site: Site, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    wait = ["sh", "-c", f"while ! test -e {go}; do sleep 0.05; done; echo data > out.dat"]
+    job = site.make_job([wait, COPY], outputs=[OUTPUT])
+    first = submit_missing(site.client, job)
+    site.wait(job, lambda seen: site.statuses(seen) == [RUNNING, DONE])
+    again = submit_missing(site.client, job)
+    assert again.submitted == ()
+    assert again.arrays == first.arrays
+    go.touch()
+    assert site.statuses(site.wait(job)) == [DONE, DONE]
+    assert site.started(job) == ["00000/attempt_0", "00001/attempt_0"]
+
+
+def test_queued_running_and_over_are_told_apart(site: Site, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    wait = ["sh", "-c", f"while ! test -e {go}; do sleep 0.05; done"]
+    job = site.make_job([wait, wait], resources=Resources(max_processes=4, throttle=1))
+    submit_missing(site.client, job)
+    site.wait(job, lambda seen: site.statuses(seen) == [RUNNING, QUEUED])
+    go.touch()
+    assert site.statuses(site.wait(job)) == [DONE, DONE]
+
+
+def test_cancel_one(site: Site, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    wait = ["sh", "-c", f"while ! test -e {go}; do sleep 0.05; done"]
+    job = site.make_job([wait, wait, wait], resources=Resources(max_processes=2, throttle=2))
+    arrays = submit_missing(site.client, job).arrays
+    site.wait(job, lambda seen: site.statuses(seen).count(RUNNING) == 2)
+    site.client.cancel(arrays, [0])
+    site.wait(job, lambda seen: site.statuses(seen) == [CANCELLED, RUNNING, RUNNING])
+    # One that still waits is cancelled too, without ever starting.
+    go.touch()
+    assert site.statuses(site.wait(job)) == [CANCELLED, DONE, DONE]
+
+
+def test_cancel_all(site: Site) -> None:
+    job = site.make_job([["sleep", "600"]] * 5, resources=Resources(max_processes=2, throttle=2))
+    arrays = submit_missing(site.client, job).arrays
+    site.wait(job, lambda seen: RUNNING in site.statuses(seen))
+    site.client.cancel(arrays)
+    assert site.statuses(site.wait(job)) == [CANCELLED] * 5
+    # What is over already is no error.
+    site.client.cancel(arrays)
+    assert submit_missing(site.client, job).submitted == (0, 1, 2, 3, 4)
+
+
+def test_double_submit_gives_the_same_ids(site: Site) -> None:
+    job = site.make_job([COPY, COPY], outputs=[OUTPUT])
+    array = build_array(site.client, job, job.subjobs, attempt=0)
+    with ThreadPoolExecutor(4) as threads:
+        found = {each.ids for each in threads.map(lambda _: site.client.submit(array), range(4))}
+    # Another client, as after a crash, and one that finds no record of the ids.
+    other = BatchClient(site.client.system, LocalTransport())
+    found.add(other.submit(array).ids)
+    (Path(array.folder) / "submitted.json").unlink()
+    found.add(other.submit(array).ids)
+    assert len(found) == 1
+    assert site.statuses(site.wait(job)) == [DONE, DONE]
+    assert site.started(job) == ["00000/attempt_0", "00001/attempt_0"]
+
+
+CRASHING_SUBMIT = textwrap.dedent(
+    """
+    import json, os, signal, sys
+    from dataclasses import replace
+    from pathlib import Path
+    from airflow_provider_caf.batch.spec import ArraySpec
+    from airflow_provider_caf.batch.systems import load_system
+    from airflow_provider_caf.io.client import BatchClient
+    from airflow_provider_caf.io.transport.local import LocalTransport
+
+    how, system, file = sys.argv[1:]
+
+    class Transport(LocalTransport):
+        def run(self, command, *, hold=None):
+            if hold is not None and how == "slow":
+                # The submit command starts late; this process is killed while it waits.
+                words = ("sh", "-c", 'sleep 0.7; exec "$@"', "slow", *command.argv)
+                command = replace(command, argv=words)
+            result = super().run(command, hold=hold)
+            if hold is not None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+    BatchClient(load_system(system), Transport()).submit(ArraySpec.from_json(json.loads(Path(file).read_text())))
+    """
+)
+
+
+def test_a_kill_between_submit_and_record_gives_one_job(site: Site, system_name: str, tmp_path: Path) -> None:
+    job = site.make_job([COPY, COPY], outputs=[OUTPUT])
+    array = build_array(site.client, job, job.subjobs, attempt=0)
+    crash(array_file(array.to_json(), tmp_path), "after", system_name)
+    assert read_submitted(Path(array.folder)) is None
+    result = submit_missing(site.client, job)
+    assert read_submitted(Path(array.folder)) is not None
+    site.wait(job)
+    assert result.submitted == ()
+    assert site.started(job) == ["00000/attempt_0", "00001/attempt_0"]
+    assert len(read_arrays(job.layout.arrays_folder)) == 1
+
+
+@pytest.mark.parametrize("moment", [0.3, 0.6, 0.75, 0.9])
+def test_a_kill_within_a_slow_submit_gives_one_job(site: Site, system_name: str, tmp_path: Path, moment: float) -> None:
+    job = site.make_job([COPY, COPY], outputs=[OUTPUT])
+    array = build_array(site.client, job, job.subjobs, attempt=0)
+    file = array_file(array.to_json(), tmp_path)
+    process = start_submit(file, "slow", system_name)
+    wait_for(lambda: Path(array.array_file).exists())
+    time.sleep(moment)
+    process.kill()
+    process.wait()
+    again = site.client.submit(array)
+    assert again == read_submitted(Path(array.folder))
+    site.wait(job)
+    time.sleep(0.2)
+    assert site.started(job) == ["00000/attempt_0", "00001/attempt_0"]
+
+
+def test_a_kill_before_the_submit_command_is_no_loss(site: Site) -> None:
+    job = site.make_job([COPY], outputs=[OUTPUT])
+    array = build_array(site.client, job, job.subjobs, attempt=0)
+    Path(array.folder).mkdir(parents=True)
+    Path(array.array_file).write_text(json.dumps(array.to_json()))
+    result = submit_missing(site.client, job)
+    assert (result.submitted, result.attempt) == ((0,), 1)
+    assert site.statuses(site.wait(job)) == [DONE]
+
+
+def test_jobs_survive_the_death_of_their_submitter(site: Site, system_name: str, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    wait = ["sh", "-c", f"while ! test -e {go}; do sleep 0.05; done; echo data > out.dat"]
+    job = site.make_job([wait, COPY], outputs=[OUTPUT], resources=Resources(max_processes=1))
+    array = build_array(site.client, job, job.subjobs, attempt=0)
+    file = array_file(array.to_json(), tmp_path)
+    # In a session of its own, which is killed whole: process, process group, session.
+    process = start_submit(file, "after", system_name)
+    process.wait()
+    for pid in find_session(process.pid):
+        os.kill(pid, signal.SIGKILL)
+    site.client.submit(array)
+    site.wait(job, lambda seen: site.statuses(seen) == [RUNNING, QUEUED])
+    go.touch()
+    assert site.statuses(site.wait(job)) == [DONE, DONE]
+
+
+def test_many_arrays_are_asked_for_with_one_command(site: Site) -> None:
+    transport = CountingTransport()
+    client = BatchClient(site.client.system, transport)
+    arrays: list[SubmittedArray] = []
+    for number in range(5):
+        job = site.make_job([COPY], outputs=[OUTPUT], name=f"c{number}")
+        arrays.extend(submit_missing(site.client, job).arrays)
+    transport.commands.clear()
+    snapshot = client.poll([*arrays, arrays[0]])
+    assert set(snapshot.states) == {array.array.name for array in arrays}
+    assert len(transport.commands) == 1
+
+
+def test_a_server_that_is_down_fails_nothing_before_the_deadline(site: Site) -> None:
+    job = site.make_job([["sleep", "600"]])
+    arrays = submit_missing(site.client, job).arrays
+    transport = CountingTransport()
+    now = [0.0]
+    client = BatchClient(site.client.system, transport, clock=lambda: now[0])
+    wait_for(lambda: client.poll(arrays).read(arrays)[0].state.name == "RUNNING")
+    transport.broken = True
+    now[0] += 10
+    snapshot = client.poll(arrays)
+    assert snapshot.read(arrays)[0].state.name == "RUNNING"
+    assert "out of order" in str(snapshot.describe_problems(arrays))
+    now[0] += client.patience.deadline
+    with pytest.raises(PollError, match=r"Nothing could be found out about array .*: .*out of order"):
+        client.poll(arrays).read(arrays)
+    transport.broken = False
+    assert client.poll(arrays).read(arrays)[0].state.name == "RUNNING"
+
+
+def test_nothing_is_submitted_again_while_the_server_is_down(site: Site) -> None:
+    job = site.make_job([["sleep", "600"], ["sh", "-c", "exit 1"]])
+    first = submit_missing(site.client, job)
+    site.wait(job, lambda seen: site.statuses(seen) == [RUNNING, FAILED])
+    transport = CountingTransport()
+    transport.broken = True
+    again = submit_missing(BatchClient(site.client.system, transport), job)
+    assert (again.submitted, again.arrays) == ((), first.arrays)
+
+
+def test_setup_environment_and_placeholders_reach_the_job(site: Site) -> None:
+    hostile = "a 'b' \"c\" $(touch broken) `d`; e\\"
+    job = site.make_job(
+        [["sh", "-c", 'printf "%s|%s|%s|%s" "$FROM_SETUP" "$GIVEN" "$CAF_SUBJOB" "$1" > out.dat', "x", "{subjob}"]],
+        outputs=["*.dat"],
+        resources=Resources(
+            setup=("FROM_SETUP='set up'", "export FROM_SETUP", "echo noise"),
+            environment={"GIVEN": hostile},
+            max_processes=1,
+        ),
+    )
+    submit_missing(site.client, job)
+    observed = site.wait(job)
+    assert observed.verdicts[0].outputs[0].read_text() == f"set up|{hostile}|0|0"
+
+
+def test_keys_of_airflow_do_not_reach_the_job(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "secret")
+    job = site.make_job([["sh", "-c", "env > out.dat"]], outputs=[OUTPUT])
+    submit_missing(site.client, job)
+    text = site.wait(job).verdicts[0].outputs[0].read_text()
+    assert "CAF_JOB=" in text
+    assert "AIRFLOW" not in text
+
+
+def test_a_program_that_is_not_there_is_told(site: Site) -> None:
+    job = site.make_job([["no-such-program-anywhere", "x"], COPY])
+    submit_missing(site.client, job)
+    observed = site.wait(job)
+    assert site.statuses(observed) == [FAILED, DONE]
+    assert "'no-such-program-anywhere' could not be started in" in str(observed.verdicts[0].reason)
+    assert observed.verdicts[0].record is not None
+    assert observed.verdicts[0].record.exit_code == 127
+
+
+def test_memory_grows_where_it_was_the_cause(site: Site) -> None:
+    job = site.make_job(
+        [["sh", "-c", "echo MemoryError >&2; exit 1"], ["sh", "-c", "exit 1"]],
+        resources=Resources(memory=1000, max_processes=2),
+    )
+    submit_missing(site.client, job)
+    site.wait(job)
+    again = submit_missing(site.client, job, first_attempt=0)
+    memory = {each.array.subjobs: each.array.resources.memory for each in again.arrays}
+    assert memory == {(0,): 1500, (1,): 1000}
+    site.wait(job)
+
+
+def test_tries_are_spent(site: Site) -> None:
+    job = site.make_job([["sh", "-c", "exit 1"], COPY])
+    first = submit_missing(site.client, job)
+    for attempt in (1, 2, 3):
+        site.wait(job)
+        again = submit_missing(site.client, job, first_attempt=first.attempt)
+        assert (again.submitted, again.attempt) == ((0,), attempt)
+    site.wait(job)
+    last = submit_missing(site.client, job, first_attempt=first.attempt)
+    assert (last.submitted, last.spent, last.arrays) == ((), (0,), ())
+    # A user clears the task: it goes again.
+    assert submit_missing(site.client, job).submitted == (0,)
+    site.wait(job)
+
+
+class CountingTransport(LocalTransport):
+    """Count commands, and refuse them when told to."""
+
+    def __init__(self) -> None:
+        self.commands: list[Command] = []
+        self.broken = False
+
+    def run(self, command: Command, *, hold: int | None = None) -> CommandResult:
+        self.commands.append(command)
+        if self.broken:
+            return CommandResult(argv=command.argv, exit_code=1, stderr="the server is out of order")
+        return super().run(command, hold=hold)
+
+
+def array_file(value: object, folder: Path) -> Path:
+    file = folder / "wanted.json"
+    file.write_text(json.dumps(value))
+    return file
+
+
+def start_submit(file: Path, how: str, system: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", CRASHING_SUBMIT, how, system, str(file)],
+        start_new_session=True,
+    )
+
+
+def crash(file: Path, how: str, system: str) -> None:
+    assert start_submit(file, how, system).wait(30) == -signal.SIGKILL
+
+
+def wait_for(is_so: Callable[[], bool], limit: float = 20.0) -> None:
+    deadline = time.monotonic() + limit
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def find_session(session: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == session:
+                found.append(int(entry.name))
+    return found
