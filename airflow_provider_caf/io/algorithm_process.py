@@ -1,9 +1,9 @@
 """The parent's side of an algorithm process: start it, ask it, and survive whatever it does.
 
-The child is `app.pyz algorithm`, see `worker/serve.py`. Requests and answers go over two pipes; a third one is
-never written to, and tells the child by its end that we are gone. Its prints go to a log file. When it crashes,
-hangs or answers nonsense, it is ended with all that it started, and `AlgorithmFailed` says why, with the end of
-the log.
+The child is `app.pyz algorithm`, see `worker/serve.py`. Requests and answers go over two pipes; a third one
+is never written to, and tells the child by its end that we are gone. Its prints go to a log file. When it
+crashes, hangs or answers nonsense, it is ended with all that it started, and `AlgorithmFailed` says why, with
+the end of the log.
 """
 
 from __future__ import annotations
@@ -375,7 +375,7 @@ class AlgorithmProcess:
             self._close_pipes()
             return 0
         self._close_pipes()
-        # It sees the end of its pipe and goes, or has gone. Until it is reaped, its number is no other group's.
+        # It sees the end of its pipe and goes, or has gone. Until it is reaped, nobody else has its number.
         self._wait_for_end(_LOOK_INTERVAL)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -387,9 +387,7 @@ class AlgorithmProcess:
         if self._process is None:
             return True
         flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return (
-            self._process.returncode is not None or os.waitid(os.P_PID, self._process.pid, flags) is not None
-        )
+        return self._process.returncode is not None or os.waitid(os.P_PID, self._process.pid, flags) is not None
 
     def _wait_for_end(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds

@@ -126,10 +126,7 @@ def pack_entries(entries: dict[str, bytes]) -> bytes:
     """Give the bytes of a zip file. They depend on names and contents only."""
     # A package without __init__.py is found in a zip file by the entry of its folder only.
     folders = {
-        f"{'/'.join(parts[:n])}/"
-        for name in entries
-        for parts in [name.split("/")]
-        for n in range(1, len(parts))
+        f"{'/'.join(parts[:n])}/" for name in entries for parts in [name.split("/")] for n in range(1, len(parts))
     }
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
@@ -153,9 +150,7 @@ def _read_package() -> Iterator[tuple[str, bytes]]:
 def _find_file(source: str, reference: str) -> UserModule:
     path = Path(source)
     if not path.is_file():
-        raise DefinitionError(
-            f"{reference!r} cannot be found: there is no file {source}.", hint="Check the path."
-        )
+        raise DefinitionError(f"{reference!r} cannot be found: there is no file {source}.", hint="Check the path.")
     name = path.stem
     if not name.isidentifier():
         raise DefinitionError(

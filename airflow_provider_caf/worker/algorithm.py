@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,12 @@ from airflow_provider_caf.core.strategies.base import StagedPayload
 from airflow_provider_caf.worker.collected import CollectedData
 from airflow_provider_caf.worker.constants import ConstantsReader, save_payload
 from airflow_provider_caf.worker.run_objects import check_object_name
-from airflow_provider_caf.worker.user_code import apply_settings, load_user_class, make_user_object
+from airflow_provider_caf.worker.user_code import (
+    apply_settings,
+    build_plain_value,
+    load_user_class,
+    make_user_object,
+)
 
 RESERVED = ("runs", "iov", "iteration", "output", "collected_runs", "input_files")
 """Attributes that the framework sets; a definition cannot."""
@@ -81,8 +87,7 @@ class Algorithm:
         if not set(chosen) <= set(self.runs):
             other = ", ".join(str(run) for run in sorted(set(chosen) - set(self.runs)))
             raise DefinitionError(
-                f"The algorithm {type(self).__name__!r} asks for {name!r} of runs outside of this "
-                f"execution: {other}.",
+                f"The algorithm {type(self).__name__!r} asks for {name!r} of runs outside of this execution: {other}.",
                 hint="Ask for runs in self.runs.",
             )
         return self._session.get(name, chosen, prefix)
@@ -143,6 +148,18 @@ def set_attributes(algorithm: Algorithm, settings: Mapping[str, Any]) -> None:
     apply_settings(algorithm, settings, RESERVED, f"algorithm {type(algorithm).__name__!r}")
 
 
+_SHOWN_BYTES = 4096
+"""A larger JSON value stays in its file only: the lists of a run hold thousands of values."""
+
+
+def build_shown_value(value: Any) -> Any:
+    """Give the value of a payload for lists and plots, or None for an object of ROOT or a large value."""
+    if hasattr(type(value), "__cpp_name__"):
+        return None
+    plain = build_plain_value(value, "value of a payload")
+    return plain if len(json.dumps(plain)) <= _SHOWN_BYTES else None
+
+
 class AlgorithmSession:
     """What stands behind an algorithm: its data, its constants, and where its payloads go.
 
@@ -177,7 +194,9 @@ class AlgorithmSession:
                 hint="Give each its own IoV, or save the last one only.",
             )
         revision, size = save_payload(value, name, self.staging)
-        self.payloads.append(StagedPayload(name=name, revision=revision, size=size, iov=iov))
+        self.payloads.append(
+            StagedPayload(name=name, revision=revision, size=size, iov=iov, value=build_shown_value(value))
+        )
 
     def finish(self) -> None:
         """Free the objects of an execution."""

@@ -72,9 +72,7 @@ def run_before(before: Mapping[str, Any], value: Mapping[str, Any], path: str) -
     given = function(dict(value))
     if given is None:
         return 0, None
-    if not isinstance(given, (list, tuple)) or not all(
-        isinstance(each, (str, os.PathLike)) for each in given
-    ):
+    if not isinstance(given, (list, tuple)) or not all(isinstance(each, (str, os.PathLike)) for each in given):
         raise DefinitionError(
             f"The pre_collector {reference!r} gave {given!r}.",
             hint="It gives a list of input files, or None.",
@@ -118,6 +116,4 @@ def run_job(job: Job, files: Sequence[str] | None = None) -> Mapping[Any, int]:
     collector = make_collector(job.collector, job.settings, job.granularity)
     collector.iteration = job.iteration
     collector.arguments = job.arguments
-    return run_collector(
-        collector, job.input_files if files is None else files, job.database_chain, OUTPUT_FILE
-    )
+    return run_collector(collector, job.input_files if files is None else files, job.database_chain, OUTPUT_FILE)

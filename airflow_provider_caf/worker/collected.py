@@ -62,9 +62,7 @@ def read_index(path: str) -> dict[str, CollectedPrefix]:
             for prefix, content in value["prefixes"].items()
         }
     except FileNotFoundError as error:
-        raise InputError(
-            f"The index {path} of collected data does not exist.", hint="Run the merge again."
-        ) from error
+        raise InputError(f"The index {path} of collected data does not exist.", hint="Run the merge again.") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"The index {path} of collected data cannot be read: {type(error).__name__}: {error}.",
@@ -132,9 +130,7 @@ class CollectedData:
     def list_names(self, prefix: str | None = None) -> tuple[str, ...]:
         """Give the names of the objects of a prefix, or of all that the algorithm reads, sorted."""
         chosen = prefix or self.prefix
-        parts = (
-            self._find_parts(chosen) if chosen else [part for each in self._parts.values() for part in each]
-        )
+        parts = self._find_parts(chosen) if chosen else [part for each in self._parts.values() for part in each]
         return tuple(sorted({name for part in parts for name in part.objects}))
 
     def get(self, name: str, runs: Iterable[ExpRun], prefix: str | None = None) -> Any:
@@ -194,13 +190,10 @@ class CollectedData:
         return self._parts[prefix]
 
     def _guess_prefix(self, name: str) -> str:
-        having = [
-            prefix for prefix in self.prefixes if any(name in part.objects for part in self._parts[prefix])
-        ]
+        having = [prefix for prefix in self.prefixes if any(name in part.objects for part in self._parts[prefix])]
         if len(having) > 1:
             raise InputError(
-                f"The {self._what} asks for the object {name!r}, which several collectors have: "
-                f"{', '.join(having)}.",
+                f"The {self._what} asks for the object {name!r}, which several collectors have: {', '.join(having)}.",
                 hint=f"Set `prefix` of the algorithm, or say which: get({name!r}, prefix={having[0]!r}).",
             )
         if having:

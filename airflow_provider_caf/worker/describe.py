@@ -57,10 +57,7 @@ def describe_all(request: Mapping[str, Any]) -> dict[str, Any]:
     }
     return {
         "version": 1,
-        **{
-            kind: [_describe(each, describe) for each in request.get(kind, ())]
-            for kind, describe in kinds.items()
-        },
+        **{kind: [_describe(each, describe) for each in request.get(kind, ())] for kind, describe in kinds.items()},
     }
 
 
@@ -86,9 +83,7 @@ def describe_function(item: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _describe(
-    item: Mapping[str, Any], describe: Callable[[Mapping[str, Any]], dict[str, Any]]
-) -> dict[str, Any]:
+def _describe(item: Mapping[str, Any], describe: Callable[[Mapping[str, Any]], dict[str, Any]]) -> dict[str, Any]:
     reference = item.get("reference")
     try:
         return {"reference": reference, "ok": True, **describe(item)}

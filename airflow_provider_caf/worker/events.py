@@ -187,9 +187,7 @@ class TreeColumn:
         """
         values = [self.read(entry) for entry in range(count)]
         if not all(isinstance(value, (bool, int, float)) for value in values):
-            raise InputError(
-                f"The {self._where} has not one number per event.", hint="Read it in collect(event)."
-            )
+            raise InputError(f"The {self._where} has not one number per event.", hint="Read it in collect(event).")
         return values
 
     @property

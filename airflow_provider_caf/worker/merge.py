@@ -183,9 +183,7 @@ def merge_files(inputs: Sequence[str], output: str, what: str) -> None:
         raise build_write_error(output, what, 0)
     for path in inputs:
         if not merger.AddFile(path, False):
-            raise InputError(
-                f"The {_WHAT} {path} cannot be merged.", hint="What ROOT says is in the log above."
-            )
+            raise InputError(f"The {_WHAT} {path} cannot be merged.", hint="What ROOT says is in the log above.")
     merged = merger.Merge()
     root.gROOT.cd()
     try:
@@ -194,9 +192,7 @@ def merge_files(inputs: Sequence[str], output: str, what: str) -> None:
     except InputError as error:
         raise build_write_error(output, what, 0) from error
     if not merged:
-        raise CafError(
-            f"Merging {len(inputs)} files into {output} failed.", hint="What ROOT says is in the log above."
-        )
+        raise CafError(f"Merging {len(inputs)} files into {output} failed.", hint="What ROOT says is in the log above.")
 
 
 def inspect_file(path: str) -> dict[str, Content]:

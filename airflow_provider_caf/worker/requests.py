@@ -31,9 +31,7 @@ def read_request(path: str, what: str) -> Any:
     try:
         value = json.loads(Path(path).read_text("utf-8"))
     except OSError as error:
-        raise InputError(
-            f"The {what} {path} cannot be read: {error.strerror}.", hint="Check the path."
-        ) from error
+        raise InputError(f"The {what} {path} cannot be read: {error.strerror}.", hint="Check the path.") from error
     except ValueError as error:
         raise InputError(
             f"The {what} {path} is not JSON, or is cut off: {error}.", hint="Have it written again."
@@ -80,9 +78,7 @@ class Job:
             settings=reader.take_or("settings", read_object, {}),
             granularity=reader.take_or("granularity", read_optional(read_text), None),
             input_files=reader.take_or("input_files", read_list(read_text), ()),
-            database_chain=reader.take_or(
-                "database_chain", read_list(read_with(DatabaseEntry.from_json)), ()
-            ),
+            database_chain=reader.take_or("database_chain", read_list(read_with(DatabaseEntry.from_json)), ()),
             arguments=reader.take_or("arguments", read_object, {}),
             pre_collector=reader.take_or("pre_collector", read_optional(read_object), None),
         )

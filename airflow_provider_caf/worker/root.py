@@ -141,9 +141,7 @@ def check_root_header(path: str, what: str) -> None:
     is_big = int.from_bytes(header[4:8], "big") >= _BIG_FILE_VERSION
     expected = int.from_bytes(header[12:20] if is_big else header[12:16], "big")
     if size < expected:
-        raise InputError(
-            f"The {what} {path} is truncated: it has {size} bytes, its header says {expected}.", hint=hint
-        )
+        raise InputError(f"The {what} {path} is truncated: it has {size} bytes, its header says {expected}.", hint=hint)
 
 
 @contextmanager

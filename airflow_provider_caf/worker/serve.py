@@ -92,9 +92,7 @@ class AlgorithmService:
             reader = ObjectReader(request, "request")
             action = actions.get(reader.take("do", read_text))
             if action is None:
-                raise DefinitionError(
-                    f"There is no request {request['do']!r}.", hint=f"Use {', '.join(actions)}."
-                )
+                raise DefinitionError(f"There is no request {request['do']!r}.", hint=f"Use {', '.join(actions)}.")
             return {"ok": True, **action(reader), "memory_kb": measure_memory()}
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything; it is answered
             traceback.print_exc()

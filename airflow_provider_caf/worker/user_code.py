@@ -103,9 +103,7 @@ def apply_settings(target: Any, settings: Mapping[str, Any], reserved: Collectio
     known = list_settings(target, reserved)
     for name, value in settings.items():
         if name not in known:
-            raise DefinitionError(
-                f"The {what} has no setting {name!r}.", hint=build_word_hint(name, known, "settings")
-            )
+            raise DefinitionError(f"The {what} has no setting {name!r}.", hint=build_word_hint(name, known, "settings"))
         try:
             setattr(target, name, value)
         except (AttributeError, TypeError, ValueError) as error:
