@@ -18,9 +18,7 @@ from typing import Any
 from airflow_provider_caf.core.errors import CafError, InputError
 
 
-def write_bytes(
-    path: str | os.PathLike[str], data: bytes, *, durable: bool = True, mode: int = 0o666
-) -> None:
+def write_bytes(path: str | os.PathLike[str], data: bytes, *, durable: bool = True, mode: int = 0o666) -> None:
     """Replace a file's content in one step.
 
     :param path: the file; its folder must exist.

@@ -65,8 +65,7 @@ class Snapshot:
             name = array.array.name
             if name in self.given_up:
                 raise PollError(
-                    f"Nothing could be found out about array {name} ({' '.join(array.ids)}): "
-                    f"{self.problems[name]}",
+                    f"Nothing could be found out about array {name} ({' '.join(array.ids)}): {self.problems[name]}",
                     hint="Mend the batch system and clear the task: what ended meanwhile does not run again.",
                 )
             for subjob, state in self.states.get(name, {}).items():
@@ -107,9 +106,7 @@ class _Watch:
 class Poller:
     """Poll arrays. Not thread-safe; `BatchClient` takes care of that."""
 
-    def __init__(
-        self, system: System, transport: Transport, patience: Patience, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, system: System, transport: Transport, patience: Patience, clock: Callable[[], float]) -> None:
         self._system = system
         self._transport = transport
         self._patience = patience
@@ -167,8 +164,7 @@ class Poller:
             return False
         watch = self._watch(array)
         return any(
-            index not in known and element.track.state not in FINAL
-            for index, element in enumerate(watch.elements)
+            index not in known and element.track.state not in FINAL for index, element in enumerate(watch.elements)
         )
 
     def _watch(self, array: SubmittedArray) -> _Watch:
@@ -177,9 +173,7 @@ class Poller:
             self._watches[name] = _Watch(len(array.array.elements))
         return self._watches[name]
 
-    def _update(
-        self, array: SubmittedArray, answer: Answer, history: Answer, problem: str | None, now: float
-    ) -> bool:
+    def _update(self, array: SubmittedArray, answer: Answer, history: Answer, problem: str | None, now: float) -> bool:
         """Take in what an answer says about an array, and tell whether to give it up."""
         name = array.array.name
         watch = self._watch(array)

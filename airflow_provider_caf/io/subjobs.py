@@ -258,9 +258,7 @@ def _judge_silent(state: SubjobState) -> tuple[SubjobStatus, str]:
     """Judge a try that is over by the system's word and has left no record."""
     if not state.settled:
         return SubjobStatus.RUNNING, "it has ended; its exit record is waited for"
-    said = (
-        f"exit code {state.exit_code} by the batch system" if state.exit_code is not None else "no exit code"
-    )
+    said = f"exit code {state.exit_code} by the batch system" if state.exit_code is not None else "no exit code"
     why = f", {state.reason}" if state.reason else ""
     return SubjobStatus.FAILED, f"it ended without an exit record ({state.native}: {said}{why})"
 

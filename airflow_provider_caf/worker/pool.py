@@ -215,9 +215,7 @@ def _cancel(asked: Mapping[str, Any]) -> dict[str, Any]:
 def _signal_pool(identity: Mapping[str, Any]) -> None:
     pid = int(identity["pid"])
     if read_start(pid) != identity.get("start") or identity.get("boot") != read_boot():
-        raise PoolError(
-            f"pool {identity['id']} lives, but cannot be signalled from here; is it in a container?"
-        )
+        raise PoolError(f"pool {identity['id']} lives, but cannot be signalled from here; is it in a container?")
     os.kill(pid, signal.SIGUSR1)
 
 

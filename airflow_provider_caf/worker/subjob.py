@@ -205,9 +205,7 @@ def _fill_word(word: str, values: Mapping[str, Any]) -> str:
 
 def build_environment() -> dict[str, str]:
     """Give the variables that a subjob inherits: all but Airflow's, which hold keys and passwords."""
-    return {
-        name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "_AIRFLOW_"))
-    }
+    return {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "_AIRFLOW_"))}
 
 
 def start_attempt(attempt: Attempt, environment: Mapping[str, str], *, own_session: bool) -> bool:
@@ -260,9 +258,7 @@ def close_logs(attempt: Attempt) -> None:
         os.close(attempt.logs.pop())
 
 
-def finish_attempt(
-    attempt: Attempt, status: int = 0, usage: Any = None, reason: str | None = None
-) -> dict[str, Any]:
+def finish_attempt(attempt: Attempt, status: int = 0, usage: Any = None, reason: str | None = None) -> dict[str, Any]:
     """Check the outputs and write the exit record.
 
     :param status: the wait status of the process.
@@ -368,9 +364,7 @@ def write_record(path: str, record: Mapping[str, Any]) -> None:
 def format_time(seconds: float) -> str:
     """Give a time in UTC, ISO 8601 with milliseconds."""
     milliseconds = int(seconds * 1000)
-    return (
-        time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(milliseconds // 1000)) + f".{milliseconds % 1000:03d}Z"
-    )
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(milliseconds // 1000)) + f".{milliseconds % 1000:03d}Z"
 
 
 class Warden:
@@ -462,9 +456,7 @@ def main(argv: Sequence[str]) -> int:
         try:
             code = run_attempt(attempt, warden)
         except OSError as error:
-            raise SystemExit(
-                f"the exit record {attempt.record_file} could not be written: {error}"
-            ) from error
+            raise SystemExit(f"the exit record {attempt.record_file} could not be written: {error}") from error
         worst = worst or code
         if warden.received:
             break

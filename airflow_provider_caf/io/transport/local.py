@@ -59,9 +59,7 @@ class LocalTransport:
             except BaseException:
                 _end_group(process)
                 raise
-            return CommandResult(
-                argv=command.argv, exit_code=exit_code, stdout=_read(stdout), stderr=_read(stderr)
-            )
+            return CommandResult(argv=command.argv, exit_code=exit_code, stdout=_read(stdout), stderr=_read(stderr))
 
     def write_file(self, file: TextFile) -> None:
         """Put a text file on this machine, see `Transport.write_file`."""
@@ -70,9 +68,7 @@ class LocalTransport:
     def _start(
         self, command: Command, stdin: IO[bytes], stdout: IO[bytes], stderr: IO[bytes], hold: int | None
     ) -> subprocess.Popen[bytes]:
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(_SECRET_PREFIXES)
-        }
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(_SECRET_PREFIXES)}
         environment.update(command.environment or {})
         try:
             return subprocess.Popen(
