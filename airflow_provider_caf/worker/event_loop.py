@@ -96,11 +96,11 @@ class EventLoop:
         runs = self._ask_runs(file) if self._by_event else self._read_runs(file)
         current, first, entry = None, 0, -1
         for entry, run in enumerate(runs):
-            if run != current:
-                if current is not None:
+            if entry == 0 or run != current:
+                if entry:
                     yield self._check_run(current, first, file), first, entry
                 current, first = run, entry
-        if current is not None:
+        if entry >= 0:
             yield self._check_run(current, first, file), first, entry + 1
 
     def _read_runs(self, file: EventFile) -> Iterator[Any]:

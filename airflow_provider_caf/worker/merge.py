@@ -35,6 +35,7 @@ from airflow_provider_caf.worker.root import (
     build_write_error,
     check_root_path,
     crash_plainly,
+    find_write_errno,
     load_root,
     open_root_file,
     publish_file,
@@ -190,7 +191,7 @@ def merge_files(inputs: Sequence[str], output: str, what: str) -> None:
         # A disk that runs full costs ROOT a line on stderr only: the file is looked at again.
         open_root_file(output, what).Close()
     except InputError as error:
-        raise build_write_error(output, what, 0) from error
+        raise build_write_error(output, what, find_write_errno(Path(output))) from error
     if not merged:
         raise CafError(f"Merging {len(inputs)} files into {output} failed.", hint="What ROOT says is in the log above.")
 

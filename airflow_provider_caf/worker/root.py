@@ -28,6 +28,8 @@ _BIG_FILE_VERSION = 1_000_000
 _MISREAD = "$#?|"
 """ROOT takes a `$` for a variable, `#` and `?` for parts of a URL, `|` for a member of an archive."""
 
+_PROBE_SIZE = 1 << 20
+
 _CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL", "SIGSYS")
 
 
@@ -203,7 +205,20 @@ def check_written(file: Any, temporary: Path, path: str, what: str) -> None:
     """
     size = temporary.stat().st_size if temporary.exists() else 0
     if file.TestBit(load_root().TFile.kWriteError) or size < file.GetEND():
-        raise build_write_error(path, what, file.GetErrno())
+        raise build_write_error(path, what, find_write_errno(temporary))
+
+
+def find_write_errno(path: Path) -> int:
+    """Find out why a write to a file failed, by writing more to it; 0 where that works. ROOT does not keep it."""
+    try:
+        with path.open("ab", buffering=0) as stream:
+            rest = memoryview(bytes(_PROBE_SIZE))
+            while rest:
+                # A disk that runs full takes a part first, and refuses at the next write.
+                rest = rest[stream.write(rest) :]
+    except OSError as error:
+        return error.errno or 0
+    return 0
 
 
 def build_write_error(path: str, what: str, number: int) -> CafError:
