@@ -59,8 +59,8 @@ class HitCollector(Collector):
         self.register("residual", ROOT.TH1D("residual", "residual;x - spot [cm];hits", 400, -0.05, 0.05))
 
     def start_run(self) -> None:
-        self.spot = self.get_payload("BeamSpot", self.exp_run_now)["value"]
-        self.centre = self.get_payload("SensorOffset", self.exp_run_now)["value"] if self.iteration else 0.0
+        self.spot = self.get_payload("BeamSpot", self.current_run)["value"]
+        self.centre = self.get_payload("SensorOffset", self.current_run)["value"] if self.iteration else 0.0
 
     def collect(self, event: Any) -> None:
         residual = event.hit_x - self.spot
@@ -69,7 +69,7 @@ class HitCollector(Collector):
 
 
 class AlignmentAlgorithm(Algorithm):
-    """Offset of the sensor, in cm. Asks for another pass until the collector's window sits on the peak."""
+    """Offset of the sensor, in cm. Asks for another pass until the window sits on the peak."""
 
     tolerance = 0.0003
 
@@ -126,8 +126,8 @@ class ChargeCollector(Collector):
 
     def start_run(self) -> None:
         self.middle = (
-            self.get_payload("BeamSpot", self.exp_run_now)["value"]
-            + self.get_payload("SensorOffset", self.exp_run_now)["value"]
+            self.get_payload("BeamSpot", self.current_run)["value"]
+            + self.get_payload("SensorOffset", self.current_run)["value"]
         )
 
     def collect(self, event: Any) -> None:
@@ -162,8 +162,11 @@ class GainAlgorithm(Algorithm):
         self.save_payload({"value": value, "error": 1 / math.sqrt(sum(weights))}, "SensorGain")
         return ResultCode.OK
 
+    def prepare_boundaries(self, runs: tuple[ExpRun, ...]) -> None:
+        self.last_voltage = -math.inf
+
     def is_boundary_required(self, run: ExpRun) -> bool:
-        voltage = self.get("voltage", runs=[run]).GetBinContent(1)
-        before = getattr(self, "last_voltage", None)
+        voltage = self.get("voltage").GetBinContent(1)
+        is_new = abs(voltage - self.last_voltage) > self.voltage_step
         self.last_voltage = voltage
-        return before is None or abs(voltage - before) > self.voltage_step
+        return is_new

@@ -1,7 +1,7 @@
 """A small detector whose truth is known, and the data it takes.
 
-`python demo_detector.py FOLDER` writes one file of muons and one of electrons for each run, and `truth.json`. The data are
-seeded: the same seed gives the same events. The calibrations in `demo_calibrators.py` never see the truth.
+`python demo_detector.py FOLDER` writes one file of muons and one of electrons for each run, and `truth.json`. The data
+are seeded: the same seed gives the same events. The calibrations in `demo_calibrators.py` never see the truth.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ The live view of the demonstration is made of it.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from airflow_provider_caf.io.catalog import Catalog
+from airflow_provider_caf.io.exit_records import StatusFolder
 from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout
-from airflow_provider_caf.io.progress import count_executions, count_subjobs
 
 _ITERATION = re.compile(r"iteration_(\d+)$")
 _FINISHED = {"success", "failed", "skipped", "upstream_failed", "removed"}
@@ -40,17 +42,21 @@ class CalibrationProgress:
     executions: int
 
 
-def read_progress(run: RunLayout, tasks: Mapping[str, str | None]) -> list[CalibrationProgress]:
+def read_progress(run: RunLayout, tasks: Mapping[str, str | None], catalog: Catalog) -> list[CalibrationProgress]:
     """Read how far every calibration of a run is.
 
     :param tasks: task id → Airflow's state, for all tasks of the run.
+    :param catalog: holds the executions.
     """
     by_calibration: dict[str, dict[str, str | None]] = {}
     for task_id, state in tasks.items():
         calibration, _, rest = task_id.partition(".")
         if rest:
             by_calibration.setdefault(calibration, {})[rest] = state
-    return [_read_calibration(run.calibration(name), own) for name, own in by_calibration.items()]
+    executed = Counter(
+        (row.calibration, row.iteration) for row in catalog.read_executions(run.dag_id, run.run_id, with_output=False)
+    )
+    return [_read_calibration(run.calibration(name), own, executed) for name, own in by_calibration.items()]
 
 
 def judge_state(tasks: Mapping[str, str | None]) -> tuple[str, int | None]:
@@ -68,12 +74,13 @@ def judge_state(tasks: Mapping[str, str | None]) -> tuple[str, int | None]:
         return "upstream failed", iteration
     if tasks.get("prepare") != "success":
         return ("preparing" if tasks.get("prepare") else "waiting"), iteration
-    return _judge_pass({rest: state for rest, state in tasks.items() if rest.startswith(f"iteration_{iteration}.")})\
-        , iteration
+    return _judge_pass(tasks, f"iteration_{iteration}."), iteration
 
 
-def _judge_pass(tasks: Mapping[str, str | None]) -> str:
-    open_steps = {task.rpartition(".")[2] for task, state in tasks.items() if state not in _FINISHED}
+def _judge_pass(tasks: Mapping[str, str | None], group: str) -> str:
+    open_steps = {
+        task.rpartition(".")[2] for task, state in tasks.items() if task.startswith(group) and state not in _FINISHED
+    }
     if open_steps & {"submit", "wait"}:
         return "collecting"
     if "merge" in open_steps:
@@ -90,20 +97,32 @@ def _find_iteration(tasks: Mapping[str, str | None]) -> int | None:
     return max(begun, default=None)
 
 
-def _read_calibration(layout: CalibrationLayout, tasks: Mapping[str, str | None]) -> CalibrationProgress:
+def _read_calibration(
+    layout: CalibrationLayout, tasks: Mapping[str, str | None], executed: Mapping[tuple[str, int], int]
+) -> CalibrationProgress:
     state, iteration = judge_state(tasks)
-    done, subjobs, executions = 0, 0, 0
-    if iteration is not None:
-        done, subjobs = count_subjobs(layout, iteration)
-        executions = count_executions(layout, iteration)
+    done, subjobs = (0, 0) if iteration is None else count_subjobs(layout, iteration)
     return CalibrationProgress(
         name=layout.name,
         state=state,
         iteration=iteration,
         subjobs_done=done,
         subjobs=subjobs,
-        executions=executions,
+        executions=0 if iteration is None else executed.get((layout.name, iteration), 0),
     )
+
+
+def count_subjobs(layout: CalibrationLayout, iteration: int) -> tuple[int, int]:
+    """Count the subjobs of a pass that ended well, and all of them.
+
+    :param iteration: the number of the pass, from 0.
+    """
+    done, subjobs = 0, 0
+    for manifest in layout.manifest_folder.glob("*.json"):
+        collection = layout.iteration(iteration).collection(manifest.stem)
+        subjobs += len(list(collection.input_folder.glob("*.json")))
+        done += len({each.subjob for each in StatusFolder(collection.status_folder).scan() if each.says_success})
+    return done, subjobs
 
 
 def build_table(calibrations: Iterable[CalibrationProgress], title: str) -> Table:

@@ -158,9 +158,7 @@ class Algorithm:
             settings=self.settings,
             prefix=self.prefix,
             pre_algorithm=(
-                None
-                if self.pre_algorithm is None
-                else build_reference(self.pre_algorithm, f"pre_algorithm of {where}")
+                None if self.pre_algorithm is None else build_reference(self.pre_algorithm, f"pre_algorithm of {where}")
             ),
         )
 
@@ -177,7 +175,8 @@ class Calibration:
     :param requested_iov: only runs inside it are calibrated.
     :param depends_on: calibrations, or their names, whose payloads this one needs.
     :param save_payloads: False where the payloads only serve other calibrations of this CAF.
-    :param database_chain: `{"kind": "local", "value": folder}` or `{"kind": "global_tag", "value": name}`, first hit wins.
+    :param database_chain: `{"kind": "local", "value": folder}` or `{"kind": "global_tag", "value": name}`; the first
+        that has a payload wins.
     :param backend_args: arguments of the batch system for all its collections, over those of the CAF.
     """
 
@@ -256,9 +255,7 @@ class Calibration:
             max_iterations=default_max_iterations if self.max_iterations is None else self.max_iterations,
             ignored_runs=tuple(self.ignored_runs),
             requested_iov=self.requested_iov,
-            depends_on=tuple(
-                other.name if isinstance(other, Calibration) else other for other in self.dependencies
-            ),
+            depends_on=tuple(other.name if isinstance(other, Calibration) else other for other in self.dependencies),
             save_payloads=self.save_payloads,
             database_chain=tuple(DatabaseEntry.from_json(entry) for entry in self.database_chain),
             backend_args=self.backend_args,
@@ -333,7 +330,7 @@ def _read_argv(argv: Sequence[str], what: str) -> tuple[str, ...]:
 
 
 def _read_path(path: str, where: str) -> str:
-    if not isinstance(path, str) or not path.startswith(("/", "{{")) and "://" not in path:
+    if not isinstance(path, str) or (not path.startswith(("/", "{{")) and "://" not in path):
         raise DefinitionError(
             f"The input file {path!r} of {where} is not absolute.",
             hint="Tasks run in folders of their own. Write a path that begins with '/', or a URI such as root://….",
@@ -341,9 +338,7 @@ def _read_path(path: str, where: str) -> str:
     return path
 
 
-def _read_output_patterns(
-    patterns: Sequence[str] | None, command: Sequence[str] | None, where: str
-) -> tuple[str, ...]:
+def _read_output_patterns(patterns: Sequence[str] | None, command: Sequence[str] | None, where: str) -> tuple[str, ...]:
     if patterns is None:
         return ("CollectorOutput.root",)
     for pattern in patterns:

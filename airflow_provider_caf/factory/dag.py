@@ -1,7 +1,7 @@
 """From a CAF definition to an Airflow DAG: only structure, nothing is looked up, read or run while Airflow parses.
 
-A calibration is a task group, an iteration a task group in it. Everything is made in the order of the definition, so that
-parsing twice gives the same serialised DAG.
+A calibration is a task group, an iteration a task group in it. Everything is made in the order of the definition, so
+that parsing twice gives the same serialised DAG.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def build_dag(caf: CAF, **dag_kwargs: Any) -> DAG:
     """Build the DAG of a CAF definition.
 
     :param caf: the definition.
-    :param dag_kwargs: what `airflow.sdk.DAG` takes, such as `schedule`, `tags` or `params`. `default_args` go over ours.
+    :param dag_kwargs: what `airflow.sdk.DAG` takes, such as `schedule` or `params`; `default_args` go over ours.
     :raises DefinitionError: with every mistake found in the definition.
     """
     record = caf.build_record()

@@ -25,9 +25,7 @@ def add_iterations(calibration: CalibrationRecord, *, after: BaseOperator, befor
         after >> before
 
 
-def _add_iteration(
-    calibration: CalibrationRecord, iteration: int, after: BaseOperator
-) -> DecideOperator:
+def _add_iteration(calibration: CalibrationRecord, iteration: int, after: BaseOperator) -> DecideOperator:
     names: dict[str, Any] = {"calibration": calibration.name, "iteration": iteration}
     with TaskGroup(build_iteration_id(iteration)):
         last: list[BaseOperator] = []

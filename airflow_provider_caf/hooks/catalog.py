@@ -23,7 +23,7 @@ def find_catalog(work_dir: Path) -> Catalog:
     """
     conn_id = conf.get("caf", "catalog_conn_id", fallback="caf_catalog")
     try:
-        hook = BaseHook.get_connection(conn_id).get_hook()
+        hook = BaseHook.get_connection(conn_id).get_hook()  # type: ignore[no-untyped-call]
     except AirflowNotFoundException:
         return open_sqlite_catalog(default_catalog_file(work_dir))
     if not hasattr(hook, "get_sqlalchemy_engine"):

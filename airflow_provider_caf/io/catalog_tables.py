@@ -87,6 +87,8 @@ class PayloadRow:
     :param iteration: the pass that committed it.
     :param position: its place in the database's text: where lines hold the same run, the last one wins.
     :param revision: the MD5 of the payload file.
+    :param execution: the key of the execution that made it.
+    :param value: its JSON value, where it has one that is small.
     :param final: True when it stands in the calibration's final database.
     """
 
@@ -98,6 +100,8 @@ class PayloadRow:
     name: str
     iov: IoV
     revision: str
+    execution: int | None = None
+    value: JsonValue = None
     position: int = 0
     final: bool = False
     committed: datetime | None = None
@@ -375,6 +379,8 @@ PAYLOADS = RowTable(
         Column("name", _text(_NAME_LENGTH), nullable=False),
         *_iov_columns(),
         Column("revision", _text(_NAME_LENGTH), nullable=False),
+        Column("execution", Integer),
+        Column("value", JsonText),
         Column("position", Integer, nullable=False),
         Column("final", Boolean, nullable=False),
         Column("committed", UtcDateTime),

@@ -262,6 +262,10 @@ class CalibrationLayout:
         """The local database with the calibration's final payloads."""
         return self.folder / DATABASE_FOLDER
 
+    def sibling(self, name: str) -> CalibrationLayout:
+        """Give the paths of another calibration of the same run."""
+        return CalibrationLayout(run_folder=self.run_folder, name=check_name("calibration", name))
+
     def manifest(self, collection: str) -> Path:
         """Give the manifest of a collection."""
         return self.manifest_folder / f"{check_name('collection', collection)}{JSON_SUFFIX}"

@@ -1,11 +1,12 @@
 """A whole Airflow of one's own, for the demonstration and the tests.
 
-It has its own `AIRFLOW_HOME`, its own free ports on the loopback interface, its own secrets and an SQLite database, so that
-it disturbs no other Airflow on the machine and leaves nothing running behind.
+It has its own `AIRFLOW_HOME`, its own free ports on the loopback interface, its own secrets and an SQLite database, so
+that it disturbs no other Airflow on the machine and leaves nothing running behind.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -17,8 +18,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from airflow_provider_caf.core.errors import TransportError
 from airflow_provider_caf.io.files import read_json, write_json
@@ -117,10 +120,8 @@ class PrivateAirflow:
             _signal_group(process, signal.SIGTERM)
         deadline = time.monotonic() + _STOP_SECONDS
         for process in self.processes.values():
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the group is killed below
                 process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                pass  # the group is killed below
             _signal_group(process, signal.SIGKILL)
             process.wait()
         self.processes.clear()
@@ -167,12 +168,29 @@ class PrivateAirflow:
             with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
                 text = answer.read()
         except urllib.error.HTTPError as error:
-            raise TransportError(
-                f"{method} {path} was answered with {error.code}: {error.read()[:2000]!r}"
-            ) from error
+            raise TransportError(f"{method} {path} was answered with {error.code}: {error.read()[:2000]!r}") from error
         except OSError as error:
             raise TransportError(f"{method} {path} was not answered: {error}") from error
         return json.loads(text) if text else None
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any]) -> str:
+        """Trigger a DAG with `airflow dags trigger`, as a user does, and give the run's id.
+
+        :raises TransportError: if Airflow refuses.
+        """
+        run_id = f"manual__{datetime.now(UTC).isoformat(timespec='microseconds')}"
+        self.run_cli(["dags", "trigger", dag_id, "--run-id", run_id, "--conf", json.dumps(dict(conf))])
+        return run_id
+
+    def read_task_states(self, dag_id: str, run_id: str) -> dict[str, str | None]:
+        """Give the states of all tasks of a run, by task id."""
+        states: dict[str, str | None] = {}
+        path = f"/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances"
+        while True:
+            page = self.call_api("GET", f"{path}?limit=100&offset={len(states)}")
+            states |= {each["task_id"]: each["state"] for each in page["task_instances"]}
+            if not page["task_instances"] or len(states) >= page["total_entries"]:
+                return states
 
     def wait_for_dag(self, dag_id: str, *, timeout: float = 60.0) -> None:
         """Wait until the DAG processor has read a DAG.
@@ -204,6 +222,7 @@ class PrivateAirflow:
             "AIRFLOW__API__SECRET_KEY": secrets.token_hex(16),
             "AIRFLOW__API__WORKERS": "1",
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags_folder),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
@@ -272,10 +291,8 @@ def _find_free_ports(count: int) -> list[int]:
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):  # it and all its children have ended
         os.killpg(process.pid, number)
-    except ProcessLookupError:
-        pass  # it and all its children have ended
 
 
 def _tail(text: str, lines: int = 30) -> str:

@@ -12,7 +12,9 @@ from airflow.sdk import BaseOperator, conf
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_caf.core.errors import DefinitionError, InputError, JobFailed, NotEnoughData
+from airflow_provider_caf.hooks.catalog import find_catalog
 from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout
+from airflow_provider_caf.steps.results import CalibrationResults
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -68,6 +70,11 @@ class CafOperator(BaseOperator):
         """
         with failing_for_good():
             return self.run_step(context, find_run(context).calibration(self.calibration))
+
+    def open_results(self, context: Context) -> CalibrationResults:
+        """Open the catalog for this calibration in this run."""
+        ti = context["ti"]
+        return CalibrationResults(find_catalog(find_work_dir()), ti.dag_id, ti.run_id, self.calibration)
 
     def run_step(self, context: Context, layout: CalibrationLayout) -> Any:
         """Do the work. The return value goes to XCom: paths and counts only."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import SkipMixin
 
-from airflow_provider_caf.operators.base import CafOperator, find_catalog
+from airflow_provider_caf.core.iteration import IterationAction
+from airflow_provider_caf.operators.base import CafOperator
 from airflow_provider_caf.steps.decide import decide_pass
 
 if TYPE_CHECKING:
@@ -33,9 +34,7 @@ class DecideOperator(CafOperator, SkipMixin):
     inherits_from_skipmixin = True
     ui_color = "#fdf3d8"
 
-    def __init__(
-        self, *, iteration: int, algorithms: Sequence[str], max_iterations: int, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, iteration: int, algorithms: Sequence[str], max_iterations: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.iteration = iteration
         self.algorithms = algorithms
@@ -48,19 +47,15 @@ class DecideOperator(CafOperator, SkipMixin):
             iteration=self.iteration,
             algorithms=self.algorithms,
             max_iterations=self.max_iterations,
-            catalog=find_catalog(),
         )
+        self.open_results(context).end_iteration(self.iteration, decision)
         self.log.info("%s", decision.reason)
         ti = context["ti"]
         ti.xcom_push(key="return_value", value={"action": decision.action.value, "reason": decision.reason})
-        if decision.is_last:
-            later = [self.dag.get_task(task_id) for task_id in self._find_later_tasks()]
-            self.skip(ti=ti, tasks=later)
+        if decision.action is IterationAction.FINISH:
+            self.skip(ti=ti, tasks=[self.dag.get_task(task_id) for task_id in self._find_later_tasks()])
 
     def _find_later_tasks(self) -> list[str]:
-        group = f"{self.calibration}."
-        prefixes = tuple(
-            f"{group}{build_iteration_id(later)}."
-            for later in range(self.iteration + 1, self.max_iterations + 1)
-        )
-        return sorted(task_id for task_id in self.dag.task_ids if task_id.startswith(prefixes)) if prefixes else []
+        later = range(self.iteration + 1, self.max_iterations + 1)
+        groups = tuple(f"{self.calibration}.{build_iteration_id(number)}." for number in later)
+        return sorted(task_id for task_id in self.dag.task_ids if task_id.startswith(groups))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from airflow_provider_caf.core.errors import CheckpointError
-from airflow_provider_caf.core.iov import ExpRun, IoV
+from airflow_provider_caf.core.iov import ExpRun
+from airflow_provider_caf.core.json_form import build_json
 from airflow_provider_caf.core.payloads import GapReport
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.files import read_json, write_json
@@ -66,6 +67,6 @@ def finish_calibration(layout: CalibrationLayout) -> FinalPayloads:
 def build_gap_json(report: GapReport) -> dict[str, list[list[int]]]:
     """Give the form in which gaps stand in `iov_gaps.json`."""
     return {
-        "runs": [run.to_json() for run in report.runs],
-        "iovs": [IoV.to_json(iov) for iov in report.iovs],
+        "runs": build_json(report.uncovered),
+        "gaps": build_json(report.gaps),
     }

@@ -114,10 +114,8 @@ def _list_references(calibration: CalibrationRecord) -> list[str]:
 def _build_chain(
     calibration: CalibrationRecord, surroundings: Surroundings, layout: CalibrationLayout
 ) -> tuple[DatabaseEntry, ...]:
-    dependencies = [str(layout.beside(name).database) for name in surroundings.ancestors]
-    return build_database_chain(
-        None, dependencies, (*calibration.database_chain, *surroundings.database_chain)
-    )
+    dependencies = [str(layout.sibling(name).database) for name in surroundings.ancestors]
+    return build_database_chain(None, dependencies, (*calibration.database_chain, *surroundings.database_chain))
 
 
 def _check_strategies(calibration: CalibrationRecord, description: Description) -> None:

@@ -1,168 +1,184 @@
 """The algorithm step: a strategy plans, an algorithm process executes, and the payloads are committed at the end.
 
 Payloads wait in the staging folder until the strategy has ended. Then they are written in one step, also when the
-strategy failed: what it committed until then is good.
+strategy or the algorithm process failed: what was committed until then is good.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import sys
+import time
+from collections.abc import Sequence
 
-from airflow_provider_caf.core.calibration import AlgorithmRecord, DatabaseEntry
-from airflow_provider_caf.core.chain import build_database_chain
+from airflow_provider_caf.core.chain import DatabaseEntry, build_database_chain
 from airflow_provider_caf.core.errors import AlgorithmFailed, NotEnoughData
-from airflow_provider_caf.core.iov import filter_runs
-from airflow_provider_caf.core.payloads import PayloadEntry
+from airflow_provider_caf.core.iov import ExpRun, filter_runs
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.core.strategies import build_strategy
-from airflow_provider_caf.core.strategies.base import Commit, Execute, Execution, FinalState, Outcome, Report
-from airflow_provider_caf.core.strategies.drive import build_entries, drive_plan
+from airflow_provider_caf.core.strategies import Commit, Execute, Execution, FinalState, Outcome, Report, build_strategy
+from airflow_provider_caf.core.strategies.drive import drive_plan
 from airflow_provider_caf.io.algorithm_process import AlgorithmProcess
 from airflow_provider_caf.io.files import write_json
 from airflow_provider_caf.io.layout import AlgorithmLayout, CalibrationLayout
-from airflow_provider_caf.io.local_database import LocalDatabase, NewPayload
+from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.manifest import CalibrationManifest
+from airflow_provider_caf.steps.results import CalibrationResults, CommittedPayload, list_committed
 
 
 @record
 class StrategyResult:
     """How a strategy ended.
 
-    :param executions: every execution in order, committed or not.
+    :param executions: how many executions there were, committed or not.
     :param codes: the result codes that were reported; they decide on iterating.
-    :param committed: the lines that stand in the local database.
+    :param committed: the lines that stand in the algorithm's local database.
     """
 
     outcome: Outcome
-    executions: tuple[Execution, ...]
+    executions: int
     codes: tuple[int, ...]
-    committed: tuple[PayloadEntry, ...]
+    committed: tuple[CommittedPayload, ...]
 
 
-def run_strategy(
-    layout: CalibrationLayout,
-    *,
-    iteration: int,
-    algorithm: str,
-    notify: Callable[[Execution], None],
-) -> StrategyResult:
-    """Run one algorithm over all runs of a pass.
+class StrategyRun:
+    """One algorithm in one pass of a calibration.
 
-    :param notify: called after each execution.
-    :raises NotEnoughData: if no run is left to work on.
-    :raises AlgorithmFailed: if the algorithm process breaks. What was committed until then is written.
+    :param layout: the calibration's paths.
+    :param iteration: the number of the pass, from 0.
+    :param algorithm: the algorithm's name.
+    :param results: where executions and payloads are recorded as they come.
+    :raises InputError: if the calibration was not prepared.
     """
-    manifest = CalibrationManifest.read(layout)
-    definition = manifest.find_algorithm(algorithm)
-    place = layout.iteration(iteration).algorithm(algorithm)
-    _make_fresh(place)
-    strategy = build_strategy(definition.strategy, definition.params)
-    commits: list[Commit] = []
-    reports: list[Report] = []
-    executions: list[Execution] = []
-    with _start_process(layout, manifest, definition, iteration) as process:
-        opened = process.opened
-        calibration = manifest.calibration
-        runs = filter_runs(
-            opened.runs, requested=calibration.requested_iov, ignored=calibration.ignored_runs
+
+    def __init__(self, layout: CalibrationLayout, iteration: int, algorithm: str, results: CalibrationResults) -> None:
+        self.calibration = layout
+        self.iteration = iteration
+        self.layout: AlgorithmLayout = layout.iteration(iteration).algorithm(algorithm)
+        self.manifest = CalibrationManifest.read(layout)
+        self.definition = self.manifest.find_algorithm(algorithm)
+        self.results = results
+        self._executions: list[Execution] = []
+
+    def run(self) -> StrategyResult:
+        """Run the strategy to its end and commit.
+
+        :raises NotEnoughData: if no run is left to work on.
+        :raises AlgorithmFailed: if the algorithm or its process breaks, or the strategy ends as failed. What it had
+            committed before is written.
+        """
+        self._make_fresh()
+        self.results.begin_algorithm(self.iteration, self.layout.name)
+        commits: list[Commit] = []
+        reports: list[Report] = []
+        strategy = build_strategy(self.definition.strategy, self.definition.params)
+        with self._build_process() as process:
+            runs = self._open(process)
+            try:
+                outcome = drive_plan(
+                    strategy.plan(runs),
+                    execute=lambda number, action: self._execute(process, number, action),
+                    find_boundaries=process.find_boundaries,
+                    commit=commits.append,
+                    report=reports.append,
+                )
+            finally:
+                committed = self._commit(commits)
+        result = StrategyResult(
+            outcome=outcome,
+            executions=len(self._executions),
+            codes=tuple(int(report.execution.code) for report in reports),
+            committed=committed,
         )
+        self._write_result(result)
+        self._check_outcome(outcome, len(committed))
+        return result
+
+    def _make_fresh(self) -> None:
+        """Remove what an earlier try left; the log goes on."""
+        self.layout.folder.mkdir(parents=True, exist_ok=True)
+        self.layout.result.unlink(missing_ok=True)
+        for folder in (self.layout.staging_folder, self.layout.database):
+            if folder.exists():
+                shutil.rmtree(folder)
+        self.layout.staging_folder.mkdir()
+
+    def _build_process(self) -> AlgorithmProcess:
+        resources = self.manifest.resources
+        return AlgorithmProcess(
+            python=resources.python or sys.executable,
+            app=self.calibration.app,
+            log_path=self.layout.log,
+            cwd=self.layout.folder,
+            setup_lines=resources.setup or (),
+            environment=resources.environment,
+            name=f"algorithm {self.layout.name!r} of calibration {self.calibration.name!r}",
+        )
+
+    def _open(self, process: AlgorithmProcess) -> tuple[ExpRun, ...]:
+        """Open the algorithm and give the runs that the strategy works on."""
+        calibration = self.manifest.calibration
+        this = self.calibration.iteration(self.iteration)
+        opened = process.open(
+            algorithm=self.definition.algorithm,
+            indexes=[str(this.collection(each.name).merged_index) for each in calibration.collections],
+            settings=self.definition.settings,
+            database_chain=self.build_chain(),
+            iteration=self.iteration,
+            prefix=self.definition.prefix,
+            pre_algorithm=self.definition.pre_algorithm,
+        )
+        runs = filter_runs(opened.runs, requested=calibration.requested_iov, ignored=calibration.ignored_runs)
         if not runs:
             raise NotEnoughData(
-                f"Algorithm {algorithm!r} of calibration {layout.name!r} has no run to work on: "
-                f"{len(opened.runs)} were collected, all outside the requested IoV or ignored.",
-                hint="Check requested_iov and ignored_runs.",
+                f"Algorithm {self.layout.name!r} of calibration {self.calibration.name!r} has no run to work on: "
+                f"{len(opened.runs)} were collected, and all are ignored or outside the requested IoV.",
+                hint="Check requested_iov and ignored_runs, and whether the collector collected anything.",
             )
+        return runs
 
-        def execute(number: int, action: Execute) -> Execution:
-            execution = process.execute(number, action, staging=place.staging_folder)
-            executions.append(execution)
-            notify(execution)
-            return execution
+    def build_chain(self) -> tuple[DatabaseEntry, ...]:
+        """Give what the algorithm sees: the algorithms before it in this pass, the previous pass, then the rest."""
+        names = [each.name for each in self.manifest.calibration.algorithms]
+        before = names[: names.index(self.layout.name)]
+        this = self.calibration.iteration(self.iteration)
+        earlier = [str(this.algorithm(name).database) for name in reversed(before)]
+        if self.iteration:
+            earlier.append(str(self.calibration.iteration(self.iteration - 1).database))
+        return build_database_chain(None, earlier, self.manifest.database_chain)
 
-        try:
-            outcome = drive_plan(
-                strategy.plan(runs),
-                execute=execute,
-                find_boundaries=process.find_boundaries,
-                commit=commits.append,
-                report=reports.append,
-            )
-        except AlgorithmFailed:
-            _commit(place, commits)
-            raise
-    committed = _commit(place, commits)
-    result = StrategyResult(
-        outcome=outcome,
-        executions=tuple(executions),
-        codes=tuple(int(report.execution.code) for report in reports),
-        committed=committed,
-    )
-    write_result(place, result)
-    return result
+    def _execute(self, process: AlgorithmProcess, number: int, action: Execute) -> Execution:
+        began = time.monotonic()
+        execution = process.execute(number, action, staging=self.layout.staging_folder)
+        self._executions.append(execution)
+        self.results.add_execution(self.iteration, self.layout.name, execution, time.monotonic() - began)
+        return execution
 
+    def _commit(self, commits: Sequence[Commit]) -> tuple[CommittedPayload, ...]:
+        committed = list_committed(commits)
+        database = LocalDatabase(self.layout.database)
+        database.create()
+        staging = self.layout.staging_folder
+        database.commit([(each.entry.name, staging / each.entry.file_name, each.entry.iov) for each in committed])
+        self.results.add_payloads(self.iteration, self.layout.name, committed)
+        return committed
 
-def check_outcome(result: StrategyResult, layout: CalibrationLayout, algorithm: str) -> None:
-    """Refuse a strategy that failed.
-
-    :raises AlgorithmFailed: with the strategy's reason.
-    """
-    if result.outcome.state is FinalState.FAILED:
-        raise AlgorithmFailed(
-            f"The strategy of algorithm {algorithm!r} in calibration {layout.name!r} failed: "
-            f"{result.outcome.reason}",
-            hint="The payloads that it committed before are kept in the algorithm's output folder.",
+    def _write_result(self, result: StrategyResult) -> None:
+        write_json(
+            self.layout.result,
+            {
+                "version": 1,
+                "state": result.outcome.state.value,
+                "reason": result.outcome.reason,
+                "codes": list(result.codes),
+                "executions": [execution.to_json() for execution in self._executions],
+            },
         )
 
-
-def write_result(place: AlgorithmLayout, result: StrategyResult) -> None:
-    """Write what the decision on iterating and a reader need."""
-    write_json(
-        place.result,
-        {
-            "version": 1,
-            "state": result.outcome.state.value,
-            "reason": result.outcome.reason,
-            "codes": list(result.codes),
-            "executions": [execution.to_json() for execution in result.executions],
-        },
-    )
-
-
-def _make_fresh(place: AlgorithmLayout) -> None:
-    """Remove what an earlier try left, but not its log."""
-    place.folder.mkdir(parents=True, exist_ok=True)
-    place.result.unlink(missing_ok=True)
-    for folder in (place.staging_folder, place.database):
-        shutil.rmtree(folder, ignore_errors=False) if folder.exists() else None
-    place.staging_folder.mkdir()
-
-
-def _start_process(
-    layout: CalibrationLayout, manifest: CalibrationManifest, algorithm: AlgorithmRecord, iteration: int
-) -> AlgorithmProcess:
-    raise NotImplementedError
-
-
-def build_algorithm_chain(
-    layout: CalibrationLayout, manifest: CalibrationManifest, algorithm: str, iteration: int
-) -> tuple[DatabaseEntry, ...]:
-    """Give what an algorithm sees: the algorithms before it in this pass, the previous pass, then the rest."""
-    this = layout.iteration(iteration)
-    names = [each.name for each in manifest.calibration.algorithms]
-    before = names[: names.index(algorithm)]
-    earlier = [str(this.algorithm(name).database) for name in reversed(before)]
-    if iteration:
-        earlier.append(str(layout.iteration(iteration - 1).database))
-    return build_database_chain(None, earlier, manifest.database_chain)
-
-
-def _commit(place: AlgorithmLayout, commits: Sequence[Commit]) -> tuple[PayloadEntry, ...]:
-    database = LocalDatabase(place.database)
-    entries = [entry for commit in commits for entry in build_entries(commit)]
-    payloads: list[NewPayload] = [
-        (entry.name, place.staging_folder / Path(entry.file_name).name, entry.iov) for entry in entries
-    ]
-    database.create()
-    return database.commit(payloads)
+    def _check_outcome(self, outcome: Outcome, committed: int) -> None:
+        if outcome.state is FinalState.FAILED:
+            raise AlgorithmFailed(
+                f"The strategy {self.definition.strategy} of algorithm {self.layout.name!r} in calibration "
+                f"{self.calibration.name!r} failed: {outcome.reason}",
+                hint=f"{committed} payloads were committed before and are kept in {self.layout.database}.",
+                log=str(self.layout.log),
+            )

@@ -67,12 +67,14 @@ class StagedPayload:
     :param revision: MD5 of the file's bytes, in hex.
     :param size: in bytes.
     :param iov: its own IoV, or None for the execution's.
+    :param value: its JSON value, where it has one that is small enough to be shown in lists and plots.
     """
 
     name: str
     revision: str
     size: int
     iov: IoV | None = None
+    value: Any = None
 
     def to_json(self) -> dict[str, Any]:
         """Give the form that `from_json` reads."""
@@ -81,6 +83,7 @@ class StagedPayload:
             "revision": self.revision,
             "size": self.size,
             "iov": None if self.iov is None else self.iov.to_json(),
+            "value": self.value,
         }
 
     @classmethod
@@ -95,6 +98,7 @@ class StagedPayload:
             revision=reader.take("revision", read_text),
             size=reader.take("size", read_whole_number),
             iov=reader.take_or("iov", read_optional(read_with(IoV.from_json)), None),
+            value=reader.take_or("value", normalise_json, None),
         )
         reader.finish()
         return payload

@@ -1,0 +1,35 @@
+"""The task that merges what the subjobs of a collection collected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_caf.operators.base import CafOperator
+from airflow_provider_caf.steps.merge import merge_collection
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_caf.io.layout import CalibrationLayout
+
+
+class CollectorMergeOperator(CafOperator):
+    """Merge the outputs of all subjobs into one indexed file.
+
+    :param iteration: the number of the pass, from 0.
+    :param collection: the collection's name.
+    """
+
+    template_fields: Sequence[str] = (*CafOperator.template_fields, "collection")
+
+    def __init__(self, *, iteration: int, collection: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.iteration = iteration
+        self.collection = collection
+
+    def run_step(self, context: Context, layout: CalibrationLayout) -> dict[str, Any]:
+        """Merge, and give the merged file and how many runs are in it."""
+        merged = merge_collection(layout, self.iteration, self.collection, self.open_results(context))
+        self.log.info("%d outputs merged, %d runs: %s", merged.inputs, merged.runs, merged.file)
+        return {"file": merged.file, "inputs": merged.inputs, "runs": merged.runs}

@@ -1,0 +1,138 @@
+"""Ask the user's classes who they are, in a process of the job's own environment.
+
+Airflow's environment may lack what they import, and an import that crashes must not take the task with it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_caf.batch.spec import Command, Resources
+from airflow_provider_caf.batch.wrapper import build_site_argv
+from airflow_provider_caf.core.calibration import AlgorithmRecord, CalibrationRecord, CollectionRecord
+from airflow_provider_caf.core.errors import DefinitionError, TransportError, join_definition_errors
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.io.files import read_json, write_json
+from airflow_provider_caf.io.layout import CalibrationLayout
+from airflow_provider_caf.io.transport.local import LocalTransport
+
+_TIMEOUT = 600.0
+"""Seconds. The site's setup and the first import of an experiment's software from a network disk take minutes."""
+
+_DEFAULT_GRANULARITY = "run"
+
+
+@record
+class Description:
+    """Who the classes of a calibration are.
+
+    :param prefixes: collection → prefix of its collector; commands have none.
+    :param granularities: collection → `run` or `all`.
+    """
+
+    prefixes: Mapping[str, str]
+    granularities: Mapping[str, str]
+
+
+def describe_code(calibration: CalibrationRecord, layout: CalibrationLayout, resources: Resources) -> Description:
+    """Import the classes of a calibration and ask for their prefixes and granularities.
+
+    :param layout: its job app is there already.
+    :raises DefinitionError: with every class that cannot be used, and why.
+    """
+    collections = [each for each in calibration.collections if each.collector is not None]
+    answer = _ask(
+        {
+            "version": 1,
+            "collectors": [_build_collector(each) for each in collections],
+            "algorithms": [_build_algorithm(each) for each in calibration.algorithms],
+            "functions": [{"reference": reference} for reference in _list_functions(calibration)],
+        },
+        layout,
+        resources,
+    )
+    mistakes = [
+        DefinitionError(f"In calibration {calibration.name!r}: {item['error']}", hint=item["hint"])
+        for kind in ("collectors", "algorithms", "functions")
+        for item in answer[kind]
+        if not item["ok"]
+    ]
+    if mistakes:
+        raise join_definition_errors(mistakes, f"the classes of calibration {calibration.name!r}")
+    prefixes = {each.name: item["prefix"] for each, item in zip(collections, answer["collectors"], strict=True)}
+    granularities = {each.name: each.granularity or _DEFAULT_GRANULARITY for each in calibration.collections}
+    for each, item in zip(collections, answer["collectors"], strict=True):
+        granularities[each.name] = item["granularity"]
+    for algorithm, item in zip(calibration.algorithms, answer["algorithms"], strict=True):
+        _check_prefix(calibration, algorithm, item["prefix"], prefixes)
+    return Description(prefixes=prefixes, granularities=granularities)
+
+
+def _ask(request: dict[str, Any], layout: CalibrationLayout, resources: Resources) -> dict[str, Any]:
+    question, answer = layout.folder / "describe.json", layout.folder / "description.json"
+    write_json(question, request)
+    answer.unlink(missing_ok=True)
+    argv = (resources.python or sys.executable, str(layout.app), "describe", str(question), "--output", str(answer))
+    result = LocalTransport().run(
+        Command(argv=build_site_argv(resources, argv), environment=resources.environment, timeout=_TIMEOUT)
+    )
+    if result.exit_code != 0 or not answer.exists():
+        end = f"signal {-result.exit_code}" if result.exit_code < 0 else f"exit code {result.exit_code}"
+        raise TransportError(
+            f"Importing the classes of calibration {layout.name!r} ended with {end}:\n{_tail(result.stderr)}",
+            hint="Does the job's Python start, and does the site's setup work? Try: " + " ".join(argv[:3]),
+        )
+    described: dict[str, Any] = read_json(answer, "The description of the classes")
+    return described
+
+
+def _build_collector(collection: CollectionRecord) -> dict[str, Any]:
+    return {
+        "reference": collection.collector,
+        "settings": dict(collection.settings),
+        "granularity": collection.granularity,
+    }
+
+
+def _build_algorithm(algorithm: AlgorithmRecord) -> dict[str, Any]:
+    return {
+        "reference": algorithm.algorithm,
+        "settings": dict(algorithm.settings),
+        "prefix": algorithm.prefix,
+    }
+
+
+def _list_functions(calibration: CalibrationRecord) -> list[str]:
+    functions = [(each.pre_collector or {}).get("function") for each in calibration.collections]
+    functions += [each.pre_algorithm for each in calibration.algorithms]
+    return sorted({function for function in functions if function is not None})
+
+
+def _check_prefix(
+    calibration: CalibrationRecord, algorithm: AlgorithmRecord, prefix: str | None, prefixes: Mapping[str, str]
+) -> None:
+    """Refuse an algorithm whose prefix no collector has. A command may write any prefix.
+
+    :raises DefinitionError: with the prefixes that there are.
+    """
+    known = sorted(set(prefixes.values()))
+    all_known = len(prefixes) == len(calibration.collections)
+    if not all_known or prefix in known or (prefix is None and len(known) == 1):
+        return
+    where = f"Algorithm {algorithm.name!r} of calibration {calibration.name!r}"
+    if prefix is None:
+        raise DefinitionError(
+            f"{where} does not say which collector it reads, and there are several: {', '.join(known)}.",
+            hint="Set `prefix` on the algorithm.",
+        )
+    raise DefinitionError(
+        f"{where} needs the objects of prefix {prefix!r}, which no collector of the calibration has.",
+        hint=build_word_hint(prefix, known, "prefixes"),
+    )
+
+
+def _tail(text: str, lines: int = 20) -> str:
+    return "\n".join(text.splitlines()[-lines:])

@@ -1,0 +1,86 @@
+"""Merge what the subjobs of a collection collected."""
+
+from __future__ import annotations
+
+import sys
+
+from airflow_provider_caf.batch.spec import Command
+from airflow_provider_caf.batch.wrapper import build_site_argv
+from airflow_provider_caf.core.errors import InputError
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.io.files import read_json, write_json
+from airflow_provider_caf.io.layout import CalibrationLayout, CollectionLayout
+from airflow_provider_caf.io.transport.local import LocalTransport
+from airflow_provider_caf.steps.collect import CollectionRun
+from airflow_provider_caf.steps.results import CalibrationResults
+
+COLLECTOR_OUTPUT = "CollectorOutput.root"
+_TIMEOUT = 24 * 3600.0
+
+
+@record
+class Merged:
+    """What a merge made.
+
+    :param file: the merged file.
+    :param inputs: how many outputs went into it.
+    :param runs: how many runs are in it.
+    """
+
+    file: str
+    inputs: int
+    runs: int
+
+
+def merge_collection(layout: CalibrationLayout, iteration: int, collection: str, results: CalibrationResults) -> Merged:
+    """Merge the outputs of all subjobs into one file with an index, in a process of the job's environment.
+
+    Outputs are checked again first: one that was removed since makes its subjob fail, and with it this step.
+
+    :param results: where the subjobs' use of time and memory is recorded.
+    :raises JobFailed: if a subjob is not done, or an output of it is not there any more.
+    :raises InputError: if the outputs cannot be merged.
+    """
+    run = CollectionRun(layout, iteration, collection)
+    observation = run.observe()
+    results.add_subjobs(iteration, collection, observation, run.read_attempts(), run.manifest.resources)
+    run.check_done(observation)
+    inputs = [
+        str(path)
+        for _, verdict in sorted(observation.verdicts.items())
+        for path in verdict.outputs
+        if path.name == COLLECTOR_OUTPUT
+    ]
+    place = run.layout
+    place.merged_file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(
+        place.merge_request,
+        {
+            "version": 1,
+            "collection": collection,
+            "inputs": inputs,
+            "output": str(place.merged_file),
+            "index": str(place.merged_index),
+            "granularity": run.manifest.granularity,
+        },
+    )
+    _run_merge(run, place)
+    index = read_json(place.merged_index, f"The index of collection {collection!r}")
+    runs = {tuple(one[:2]) for prefix in index["prefixes"].values() for one in prefix["runs"]}
+    return Merged(file=str(place.merged_file), inputs=len(inputs), runs=len(runs))
+
+
+def _run_merge(run: CollectionRun, place: CollectionLayout) -> None:
+    resources = run.manifest.resources
+    argv = (resources.python or sys.executable, str(run.calibration.app), "merge", str(place.merge_request))
+    result = LocalTransport().run(
+        Command(argv=build_site_argv(resources, argv), environment=resources.environment, timeout=_TIMEOUT)
+    )
+    text = result.stdout + result.stderr
+    place.merge_log.write_text(text, encoding="utf-8", errors="replace")
+    if result.exit_code != 0:
+        raise InputError(
+            f"Merging collection {place.name!r} of calibration {run.calibration.name!r} failed (exit code "
+            f"{result.exit_code}):\n" + "\n".join(text.splitlines()[-20:]),
+            hint=f"The whole output is in {place.merge_log}.",
+        )

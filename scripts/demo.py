@@ -1,0 +1,138 @@
+"""Run the demonstration on a real Airflow of its own: `make demo`, or `make serve` to look around in the web UI."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+from rich.console import Console
+from rich.live import Live
+
+from airflow_provider_caf.cli.progress import build_table, read_progress
+from airflow_provider_caf.core.errors import CafError
+from airflow_provider_caf.io.catalog import Catalog, open_sqlite_catalog
+from airflow_provider_caf.io.layout import RunLayout, default_catalog_file
+from airflow_provider_caf.io.private_airflow import PrivateAirflow
+
+sys.path.insert(0, str(Path(__file__).parent))
+from demo_report import PULL_LIMIT, Truth, build_result_table, draw_plots, read_measurements
+
+PROJECT = Path(__file__).resolve().parent.parent
+DAG_ID = "demo_calibration"
+_END_STATES = {"success", "failed"}
+_LIMIT_SECONDS = 900.0
+
+
+def main() -> int:
+    """Run the demonstration and give the exit code: 0 if all tasks ended well and every pull is within 5."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=PROJECT / "demo-run", help="where everything goes")
+    parser.add_argument("--backend", default="local", help="the batch system of the collector jobs")
+    parser.add_argument("--serve", action="store_true", help="leave the web UI up until Ctrl-C")
+    options = parser.parse_args()
+    folder: Path = options.folder.resolve()
+    console = Console()
+    began = time.monotonic()
+    data = make_data(folder, console)
+    airflow = PrivateAirflow(
+        make_fresh_home(folder), PROJECT / "dags", settings={"AIRFLOW__CAF__WORK_DIR": str(folder / "work")}
+    )
+    console.print("Starting an Airflow of its own (scheduler, triggerer, DAG processor, API server) …")
+    with airflow:
+        if options.serve:
+            show_door(airflow, console)
+        exit_code = run_demo(airflow, folder, data, options.backend, console)
+        console.print(f"{time.monotonic() - began:.0f} s in all.")
+        if options.serve:
+            show_door(airflow, console)
+            wait_for_interrupt(console)
+    return exit_code
+
+
+def make_data(folder: Path, console: Console) -> Path:
+    """Let the detector take its data, once."""
+    data = folder / "data"
+    if not (data / "truth.json").exists():
+        console.print("Taking data with the demonstration's detector …")
+        subprocess.run(
+            [sys.executable, "-W", "ignore", str(PROJECT / "dags" / "demo_detector.py"), str(data)],
+            check=True,
+        )
+    return data
+
+
+def make_fresh_home(folder: Path) -> Path:
+    """Give an empty AIRFLOW_HOME; what an interrupted demonstration left must not go on."""
+    home = folder / "airflow"
+    for stale in (home, folder / "work"):
+        if stale.exists():
+            shutil.rmtree(stale)
+    default_catalog_file(folder / "work").unlink(missing_ok=True)
+    return home
+
+
+def run_demo(airflow: PrivateAirflow, folder: Path, data: Path, backend: str, console: Console) -> int:
+    """Trigger the DAG, show its progress and its result."""
+    airflow.wait_for_dag(DAG_ID)
+    run_id = airflow.trigger(DAG_ID, {"data_folder": str(data)})
+    layout = RunLayout(work_dir=folder / "work", dag_id=DAG_ID, run_id=run_id)
+    catalog = open_sqlite_catalog(default_catalog_file(folder / "work"))
+    state, tasks = watch_run(airflow, layout, catalog, console)
+    truth = Truth(data)
+    measurements = read_measurements(catalog, DAG_ID, run_id, truth)
+    console.print(build_result_table(measurements))
+    for path in draw_plots(measurements, truth, folder / "plots"):
+        console.print(f"plot: {path}", soft_wrap=True)
+    console.print(f"files of the run: {layout.folder}", soft_wrap=True)
+    broken = [task for task, its_state in tasks.items() if its_state in ("failed", "upstream_failed")]
+    outside = [each for each in measurements if abs(each.pull) > PULL_LIMIT]
+    if state != "success" or broken:
+        console.print(f"[bold red]The run ended as {state}; these tasks did not end well: {', '.join(broken)}")
+        return 1
+    if outside or not measurements:
+        console.print(f"[bold red]{len(outside)} of {len(measurements)} constants are beyond {PULL_LIMIT} errors.")
+        return 1
+    console.print(f"[green]All {len(measurements)} constants are within {PULL_LIMIT} errors of the truth.")
+    return 0
+
+
+def watch_run(
+    airflow: PrivateAirflow, layout: RunLayout, catalog: Catalog, console: Console
+) -> tuple[str, dict[str, str | None]]:
+    """Show the live view until the run has ended. Give its state and those of its tasks."""
+    deadline = time.monotonic() + _LIMIT_SECONDS
+    with Live(console=console, refresh_per_second=4) as live:
+        while True:
+            state = airflow.call_api("GET", f"/dags/{DAG_ID}/dagRuns/{quote(layout.run_id)}")["state"]
+            tasks = airflow.read_task_states(DAG_ID, layout.run_id)
+            progress = read_progress(layout, tasks, catalog)
+            live.update(build_table(progress, f"{DAG_ID} {layout.run_id}: {state}"))
+            if state in _END_STATES:
+                return state, tasks
+            if time.monotonic() > deadline:
+                raise CafError(f"The run {layout.run_id} has not ended within {_LIMIT_SECONDS:.0f} s.")
+            time.sleep(0.5)
+
+
+def show_door(airflow: PrivateAirflow, console: Console) -> None:
+    """Say where the web UI is."""
+    console.print(f"Web UI: [bold]{airflow.url}[/]  user: {airflow.user}  password: {airflow.password}")
+
+
+def wait_for_interrupt(console: Console) -> None:
+    """Wait until somebody presses Ctrl-C."""
+    console.print("Press Ctrl-C to stop it.")
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        console.print("Stopping.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
