@@ -5,10 +5,8 @@ Theory
 What a queue answers is a series of late, sometimes wrong glimpses of one subjob. From them we keep a `Track`:
 
 * Within one start of the job the state moves forward only: QUEUED → RUNNING → TRANSFERRING → over (law 2).
-  A server that was restored from an old state file, or answers from a cache, shows older states again; those
-  are no news.
-* A job that had started and is QUEUED again was requeued or evicted: a new start, which is counted. Going
-  from TRANSFERRING to RUNNING is one too.
+* A step back means that the system has requeued or evicted the job: a new start, which is counted. So is QUEUED
+  of a job that had started, also after a hold.
 * HELD is a pause, not a step. It can come from every state that is not over, and every one can follow it.
 * EXITED, CANCELLED and LOST are over. They are latched: whatever a queue shows afterwards, the track stays.
   (Slurm after a crash of its controller shows FAILED elements as RUNNING.) There is one way out, by proof and
@@ -56,13 +54,7 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.LOST: frozenset(),
     JobState.UNKNOWN: frozenset(JobState) - {JobState.UNKNOWN},
 }
-"""State → the states that may follow it within one start of the job."""
-
-RESTARTS: Mapping[JobState, frozenset[JobState]] = {
-    JobState.RUNNING: frozenset({JobState.QUEUED}),
-    JobState.TRANSFERRING: frozenset({JobState.QUEUED, JobState.RUNNING}),
-}
-"""State → the states that mean: the system started the job again, or will."""
+"""State → the states that may follow it within one start of the job. Any other is a new start."""
 
 
 @record
@@ -82,9 +74,6 @@ def advance(track: Track, seen: JobState) -> Track:
     """Give the track after a glimpse of a state. A glimpse that is no news gives the same object."""
     if seen is track.state or seen is JobState.UNKNOWN or track.state in FINAL:
         return track
-    requeued = track.started and seen is JobState.QUEUED
-    if requeued or seen in RESTARTS.get(track.state, ()):
+    if seen not in TRANSITIONS[track.state] or (track.started and seen is JobState.QUEUED):
         return Track(state=seen, started=seen in _STARTED, restarts=track.restarts + 1)
-    if seen not in TRANSITIONS[track.state]:
-        return track
     return Track(state=seen, started=track.started or seen in _STARTED, restarts=track.restarts)

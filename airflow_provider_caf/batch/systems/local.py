@@ -107,10 +107,10 @@ class LocalSystem:
         :raises SubmitError: if it says nothing.
         """
         answers = _read_answers(result, 1)
-        if answers is None:
+        if answers is None or "error" in answers[0]:
+            said = _tail(result) if answers is None else str(answers[0]["error"])
             raise SubmitError(
-                f"It is not known whether array {array.name} has a pool (exit code {result.exit_code}): "
-                f"{_tail(result)}",
+                f"It is not known whether array {array.name} has a pool (exit code {result.exit_code}): {said}",
                 hint="Run the task again; it looks first, and submits only if there is none.",
             )
         found = answers[0].get("id")

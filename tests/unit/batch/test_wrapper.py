@@ -1,0 +1,118 @@
+"""The script of an element: the one place where text is quoted for a shell."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from airflow_provider_caf.batch.spec import ArraySpec, Resources
+from airflow_provider_caf.batch.wrapper import build_element_script, build_script, build_site_argv, quote
+from airflow_provider_caf.core.errors import DefinitionError
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "batch"
+HOSTILE = 'it\'s $(touch broken) "a"; `b` & <c> * \\ \n -x #!'
+
+
+def make_array(**changes: Any) -> ArraySpec:
+    values: dict[str, Any] = {
+        "name": "caf_x_0123456789",
+        "folder": "/w/a b/arrays/0",
+        "input_folder": "/w/a b/in",
+        "output_folder": "/w/a b/out",
+        "status_folder": "/w/a b/out/status",
+        "elements": ((0,), (1,)),
+        "attempt": 0,
+        "app": "/w/a b/app.pyz",
+        "python": "python3",
+    }
+    return ArraySpec(**{**values, **changes})
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=5))
+@example([HOSTILE, "", "'", "''", "-n", "~", "a=b", "!", "\r\n"])
+def test_a_shell_reads_back_what_was_quoted(words: list[str]) -> None:
+    line = " ".join(map(quote, [sys.executable, "-c", "import json, sys; print(json.dumps(sys.argv[1:]))", *words]))
+    # Quick to check with the standard library's reader; the shell itself is asked below.
+    assert shlex.split(line)[3:] == words
+
+
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
+def test_the_shell_itself_agrees(shell: str) -> None:
+    words = [HOSTILE, "", "'", "''", "a'b'c", "-n", "~", "a=b", "!", "\t", "$HOME", "{a,b}", "ä", "\\", "\r"]
+    code = "import json, sys; print(json.dumps(sys.argv[1:]))"
+    line = " ".join(map(quote, [sys.executable, "-c", code, *words]))
+    done = subprocess.run([shell, "-c", line], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == words
+
+
+def test_plain_words_stay_readable() -> None:
+    assert quote("/w/app.pyz") == "/w/app.pyz"
+    assert quote("") == "''"
+
+
+def test_what_no_shell_can_carry_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="holds a NUL character"):
+        quote("a\0b")
+
+
+def test_the_script_of_an_element() -> None:
+    resources = Resources(
+        setup=("source /site/setup.sh 'x y'", "ulimit -c 0"),
+        environment={"B": HOSTILE.replace("\n", " "), "A": "1"},
+        shell="/bin/bash",
+        container="/images/a b.sif",
+    )
+    script = build_element_script(make_array(resources=resources), '"$LSB_JOBINDEX"', first=1)
+    assert script == (GOLDEN / "element.sh").read_text()
+
+
+def test_a_bare_script() -> None:
+    assert build_script(make_array(), ["pool", "submit"]) == (GOLDEN / "bare.sh").read_text()
+
+
+def test_the_script_runs(tmp_path: Path) -> None:
+    folder = tmp_path / HOSTILE.replace("\n", "")
+    folder.mkdir()
+    app = folder / "app.py"
+    app.write_text("import json, os, sys; print(json.dumps([sys.argv[1:], os.getcwd(), os.environ['GIVEN']]))")
+    array = make_array(
+        folder=str(folder),
+        app=str(app),
+        python=sys.executable,
+        resources=Resources(environment={"GIVEN": HOSTILE}, setup=("INDEX=7; export INDEX",)),
+    )
+    script = build_element_script(array, '"$INDEX"')
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True, cwd="/")
+    words = ["subjob", "--array", array.array_file, "--first", "0", "--element", "7"]
+    assert json.loads(done.stdout) == [words, str(folder), HOSTILE]
+
+
+def test_a_program_in_the_environment_of_the_site(tmp_path: Path) -> None:
+    argv = [
+        sys.executable,
+        "-c",
+        "import json, os, sys; print(json.dumps([os.environ['SITE'], sys.argv[1:]]))",
+        HOSTILE,
+    ]
+    assert build_site_argv(Resources(), argv) == tuple(argv)
+    words = build_site_argv(Resources(setup=("SITE='a b'", "export SITE")), argv)
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert json.loads(done.stdout) == ["a b", [HOSTILE]]
+    assert build_site_argv(Resources(setup=("x",), shell="/bin/bash"), argv)[0] == "/bin/bash"
+
+
+def test_a_folder_that_is_gone_ends_it(tmp_path: Path) -> None:
+    script = build_script(make_array(folder=str(tmp_path / "gone")), ["pool"])
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 125
