@@ -44,6 +44,9 @@ def find_processes(mark: str | None, leaders: Mapping[int, int]) -> set[int]:
         the sessions count.
     :param leaders: process number → start time of the session leaders that the pool has recorded.
     """
+    if mark is not None and "=" not in mark:
+        # The empty text ends every environment block: it would match all processes of the user.
+        raise ValueError(f"{mark!r} marks no process")
     sessions = {pid for pid, start in leaders.items() if read_start(pid) == start}
     wanted = None if mark is None else mark.encode()
     found = set()
