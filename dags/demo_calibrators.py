@@ -166,7 +166,7 @@ class GainAlgorithm(Algorithm):
         self.last_voltage = -math.inf
 
     def is_boundary_required(self, run: ExpRun) -> bool:
-        voltage = self.get("voltage").GetBinContent(1)
-        is_new = abs(voltage - self.last_voltage) > self.voltage_step
+        voltage = float(self.get("voltage").GetBinContent(1))
+        is_new: bool = abs(voltage - self.last_voltage) > self.voltage_step
         self.last_voltage = voltage
         return is_new

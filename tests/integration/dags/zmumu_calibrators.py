@@ -8,17 +8,20 @@ from typing import Any
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.worker import Algorithm, Collector, ResultCode
 
-Z_MASS = 91.1876  # GeV, Review of Particle Physics
+# GeV, Review of Particle Physics
+Z_MASS = 91.1876
+Z_WIDTH = 2.4952
 
 
 class DimuonCollector(Collector):
-    """Fills the mass of pairs of opposite charge."""
+    """Fills the mass of pairs of opposite charge. An event can stand in the data more than once; it counts once."""
 
     prefix = "Dimuon"
 
     def prepare(self) -> None:
         import ROOT
 
+        self.seen: set[int] = set()
         self.register("mass", ROOT.TH1D("mass", "dimuon mass;m [GeV];pairs", 120, 60, 120))
 
     def exp_run(self, event: Any) -> ExpRun:
@@ -26,7 +29,8 @@ class DimuonCollector(Collector):
         return ExpRun(1, event.Run)
 
     def collect(self, event: Any) -> None:
-        if event.Q1 * event.Q2 < 0:
+        if event.Q1 * event.Q2 < 0 and event.Event not in self.seen:
+            self.seen.add(event.Event)
             self.get("mass").Fill(event.M)
 
 
@@ -41,14 +45,15 @@ class MomentumScaleAlgorithm(Algorithm):
         mass = self.get("mass")
         if mass.Integral(mass.FindBin(80.0), mass.FindBin(100.0)) < self.min_pairs:
             return ResultCode.NOT_ENOUGH_DATA
-        shape = ROOT.TF1("shape", "gaus(0) + pol1(3)", 82.0, 100.0)
-        shape.SetParameters(mass.GetMaximum(), Z_MASS, 2.5, 1.0, 0.0)
+        # The Z's own width is known; the fit finds the resolution.
+        shape = ROOT.TF1("shape", f"[0]*TMath::Voigt(x-[1],[2],{Z_WIDTH})+[3]", 80.0, 102.0)
+        shape.SetParameters(5 * mass.GetMaximum(), Z_MASS, 1.5, 0.5)
         fit = mass.Fit(shape, "QRSL0")
         if not fit.IsValid():
             return ResultCode.FAILURE
         peak, error = fit.Parameter(1), fit.ParError(1)
         self.save_payload(
-            {"value": Z_MASS / peak, "error": Z_MASS / peak * error / peak, "width": math.fabs(fit.Parameter(2))},
+            {"value": Z_MASS / peak, "error": Z_MASS / peak * error / peak, "resolution": math.fabs(fit.Parameter(2))},
             "MomentumScale",
         )
         return ResultCode.OK

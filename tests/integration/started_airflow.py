@@ -1,0 +1,96 @@
+"""What a test asks of a started Airflow."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from airflow_provider_caf.io.catalog import Catalog, open_sqlite_catalog
+from airflow_provider_caf.io.layout import RunLayout, default_catalog_file
+from airflow_provider_caf.io.private_airflow import PrivateAirflow
+
+_END_STATES = {"success", "failed"}
+
+
+class StartedAirflow:
+    """What a test asks of the started Airflow.
+
+    :param airflow: the running one.
+    :param work_dir: its `[caf] work_dir`.
+    """
+
+    def __init__(self, airflow: PrivateAirflow, work_dir: Path) -> None:
+        self.airflow = airflow
+        self.work_dir = work_dir
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
+        """Trigger a DAG with Airflow's own command, as a user does, and give the run's id."""
+        self.airflow.wait_for_dag(dag_id)
+        return self.airflow.trigger(dag_id, conf or {})
+
+    def wait(self, dag_id: str, run_id: str, timeout: float = 240.0) -> str:
+        """Wait until a run has ended and give its state."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            state = self.airflow.call_api("GET", f"/dags/{dag_id}/dagRuns/{quote(run_id)}")["state"]
+            if state in _END_STATES:
+                return str(state)
+            time.sleep(0.5)
+        pytest.fail(f"{dag_id} {run_id} did not end: {self.read_states(dag_id, run_id)}")
+
+    def collect_states(self, dag_id: str, run_id: str) -> dict[str, set[str | None]]:
+        """Give all states that each task of a run was seen in, until the run has ended."""
+        seen: dict[str, set[str | None]] = {}
+        while self.airflow.call_api("GET", f"/dags/{dag_id}/dagRuns/{quote(run_id)}")["state"] not in _END_STATES:
+            for task_id, state in self.read_states(dag_id, run_id).items():
+                seen.setdefault(task_id, set()).add(state)
+            time.sleep(0.5)
+        return seen
+
+    def read_states(self, dag_id: str, run_id: str) -> dict[str, str | None]:
+        """Give the states of all tasks of a run."""
+        return self.airflow.read_task_states(dag_id, run_id)
+
+    def read_log(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """Give the log of the last try of a task."""
+        task = self.airflow.call_api("GET", f"/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/{task_id}")
+        log = self.airflow.call_api(
+            "GET", f"/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/{task_id}/logs/{task['try_number']}"
+        )
+        return json.dumps(log["content"])
+
+    def read_xcom(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """Give the return value of a task."""
+        return self.airflow.call_api(
+            "GET",
+            f"/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/{task_id}/xcomEntries/return_value?deserialize=true",
+        )["value"]
+
+    def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Clear a task and what comes after it, as the button in the web UI does."""
+        self.airflow.call_api(
+            "POST",
+            f"/dags/{dag_id}/clearTaskInstances",
+            {
+                "dry_run": False,
+                "dag_run_id": run_id,
+                "task_ids": [task_id],
+                "include_downstream": True,
+                "only_failed": False,
+                "reset_dag_runs": True,
+            },
+        )
+
+    def open_catalog(self) -> Catalog:
+        """Open the catalog that the tasks write to."""
+        return open_sqlite_catalog(default_catalog_file(self.work_dir))
+
+    def find_run(self, dag_id: str, run_id: str) -> RunLayout:
+        """Give the paths of a run."""
+        return RunLayout(work_dir=self.work_dir, dag_id=dag_id, run_id=run_id)
