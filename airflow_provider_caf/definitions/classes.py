@@ -6,6 +6,7 @@ the operators work with. Nothing here touches a file or imports a collector.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ from airflow_provider_caf.definitions.references import build_reference
 
 CodeReference = str | type | Callable[..., object]
 """A class or function of the user: itself, or `package.module:Name`, or `/path/to/file.py:Name`."""
+
+FilePath = str | os.PathLike[str]
 
 DEFAULT_COLLECTION = "default"
 """The name of the collection that `Calibration(collector=…, input_files=…)` makes."""
@@ -49,7 +52,7 @@ class Collection:
     def __init__(
         self,
         collector: CodeReference | Sequence[str],
-        input_files: str | Iterable[str] = (),
+        input_files: FilePath | Iterable[FilePath] = (),
         *,
         max_files_per_collector_job: int | None = None,
         max_collector_jobs: int | None = None,
@@ -60,11 +63,11 @@ class Collection:
         pre_collector: CodeReference | Sequence[str] | None = None,
         settings: Mapping[str, Any] | None = None,
         granularity: str | None = None,
-        files_to_iovs: Mapping[str, Sequence[int]] | None = None,
+        files_to_iovs: Mapping[FilePath, Sequence[int] | str] | None = None,
         database_chain: Iterable[Mapping[str, str]] = (),
     ) -> None:
         self.collector = collector
-        self.input_files = [input_files] if isinstance(input_files, str) else list(input_files)
+        self.input_files = [input_files] if isinstance(input_files, (str, os.PathLike)) else list(input_files)
         self.max_files_per_collector_job = max_files_per_collector_job
         self.max_collector_jobs = max_collector_jobs
         self.arguments = None if arguments is None else [dict(each) for each in arguments]
@@ -94,7 +97,9 @@ class Collection:
             command=command,
             settings=self.settings,
             input_files=tuple(_read_path(path, where) for path in self.input_files),
-            files_to_iovs={path: IoV.from_json(list(iov)) for path, iov in self.files_to_iovs.items()},
+            files_to_iovs={
+                os.fspath(path): _read_iov(iov, f"files_to_iovs of {where}") for path, iov in self.files_to_iovs.items()
+            },
             splitting=Splitting(
                 max_files_per_collector_job=self.max_files_per_collector_job,
                 max_collector_jobs=self.max_collector_jobs,
@@ -171,7 +176,7 @@ class Calibration:
     :param algorithms: in the order in which they run; a class or reference stands for `Algorithm(…)`.
     :param collections: name → collection.
     :param max_iterations: at most so many repetitions after the first pass; 0 for one pass only.
-    :param ignored_runs: runs that no algorithm sees.
+    :param ignored_runs: runs that no algorithm sees, as `(exp, run)` or `"exp.run"`.
     :param requested_iov: only runs inside it are calibrated.
     :param depends_on: calibrations, or their names, whose payloads this one needs.
     :param save_payloads: False where the payloads only serve other calibrations of this CAF.
@@ -185,12 +190,12 @@ class Calibration:
         name: str,
         collector: CodeReference | Sequence[str] | None = None,
         algorithms: CodeReference | Algorithm | Iterable[CodeReference | Algorithm] = (),
-        input_files: str | Iterable[str] = (),
+        input_files: FilePath | Iterable[FilePath] = (),
         *,
         collections: Mapping[str, Collection] | None = None,
         max_iterations: int | None = None,
-        ignored_runs: Iterable[Sequence[int]] = (),
-        requested_iov: Sequence[int] | None = None,
+        ignored_runs: Iterable[Sequence[int] | str] = (),
+        requested_iov: Sequence[int] | str | None = None,
         depends_on: Iterable[Calibration | str] = (),
         save_payloads: bool = True,
         database_chain: Iterable[Mapping[str, str]] = (),
@@ -204,8 +209,10 @@ class Calibration:
         self.collections: dict[str, Collection] = {}
         self.algorithms = _read_algorithms(algorithms)
         self.max_iterations = max_iterations
-        self.ignored_runs = [ExpRun.from_json(list(run)) for run in ignored_runs]
-        self.requested_iov = None if requested_iov is None else IoV.from_json(list(requested_iov))
+        self.ignored_runs = [_read_run(run, f"ignored_runs of calibration {name!r}") for run in ignored_runs]
+        self.requested_iov = (
+            None if requested_iov is None else _read_iov(requested_iov, f"requested_iov of calibration {name!r}")
+        )
         self.dependencies = list(depends_on)
         self.save_payloads = save_payloads
         self.database_chain = [dict(entry) for entry in database_chain]
@@ -329,7 +336,22 @@ def _read_argv(argv: Sequence[str], what: str) -> tuple[str, ...]:
     return tuple(argv)
 
 
-def _read_path(path: str, where: str) -> str:
+def _read_run(value: Sequence[int] | str, where: str) -> ExpRun:
+    try:
+        return ExpRun.parse(value) if isinstance(value, str) else ExpRun.from_json(value)
+    except DefinitionError as error:
+        raise DefinitionError(f"In {where}: {error.what}", hint=error.hint) from error
+
+
+def _read_iov(value: Sequence[int] | str, where: str) -> IoV:
+    try:
+        return IoV.parse(value) if isinstance(value, str) else IoV.from_json(value)
+    except DefinitionError as error:
+        raise DefinitionError(f"In {where}: {error.what}", hint=error.hint) from error
+
+
+def _read_path(path: FilePath, where: str) -> str:
+    path = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(path, str) or (not path.startswith(("/", "{{")) and "://" not in path):
         raise DefinitionError(
             f"The input file {path!r} of {where} is not absolute.",
