@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import airflow
-import jsonschema
+
 import pytest
 from airflow.sdk import BaseHook, BaseOperator
 from airflow.triggers.base import BaseTrigger
@@ -20,6 +20,7 @@ from airflow_provider_caf.batch.spec import parse_resources
 from airflow_provider_caf.get_provider_info import get_provider_info
 
 INFO = get_provider_info()
+jsonschema: Any = import_module("jsonschema")  # has no types here
 SCHEMA = json.loads((Path(airflow.__file__).parent / "provider_info.schema.json").read_text(encoding="utf-8"))
 KINDS = ("operators", "sensors", "hooks", "triggers")
 

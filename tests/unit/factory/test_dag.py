@@ -1,0 +1,272 @@
+"""The DAG that is built of a definition: its tasks and its edges."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, BaseOperator, BaseSensorOperator
+from airflow.serialization.serialized_objects import DagSerialization
+
+from airflow_provider_caf import CAF, Calibration, Collection, build_dag
+from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.operators.decide import DecideOperator
+from airflow_provider_caf.operators.finish import FinishOperator
+from airflow_provider_caf.operators.merge import CollectorMergeOperator
+from airflow_provider_caf.operators.prepare import PrepareOperator
+from airflow_provider_caf.operators.strategy import StrategyOperator
+from airflow_provider_caf.operators.submit import CollectorSubmitOperator
+from airflow_provider_caf.sensors.batch import BatchJobSensor
+
+TOP = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def demo() -> DAG:
+    """The DAG of the demonstration."""
+    spec = importlib.util.spec_from_file_location("demo_of_test", TOP / "dags" / "demo_calibration.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    dag = module.dag
+    assert isinstance(dag, DAG)
+    return dag
+
+
+def make_calibration(name: str, **changes: Any) -> Calibration:
+    words = {"collector": "hits:HitCollector", "algorithms": "hits:MeanAlgorithm", "input_files": "/data/*.root"}
+    return Calibration(name, **{**words, **changes})
+
+
+def build(*calibrations: Calibration, **changes: Any) -> DAG:
+    return build_dag(CAF("demo", calibrations, max_iterations=1), **changes)
+
+
+def list_after(dag: DAG, task_id: str) -> set[str]:
+    return set(dag.get_task(task_id).downstream_task_ids)
+
+
+def list_before(dag: DAG, task_id: str) -> set[str]:
+    return set(dag.get_task(task_id).upstream_task_ids)
+
+
+def test_the_tasks_of_a_calibration() -> None:
+    dag = build(make_calibration("vertex"))
+    steps = ["default.submit", "default.wait", "default.merge", "MeanAlgorithm", "decide"]
+    passes = [f"vertex.iteration_{number}.{step}" for number in (0, 1) for step in steps]
+    assert set(dag.task_ids) == {"vertex.prepare", "vertex.finish", *passes}
+
+
+def test_the_kinds_of_the_tasks() -> None:
+    dag = build(make_calibration("vertex"))
+    kinds = {
+        "vertex.prepare": PrepareOperator,
+        "vertex.iteration_1.default.submit": CollectorSubmitOperator,
+        "vertex.iteration_1.default.wait": BatchJobSensor,
+        "vertex.iteration_1.default.merge": CollectorMergeOperator,
+        "vertex.iteration_1.MeanAlgorithm": StrategyOperator,
+        "vertex.iteration_1.decide": DecideOperator,
+        "vertex.finish": FinishOperator,
+    }
+    for task_id, kind in kinds.items():
+        assert type(dag.get_task(task_id)) is kind
+
+
+def test_the_edges_of_a_calibration() -> None:
+    dag = build(make_calibration("vertex"))
+    edges = {task: sorted(list_after(dag, task)) for task in dag.task_ids}
+    first, second = "vertex.iteration_0", "vertex.iteration_1"
+    assert edges == {
+        "vertex.prepare": [f"{first}.default.submit"],
+        f"{first}.default.submit": [f"{first}.default.wait"],
+        f"{first}.default.wait": [f"{first}.default.merge"],
+        f"{first}.default.merge": [f"{first}.MeanAlgorithm"],
+        f"{first}.MeanAlgorithm": [f"{first}.decide"],
+        f"{first}.decide": ["vertex.finish", f"{second}.default.submit"],
+        f"{second}.default.submit": [f"{second}.default.wait"],
+        f"{second}.default.wait": [f"{second}.default.merge"],
+        f"{second}.default.merge": [f"{second}.MeanAlgorithm"],
+        f"{second}.MeanAlgorithm": [f"{second}.decide"],
+        f"{second}.decide": ["vertex.finish"],
+        "vertex.finish": [],
+    }
+
+
+@pytest.mark.parametrize("repetitions", [0, 1, 7])
+def test_there_is_one_pass_more_than_repetitions(repetitions: int) -> None:
+    dag = build(make_calibration("vertex", max_iterations=repetitions))
+    decides = {task for task in dag.task_ids if task.endswith(".decide")}
+    assert decides == {f"vertex.iteration_{number}.decide" for number in range(repetitions + 1)}
+    assert list_before(dag, "vertex.finish") == decides
+
+
+def test_finish_runs_when_some_passes_were_skipped_and_none_failed() -> None:
+    dag = build(make_calibration("vertex"))
+    assert dag.get_task("vertex.finish").trigger_rule == "none_failed_min_one_success"
+    others = [task for task in dag.tasks if task.task_id != "vertex.finish"]
+    assert {task.trigger_rule for task in others} == {"all_success"}
+
+
+def test_algorithms_run_one_after_the_other() -> None:
+    dag = build(make_calibration("vertex", algorithms=["hits:Second", "hits:First", "hits:Third"], max_iterations=0))
+    group = "vertex.iteration_0"
+    assert list_after(dag, f"{group}.default.merge") == {f"{group}.Second"}
+    assert list_after(dag, f"{group}.Second") == {f"{group}.First"}
+    assert list_after(dag, f"{group}.First") == {f"{group}.Third"}
+    assert list_after(dag, f"{group}.Third") == {f"{group}.decide"}
+    decide = dag.get_task(f"{group}.decide")
+    assert isinstance(decide, DecideOperator)
+    assert decide.algorithms == ["Second", "First", "Third"]
+
+
+def test_collections_run_side_by_side() -> None:
+    collections = {name: Collection("hits:HitCollector", "/data/*.root") for name in ("muons", "electrons")}
+    dag = build(Calibration("gain", algorithms="hits:MeanAlgorithm", collections=collections, max_iterations=0))
+    group = "gain.iteration_0"
+    assert list_after(dag, "gain.prepare") == {f"{group}.muons.submit", f"{group}.electrons.submit"}
+    assert list_before(dag, f"{group}.MeanAlgorithm") == {f"{group}.muons.merge", f"{group}.electrons.merge"}
+    assert list_before(dag, f"{group}.muons.wait") == {f"{group}.muons.submit"}
+
+
+def test_a_dependency_is_an_edge_between_calibrations() -> None:
+    first, second = make_calibration("first"), make_calibration("second")
+    third = make_calibration("third", depends_on=[first, "second"])
+    dag = build(first, second, third)
+    assert list_before(dag, "third.prepare") == {"first.finish", "second.finish"}
+    assert list_after(dag, "first.finish") == {"third.prepare"}
+
+
+def test_a_dependency_may_be_defined_after_what_needs_it() -> None:
+    dag = build(make_calibration("second", depends_on=["first"]), make_calibration("first"))
+    assert list_before(dag, "second.prepare") == {"first.finish"}
+
+
+def test_independent_calibrations_have_no_edge() -> None:
+    dag = build(make_calibration("first"), make_calibration("second"))
+    for task in dag.tasks:
+        name = task.task_id.partition(".")[0]
+        assert {other.partition(".")[0] for other in task.downstream_task_ids} <= {name}
+
+
+def test_prepare_knows_all_ancestors_nearest_first() -> None:
+    first = make_calibration("first")
+    second = make_calibration("second", depends_on=[first])
+    third = make_calibration("third", depends_on=[first, second])
+    dag = build(third, second, first, make_calibration("other"))
+    ancestors = {
+        name: getattr(dag.get_task(f"{name}.prepare"), "ancestors", None) for name in ("first", "second", "third")
+    }
+    assert ancestors == {"first": [], "second": ["first"], "third": ["second", "first"]}
+
+
+def test_what_the_caf_says_reaches_prepare() -> None:
+    caf = CAF(
+        "demo",
+        [make_calibration("vertex", backend_args={"queue": "long"})],
+        backend="slurm",
+        backend_args={"account": "calib"},
+        connection="farm",
+        database_chain=[{"kind": "global_tag", "value": "main"}],
+    )
+    prepare = build_dag(caf).get_task("vertex.prepare")
+    assert isinstance(prepare, PrepareOperator)
+    assert prepare.backend == "slurm"
+    assert prepare.backend_args == {"account": "calib"}
+    assert prepare.connection == "farm"
+    assert prepare.database_chain == [{"kind": "global_tag", "value": "main"}]
+    assert prepare.definition["backend_args"] == {"queue": "long"}
+
+
+def test_arguments_of_the_dag_go_over_ours() -> None:
+    dag = build(
+        make_calibration("vertex"),
+        dag_id="mine",
+        schedule="@daily",
+        tags=["mine"],
+        description="text",
+        default_args={"retries": 7},
+    )
+    assert dag.dag_id == "mine"
+    assert dag.description == "text"
+    assert set(dag.tags) == {"mine"}
+    retries = {(task.retries, task.retry_delay) for task in dag.tasks}
+    assert retries == {(7, timedelta(seconds=10))}
+
+
+def test_without_arguments_it_is_a_dag_that_waits_to_be_triggered() -> None:
+    dag = build(make_calibration("vertex"))
+    assert dag.dag_id == "demo"
+    assert dag.schedule is None
+    assert not dag.catchup
+    assert set(dag.tags) == {"caf"}
+    assert {task.retries for task in dag.tasks} == {2}
+
+
+def test_a_mistake_in_the_definition_is_an_error_of_the_dag_file() -> None:
+    with pytest.raises(DefinitionError, match="depends on 'frist', which does not exist") as caught:
+        build(make_calibration("first"), make_calibration("second", depends_on=["frist"]))
+    assert "'first'" in str(caught.value.hint)
+
+
+def test_serialising_twice_gives_the_same_text() -> None:
+    def serialise() -> str:
+        first = make_calibration("first", database_chain=[{"kind": "local", "value": "/db"}])
+        dag = build(first, make_calibration("second", depends_on=[first]), tags=["b", "a", "c"])
+        return json.dumps(DagSerialization.to_dict(dag))
+
+    assert serialise() == serialise()
+
+
+def test_the_demonstration_has_the_tasks_that_it_shows(demo: DAG) -> None:
+    assert demo.dag_id == "demo_calibration"
+    groups = {task.rpartition(".")[0] for task in demo.task_ids}
+    assert {group for group in groups if group.count(".") == 1} == {
+        *(f"alignment.iteration_{number}" for number in range(5)),
+        *(f"{name}.iteration_{number}" for name in ("beam_spot", "time_offset", "gain") for number in range(6)),
+    }
+    assert {f"gain.iteration_0.{name}.submit" for name in ("muons", "electrons")} <= set(demo.task_ids)
+
+
+def test_the_calibrations_of_the_demonstration_wait_for_one_another(demo: DAG) -> None:
+    waits = {task: sorted(list_before(demo, task)) for task in demo.task_ids if task.endswith(".prepare")}
+    assert waits == {
+        "beam_spot.prepare": [],
+        "alignment.prepare": ["beam_spot.finish"],
+        "time_offset.prepare": [],
+        "gain.prepare": ["alignment.finish", "time_offset.finish"],
+    }
+
+
+def test_everything_that_may_be_templated_is_an_attribute(demo: DAG) -> None:
+    """Airflow reads the fields by their names, and refuses a constructor that does more than assign them."""
+    for task in demo.tasks:
+        assert isinstance(task, (BaseOperator, BaseSensorOperator))
+        assert [field for field in task.template_fields if not hasattr(task, field)] == []
+        assert "calibration" in task.template_fields
+
+
+def test_templates_in_the_definition_are_filled_in() -> None:
+    prepare = build(
+        make_calibration(
+            "vertex",
+            input_files=["{{ params.folder }}/a.root", "/data/b.root"],
+            backend_args={"queue": "{{ params.queue }}"},
+        )
+    ).get_task("vertex.prepare")
+    assert isinstance(prepare, PrepareOperator)
+    prepare.render_template_fields({"params": {"folder": "/here", "queue": "short"}})
+    assert prepare.definition["collections"][0]["input_files"] == ["/here/a.root", "/data/b.root"]
+    assert prepare.definition["backend_args"] == {"queue": "short"}
+
+
+def test_what_looks_like_a_file_of_a_template_is_left_alone() -> None:
+    """Airflow would read a field that ends with one of `template_ext` as a file."""
+    for task in build(make_calibration("vertex")).tasks:
+        assert tuple(task.template_ext) == ()
