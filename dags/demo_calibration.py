@@ -20,6 +20,7 @@ beam_spot = Calibration(
     Algorithm("demo_calibrators:BeamSpotAlgorithm", "SequentialRunByRun"),
     MUONS,
     max_collector_jobs=4,
+    max_iterations=0,
 )
 
 # One offset for all time, found in a few passes: each collects again around the offset found before.
@@ -40,6 +41,7 @@ time_offset = Calibration(
     Algorithm("demo_calibrators:TimeOffsetAlgorithm", "SimpleRunByRun"),
     MUONS,
     max_files_per_collector_job=4,
+    max_iterations=0,
 )
 
 # A gain for each setting of the high voltage. The algorithm finds where it changed.
@@ -60,6 +62,7 @@ gain = Calibration(
         ),
     },
     algorithms=Algorithm("demo_calibrators:GainAlgorithm", "SequentialBoundaries"),
+    max_iterations=0,
     depends_on=[alignment, time_offset],
 )
 

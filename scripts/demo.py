@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -35,6 +36,9 @@ def main() -> int:
     parser.add_argument("--backend", default="local", help="the batch system of the collector jobs")
     parser.add_argument("--serve", action="store_true", help="leave the web UI up until Ctrl-C")
     options = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # The `with` below stops Airflow; a signal must not go around it.
+        signal.signal(number, lambda which, _: sys.exit(128 + which))
     folder: Path = options.folder.resolve()
     console = Console()
     began = time.monotonic()
