@@ -7,6 +7,7 @@ what is read does not grow with the number of files or runs that are not asked f
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,8 @@ class CollectedData:
         if prefix is not None:
             self._find_parts(prefix)
         self._readers: dict[str, FileReader] = {}
-        self._kept: list[Any] = []
+        self._trees: list[Any] = []
+        self._scratch_files: list[Any] = []
 
     @property
     def prefixes(self) -> tuple[str, ...]:
@@ -134,9 +136,7 @@ class CollectedData:
         return tuple(sorted({name for part in parts for name in part.objects}))
 
     def get(self, name: str, runs: Iterable[ExpRun], prefix: str | None = None) -> Any:
-        """Give an object merged over some runs; a new one at each call.
-
-        It is valid until `release`.
+        """Give an object merged over some runs; a new one at each call. A tree is valid until `release`.
 
         :param prefix: where to look, if not in the prefix of the algorithm.
         :raises InputError: if there is no such object, or none for any of the runs.
@@ -169,10 +169,13 @@ class CollectedData:
         return sum(part.events.get(run, 0) for name in chosen for part in self._parts[name])
 
     def release(self) -> None:
-        """Free what `get` gave."""
-        for item in reversed(self._kept):
-            item.Close()
-        self._kept.clear()
+        """Delete the trees that `get` gave. Who still has one sees a null object, not freed memory."""
+        for tree in self._trees:
+            tree.__destruct__()
+        self._trees.clear()
+        for file in self._scratch_files:
+            file.Close()
+        self._scratch_files.clear()
 
     def close(self) -> None:
         """Close all files."""
@@ -217,8 +220,11 @@ class CollectedData:
             others = root.TList()
             for item in items[1:]:
                 others.Add(item)
-            merged = first.Merge(others)
-            others.Clear()
+            try:
+                merged = first.Merge(others)
+            finally:
+                # A list that still has items looks at them when it goes, and some may have gone before.
+                others.Clear()
             if merged is not None and merged < 0:
                 raise InputError(
                     f"The object {name!r} of {len(items)} runs cannot be merged.",
@@ -233,17 +239,18 @@ class CollectedData:
         root = load_root()
         if len(trees) == 1:
             trees[0].SetName(name)
+            self._trees.append(trees[0])
             return trees[0]
         size = sum(tree.GetZipBytes() for tree in trees)
         compression = trees[0].GetCurrentFile().GetCompressionSettings()
         if size < _MEMORY_LIMIT:
             file = root.TMemFile("merged.root", "RECREATE", "", compression)
         else:
-            path = Path(self._scratch) / f".scratch.{len(self._kept)}.root"
+            path = Path(self._scratch) / f".scratch.{os.getpid()}.{len(self._scratch_files)}.root"
             file = root.TFile.Open(str(path), "RECREATE", "", compression)
             # Removed at once: it lives until it is closed, also when this process is killed.
             path.unlink()
-        self._kept.append(file)
+        self._scratch_files.append(file)
         items = root.TList()
         for tree in trees:
             items.Add(tree)
@@ -256,7 +263,10 @@ class CollectedData:
                 f"The tree {name!r} of {len(trees)} runs cannot be merged.",
                 hint="Its runs differ in branches, or the disk is full. What ROOT says is in the log above.",
             )
+        for tree in trees:
+            tree.__destruct__()
         merged.SetName(name)
+        self._trees.append(merged)
         return merged
 
 
@@ -286,7 +296,11 @@ class FileReader:
                 f"The merged file {self._path} has no {place!r}, which its index names.",
                 hint="Run the merge again.",
             )
-        if hasattr(item, "SetDirectory") and not isinstance(item, root.TTree):
+        if isinstance(item, root.TTree):
+            # It reads from the file, which owns it.
+            root.SetOwnership(item, False)
+            return item
+        if hasattr(item, "SetDirectory"):
             item.SetDirectory(root.nullptr)
         root.SetOwnership(item, True)
         return item

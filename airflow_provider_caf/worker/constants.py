@@ -27,7 +27,7 @@ from airflow_provider_caf.core.payloads import (
     parse_database,
 )
 from airflow_provider_caf.core.suggestions import build_word_hint
-from airflow_provider_caf.worker.root import keep_directory, load_root, open_root_file, write_bytes
+from airflow_provider_caf.worker.root import BIG_FILE_VERSION, keep_directory, load_root, open_root_file, write_bytes
 from airflow_provider_caf.worker.user_code import build_plain_value
 
 DATABASE_FILE = "database.txt"
@@ -35,6 +35,11 @@ DATABASE_FILE = "database.txt"
 _JSON_SUFFIX = ".json"
 _FILE_NAME = "payload.root"
 """The name inside every payload file; it must not depend on where the file is."""
+
+_HEADER_SIZE = 63
+_BIG_HEADER_SIZE = 75
+"""Bytes of the header of a ROOT file: its magic word, eleven numbers, of which three have 64 bits in a big file, and
+its UUID. Source: the class description of TFile."""
 
 _MD5_DIGITS = re.compile(r"[0-9a-f]{6,32}")
 
@@ -222,4 +227,10 @@ def _read_memory(file: Any) -> bytes:
     # The file in memory grows by blocks; CopyTo wants room for all of them.
     room: Sequence[int] = array("b", bytes(file.GetSize()))
     file.CopyTo(room, len(room))
-    return bytes(memoryview(room)[:size])  # type: ignore[arg-type]
+    data = bytearray(memoryview(room)[:size])  # type: ignore[arg-type]
+    # ROOT leaves the bytes between its header and the first record as it found them in memory.
+    is_big = int.from_bytes(data[4:8], "big") >= BIG_FILE_VERSION
+    first = int.from_bytes(data[8:12], "big")
+    used = _BIG_HEADER_SIZE if is_big else _HEADER_SIZE
+    data[used:first] = bytes(first - used)
+    return bytes(data)

@@ -39,6 +39,7 @@ from airflow_provider_caf.worker.root import (
     load_root,
     open_root_file,
     publish_file,
+    record_errors,
     write_bytes,
 )
 from airflow_provider_caf.worker.run_objects import ALL_RUNS, RUN_RANGE
@@ -137,7 +138,7 @@ def merge_collection(request: MergeRequest) -> int:
                 counts = run_forked(tasks, processes, "a merge")
                 for prefix, found in _add_counts(counts).items():
                     _check_granularity(prefix, found, request)
-                merge_files(parts, str(temporary), "merged file")
+                merge_files(parts, str(temporary), request.output)
         content = inspect_file(str(temporary))
         _check_sums(counts, content, request)
         publish_file(temporary, output)
@@ -163,13 +164,15 @@ def merge_group(inputs: Sequence[str], output: str, request: MergeRequest) -> di
                 found.setdefault(content.granularity, path)
     for prefix, found in counts.items():
         _check_granularity(prefix, found, request)
-    merge_files(inputs, output, "merged file")
+    merge_files(inputs, output, request.output)
     return counts
 
 
-def merge_files(inputs: Sequence[str], output: str, what: str) -> None:
+def merge_files(inputs: Sequence[str], output: str, shown: str) -> None:
     """Merge ROOT files without recompressing.
 
+    :param output: the file to write.
+    :param shown: what messages call it: it is written under another name first.
     :raises CafError: if that fails.
     """
     root = load_root()
@@ -181,19 +184,24 @@ def merge_files(inputs: Sequence[str], output: str, what: str) -> None:
     merger.SetFastMethod(True)
     # Baskets can only be copied as they are into a file of the same compression.
     if not merger.OutputFile(output, "RECREATE", compression):
-        raise build_write_error(output, what, 0)
+        raise build_write_error(shown, "merged file", 0)
     for path in inputs:
         if not merger.AddFile(path, False):
             raise InputError(f"The {_WHAT} {path} cannot be merged.", hint="What ROOT says is in the log above.")
-    merged = merger.Merge()
-    root.gROOT.cd()
+    with record_errors() as messages:
+        merged = merger.Merge()
     try:
         # A disk that runs full costs ROOT a line on stderr only: the file is looked at again.
-        open_root_file(output, what).Close()
+        open_root_file(output, "merged file").Close()
     except InputError as error:
-        raise build_write_error(output, what, find_write_errno(Path(output))) from error
-    if not merged:
-        raise CafError(f"Merging {len(inputs)} files into {output} failed.", hint="What ROOT says is in the log above.")
+        raise build_write_error(shown, "merged file", find_write_errno(Path(output))) from error
+    # Histograms that do not fit together are left out with an error, and success is given.
+    if not merged or messages:
+        said = f" ROOT says: {messages[0]}" if messages else ""
+        raise CafError(
+            f"Merging {len(inputs)} files into {shown} failed.{said}",
+            hint="Objects of one name have to have the same type, binning and branches in all subjobs.",
+        )
 
 
 def inspect_file(path: str) -> dict[str, Content]:

@@ -22,11 +22,27 @@ from airflow_provider_caf.core.errors import CafError, InputError
 
 _MAGIC = b"root"
 _HEADER_SIZE = 20
-_BIG_FILE_VERSION = 1_000_000
+BIG_FILE_VERSION = 1_000_000
 """From this version number on, a ROOT file has 64-bit positions in its header."""
 
 _MISREAD = "$#?|"
 """ROOT takes a `$` for a variable, `#` and `?` for parts of a URL, `|` for a member of an archive."""
+
+_RECORDER = """
+#include <string>
+#include <vector>
+#include <TError.h>
+namespace airflow_provider_caf {
+std::vector<std::string> messages;
+ErrorHandlerFunc_t previous = nullptr;
+void record(int level, Bool_t abort, const char *location, const char *text) {
+  if (level >= kError && messages.size() < 20) messages.push_back(std::string(location) + ": " + text);
+  previous(level, abort, location, text);
+}
+void start() { messages.clear(); previous = SetErrorHandler(record); }
+void stop() { SetErrorHandler(previous); }
+}
+"""
 
 _PROBE_SIZE = 1 << 20
 
@@ -140,7 +156,7 @@ def check_root_header(path: str, what: str) -> None:
         raise InputError(f"The {what} {path} is not a ROOT file.", hint="Only ROOT files can be read here.")
     if len(header) < _HEADER_SIZE:
         raise InputError(f"The {what} {path} is truncated: it has {size} bytes only.", hint=hint)
-    is_big = int.from_bytes(header[4:8], "big") >= _BIG_FILE_VERSION
+    is_big = int.from_bytes(header[4:8], "big") >= BIG_FILE_VERSION
     expected = int.from_bytes(header[12:20] if is_big else header[12:16], "big")
     if size < expected:
         raise InputError(f"The {what} {path} is truncated: it has {size} bytes, its header says {expected}.", hint=hint)
@@ -158,6 +174,34 @@ def keep_directory(directory: Any = None) -> Iterator[None]:
         yield
     finally:
         load_root().gROOT.cd()
+
+
+@contextmanager
+def record_errors() -> Iterator[list[str]]:
+    """Collect what ROOT reports as an error; it is printed as well.
+
+    Some functions of ROOT give success although they reported that they left something out.
+
+    :returns: the list that is filled when the context ends.
+    """
+    root = load_root()
+    recorder = _declare_recorder()
+    recorder.start()
+    messages: list[str] = []
+    try:
+        yield messages
+    finally:
+        recorder.stop()
+        messages.extend(str(text) for text in recorder.messages)
+        root.gROOT.cd()
+
+
+@cache
+def _declare_recorder() -> Any:
+    root = load_root()
+    # In C++: a handler written in Python would run in the middle of ROOT's own error handling.
+    root.gInterpreter.Declare(_RECORDER)
+    return root.airflow_provider_caf
 
 
 @contextmanager

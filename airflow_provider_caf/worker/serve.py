@@ -9,6 +9,7 @@ the process goes on.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -66,8 +67,9 @@ def main(argv: Sequence[str]) -> int:
         if request is None:
             return 0
         answer = service.answer(request)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         write_frame(arguments.out_fd, answer)
         if request.get("do") == "close":
             # ROOT's clean-up at exit is skipped: all is written, and a crash there would look like a failure.
@@ -95,7 +97,9 @@ class AlgorithmService:
                 raise DefinitionError(f"There is no request {request['do']!r}.", hint=f"Use {', '.join(actions)}.")
             return {"ok": True, **action(reader), "memory_kb": measure_memory()}
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything; it is answered
-            traceback.print_exc()
+            # The log may be on the disk that is full.
+            with contextlib.suppress(OSError):
+                traceback.print_exc()
             return {"ok": False, "error": describe_error(error), "memory_kb": measure_memory()}
 
     def open(self, reader: ObjectReader) -> dict[str, Any]:

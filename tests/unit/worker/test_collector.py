@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +237,7 @@ def test_the_choice_of_events_does_not_depend_on_how_they_come(
 ) -> None:
     bounds = [0, *cuts, 100]
     whole = choose(prescale, limit, "/a/file.root", [(0, 100)])
-    assert choose(prescale, limit, "/b/file.root", list(zip(bounds, bounds[1:], strict=False))) == whole
+    assert choose(prescale, limit, "/b/file.root", list(pairwise(bounds))) == whole
     assert limit is None or len(whole) <= limit
     assert whole == sorted(set(whole))
 
@@ -404,14 +405,14 @@ def test_a_negative_run_of_ones_own_input_is_refused(output: str) -> None:
         def run_over(self, files: Any) -> None:
             self.process_event(ExpRun(1, -2), None)
 
-    with pytest.raises(InputError, match="An event belongs to run 1.-2"):
+    with pytest.raises(InputError, match=r"An event belongs to run 1\.-2"):
         run_collector(Own(), (), (), output)
 
 
 def test_a_missing_run_branch_is_named(small: str, output: str) -> None:
     collector = Recorder()
     collector.run_branch = "runs"
-    with pytest.raises(InputError, match="has no branch 'runs'.\n.*Did you mean 'run'"):
+    with pytest.raises(InputError, match=r"has no branch 'runs'\.\n.*Did you mean 'run'"):
         run_collector(collector, [small], (), output)
 
 

@@ -127,7 +127,8 @@ def test_a_written_file_appears_when_it_is_complete(tmp_path: Path, root: Any) -
     with write_root_file(str(path), "output") as file:
         file.WriteTObject(root.TNamed("name", "title"))
         assert not path.exists()
-    assert open_root_file(str(path)).Get("name").GetTitle() == "title"
+    file = open_root_file(str(path))
+    assert file.Get("name").GetTitle() == "title"
     assert [each.name for each in tmp_path.iterdir()] == ["out.root"]
 
 
@@ -142,10 +143,15 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, root: Any, small_disk: Any) -> None:
     path = tmp_path / "out.root"
-    with small_disk(20_000), pytest.raises(CafError) as caught, write_root_file(str(path), "collector output") as file:
-        file.SetCompressionLevel(0)
-        for number in range(10):
-            file.WriteTObject(root.TH1D(f"h{number}", "", 1000, 0, 1))
+
+    def write() -> None:
+        with write_root_file(str(path), "collector output") as file:
+            file.SetCompressionLevel(0)
+            for number in range(10):
+                file.WriteTObject(root.TH1D(f"h{number}", "", 1000, 0, 1))
+
+    with small_disk(20_000), pytest.raises(CafError) as caught:
+        write()
     assert f"The collector output {path} could not be written: File too large." in str(caught.value)
     assert "Free space" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
