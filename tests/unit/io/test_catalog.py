@@ -28,109 +28,28 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from airflow_provider_caf.core.errors import DatabaseError
-from airflow_provider_caf.core.iov import ExpRun, IoV
+from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.io import catalog as catalog_module
 from airflow_provider_caf.io.catalog import (
     Catalog,
-    ExecutionRow,
-    FailedSubjobRow,
-    IterationRow,
-    PayloadRow,
-    SubjobsRow,
     is_passing,
     open_sqlite_catalog,
 )
 from airflow_provider_caf.io.catalog_tables import METADATA, SCHEMA_VERSION
+from tests.unit.io.catalog_rows import (
+    EACH_KIND,
+    KINDS,
+    NOW,
+    RUN,
+    make_execution,
+    make_failed,
+    make_iteration,
+    make_payload,
+    make_subjobs,
+)
 
-NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-RUN = ("dag", "manual__2026-01-01T00:00:00+00:00")
 OTHER_URLS = [url for url in [os.environ.get("CAF_TEST_CATALOG_URL")] if url]
-
-
-def make_iteration(**changes: Any) -> IterationRow:
-    return IterationRow(
-        **{"dag_id": RUN[0], "run_id": RUN[1], "calibration": "vertex", "iteration": 0, **changes}
-    )
-
-
-def make_execution(**changes: Any) -> ExecutionRow:
-    values: dict[str, Any] = {
-        "dag_id": RUN[0],
-        "run_id": RUN[1],
-        "calibration": "vertex",
-        "iteration": 0,
-        "algorithm": "fit",
-        "key": 0,
-        "runs": (ExpRun(1, 2), ExpRun(1, 3)),
-        "iov": IoV(1, 2, 1, -1),
-        "code": ResultCode.OK,
-        "output": {"mean": [1.5, None, "µ"], "ok": True},
-        "seconds": 0.25,
-        "ended": NOW,
-    }
-    return ExecutionRow(**{**values, **changes})
-
-
-def make_payload(**changes: Any) -> PayloadRow:
-    values: dict[str, Any] = {
-        "dag_id": RUN[0],
-        "run_id": RUN[1],
-        "calibration": "vertex",
-        "iteration": 0,
-        "algorithm": "fit",
-        "name": "BeamSpot",
-        "iov": IoV(0, 0, -1, -1),
-        "revision": "0" * 32,
-        "committed": NOW,
-    }
-    return PayloadRow(**{**values, **changes})
-
-
-def make_subjobs(**changes: Any) -> SubjobsRow:
-    values: dict[str, Any] = {
-        "dag_id": RUN[0],
-        "run_id": RUN[1],
-        "calibration": "vertex",
-        "iteration": 0,
-        "collection": "default",
-        "total": 10,
-        "done": 9,
-        "failed": 1,
-        "cpu_seconds": 12.5,
-        "peak_memory_kb": 5_000_000_000,
-        "hosts": ("a.example", "b.example"),
-        "requested_memory_mb": 2000,
-        "updated": NOW,
-    }
-    return SubjobsRow(**{**values, **changes})
-
-
-def make_failed(**changes: Any) -> FailedSubjobRow:
-    values: dict[str, Any] = {
-        "dag_id": RUN[0],
-        "run_id": RUN[1],
-        "calibration": "vertex",
-        "iteration": 0,
-        "collection": "default",
-        "subjob": 3,
-        "attempt": 0,
-        "reason": "exit code 1",
-        "exit_code": 1,
-        "log": "/data/stderr.log",
-        "ended": NOW,
-    }
-    return FailedSubjobRow(**{**values, **changes})
-
-
-KINDS: dict[str, tuple[Callable[..., Any], str, str]] = {
-    "iterations": (make_iteration, "write_iterations", "read_iterations"),
-    "executions": (make_execution, "write_executions", "read_executions"),
-    "payloads": (make_payload, "write_payloads", "read_payloads"),
-    "subjobs": (make_subjobs, "write_subjobs", "read_subjobs"),
-    "failed": (make_failed, "write_failed_subjobs", "read_failed_subjobs"),
-}
-EACH_KIND = pytest.mark.parametrize(("make", "write", "read"), KINDS.values(), ids=KINDS)
 
 
 @pytest.fixture(params=["sqlite", *OTHER_URLS])
@@ -233,9 +152,7 @@ class TestRows:
         catalog.write_payloads(rows)
         assert catalog.read_payloads(*RUN) == rows
 
-    @pytest.mark.parametrize(
-        "hostile", ["a\0b", "\udcff", "'; DROP TABLE caf_failed_subjobs; --", "<script>µ"]
-    )
+    @pytest.mark.parametrize("hostile", ["a\0b", "\udcff", "'; DROP TABLE caf_failed_subjobs; --", "<script>µ"])
     def test_a_text_of_a_job_is_only_text(self, catalog: Catalog, hostile: str) -> None:
         catalog.write_failed_subjobs([make_failed(reason=hostile, host=hostile, log=hostile)])
         (row,) = catalog.read_failed_subjobs(*RUN)
@@ -289,8 +206,7 @@ class TestFinalAndForget:
 
     def test_the_history_of_a_payload(self, catalog: Catalog) -> None:
         rows = [
-            make_payload(run_id=f"run{day}", final=day != 2, committed=NOW + timedelta(days=day))
-            for day in (1, 2, 3)
+            make_payload(run_id=f"run{day}", final=day != 2, committed=NOW + timedelta(days=day)) for day in (1, 2, 3)
         ]
         catalog.write_payloads([*rows, make_payload(name="Other", final=True)])
         assert catalog.read_payload_history("dag", "BeamSpot") == (rows[2], rows[0])
@@ -371,9 +287,7 @@ class TestSchema:
         )
         path = tmp_path / "catalog.sqlite"
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
-        children = [
-            subprocess.Popen([sys.executable, "-c", script, path, name], env=environment) for name in "ab"
-        ]
+        children = [subprocess.Popen([sys.executable, "-c", script, path, name], env=environment) for name in "ab"]
         assert [child.wait(60) for child in children] == [0, 0]
         assert [row.calibration for row in open_sqlite_catalog(path).read_iterations("d", "r")] == ["a", "b"]
 
@@ -425,9 +339,7 @@ class TestSqlite:
         with pytest.raises(DatabaseError) as caught:
             catalog.write_iterations([make_iteration()])
         holder.close()
-        assert f"The results catalog sqlite:///{path} could not be written: database is locked" in str(
-            caught.value
-        )
+        assert f"The results catalog sqlite:///{path} could not be written: database is locked" in str(caught.value)
         assert "hint: Check that its server runs, or that its file and disk" in str(caught.value)
 
     def test_a_file_that_is_no_database_is_told_at_once(self, path: Path) -> None:

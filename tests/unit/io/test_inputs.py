@@ -82,9 +82,7 @@ class TestResolve:
             (["e1/r1.root", "e1/*1.root", "e1//r1.root", "./e1/./r1.root"], ["e1/r1.root"]),
         ],
     )
-    def test_patterns_give_sorted_files_once(
-        self, tree: Path, patterns: list[str], expected: list[str]
-    ) -> None:
+    def test_patterns_give_sorted_files_once(self, tree: Path, patterns: list[str], expected: list[str]) -> None:
         want = tuple(str(tree / name) for name in expected)
         assert resolve_input_files([f"{tree}/{pattern}" for pattern in patterns], WHERE) == want
         assert resolve_input_files(patterns, WHERE, base=tree) == want
@@ -117,9 +115,7 @@ class TestResolve:
         with pytest.raises(InputError) as caught:
             resolve_input_files([f"{tree}/e1/*.root", f"{tree}/e3/r*/x.root"], WHERE)
         text = str(caught.value)
-        assert text.startswith(
-            f"The input files of {WHERE} could not be found: '{tree}/e3/r*/x.root' matches"
-        )
+        assert text.startswith(f"The input files of {WHERE} could not be found: '{tree}/e3/r*/x.root' matches")
         assert f"The nearest existing folder is '{tree}', and in it: 'e1', 'e2'." in text
         assert "e1/*.root" not in text
 
@@ -127,9 +123,7 @@ class TestResolve:
         with pytest.raises(InputError, match="and in it: nothing"):
             resolve_input_files([f"{tmp_path}/*.root"], WHERE)
 
-    def test_a_folder_that_cannot_be_listed_is_named(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_folder_that_cannot_be_listed_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(path: object) -> None:
             raise PermissionError(13, "Permission denied")
 
@@ -241,9 +235,7 @@ class TestCheck:
         whole = make_root_file(tmp_path / "big.root", claimed=3 * 2**30, size=3 * 2**30, large=True)
         assert check_root_files([whole], WHERE) == 1
         cut = make_root_file(tmp_path / "cut.root", claimed=3 * 2**30, size=3 * 2**30 - 1, large=True)
-        with pytest.raises(
-            InputError, match=r"cut\.root' is truncated: it has 3221225471 bytes of 3221225472"
-        ):
+        with pytest.raises(InputError, match=r"cut\.root' is truncated: it has 3221225471 bytes of 3221225472"):
             check_root_files([whole, cut], WHERE)
 
     def test_all_bad_files_are_named(self, tmp_path: Path) -> None:
@@ -354,9 +346,7 @@ def real_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if importlib.util.find_spec("ROOT") is None:
         pytest.skip("ROOT is not installed")
     folder = tmp_path_factory.mktemp("root")
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", ROOT_SCRIPT], cwd=folder, check=False, capture_output=True
-    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", ROOT_SCRIPT], cwd=folder, check=False, capture_output=True)
     return folder
 
 

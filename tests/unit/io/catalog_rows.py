@@ -1,0 +1,105 @@
+"""Rows for the tests of the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from airflow_provider_caf.core.iov import ExpRun, IoV
+from airflow_provider_caf.core.results import ResultCode
+from airflow_provider_caf.io.catalog import (
+    ExecutionRow,
+    FailedSubjobRow,
+    IterationRow,
+    PayloadRow,
+    SubjobsRow,
+)
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+RUN = ("dag", "manual__2026-01-01T00:00:00+00:00")
+
+
+def make_iteration(**changes: Any) -> IterationRow:
+    return IterationRow(**{"dag_id": RUN[0], "run_id": RUN[1], "calibration": "vertex", "iteration": 0, **changes})
+
+
+def make_execution(**changes: Any) -> ExecutionRow:
+    values: dict[str, Any] = {
+        "dag_id": RUN[0],
+        "run_id": RUN[1],
+        "calibration": "vertex",
+        "iteration": 0,
+        "algorithm": "fit",
+        "key": 0,
+        "runs": (ExpRun(1, 2), ExpRun(1, 3)),
+        "iov": IoV(1, 2, 1, -1),
+        "code": ResultCode.OK,
+        "output": {"mean": [1.5, None, "µ"], "ok": True},
+        "seconds": 0.25,
+        "ended": NOW,
+    }
+    return ExecutionRow(**{**values, **changes})
+
+
+def make_payload(**changes: Any) -> PayloadRow:
+    values: dict[str, Any] = {
+        "dag_id": RUN[0],
+        "run_id": RUN[1],
+        "calibration": "vertex",
+        "iteration": 0,
+        "algorithm": "fit",
+        "name": "BeamSpot",
+        "iov": IoV(0, 0, -1, -1),
+        "revision": "0" * 32,
+        "committed": NOW,
+    }
+    return PayloadRow(**{**values, **changes})
+
+
+def make_subjobs(**changes: Any) -> SubjobsRow:
+    values: dict[str, Any] = {
+        "dag_id": RUN[0],
+        "run_id": RUN[1],
+        "calibration": "vertex",
+        "iteration": 0,
+        "collection": "default",
+        "total": 10,
+        "done": 9,
+        "failed": 1,
+        "cpu_seconds": 12.5,
+        "peak_memory_kb": 5_000_000_000,
+        "hosts": ("a.example", "b.example"),
+        "requested_memory_mb": 2000,
+        "updated": NOW,
+    }
+    return SubjobsRow(**{**values, **changes})
+
+
+def make_failed(**changes: Any) -> FailedSubjobRow:
+    values: dict[str, Any] = {
+        "dag_id": RUN[0],
+        "run_id": RUN[1],
+        "calibration": "vertex",
+        "iteration": 0,
+        "collection": "default",
+        "subjob": 3,
+        "attempt": 0,
+        "reason": "exit code 1",
+        "exit_code": 1,
+        "log": "/data/stderr.log",
+        "ended": NOW,
+    }
+    return FailedSubjobRow(**{**values, **changes})
+
+
+KINDS: dict[str, tuple[Callable[..., Any], str, str]] = {
+    "iterations": (make_iteration, "write_iterations", "read_iterations"),
+    "executions": (make_execution, "write_executions", "read_executions"),
+    "payloads": (make_payload, "write_payloads", "read_payloads"),
+    "subjobs": (make_subjobs, "write_subjobs", "read_subjobs"),
+    "failed": (make_failed, "write_failed_subjobs", "read_failed_subjobs"),
+}
+EACH_KIND = pytest.mark.parametrize(("make", "write", "read"), KINDS.values(), ids=KINDS)
