@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,8 +51,8 @@ def test_momentum_scale_of_real_dimuon_events(started: StartedAirflow, data: Pat
     assert prepared["collections"] == {"default": {"files": FILES, "subjobs": FILES}}
 
     payloads = started.open_catalog().read_payloads("zmumu", run_id, final_only=True)
-    by_run = {row.iov: row.value for row in payloads if row.calibration == "by_run"}
-    together = [row.value for row in payloads if row.calibration == "together"]
+    by_run: dict[IoV, Any] = {row.iov: row.value for row in payloads if row.calibration == "by_run"}
+    together: list[Any] = [row.value for row in payloads if row.calibration == "together"]
     assert set(by_run) == {IoV(1, 148029, 1, 148029), IoV(1, 148031, 1, 148031)}
     assert len(together) == 1
 

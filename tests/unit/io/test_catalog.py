@@ -21,8 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine, event, inspect, text
-from sqlalchemy.dialects import mysql, postgresql
-from sqlalchemy.engine import URL, Dialect
+from sqlalchemy.engine import URL, Dialect, make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -107,7 +106,7 @@ class TestRows:
 
     def test_nothing_to_write_is_nothing(self, catalog: Catalog) -> None:
         catalog.write_executions([])
-        catalog.write_executions(row for row in ())
+        catalog.write_executions(iter(()))
         assert catalog.read_executions(*RUN) == ()
 
     def test_times_come_back_in_utc(self, catalog: Catalog) -> None:
@@ -390,7 +389,7 @@ class TestSqlite:
 
 
 class TestOtherDatabases:
-    @pytest.mark.parametrize("dialect", [mysql.dialect(), postgresql.dialect()], ids=["mysql", "postgresql"])
+    @pytest.mark.parametrize("dialect", [make_url(f"{name}://").get_dialect()() for name in ("mysql", "postgresql")])
     def test_the_tables_can_be_said_in_its_words(self, dialect: Dialect) -> None:
         said = [str(CreateTable(table).compile(dialect=dialect)) for table in METADATA.sorted_tables]
         said += [
