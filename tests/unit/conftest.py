@@ -1,0 +1,388 @@
+"""A small laboratory: real ROOT files, real subjobs on the local system and real algorithm processes, without Airflow.
+
+The files are made once per test run, in a process of its own, so that this one never loads ROOT.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_caf import CAF, Algorithm, Calibration, Collection
+from airflow_provider_caf.batch.polling import Patience
+from airflow_provider_caf.core.calibration import CalibrationRecord
+from airflow_provider_caf.core.iov import ExpRun, IoV
+from airflow_provider_caf.core.iteration import IterationDecision
+from airflow_provider_caf.io.catalog import Catalog, open_sqlite_catalog
+from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout
+from airflow_provider_caf.steps.collect import CollectionRun, is_over
+from airflow_provider_caf.steps.decide import decide_pass
+from airflow_provider_caf.steps.finish import FinalPayloads, finish_calibration
+from airflow_provider_caf.steps.merge import Merged, merge_collection
+from airflow_provider_caf.steps.prepare import Surroundings, prepare_calibration
+from airflow_provider_caf.steps.results import CalibrationResults
+from airflow_provider_caf.steps.strategy import StrategyResult, StrategyRun
+
+DAG_ID, RUN_ID = "lab", "manual__2026-01-01T00:00:00+00:00"
+
+FILES: tuple[tuple[tuple[int, int, float], ...], ...] = (
+    ((1, 1, 10.0), (1, 1, 12.0), (1, 2, 20.0), (1, 2, 22.0)),
+    ((1, 2, 24.0), (1, 3, 30.0), (1, 3, 32.0)),
+    ((2, 1, 40.0), (2, 1, 44.0)),
+)
+"""The events (exp, run, x) of three input files; run 1.2 is in two of them."""
+
+RUNS = (ExpRun(1, 1), ExpRun(1, 2), ExpRun(1, 3), ExpRun(2, 1))
+
+CALIBRATORS = '''
+import os
+import pathlib
+import signal
+
+from airflow_provider_caf.core.strategies import Commit, Execute, Report, Strategy, complete, fail
+from airflow_provider_caf.worker import Algorithm, Collector, ExpRun, IoV, ResultCode
+
+
+class HitCollector(Collector):
+    """Keeps x, minus the shift that was found before."""
+
+    prefix = "Hits"
+    scale = 1.0
+    seen = ""  # a payload to note for every run
+
+    def prepare(self):
+        import ROOT
+
+        self.register("x", ROOT.TH1D("x", "", 1000, -100, 100))
+
+    def start_run(self):
+        self.shift = self.get_payload("Shift", self.current_run)["value"] if self.iteration else 0.0
+        if self.seen:
+            print("saw", self.current_run, self.get_payload(self.seen, self.current_run))
+
+    def collect(self, event):
+        self.get("x").Fill(self.scale * event.x - self.shift)
+
+
+class OtherCollector(HitCollector):
+    prefix = "Other"
+
+
+class AllCollector(HitCollector):
+    granularity = "all"
+
+
+class MeanAlgorithm(Algorithm):
+    """The mean of x in each IoV."""
+
+    prefix = "Hits"
+    least = 1
+    payload = "Mean"
+    behaviour = ""
+    mark = ""
+
+    def calibrate(self):
+        entries = self.get("x").GetEntries()
+        self.output["entries"] = entries
+        if entries < self.least:
+            return ResultCode.NOT_ENOUGH_DATA
+        if self.runs[-1] == ExpRun(1, 3) or "at once" in self.behaviour:
+            if "raise" in self.behaviour:
+                raise RuntimeError("no convergence after 17 steps")
+            if "crash" in self.behaviour:
+                print("about to crash", flush=True)
+                os.kill(os.getpid(), signal.SIGSEGV)
+            if "nonsense" in self.behaviour:
+                return "fine"
+            if "fail" in self.behaviour:
+                return ResultCode.FAILURE
+            if "exit" in self.behaviour:
+                os._exit(3)
+        self.save_payload({"value": self.get("x").GetMean(), "iteration": self.iteration}, self.payload)
+        return ResultCode.ITERATE if "iterate" in self.behaviour else ResultCode.OK
+
+
+class ShiftAlgorithm(Algorithm):
+    """The mean of all, until it does not move any more."""
+
+    prefix = "Hits"
+
+    def calibrate(self):
+        mean = self.get("x").GetMean()
+        before = self.get_payload("Shift")["value"] if self.iteration else 0.0
+        self.save_payload({"value": before + mean, "iteration": self.iteration}, "Shift")
+        return ResultCode.OK if abs(mean) < 0.5 else ResultCode.ITERATE
+
+
+class ReadingAlgorithm(Algorithm):
+    """Notes what it can see of other payloads."""
+
+    prefix = "Hits"
+    reads = []
+
+    def calibrate(self):
+        self.output = {name: self.get_payload(name) for name in self.reads}
+        self.save_payload({"seen": self.output}, "Read")
+        return ResultCode.OK
+
+
+class BigAlgorithm(Algorithm):
+    """Writes a payload of about a megabyte that cannot be compressed much."""
+
+    prefix = "Hits"
+
+    def calibrate(self):
+        import random
+
+        generator = random.Random(1)
+        self.save_payload([generator.random() for _ in range(50000)], "Big")
+        return ResultCode.OK
+
+
+class NeedsAnother(MeanAlgorithm):
+    prefix = "Vertex"
+
+
+class FirstRunsStrategy(Strategy):
+    """Commits the first run and fails at the second."""
+
+    def plan(self, runs):
+        done = yield Execute(runs=runs[:1], iov=IoV.spanning(runs[:1]))
+        yield Commit(done)
+        yield Report(done)
+        yield Execute(runs=runs[1:2], iov=IoV.spanning(runs[1:2]))
+        return fail("the second run looks strange")
+
+
+class HoleStrategy(Strategy):
+    """Executes every run, and commits all but the second."""
+
+    def plan(self, runs):
+        for number, run in enumerate(runs):
+            done = yield Execute(runs=(run,), iov=IoV.spanning((run,)))
+            yield Report(done)
+            if number != 1:
+                yield Commit(done)
+        return complete()
+
+
+def warm_up(algorithm):
+    (pathlib.Path.cwd() / "warm").write_text("yes")
+
+
+def skim(job):
+    pathlib.Path("skimmed").write_text("yes")
+
+
+NOT_A_CLASS = 7
+'''
+
+MAKE_FILES = """
+import json, sys
+from array import array
+from pathlib import Path
+
+import ROOT
+
+from airflow_provider_caf.worker.collector import make_collector, run_collector
+from airflow_provider_caf.worker.merge import MergeRequest, merge_collection
+
+folder, files, module = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
+outputs = []
+for number, rows in enumerate(files):
+    file = ROOT.TFile.Open(str(folder / f"events_{number}.root"), "RECREATE")
+    tree = ROOT.TTree("events", "")
+    exp, run, x = array("i", [0]), array("i", [0]), array("d", [0.0])
+    for name, buffer, leaf in (("exp", exp, "exp/I"), ("run", run, "run/I"), ("x", x, "x/D")):
+        tree.Branch(name, buffer, leaf)
+    for exp[0], run[0], x[0] in rows:
+        tree.Fill()
+    tree.Write()
+    file.Close()
+    outputs.append(str(folder / "collected" / f"{number}.root"))
+    Path(outputs[-1]).parent.mkdir(exist_ok=True)
+    collector = make_collector(f"{module}:HitCollector", {}, None)
+    run_collector(collector, [str(folder / f"events_{number}.root")], (), outputs[-1])
+(folder / "merged").mkdir()
+merge_collection(MergeRequest(collection="default", inputs=tuple(outputs), output=str(folder / "merged/default.root"),
+                              index=str(folder / "merged/default.index.json"), processes=1))
+"""
+
+
+@dataclass(frozen=True)
+class LabFiles:
+    """What is made once per test run.
+
+    :param module: a module of a user with collectors, algorithms and strategies.
+    :param events: the input files.
+    :param collected: what `HitCollector` makes of each.
+    :param merged: a folder with the merged file and its index, of a collection named `default`.
+    """
+
+    module: Path
+    events: tuple[Path, ...]
+    collected: tuple[Path, ...]
+    merged: Path
+
+    def name(self, what: str) -> str:
+        """Give the reference of something in the user's module."""
+        return f"{self.module}:{what}"
+
+
+@pytest.fixture(scope="session")
+def lab_files(tmp_path_factory: pytest.TempPathFactory) -> LabFiles:
+    folder = tmp_path_factory.mktemp("lab_files")
+    module = folder / "lab_calibrators.py"
+    module.write_text(CALIBRATORS, encoding="utf-8")
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", MAKE_FILES, str(folder), json.dumps(FILES), str(module)],
+        check=True,
+        timeout=120,
+    )
+    numbers = range(len(FILES))
+    return LabFiles(
+        module=module,
+        events=tuple(folder / f"events_{number}.root" for number in numbers),
+        collected=tuple(folder / "collected" / f"{number}.root" for number in numbers),
+        merged=folder / "merged",
+    )
+
+
+@dataclass
+class Lab:
+    """Run the steps of calibrations as the operators do, one after the other."""
+
+    files: LabFiles
+    run: RunLayout
+    catalog: Catalog
+    records: dict[str, CalibrationRecord] = field(default_factory=dict)
+
+    def layout(self, name: str = "vertex") -> CalibrationLayout:
+        return self.run.calibration(name)
+
+    def results(self, name: str = "vertex") -> CalibrationResults:
+        return CalibrationResults(self.catalog, DAG_ID, RUN_ID, name)
+
+    def calibration(self, name: str = "vertex", algorithms: Any = None, **words: Any) -> Calibration:
+        """Give a calibration with the real collector; further words go to `Calibration`."""
+        if "collections" not in words:
+            words = {"collector": self.files.name("HitCollector"), "input_files": self.files.events, **words}
+        return Calibration(name, algorithms=algorithms or self.algorithm(), **words)
+
+    def algorithm(self, cls: str = "MeanAlgorithm", strategy: str = "SimpleRunByRun", **words: Any) -> Algorithm:
+        if strategy.endswith("Strategy"):
+            strategy = self.files.name(strategy)
+        return Algorithm(self.files.name(cls), strategy, words.pop("params", None), **words)
+
+    def copies(self, words: Sequence[str] | None = None, **more: Any) -> Collection:
+        """Give a collection whose subjobs copy what the real collector has made: quick, and no ROOT."""
+        folder = self.files.collected[0].parent
+        command = words or ["cp", f"{folder}/{{subjob}}.root", "CollectorOutput.root"]
+        return Collection(command, self.files.events, **more)
+
+    def prepare(self, calibration: Calibration, **surroundings: Any) -> dict[str, dict[str, int]]:
+        others = [Calibration(name, ["true"], self.files.name("A"), "/x") for name in calibration.dependencies]  # type: ignore[arg-type]
+        record = CAF("lab", [*others, calibration], max_iterations=5).build_record().calibrations[-1]
+        self.records[record.name] = record
+        chain = Surroundings(**{"connection_args": {"max_processes": 2}, **surroundings})
+        counts = prepare_calibration(record, chain, self.layout(record.name))
+        self.results(record.name).begin_iteration(0)
+        return counts
+
+    def open(self, collection: str = "default", iteration: int = 0, name: str = "vertex") -> CollectionRun:
+        return CollectionRun(self.layout(name), iteration, collection, Patience(shortest=0.05, grace=1.0))
+
+    def submit(self, collection: str = "default", iteration: int = 0, name: str = "vertex") -> tuple[int, ...]:
+        """Do what the submit task does and give what was submitted."""
+        run = self.open(collection, iteration, name)
+        run.write_jobs()
+        return run.submit_missing().submitted
+
+    def wait(self, run: CollectionRun) -> None:
+        deadline = time.monotonic() + 120
+        while not is_over(run.observe(check_outputs=False, read_logs=False)):
+            assert time.monotonic() < deadline, "the subjobs do not end"
+            time.sleep(0.02)
+
+    def collect(self, collection: str = "default", iteration: int = 0, name: str = "vertex") -> tuple[int, ...]:
+        """Submit, wait, and give what was submitted. All must be done at the end."""
+        submitted = self.submit(collection, iteration, name)
+        run = self.open(collection, iteration, name)
+        self.wait(run)
+        run.check_done(run.observe())
+        return submitted
+
+    def merge(self, collection: str = "default", iteration: int = 0, name: str = "vertex") -> Merged:
+        return merge_collection(self.layout(name), iteration, collection, self.results(name))
+
+    def take_merged(self, iteration: int = 0, name: str = "vertex") -> None:
+        """Put the ready merged file where the merge task of the collection `default` puts it."""
+        target = self.layout(name).iteration(iteration).collection("default").merged_file.parent
+        shutil.copytree(self.files.merged, target, dirs_exist_ok=True)
+
+    def strategy(self, algorithm: str = "MeanAlgorithm", iteration: int = 0, name: str = "vertex") -> StrategyRun:
+        return StrategyRun(self.layout(name), iteration, algorithm, self.results(name))
+
+    def calibrate(self, algorithm: str = "MeanAlgorithm", iteration: int = 0, name: str = "vertex") -> StrategyResult:
+        return self.strategy(algorithm, iteration, name).run()
+
+    def decide(self, iteration: int = 0, name: str = "vertex") -> IterationDecision:
+        record = self.records[name]
+        decision = decide_pass(
+            self.layout(name),
+            iteration=iteration,
+            algorithms=[each.name for each in record.algorithms],
+            max_iterations=record.max_iterations,
+        )
+        self.results(name).end_iteration(iteration, decision)
+        return decision
+
+    def finish(self, name: str = "vertex") -> FinalPayloads:
+        final = finish_calibration(self.layout(name))
+        self.results(name).finish(final.passes - 1)
+        return final
+
+    def run_pass(self, iteration: int = 0, name: str = "vertex") -> IterationDecision:
+        """Run all steps of one pass."""
+        for collection in self.records[name].collections:
+            self.collect(collection.name, iteration, name)
+            self.merge(collection.name, iteration, name)
+        for algorithm in self.records[name].algorithms:
+            self.calibrate(algorithm.name, iteration, name)
+        return self.decide(iteration, name)
+
+
+MakeLab = Callable[[Path], Lab]
+
+
+@pytest.fixture(scope="session")
+def make_lab(lab_files: LabFiles) -> MakeLab:
+    """Give a function that opens a laboratory in a folder."""
+
+    def make(folder: Path) -> Lab:
+        run = RunLayout(work_dir=folder / "caf", dag_id=DAG_ID, run_id=RUN_ID)
+        return Lab(files=lab_files, run=run, catalog=open_sqlite_catalog(folder / "catalog.sqlite"))
+
+    return make
+
+
+@pytest.fixture
+def lab(tmp_path: Path, make_lab: MakeLab) -> Lab:
+    return make_lab(tmp_path)
+
+
+def read_iovs(lines: Sequence[Any]) -> Mapping[str, list[IoV]]:
+    """Give the IoVs of each payload in a list of entries."""
+    found: dict[str, list[IoV]] = {}
+    for line in lines:
+        found.setdefault(line.name, []).append(line.iov)
+    return found

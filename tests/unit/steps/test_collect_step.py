@@ -1,0 +1,208 @@
+"""The subjobs of a pass: what is done is not run again, what is not done is.
+
+The subjobs are real ones of the local system, but they only copy a file.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_caf.batch.resubmit import RetryPolicy
+from airflow_provider_caf.core.errors import InputError, JobFailed
+from airflow_provider_caf.io.subjobs import SubjobStatus
+from airflow_provider_caf.steps.collect import describe_observation, find_failed, is_over
+
+if TYPE_CHECKING:
+    from tests.unit.conftest import Lab
+
+
+@pytest.fixture
+def copying(lab: Lab) -> Lab:
+    """A laboratory with a calibration whose three subjobs copy a file."""
+    lab.prepare(lab.calibration(collections={"default": lab.copies()}))
+    return lab
+
+
+def find_output(lab: Lab, subjob: int) -> Path:
+    verdict = lab.open().observe().verdicts[subjob]
+    (path,) = verdict.outputs
+    return path
+
+
+def test_all_subjobs_are_submitted_once_as_one_array(copying: Lab) -> None:
+    assert copying.collect() == (0, 1, 2)
+    run = copying.open()
+    assert len(run.list_array_ids()) == 1
+    observation = run.observe()
+    assert is_over(observation)
+    assert find_failed(observation) == ()
+    assert describe_observation(observation) == "3 done"
+    assert [find_output(copying, number).read_bytes() for number in range(3)] == [
+        path.read_bytes() for path in copying.files.collected
+    ]
+
+
+def test_submitting_again_submits_nothing(copying: Lab) -> None:
+    copying.collect()
+    ids = copying.open().list_array_ids()
+    assert copying.submit() == ()
+    assert copying.submit() == ()
+    assert copying.open().list_array_ids() == ids
+    assert {each.attempt for each in copying.open().read_attempts()} == {0}
+
+
+def test_submitting_while_they_run_submits_nothing(lab: Lab, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    words = ["bash", "-c", 'until [ -e "$1" ]; do sleep 0.05; done; cp "$2" CollectorOutput.root', "-", str(go)]
+    source = str(lab.files.collected[0])
+    lab.prepare(lab.calibration(collections={"default": lab.copies([*words, source])}))
+    assert lab.submit() == (0, 1, 2)
+    assert lab.submit() == ()
+    go.touch()
+    run = lab.open()
+    lab.wait(run)
+    assert {(each.subjob, each.attempt) for each in run.read_attempts()} == {(0, 0), (1, 0), (2, 0)}
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"short")])
+def test_an_output_that_was_lost_makes_exactly_its_subjob_run_again(copying: Lab, damage: Any) -> None:
+    copying.collect()
+    kept = [find_output(copying, number) for number in (0, 2)]
+    before = [path.stat().st_mtime_ns for path in kept]
+    damage(find_output(copying, 1))
+    assert copying.open().observe().verdicts[1].status is SubjobStatus.FAILED
+    assert copying.collect() == (1,)
+    assert [path.stat().st_mtime_ns for path in kept] == before
+    assert find_output(copying, 1).parent.name == "attempt_1"
+    assert copying.submit() == ()
+
+
+def test_a_changed_definition_makes_subjobs_run_again(copying: Lab) -> None:
+    copying.collect()
+    folder = copying.files.collected[0].parent
+    words = ["cp", "--preserve=mode", f"{folder}/{{subjob}}.root", "CollectorOutput.root"]
+    copying.prepare(copying.calibration(collections={"default": copying.copies(words)}))
+    submitted = copying.submit()
+    run = copying.open()
+    copying.wait(run)
+    # The old try may count as one that has to settle first, before the new job goes.
+    submitted += run.submit_missing().submitted
+    copying.wait(run)
+    assert submitted == (0, 1, 2)
+    assert {find_output(copying, number).parent.name for number in range(3)} == {"attempt_1"}
+
+
+def test_preparing_again_without_a_change_runs_nothing_again(copying: Lab) -> None:
+    copying.collect()
+    copying.prepare(copying.calibration(collections={"default": copying.copies()}))
+    assert copying.submit() == ()
+
+
+def test_another_pass_has_subjobs_of_its_own(copying: Lab) -> None:
+    copying.collect()
+    assert copying.collect(iteration=1) == (0, 1, 2)
+    assert copying.submit(iteration=0) == ()
+
+
+def test_the_job_file_says_what_to_do(copying: Lab) -> None:
+    copying.open(iteration=2).write_jobs()
+    layout = copying.layout().iteration(2).collection("default")
+    job = json.loads(layout.job_file(1).read_text(encoding="utf-8"))
+    assert job["calibration"] == "vertex"
+    assert job["collection"] == "default"
+    assert job["iteration"] == 2
+    assert job["subjob"] == 1
+    assert job["collector"] is None
+    assert job["command"][0] == "cp"
+    assert job["input_files"] == [str(copying.files.events[1])]
+    assert job["output_patterns"] == ["CollectorOutput.root"]
+    assert job["database_chain"] == [{"kind": "local", "path": str(copying.layout().iteration(1).database)}]
+    assert job["arguments"] == {}
+    assert job["pre_collector"] is None
+
+
+def test_the_first_pass_has_no_payloads_of_a_pass_before(copying: Lab) -> None:
+    copying.open().write_jobs()
+    file = copying.layout().iteration(0).collection("default").job_file(0)
+    assert json.loads(file.read_text(encoding="utf-8"))["database_chain"] == []
+
+
+def test_generated_arguments_reach_the_command(lab: Lab) -> None:
+    words = ["bash", "-c", 'echo "$1" > CollectorOutput.root', "-", "{seed} of {calibration}; $(touch no)"]
+    collection = lab.copies(words, arguments=[{"seed": 11}, {"seed": 12}], max_subjobs=2)
+    assert lab.prepare(lab.calibration(collections={"default": collection})) == {"default": {"files": 3, "subjobs": 2}}
+    lab.collect()
+    assert [find_output(lab, number).read_text() for number in (0, 1)] == [
+        "11 of vertex; $(touch no)\n",
+        "12 of vertex; $(touch no)\n",
+    ]
+
+
+def test_only_failed_subjobs_run_again_once_the_cause_is_mended(lab: Lab, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    script = 'if [ "$1" = 1 ] && [ ! -e "$2" ]; then echo "no licence" >&2; exit 3; fi; cp "$3" CollectorOutput.root'
+    words = ["bash", "-c", script, "-", "{subjob}", str(there), str(lab.files.collected[0])]
+    lab.prepare(lab.calibration(collections={"default": lab.copies(words)}))
+    lab.submit()
+    run = lab.open()
+    lab.wait(run)
+    observation = run.observe()
+    assert find_failed(observation) == (1,)
+    with pytest.raises(JobFailed) as caught:
+        run.check_done(observation)
+    text = str(caught.value)
+    assert "1 of 3 subjobs of collection 'default' in calibration 'vertex', iteration 0, failed." in text
+    assert "exit code 3" in text
+    assert "no licence" in text
+    assert "stderr.log" in text
+    assert "only the failed subjobs run again" in str(caught.value.hint)
+    there.touch()
+    assert lab.collect() == (1,)
+
+
+def test_tries_are_counted_from_the_first_that_counts(lab: Lab) -> None:
+    lab.prepare(lab.calibration(collections={"default": lab.copies(["false"], max_collector_jobs=1)}))
+    policy = RetryPolicy(max_retries=1)
+    lab.submit()
+    run = lab.open()
+    lab.wait(run)
+    assert run.submit_missing(policy, first_attempt=0).submitted == (0,)
+    lab.wait(run)
+    spent = run.submit_missing(policy, first_attempt=0)
+    assert (spent.submitted, spent.spent) == ((), (0,))
+    assert run.submit_missing(policy, first_attempt=2).submitted == (0,)
+    lab.wait(run)
+    assert {each.attempt for each in run.read_attempts()} == {0, 1, 2}
+
+
+def test_cancelled_subjobs_are_over_and_can_be_submitted_again(lab: Lab, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    script = '[ -e "$1" ] || exec sleep 600; cp "$2" CollectorOutput.root'
+    words = ["bash", "-c", script, "-", str(go), str(lab.files.collected[0])]
+    lab.prepare(lab.calibration(collections={"default": lab.copies(words)}))
+    lab.submit()
+    run = lab.open()
+    assert not is_over(run.observe())
+    run.cancel()
+    lab.wait(run)
+    assert {verdict.status for verdict in run.observe().verdicts.values()} == {SubjobStatus.CANCELLED}
+    go.touch()
+    assert lab.collect() == (0, 1, 2)
+
+
+def test_a_calibration_that_was_not_prepared_is_refused(lab: Lab) -> None:
+    with pytest.raises(InputError, match="The manifest of collection 'default'"):
+        lab.open()
+
+
+def test_a_command_that_does_not_write_its_output_has_failed(lab: Lab) -> None:
+    lab.prepare(lab.calibration(collections={"default": lab.copies(["true"], max_collector_jobs=1)}))
+    lab.submit()
+    run = lab.open()
+    lab.wait(run)
+    with pytest.raises(JobFailed, match=r"declared output 'CollectorOutput\.root' is missing"):
+        run.check_done(run.observe())
