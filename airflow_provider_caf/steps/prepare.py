@@ -7,12 +7,14 @@ process of the job's own environment), and writes the manifests. What is wrong w
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from airflow_provider_caf.batch.spec import Resources, merge_resources, parse_resources
-from airflow_provider_caf.core.calibration import CalibrationRecord, CollectionRecord, DatabaseEntry
+from airflow_provider_caf.core.calibration import CafRecord, CalibrationRecord, CollectionRecord, DatabaseEntry
 from airflow_provider_caf.core.chain import build_database_chain
-from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.checks import find_mistakes
+from airflow_provider_caf.core.errors import DefinitionError, InputError, join_definition_errors
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.splitting import plan_subjobs
 from airflow_provider_caf.core.strategies import load_strategy
@@ -50,6 +52,7 @@ def prepare_calibration(
     :raises DefinitionError: if the definition cannot run as it is.
     :raises InputError: if an input file is missing or no ROOT file.
     """
+    _check_filled(calibration)
     layout.manifest_folder.mkdir(parents=True, exist_ok=True)
     own = merge_resources(
         parse_resources(surroundings.connection_args or {}, "the connection"),
@@ -76,6 +79,17 @@ def prepare_calibration(
     return counts
 
 
+def _check_filled(calibration: CalibrationRecord) -> None:
+    """Check again what was checked while Airflow parsed: a template may have been filled with anything since.
+
+    :raises DefinitionError: with every mistake found.
+    """
+    alone = replace(calibration, depends_on=())
+    mistakes = find_mistakes(CafRecord(name=calibration.name, calibrations=(alone,)))
+    if mistakes:
+        raise join_definition_errors(mistakes, f"calibration {calibration.name!r}")
+
+
 def _prepare_collection(
     calibration: CalibrationRecord,
     collection: CollectionRecord,
@@ -89,6 +103,12 @@ def _prepare_collection(
     if collection.command is None:
         check_root_files(files, where)
     selected = select_files(files, collection.files_to_iovs, calibration.requested_iov)
+    if files and not selected:
+        raise InputError(
+            f"None of the {len(files)} input files of {where} has data of the requested IoV "
+            f"{calibration.requested_iov}.",
+            hint="Change requested_iov, or correct files_to_iovs.",
+        )
     return CollectionManifest(
         calibration=calibration.name,
         collection=collection,
