@@ -99,9 +99,9 @@ def run_demo(airflow: PrivateAirflow, folder: Path, data: Path, backend: str, co
         console.print(f"[bold red]The run ended as {state}; these tasks did not end well: {', '.join(broken)}")
         return 1
     if outside or not measurements:
-        console.print(f"[bold red]{len(outside)} of {len(measurements)} constants are beyond {PULL_LIMIT} errors.")
+        console.print(f"[bold red]{len(outside)} of {len(measurements)} constants are beyond {PULL_LIMIT:g} errors.")
         return 1
-    console.print(f"[green]All {len(measurements)} constants are within {PULL_LIMIT} errors of the truth.")
+    console.print(f"[green]All {len(measurements)} constants are within {PULL_LIMIT:g} errors of the truth.")
     return 0
 
 
