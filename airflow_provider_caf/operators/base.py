@@ -79,3 +79,18 @@ class CafOperator(BaseOperator):
     def run_step(self, context: Context, layout: CalibrationLayout) -> Any:
         """Do the work. The return value goes to XCom: paths and counts only."""
         raise NotImplementedError
+
+
+class CollectionOperator(CafOperator):
+    """One step of one collection in one pass. Subclasses implement `run_step`.
+
+    :param iteration: the number of the pass, from 0.
+    :param collection: the collection's name.
+    """
+
+    template_fields: Sequence[str] = (*CafOperator.template_fields, "collection")
+
+    def __init__(self, *, iteration: int, collection: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.iteration = iteration
+        self.collection = collection

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_caf.operators.base import CafOperator
+from airflow_provider_caf.operators.base import CollectionOperator
 from airflow_provider_caf.steps.merge import merge_collection
 
 if TYPE_CHECKING:
@@ -14,19 +13,8 @@ if TYPE_CHECKING:
     from airflow_provider_caf.io.layout import CalibrationLayout
 
 
-class CollectorMergeOperator(CafOperator):
-    """Merge the outputs of all subjobs into one indexed file.
-
-    :param iteration: the number of the pass, from 0.
-    :param collection: the collection's name.
-    """
-
-    template_fields: Sequence[str] = (*CafOperator.template_fields, "collection")
-
-    def __init__(self, *, iteration: int, collection: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.iteration = iteration
-        self.collection = collection
+class CollectorMergeOperator(CollectionOperator):
+    """Merge the outputs of all subjobs into one indexed file."""
 
     def run_step(self, context: Context, layout: CalibrationLayout) -> dict[str, Any]:
         """Merge, and give the merged file and how many runs are in it."""
