@@ -63,7 +63,7 @@ class Collection:
         pre_collector: CodeReference | Sequence[str] | None = None,
         settings: Mapping[str, Any] | None = None,
         granularity: str | None = None,
-        files_to_iovs: Mapping[FilePath, Sequence[int] | str] | None = None,
+        files_to_iovs: Mapping[str, Sequence[int] | str] | None = None,
         database_chain: Iterable[Mapping[str, str]] = (),
     ) -> None:
         self.collector = collector
@@ -98,7 +98,7 @@ class Collection:
             settings=self.settings,
             input_files=tuple(_read_path(path, where) for path in self.input_files),
             files_to_iovs={
-                os.fspath(path): _read_iov(iov, f"files_to_iovs of {where}") for path, iov in self.files_to_iovs.items()
+                path: _read_iov(iov, f"files_to_iovs of {where}") for path, iov in self.files_to_iovs.items()
             },
             splitting=Splitting(
                 max_files_per_collector_job=self.max_files_per_collector_job,

@@ -9,13 +9,15 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 
 from airflow_provider_caf.core.chain import DatabaseEntry, build_database_chain
-from airflow_provider_caf.core.errors import AlgorithmFailed, NotEnoughData
+from airflow_provider_caf.core.errors import AlgorithmFailed, CafError, NotEnoughData
 from airflow_provider_caf.core.iov import ExpRun, filter_runs
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.strategies import Commit, Execute, Execution, FinalState, Outcome, Report, build_strategy
+from airflow_provider_caf.core.strategies.base import Plan, Strategy
 from airflow_provider_caf.core.strategies.drive import drive_plan
 from airflow_provider_caf.io.algorithm_process import AlgorithmProcess
 from airflow_provider_caf.io.files import write_json
@@ -75,7 +77,7 @@ class StrategyRun:
             runs = self._open(process)
             try:
                 outcome = drive_plan(
-                    strategy.plan(runs),
+                    self._plan(strategy, runs),
                     execute=lambda number, action: self._execute(process, number, action),
                     find_boundaries=process.find_boundaries,
                     commit=commits.append,
@@ -135,6 +137,28 @@ class StrategyRun:
                 hint="Check requested_iov and ignored_runs, and whether the collector collected anything.",
             )
         return runs
+
+    def _plan(self, strategy: Strategy, runs: tuple[ExpRun, ...]) -> Plan:
+        """Pass a plan through, and say whose code it was when an expert's own strategy raises."""
+        plan = strategy.plan(runs)
+        answer = None
+        try:
+            while True:
+                answer = yield plan.send(answer)
+        except StopIteration as end:
+            outcome: Outcome = end.value
+            return outcome
+        except CafError:
+            raise
+        except Exception as error:  # an expert's code may raise anything; it is shown, and no retry mends it
+            raise AlgorithmFailed(
+                f"The strategy {self.definition.strategy} of algorithm {self.layout.name!r} in calibration "
+                f"{self.calibration.name!r} raised {type(error).__name__}: {error}",
+                hint="Correct the strategy.",
+                log_tail="".join(traceback.format_tb(error.__traceback__)[-3:]),
+            ) from error
+        finally:
+            plan.close()
 
     def build_chain(self) -> tuple[DatabaseEntry, ...]:
         """Give what the algorithm sees: the algorithms before it in this pass, the previous pass, then the rest."""

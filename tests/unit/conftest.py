@@ -157,8 +157,8 @@ class FirstRunsStrategy(Strategy):
 
     def plan(self, runs):
         done = yield Execute(runs=runs[:1], iov=IoV.spanning(runs[:1]))
-        yield Commit(done)
-        yield Report(done)
+        yield Commit(execution=done)
+        yield Report(execution=done)
         yield Execute(runs=runs[1:2], iov=IoV.spanning(runs[1:2]))
         return fail("the second run looks strange")
 
@@ -169,10 +169,19 @@ class HoleStrategy(Strategy):
     def plan(self, runs):
         for number, run in enumerate(runs):
             done = yield Execute(runs=(run,), iov=IoV.spanning((run,)))
-            yield Report(done)
+            yield Report(execution=done)
             if number != 1:
-                yield Commit(done)
+                yield Commit(execution=done)
         return complete()
+
+
+class BrokenStrategy(Strategy):
+    """Commits the first run and has a mistake in its code."""
+
+    def plan(self, runs):
+        done = yield Execute(runs=runs[:1], iov=IoV.spanning(runs[:1]))
+        yield Commit(execution=done)
+        return complete(runs["first"])
 
 
 def warm_up(algorithm):
