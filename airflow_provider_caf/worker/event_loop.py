@@ -5,17 +5,42 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.worker.events import Event, EventArrays, EventFile
-
-if TYPE_CHECKING:
-    from airflow_provider_caf.worker.collector import Collector
+from airflow_provider_caf.worker.run_objects import RunObjects
 
 Stretch = tuple[ExpRun, int, int]
 """A run and its events `first … last - 1` that follow one another in a file."""
+
+
+class EventTaker(Protocol):
+    """What the loop needs of a collector."""
+
+    tree: str
+    exp_branch: str
+    run_branch: str
+    prescale: float
+    max_events_per_run: int | None
+    _objects: RunObjects
+    _copies: dict[str, Any]
+
+    def start_run(self) -> None:
+        """Get ready for a run."""
+
+    def end_run(self) -> None:
+        """Finish a run for now."""
+
+    def exp_run(self, event: Event) -> ExpRun:
+        """Give the run of an event."""
+
+    def collect(self, event: Any) -> None:
+        """Take one event."""
+
+    def collect_many(self, events: EventArrays) -> None:
+        """Take many events of one run."""
 
 
 class EventLoop:
@@ -25,7 +50,7 @@ class EventLoop:
     :param by_array: whether it takes many events at once.
     """
 
-    def __init__(self, collector: Collector, *, by_event: bool, by_array: bool) -> None:
+    def __init__(self, collector: EventTaker, *, by_event: bool, by_array: bool) -> None:
         self._collector = collector
         self._by_event = by_event
         self._by_array = by_array
@@ -128,7 +153,7 @@ class EventLoop:
         )
 
 
-def check_choice(collector: Collector) -> None:
+def check_choice(collector: EventTaker) -> None:
     """Refuse a choice of events that cannot be.
 
     :raises DefinitionError: if `prescale` or `max_events_per_run` has no sense.

@@ -8,12 +8,14 @@ arrays, objects) is read event by event through the tree.
 
 from __future__ import annotations
 
+import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from typing import Any
 
-from airflow_provider_caf.core.errors import InputError
+from airflow_provider_caf.core.errors import CafError, InputError
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.worker.root import load_root, open_root_file
 
@@ -247,8 +249,7 @@ class EventArrays:
 
         :raises InputError: if there is no such branch, or it has not one number per event.
         """
-        import numpy as np
-
+        np = _load_numpy()
         column = self._file.get_column(name)
         values = np.asarray(column.read_all(self._file.count))
         if column.dtype is not None:
@@ -271,6 +272,17 @@ def build_read_error(where: str, entry: int) -> InputError:
         f"The {where} cannot be read at entry {entry}: the file is damaged.",
         hint="Make the file again, or take it out of the input files.",
     )
+
+
+def _load_numpy() -> Any:
+    try:
+        # Not a part of what a job needs: who writes collect_many asks for it.
+        return import_module("numpy")
+    except ImportError as error:
+        raise CafError(
+            f"collect_many needs numpy, which {sys.executable} does not have: {error}.",
+            hint="Write collect(event) instead, or use a Python that has numpy.",
+        ) from error
 
 
 def _supports_bulk(branch: Any) -> bool:

@@ -228,8 +228,13 @@ def write_root_file(path: str, what: str, *, compression: int | None = None) -> 
             ) from error
         try:
             yield file
-        finally:
+        except Exception as error:
             file.Close()
+            if file.TestBit(root.TFile.kWriteError):
+                # Whatever else went wrong, a disk that ran full comes first.
+                raise build_write_error(path, what, find_write_errno(temporary)) from error
+            raise
+        file.Close()
         check_written(file, temporary, path, what)
         publish_file(temporary, target)
     finally:

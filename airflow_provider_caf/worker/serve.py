@@ -113,6 +113,8 @@ class AlgorithmService:
         prefix = reader.take_or("prefix", _OPTIONAL_TEXT, None)
         pre_algorithm = reader.take_or("pre_algorithm", _OPTIONAL_TEXT, None)
         reader.finish()
+        if self._algorithm is not None:
+            self._algorithm._session.data.close()
         crash_plainly()
         algorithm = make_algorithm(reference, settings or {}, prefix)
         session = algorithm._session

@@ -417,8 +417,10 @@ def test_a_missing_run_branch_is_named(small: str, output: str) -> None:
 
 
 def test_a_full_disk_leaves_no_output(small: str, output: str, small_disk: Any) -> None:
-    with small_disk(1000), pytest.raises(CafError):
+    with small_disk(1000), pytest.raises(CafError) as caught:
         run_collector(Recorder(), [small], (), output)
+    assert f"The collector output {output} could not be written: File too large." in str(caught.value)
+    assert "Free space" in str(caught.value)
     assert list(Path(output).parent.iterdir()) == []
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from airflow_provider_caf.core.errors import InputError
+from airflow_provider_caf.core.errors import CafError, InputError
 from airflow_provider_caf.worker.events import Event, EventArrays, EventFile, NumberColumn, TreeColumn
 
 COUNT = 20_000
@@ -61,6 +62,12 @@ def test_arrays_of_chosen_events(path: str) -> None:
         assert some.flag.tolist() == [True, True]
         with pytest.raises(InputError, match=r"branch 'values' .* has not one number per event"):
             stretch.values  # noqa: B018
+
+
+def test_arrays_need_numpy(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with EventFile(path, "events") as file, pytest.raises(CafError, match="collect_many needs numpy, which"):
+        EventArrays(file, range(3)).x  # noqa: B018
 
 
 def test_a_tree_that_is_not_there_is_named_with_those_that_are(path: str) -> None:
