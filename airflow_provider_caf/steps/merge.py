@@ -10,6 +10,7 @@ from airflow_provider_caf.core.errors import InputError
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.files import read_json, write_json
 from airflow_provider_caf.io.layout import CalibrationLayout, CollectionLayout
+from airflow_provider_caf.io.submission import Observation
 from airflow_provider_caf.io.transport.local import LocalTransport
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.results import CalibrationResults
@@ -45,12 +46,7 @@ def merge_collection(layout: CalibrationLayout, iteration: int, collection: str,
     observation = run.observe()
     results.add_subjobs(iteration, collection, observation, run.read_attempts(), run.manifest.resources)
     run.check_done(observation)
-    inputs = [
-        str(path)
-        for _, verdict in sorted(observation.verdicts.items())
-        for path in verdict.outputs
-        if path.name == COLLECTOR_OUTPUT
-    ]
+    inputs = _find_inputs(run, observation)
     place = run.layout
     place.merged_file.parent.mkdir(parents=True, exist_ok=True)
     write_json(
@@ -68,6 +64,27 @@ def merge_collection(layout: CalibrationLayout, iteration: int, collection: str,
     index = read_json(place.merged_index, f"The index of collection {collection!r}")
     runs = {tuple(one[:2]) for prefix in index["prefixes"].values() for one in prefix["runs"]}
     return Merged(file=str(place.merged_file), inputs=len(inputs), runs=len(runs))
+
+
+def _find_inputs(run: CollectionRun, observation: Observation) -> list[str]:
+    """Give what the collector wrote in every subjob.
+
+    :raises InputError: if a subjob, by its output patterns, need not write it and did not.
+    """
+    found = {
+        subjob: [str(path) for path in verdict.outputs if path.name == COLLECTOR_OUTPUT]
+        for subjob, verdict in sorted(observation.verdicts.items())
+    }
+    without = [str(subjob) for subjob, paths in found.items() if not paths]
+    if without:
+        more = f" and {len(without) - 10} more" if len(without) > 10 else ""
+        raise InputError(
+            f"{len(without)} of {len(found)} subjobs of collection {run.layout.name!r} of calibration "
+            f"{run.calibration.name!r} have no {COLLECTOR_OUTPUT} among their outputs: "
+            f"{', '.join(without[:10])}{more}.",
+            hint=f"Algorithms read {COLLECTOR_OUTPUT}: have the command write it, and add it to output_patterns.",
+        )
+    return [path for paths in found.values() for path in paths]
 
 
 def _run_merge(run: CollectionRun, place: CollectionLayout) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, TypedDict
 
 from airflow_provider_caf.batch.spec import Resources
-from airflow_provider_caf.core.iteration import IterationDecision
+from airflow_provider_caf.core.iteration import IterationAction, IterationDecision
 from airflow_provider_caf.core.payloads import PayloadEntry
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.strategies.base import Commit, Execution
@@ -73,7 +73,10 @@ class CalibrationResults:
         self.catalog.write_iterations([IterationRow(**self._ids, iteration=iteration, started=_now())])
 
     def end_iteration(self, iteration: int, decision: IterationDecision) -> None:
-        """Note what was decided at the end of a pass."""
+        """Note what was decided at the end of a pass, and that the next one begins.
+
+        Where none follows, what later passes left in an earlier life is removed.
+        """
         known = [row for row in self.catalog.read_iterations(**self._ids) if row.iteration == iteration]
         self.catalog.write_iterations(
             [
@@ -87,6 +90,10 @@ class CalibrationResults:
                 )
             ]
         )
+        if decision.action is IterationAction.ITERATE:
+            self.catalog.write_iterations([IterationRow(**self._ids, iteration=iteration + 1, started=_now())])
+        else:
+            self.catalog.forget_iterations(**self._ids, first=iteration + 1)
 
     def begin_algorithm(self, iteration: int, algorithm: str) -> None:
         """Remove what an earlier try of an algorithm left."""
