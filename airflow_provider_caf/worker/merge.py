@@ -45,7 +45,10 @@ from airflow_provider_caf.worker.root import (
 from airflow_provider_caf.worker.run_objects import ALL_RUNS, RUN_RANGE
 
 GROUP_SIZE = 16
-"""More inputs than this are merged in groups of about this size; forking costs some 20 ms for each."""
+"""More inputs than this are merged in groups; forking costs some 20 ms for each."""
+
+GROUPS = 16
+"""At most so many groups: what a group writes is read again for the last merge."""
 
 _WHAT = "collector output"
 
@@ -125,7 +128,7 @@ def merge_collection(request: MergeRequest) -> int:
     output = Path(request.output)
     check_root_path(request.output, "merged file")
     Path(request.index).unlink(missing_ok=True)
-    groups = split_evenly(request.inputs, GROUP_SIZE)
+    groups = split_evenly(request.inputs, GROUP_SIZE, GROUPS)
     processes = request.processes or os.cpu_count() or 1
     temporary = build_temporary_path(output)
     try:
@@ -255,9 +258,13 @@ def build_index(request: MergeRequest, contents: Mapping[str, Content]) -> dict[
     }
 
 
-def split_evenly(items: Sequence[str], size: int) -> list[Sequence[str]]:
-    """Cut a list into as few stretches of at most `size` as possible, all of nearly the same length."""
-    count = -(-len(items) // size)
+def split_evenly(items: Sequence[str], size: int, most: int) -> list[Sequence[str]]:
+    """Cut a list into stretches of nearly the same length.
+
+    :param size: no stretch is shorter than half of this, unless it is the only one.
+    :param most: at most so many stretches.
+    """
+    count = min(-(-len(items) // size), most)
     bounds = [number * len(items) // count for number in range(count + 1)]
     return [items[first:last] for first, last in zip(bounds, bounds[1:])]
 

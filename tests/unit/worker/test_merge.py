@@ -106,13 +106,14 @@ def test_entries_of_trees_keep_the_order_of_the_inputs(
     assert [tree.x for entry in range(tree.GetEntries()) if tree.GetEntry(entry)] == [20.0, 21.0, 22.0] * 2
 
 
-@given(count=st.integers(1, 500), size=st.integers(1, 40))
-def test_groups_are_even_and_complete(count: int, size: int) -> None:
+@given(count=st.integers(1, 500), size=st.integers(1, 40), most=st.integers(1, 20))
+def test_groups_are_even_and_complete(count: int, size: int, most: int) -> None:
     items = [str(number) for number in range(count)]
-    groups = split_evenly(items, size)
+    groups = split_evenly(items, size, most)
     assert [item for group in groups for item in group] == items
     lengths = [len(group) for group in groups]
-    assert max(lengths) <= size
+    assert len(groups) <= most
+    assert len(groups) == 1 or min(lengths) >= size // 2
     assert max(lengths) - min(lengths) <= 1
 
 
