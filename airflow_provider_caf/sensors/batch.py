@@ -68,13 +68,7 @@ class BatchJobSensor(BaseSensorOperator):
         """
         with failing_for_good():
             run = self._open(context)
-            # What has failed before somebody waits for it failed in an earlier life of this task, or was very quick:
-            # either way it gets all its tries.
-            submitted = run.submit_missing()
-            first_attempt = submitted.attempt if submitted.submitted else 0
-            if submitted.submitted:
-                self.log.info("Submitted again: subjobs %s", list(submitted.submitted))
-            context["task_state_store"].set("first_attempt", first_attempt)
+            first_attempt = self._begin(context, run)
             if not self.deferrable:
                 super().execute(context)
                 return self._build_result(run)
@@ -118,6 +112,24 @@ class BatchJobSensor(BaseSensorOperator):
                     hint="Use BatchJobSensor, which waits for any.",
                 )
         return self._run
+
+    def _begin(self, context: Context, run: CollectionRun) -> int:
+        """Submit again what has failed before, and give the first try that counts from now on.
+
+        What has failed before somebody waits for it failed in an earlier life of this task, or was very quick: either
+        way it gets all its tries.
+        """
+        store = context["task_state_store"]
+        known = store.get("first_attempt")
+        # After a reschedule Airflow calls `execute` anew, but it is still the same wait.
+        if context.get("task_reschedule_count") and isinstance(known, int):
+            return known
+        submitted = run.submit_missing()
+        if submitted.submitted:
+            self.log.info("Submitted again: subjobs %s", list(submitted.submitted))
+        first_attempt = max(0, submitted.attempt)
+        store.set("first_attempt", first_attempt)
+        return first_attempt
 
     def _wait(self, context: Context, run: CollectionRun, first_attempt: int) -> dict[str, Any]:
         """Watch in the worker for a while, then defer."""

@@ -122,7 +122,7 @@ def test_rooms_that_travel_are_python_3_9(path: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "pattern"),
     [
-        ("a folder of the machine it was written on", r"(?<![\w.}>/$-])/(?:root|work)/\w"),
+        ("a folder of the machine it was written on", r"(?<![\w.…}>/$-])/(?:root|work)/\w"),
         ("this checkout's own folder", rf"(?<![\w.]){re.escape(str(TOP))}(?!\w)"),
         (
             "a package registry's host",
