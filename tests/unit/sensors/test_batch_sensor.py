@@ -1,0 +1,214 @@
+"""The sensors, over real subjobs of the local system. Only Airflow's context is a stand-in."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, TaskDeferred
+
+from airflow_provider_caf.batch.polling import Patience
+from airflow_provider_caf.core.errors import PollError
+from airflow_provider_caf.sensors import batch
+from airflow_provider_caf.sensors.batch import BatchJobSensor
+from airflow_provider_caf.triggers import batch as trigger_module
+from airflow_provider_caf.triggers.batch import BatchJobTrigger
+
+if TYPE_CHECKING:
+    from tests.unit.conftest import Lab
+
+OTHERS = {"HTCondorJobSensor": "htcondor", "LSFJobSensor": "lsf", "PBSJobSensor": "pbs", "SlurmJobSensor": "slurm"}
+
+
+class Store(dict[str, Any]):
+    """What stands for the store that keeps values across the tries of a task."""
+
+    def set(self, name: str, value: Any) -> None:
+        self[name] = value
+
+
+@pytest.fixture
+def context(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setenv("AIRFLOW__CAF__WORK_DIR", str(lab.run.work_dir))
+    monkeypatch.setenv("AIRFLOW__CAF__POLL_INTERVAL_MAX", "0.1")
+    monkeypatch.setattr(batch, "Patience", lambda **words: Patience(shortest=0.05, **words))
+    ti = SimpleNamespace(dag_id=lab.run.dag_id, run_id=lab.run.run_id, rescheduled=None)
+    ti.get_first_reschedule_date = lambda _: ti.rescheduled
+    return {"ti": ti, "task_state_store": Store()}
+
+
+def make_sensor(cls: type[BatchJobSensor] = BatchJobSensor, **words: Any) -> BatchJobSensor:
+    return cls(task_id="wait", calibration="vertex", iteration=0, collection="default", **words)
+
+
+def set_up(lab: Lab, words: list[str] | None = None, jobs: int = 1) -> None:
+    lab.prepare(lab.calibration(collections={"default": lab.copies(words, max_collector_jobs=jobs)}))
+    lab.submit()
+
+
+def build_gate(lab: Lab, gate: Path) -> list[str]:
+    """Give a command that waits for a file and then copies."""
+    script = 'until [ -e "$1" ]; do sleep 0.05; done; cp "$2" CollectorOutput.root'
+    return ["bash", "-c", script, "-", str(gate), str(lab.files.collected[0])]
+
+
+def list_attempts(lab: Lab) -> list[tuple[int, int]]:
+    return sorted((each.subjob, each.attempt) for each in lab.open().read_attempts())
+
+
+def test_it_returns_when_all_are_done_and_does_not_defer(lab: Lab, context: dict[str, Any]) -> None:
+    set_up(lab, jobs=2)
+    result = make_sensor().execute(context)  # type: ignore[arg-type]
+    assert result == {"subjobs": 2, "array_ids": lab.open().list_array_ids()}
+    assert list_attempts(lab) == [(0, 0), (1, 0)]
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_failed_subjobs_run_again_and_only_those(
+    lab: Lab, context: dict[str, Any], tmp_path: Path, deferrable: bool
+) -> None:
+    script = 'if [ "$1" = 1 ] && mkdir "$2"; then exit 3; fi; cp "$3" CollectorOutput.root'
+    set_up(lab, ["bash", "-c", script, "-", "{subjob}", str(tmp_path / "first"), str(lab.files.collected[0])], jobs=2)
+    result = make_sensor(deferrable=deferrable, poke_interval=0.05).execute(context)  # type: ignore[arg-type]
+    assert result["subjobs"] == 2
+    assert len(result["array_ids"]) == 2
+    assert list_attempts(lab) == [(0, 0), (1, 0), (1, 1)]
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_the_task_fails_for_good_when_the_tries_are_spent(lab: Lab, context: dict[str, Any], deferrable: bool) -> None:
+    set_up(lab, ["bash", "-c", "sleep 0.4; echo no licence >&2; exit 3"])
+    sensor = make_sensor(max_subjob_retries=1, deferrable=deferrable, poke_interval=0.05)
+    with pytest.raises(AirflowFailException) as caught:
+        sensor.execute(context)  # type: ignore[arg-type]
+    text = str(caught.value)
+    assert "1 of 1 subjobs of collection 'default' in calibration 'vertex', iteration 0, failed." in text
+    assert "exit code 3" in text
+    assert "no licence" in text
+    assert "clear this task" in text
+    assert list_attempts(lab) == [(0, 0), (0, 1)]
+
+
+def test_a_cleared_task_gives_all_tries_once_more(lab: Lab, context: dict[str, Any]) -> None:
+    set_up(lab, ["bash", "-c", "sleep 0.4; exit 3"])
+    for last in (1, 3):
+        with pytest.raises(AirflowFailException):
+            make_sensor(max_subjob_retries=1).execute(context)  # type: ignore[arg-type]
+        assert list_attempts(lab)[-1] == (0, last)
+
+
+def test_clearing_from_the_submission_on_gives_all_tries_once_more(lab: Lab, context: dict[str, Any]) -> None:
+    """The sensor then meets a try that runs already; those before it do not count any more."""
+    set_up(lab, ["bash", "-c", "sleep 0.4; exit 3"])
+    for last in (1, 3):
+        with pytest.raises(AirflowFailException):
+            make_sensor(max_subjob_retries=1).execute(context)  # type: ignore[arg-type]
+        assert list_attempts(lab)[-1] == (0, last)
+        lab.submit()
+    run = lab.open()
+    lab.wait(run)
+
+
+def test_a_rescheduled_sensor_counts_the_tries_too(lab: Lab, context: dict[str, Any]) -> None:
+    """In this mode Airflow calls `execute` anew for every look; that is no reason to try for ever."""
+    set_up(lab, ["bash", "-c", "exit 3"])
+    for _ in range(9):
+        sensor = make_sensor(max_subjob_retries=1, deferrable=False, mode="reschedule", poke_interval=0.0)
+        try:
+            sensor.execute(context)  # type: ignore[arg-type]
+        except AirflowRescheduleException as wait:
+            context["ti"].rescheduled = wait.reschedule_date
+            context["task_reschedule_count"] = context.get("task_reschedule_count", 0) + 1
+            lab.wait(lab.open())
+        except AirflowFailException:
+            break
+    else:
+        pytest.fail("it tries for ever")
+    assert list_attempts(lab)[-1][1] <= 2
+
+
+def test_it_defers_while_subjobs_run_and_goes_on_afterwards(
+    lab: Lab, context: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CAF__DEFER_AFTER", "0")
+    monkeypatch.setattr(trigger_module, "_HOLD_BACK", 0.0)
+    gate = tmp_path / "gate"
+    set_up(lab, build_gate(lab, gate))
+    with pytest.raises(TaskDeferred) as caught:
+        make_sensor().execute(context)  # type: ignore[arg-type]
+    assert caught.value.method_name == "execute_complete"
+    trigger = caught.value.trigger
+    assert isinstance(trigger, BatchJobTrigger)
+    assert trigger.calibration_folder == str(lab.layout().folder)
+    assert (trigger.iteration, trigger.collection, trigger.longest_interval) == (0, "default", 0.1)
+    gate.touch()
+
+    async def wait() -> dict[str, Any]:
+        async for event in trigger.run():
+            return dict(event.payload)
+        raise AssertionError("no event")
+
+    event = asyncio.run(wait())
+    result = make_sensor().execute_complete(context, event)  # type: ignore[arg-type]
+    assert result["subjobs"] == 1
+
+
+def test_a_failure_seen_by_the_trigger_is_tried_again_by_the_sensor(
+    lab: Lab, context: dict[str, Any], tmp_path: Path
+) -> None:
+    script = 'mkdir "$1" 2>&1 && exit 3; cp "$2" CollectorOutput.root'
+    set_up(lab, ["bash", "-c", script, "-", str(tmp_path / "first"), str(lab.files.collected[0])])
+    lab.wait(lab.open())
+    result = make_sensor().execute_complete(context, {"first_attempt": 0})  # type: ignore[arg-type]
+    assert result["subjobs"] == 1
+    assert list_attempts(lab) == [(0, 0), (0, 1)]
+
+
+def test_an_error_of_the_trigger_can_be_mended_by_a_retry(context: dict[str, Any]) -> None:
+    with pytest.raises(PollError, match="the server is down"):
+        make_sensor().execute_complete(context, {"error": "the server is down"})  # type: ignore[arg-type]
+
+
+def test_killing_the_task_ends_the_jobs(lab: Lab, context: dict[str, Any], tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("AIRFLOW__CAF__DEFER_AFTER", "0")
+    set_up(lab, build_gate(lab, tmp_path / "never"))
+    sensor = make_sensor()
+    sensor.on_kill()
+    with pytest.raises(TaskDeferred):
+        sensor.execute(context)  # type: ignore[arg-type]
+    sensor.on_kill()
+    run = lab.open()
+    lab.wait(run)
+    assert {verdict.status.value for verdict in run.observe().verdicts.values()} == {"cancelled"}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_sensor_of_another_system_refuses(lab: Lab, context: dict[str, Any], name: str) -> None:
+    set_up(lab)
+    with pytest.raises(AirflowFailException) as caught:
+        make_sensor(getattr(batch, name)).execute(context)  # type: ignore[arg-type]
+    text = str(caught.value)
+    assert f"{name} waits for {OTHERS[name]} jobs, but calibration 'vertex' runs on 'local'." in text
+    assert "Use BatchJobSensor" in text
+    lab.wait(lab.open())
+
+
+def test_the_sensor_of_the_local_system_waits_for_it(lab: Lab, context: dict[str, Any]) -> None:
+    set_up(lab)
+    assert make_sensor(batch.LocalJobSensor).execute(context)["subjobs"] == 1  # type: ignore[arg-type]
+
+
+def test_a_calibration_that_was_not_prepared_fails_for_good(context: dict[str, Any]) -> None:
+    with pytest.raises(AirflowFailException, match="The manifest of collection 'default'"):
+        make_sensor().execute(context)  # type: ignore[arg-type]
+
+
+def test_the_constructor_only_assigns() -> None:
+    sensor = make_sensor(max_subjob_retries=7)
+    assert (sensor.calibration, sensor.iteration, sensor.collection) == ("vertex", 0, "default")
+    assert sensor.max_subjob_retries == 7
+    assert sensor.deferrable
+    assert [field for field in sensor.template_fields if not hasattr(sensor, field)] == []
