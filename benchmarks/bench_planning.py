@@ -27,8 +27,7 @@ REPETITIONS = 3
 def build_runs(count: int) -> tuple[ExpRun, ...]:
     """Give sorted runs, numbered with gaps."""
     return tuple(
-        ExpRun(number // RUNS_PER_EXPERIMENT, 3 * (number % RUNS_PER_EXPERIMENT) + 1)
-        for number in range(count)
+        ExpRun(number // RUNS_PER_EXPERIMENT, 3 * (number % RUNS_PER_EXPERIMENT) + 1) for number in range(count)
     )
 
 

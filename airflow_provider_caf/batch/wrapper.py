@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from airflow_provider_caf.batch.spec import ArraySpec, Resources
 from airflow_provider_caf.core.errors import DefinitionError
 
-DEFAULT_SHELL = "/bin/sh"
+DEFAULT_SHELL = "/bin/bash"
+"""Sites write `source setup.sh`, which a plain POSIX shell does not know."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+", re.ASCII)
 

@@ -298,8 +298,7 @@ def merge_backend_args(
 
 def _read_files_to_iovs(value: Any, where: str) -> dict[str, IoV]:
     return {
-        path: read_with(IoV.from_json)(iov, f"{path!r} of {where}")
-        for path, iov in read_object(value, where).items()
+        path: read_with(IoV.from_json)(iov, f"{path!r} of {where}") for path, iov in read_object(value, where).items()
     }
 
 

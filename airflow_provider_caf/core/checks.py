@@ -51,9 +51,7 @@ def _find_in_caf(caf: CafRecord) -> Iterator[DefinitionError]:
     yield from _try(("name",), check_name, "CAF", caf.name)
     yield from _try(("backend_args",), normalise_json, caf.backend_args, "backend_args of the CAF")
     if not caf.calibrations:
-        yield DefinitionError(
-            f"The CAF {caf.name!r} has no calibration.", hint="Add one.", where=("calibrations",)
-        )
+        yield DefinitionError(f"The CAF {caf.name!r} has no calibration.", hint="Add one.", where=("calibrations",))
     yield from _find_doubles("calibration", [each.name for each in caf.calibrations], ("calibrations",))
     for index, calibration in enumerate(caf.calibrations):
         yield from _find_in_calibration(calibration, ("calibrations", index))
@@ -102,9 +100,7 @@ def _find_in_calibration(calibration: CalibrationRecord, place: Place) -> Iterat
         yield from _find_in_task_names(algorithm, calibration, at)
 
 
-def _find_in_collection(
-    collection: CollectionRecord, calibration: str, place: Place
-) -> Iterator[DefinitionError]:
+def _find_in_collection(collection: CollectionRecord, calibration: str, place: Place) -> Iterator[DefinitionError]:
     where = f"collection {collection.name!r} of calibration {calibration!r}"
     yield from _try((*place, "name"), check_name, "collection", collection.name)
     if collection.name in RESERVED_TASK_NAMES:
@@ -135,9 +131,7 @@ def _find_in_collection(
         yield from _try((*place, field), normalise_json, value, f"{field} of {where}")
 
 
-def _find_in_output_patterns(
-    collection: CollectionRecord, where: str, place: Place
-) -> Iterator[DefinitionError]:
+def _find_in_output_patterns(collection: CollectionRecord, where: str, place: Place) -> Iterator[DefinitionError]:
     if not collection.output_patterns:
         yield DefinitionError(
             f"The {where} declares no output.",
@@ -181,9 +175,7 @@ def _find_in_argv(argv: Any, what: str, place: Place) -> Iterator[DefinitionErro
         )
 
 
-def _find_in_algorithm(
-    algorithm: AlgorithmRecord, calibration: str, place: Place
-) -> Iterator[DefinitionError]:
+def _find_in_algorithm(algorithm: AlgorithmRecord, calibration: str, place: Place) -> Iterator[DefinitionError]:
     where = f"algorithm {algorithm.name!r} of calibration {calibration!r}"
     yield from _try((*place, "name"), check_name, "algorithm", algorithm.name)
     yield from _try_reference(algorithm.algorithm, f"class of {where}", (*place, "algorithm"))
@@ -213,8 +205,7 @@ def _find_in_granularity(
     refused = [
         collection
         for collection in calibration.collections
-        if collection.granularity in GRANULARITIES
-        and collection.granularity not in strategy.allowed_granularities
+        if collection.granularity in GRANULARITIES and collection.granularity not in strategy.allowed_granularities
     ]
     if not refused or (algorithm.prefix is not None and len(refused) < len(calibration.collections)):
         return
@@ -249,9 +240,7 @@ def _reserved(kind: str, name: str, calibration: str, place: Place) -> Definitio
     )
 
 
-def _find_doubles(
-    kind: str, names: Sequence[str], place: Place, where: str = ""
-) -> Iterator[DefinitionError]:
+def _find_doubles(kind: str, names: Sequence[str], place: Place, where: str = "") -> Iterator[DefinitionError]:
     seen: set[str] = set()
     for index, name in enumerate(names):
         if name in seen:

@@ -51,9 +51,7 @@ class DefinitionError(CafError, ValueError):
         self.causes = causes
 
     def __str__(self) -> str:
-        place = (
-            "" if self.file is None else self.file + (f":{self.line}" if self.line is not None else "") + ": "
-        )
+        place = "" if self.file is None else self.file + (f":{self.line}" if self.line is not None else "") + ": "
         return place + super().__str__()
 
 
@@ -100,9 +98,7 @@ class JobFailed(CafError):
     :param log_tail: its last lines.
     """
 
-    def __init__(
-        self, what: str, *, hint: str | None = None, log: str | None = None, log_tail: str = ""
-    ) -> None:
+    def __init__(self, what: str, *, hint: str | None = None, log: str | None = None, log_tail: str = "") -> None:
         super().__init__(what, hint=hint)
         self.log = log
         self.log_tail = log_tail

@@ -50,9 +50,7 @@ def find_ancestors(depends: Mapping[str, Iterable[str]], name: str) -> tuple[str
     """
     edges = _read_edges(depends)
     if name not in edges:
-        raise DefinitionError(
-            f"There is no calibration {name!r}.", hint=build_word_hint(name, edges, "calibrations")
-        )
+        raise DefinitionError(f"There is no calibration {name!r}.", hint=build_word_hint(name, edges, "calibrations"))
     distance = {name: 0}
     for each in reversed(order_calibrations(edges)):
         if each in distance:

@@ -133,9 +133,7 @@ class IoV(NamedTuple):
     @property
     def end(self) -> ExpRun:
         """The last run as a number that compares: an open end is larger than every run."""
-        return ExpRun(
-            _END if self.exp_high == -1 else self.exp_high, _END if self.run_high == -1 else self.run_high
-        )
+        return ExpRun(_END if self.exp_high == -1 else self.exp_high, _END if self.run_high == -1 else self.run_high)
 
     @property
     def is_open(self) -> bool:
@@ -169,9 +167,7 @@ def filter_runs(
     """Give the sorted runs inside the requested IoV that are not ignored."""
     left_out = set(ignored)
     return tuple(
-        sorted(
-            run for run in set(runs) if run not in left_out and (requested is None or requested.contains(run))
-        )
+        sorted(run for run in set(runs) if run not in left_out and (requested is None or requested.contains(run)))
     )
 
 

@@ -29,9 +29,7 @@ def normalise_json(value: Any, where: str) -> Any:
 
 def _normalise(value: Any, where: str, depth: int) -> Any:
     if depth > _MAX_DEPTH:
-        raise DefinitionError(
-            f"The {where} is nested more than {_MAX_DEPTH} levels deep.", hint="Does it hold itself?"
-        )
+        raise DefinitionError(f"The {where} is nested more than {_MAX_DEPTH} levels deep.", hint="Does it hold itself?")
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, (int, float)):

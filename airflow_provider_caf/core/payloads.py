@@ -109,9 +109,7 @@ def parse_database(text: str, where: str) -> tuple[PayloadEntry, ...]:
         try:
             entries.append(_parse_words(words))
         except DefinitionError as error:
-            raise DatabaseError(
-                f"{where}:{number}: {error.what}", hint=f"A line has the form '{_FORM}'."
-            ) from error
+            raise DatabaseError(f"{where}:{number}: {error.what}", hint=f"A line has the form '{_FORM}'.") from error
     return tuple(entries)
 
 

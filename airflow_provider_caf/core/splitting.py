@@ -42,15 +42,11 @@ class Splitting:
             if getattr(self, name) is not None
         ]
         if len(rules) > 1:
-            raise DefinitionError(
-                f"Subjobs are split by {' and by '.join(rules)}.", hint="Give only one of them."
-            )
+            raise DefinitionError(f"Subjobs are split by {' and by '.join(rules)}.", hint="Give only one of them.")
         for name in ("max_files_per_collector_job", "max_collector_jobs", "max_subjobs"):
             limit = getattr(self, name)
             if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-                raise DefinitionError(
-                    f"{name} is {limit!r}.", hint="It has to be a whole number, at least 1."
-                )
+                raise DefinitionError(f"{name} is {limit!r}.", hint="It has to be a whole number, at least 1.")
         if self.arguments is None and self.max_subjobs is not None:
             raise DefinitionError(
                 "max_subjobs is given without arguments.",
@@ -146,8 +142,7 @@ def plan_subjobs(files: Sequence[str], splitting: Splitting) -> tuple[SubjobPlan
             hint="Check the patterns of the input files, the requested IoV and the ignored runs.",
         )
     return tuple(
-        SubjobPlan(index=index, files=tuple(part), arguments={})
-        for index, part in enumerate(_cut(files, splitting))
+        SubjobPlan(index=index, files=tuple(part), arguments={}) for index, part in enumerate(_cut(files, splitting))
     )
 
 

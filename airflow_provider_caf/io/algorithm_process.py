@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from airflow_provider_caf.core import errors
 from airflow_provider_caf.core.chain import DatabaseEntry
+from airflow_provider_caf.core.environment import drop_secrets
 from airflow_provider_caf.core.errors import AlgorithmFailed, CafError, DefinitionError
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.json_form import build_json, read_list, read_with
@@ -63,11 +64,9 @@ class Opened:
 class AlgorithmProcess:
     """One algorithm in a process of its own. Use it in a `with` statement.
 
-    :param python: the Python to run it.
-    :param app: the job app.
+    :param argv: what runs the job app, to which the verb is added; see `batch.wrapper.build_site_argv`.
     :param log_path: where its prints go; they are added to what is there.
     :param cwd: its current folder, where it may write extra files.
-    :param setup_lines: shell lines of the site that run before, such as `source /cvmfs/…/setup.sh`.
     :param environment: variables over those of this process. Airflow's own are not handed on.
     :param name: the algorithm, for messages.
     """
@@ -75,15 +74,13 @@ class AlgorithmProcess:
     def __init__(
         self,
         *,
-        python: str,
-        app: Path,
+        argv: Sequence[str],
         log_path: Path,
         cwd: Path,
-        setup_lines: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         name: str = "algorithm",
     ) -> None:
-        self._argv = build_argv(python, str(app), setup_lines)
+        self._argv = tuple(argv)
         self._log_path = log_path
         self._cwd = cwd
         self._environment = dict(environment or {})
@@ -134,7 +131,7 @@ class AlgorithmProcess:
                     stdout=log,
                     stderr=log,
                     cwd=self._cwd,
-                    env=build_environment(os.environ, self._environment),
+                    env={**drop_secrets(os.environ), **self._environment},
                     pass_fds=ends,
                     # A group of its own: what an algorithm starts is ended with it.
                     start_new_session=True,
@@ -405,23 +402,6 @@ class AlgorithmProcess:
 
 
 _READ_RUNS = read_list(read_with(ExpRun.from_json))
-
-
-def build_argv(python: str, app: str, setup_lines: Sequence[str]) -> list[str]:
-    """Give the start of the argv, to which the verb is added.
-
-    The setup lines are a site's own shell text; all else stays outside of the shell's reading.
-    """
-    if not setup_lines:
-        return [python, app]
-    script = "\n".join([*setup_lines, 'exec "$@"'])
-    return ["bash", "-c", script, "algorithm", python, app]
-
-
-def build_environment(inherited: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
-    """Give the child's variables: ours without Airflow's, which hold keys and passwords, and its own."""
-    kept = {name: text for name, text in inherited.items() if not name.startswith(("AIRFLOW_", "_AIRFLOW_"))}
-    return {**kept, **own}
 
 
 def describe_exit(status: int) -> str:

@@ -175,9 +175,7 @@ class Catalog:
         """
         self._upsert(FAILED_SUBJOBS, rows)
 
-    def write_final_payloads(
-        self, dag_id: str, run_id: str, calibration: str, rows: Sequence[PayloadRow]
-    ) -> None:
+    def write_final_payloads(self, dag_id: str, run_id: str, calibration: str, rows: Sequence[PayloadRow]) -> None:
         """Write the payloads of a calibration's final database; what was final before is so no more.
 
         :param rows: of this calibration, with `final` set.
@@ -204,9 +202,7 @@ class Catalog:
 
         self._write(remove)
 
-    def forget_algorithm(
-        self, dag_id: str, run_id: str, calibration: str, iteration: int, algorithm: str
-    ) -> None:
+    def forget_algorithm(self, dag_id: str, run_id: str, calibration: str, iteration: int, algorithm: str) -> None:
         """Remove executions and payloads of an algorithm in a pass, as when it begins anew.
 
         :raises DatabaseError: if the database refuses; nothing is removed then.
@@ -219,9 +215,7 @@ class Catalog:
 
         self._write(remove)
 
-    def read_iterations(
-        self, dag_id: str, run_id: str, calibration: str | None = None
-    ) -> tuple[IterationRow, ...]:
+    def read_iterations(self, dag_id: str, run_id: str, calibration: str | None = None) -> tuple[IterationRow, ...]:
         """Read the passes of a DAG run, by calibration and number."""
         return self._read(ITERATIONS, _match(ITERATIONS.table.c, dag_id, run_id, calibration))
 
@@ -254,9 +248,7 @@ class Catalog:
         where = [columns.dag_id == dag_id, columns.name == name, columns.final.is_(True)]
         return self._read(PAYLOADS, where, order=[columns.committed.desc(), columns.run_id, columns.position])
 
-    def read_subjobs(
-        self, dag_id: str, run_id: str, calibration: str | None = None
-    ) -> tuple[SubjobsRow, ...]:
+    def read_subjobs(self, dag_id: str, run_id: str, calibration: str | None = None) -> tuple[SubjobsRow, ...]:
         """Read what the subjobs of a DAG run did, by calibration, pass and collection."""
         return self._read(SUBJOBS, _match(SUBJOBS.table.c, dag_id, run_id, calibration))
 
@@ -264,9 +256,7 @@ class Catalog:
         self, dag_id: str, run_id: str, calibration: str | None = None, *, limit: int | None = None
     ) -> tuple[FailedSubjobRow, ...]:
         """Read the failed attempts of subjobs of a DAG run, by calibration, pass, collection and subjob."""
-        return self._read(
-            FAILED_SUBJOBS, _match(FAILED_SUBJOBS.table.c, dag_id, run_id, calibration), limit=limit
-        )
+        return self._read(FAILED_SUBJOBS, _match(FAILED_SUBJOBS.table.c, dag_id, run_id, calibration), limit=limit)
 
     def _upsert(self, rows: RowTable[_R], new: Iterable[_R]) -> None:
         wanted = list(new)

@@ -100,9 +100,7 @@ def check_root_files(paths: Iterable[str], where: str = "the collection") -> int
     return len(local)
 
 
-def select_files(
-    files: Sequence[str], files_to_iovs: Mapping[str, IoV], requested_iov: IoV | None
-) -> tuple[str, ...]:
+def select_files(files: Sequence[str], files_to_iovs: Mapping[str, IoV], requested_iov: IoV | None) -> tuple[str, ...]:
     """Keep the files that may hold data of the requested IoV.
 
     :param files: paths, in the order in which the selection is given back.

@@ -171,9 +171,7 @@ class LocalDatabase:
         """
         entries = self.entries()
         wanted = tuple(runs)
-        reports = {
-            name: find_gaps(entries, name, wanted) for name in sorted({entry.name for entry in entries})
-        }
+        reports = {name: find_gaps(entries, name, wanted) for name in sorted({entry.name for entry in entries})}
         return {name: report for name, report in reports.items() if not report.is_empty}
 
     def verify(self) -> int:
@@ -200,9 +198,7 @@ class LocalDatabase:
             )
         return len(files)
 
-    def _write(
-        self, old: tuple[PayloadEntry, ...], payloads: Sequence[NewPayload]
-    ) -> tuple[PayloadEntry, ...]:
+    def _write(self, old: tuple[PayloadEntry, ...], payloads: Sequence[NewPayload]) -> tuple[PayloadEntry, ...]:
         """Add payloads to the lines `old`. The lock is held."""
         made: set[str] = set()
         try:
@@ -304,8 +300,7 @@ class LocalDatabase:
                 waiting(fcntl.flock, descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise DatabaseError(
-                    f"The local database {self.folder} was locked by another process "
-                    f"for {_LOCK_SECONDS:g} s.",
+                    f"The local database {self.folder} was locked by another process for {_LOCK_SECONDS:g} s.",
                     hint=f"Find who holds {path} (lslocks, fuser), end it, then clear the task.",
                 ) from error
 
@@ -332,9 +327,7 @@ class LocalDatabase:
 
 
 def _list_payloads(sources: Iterable[LocalDatabase]) -> list[NewPayload]:
-    return [
-        (entry.name, source.get_file(entry), entry.iov) for source in sources for entry in source.entries()
-    ]
+    return [(entry.name, source.get_file(entry), entry.iov) for source in sources for entry in source.entries()]
 
 
 def _read_payload(name: str, path: Path) -> tuple[bytes, str]:
@@ -347,9 +340,7 @@ def _read_payload(name: str, path: Path) -> tuple[bytes, str]:
             hint="Run the task that made it again.",
         ) from error
     if not data:
-        raise DatabaseError(
-            f"The file {path} of payload {name!r} is empty.", hint="Run the task that made it again."
-        )
+        raise DatabaseError(f"The file {path} of payload {name!r} is empty.", hint="Run the task that made it again.")
     digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
     revision = path.name.removeprefix(f"dbstore_{name}_rev_").removesuffix(".root")
     if _MD5_DIGITS.fullmatch(revision) and not digest.startswith(revision):
@@ -383,8 +374,7 @@ def _win_already(old: list[PayloadEntry], new: list[PayloadEntry]) -> bool:
     if not set(old).issuperset(new):
         return False
     return all(
-        first not in places or places.get(second, -1) > places[first]
-        for first, second in _find_overlapping_pairs(old)
+        first not in places or places.get(second, -1) > places[first] for first, second in _find_overlapping_pairs(old)
     )
 
 

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Sequence
 
+from airflow_provider_caf.batch.wrapper import build_site_argv
 from airflow_provider_caf.core.chain import DatabaseEntry, build_database_chain
 from airflow_provider_caf.core.errors import AlgorithmFailed, CafError, NotEnoughData
 from airflow_provider_caf.core.iov import ExpRun, filter_runs
@@ -107,11 +108,9 @@ class StrategyRun:
     def _build_process(self) -> AlgorithmProcess:
         resources = self.manifest.resources
         return AlgorithmProcess(
-            python=resources.python or sys.executable,
-            app=self.calibration.app,
+            argv=build_site_argv(resources, (resources.python or sys.executable, str(self.calibration.app))),
             log_path=self.layout.log,
             cwd=self.layout.folder,
-            setup_lines=resources.setup or (),
             environment=resources.environment,
             name=f"algorithm {self.layout.name!r} of calibration {self.calibration.name!r}",
         )

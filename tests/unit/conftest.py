@@ -6,11 +6,13 @@ The files are made once per test run, in a process of its own, so that this one 
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -395,3 +397,19 @@ def read_iovs(lines: Sequence[Any]) -> Mapping[str, list[IoV]]:
     for line in lines:
         found.setdefault(line.name, []).append(line.iov)
     return found
+
+
+@pytest.fixture
+def small_disk() -> Callable[[int], Any]:
+    """Give a context in which no file of this process grows beyond a size, as on a full disk."""
+
+    @contextmanager
+    def limit(size: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limit

@@ -27,9 +27,7 @@ def load_script(name: str) -> ModuleType:
 def test_check_sizes_limits_functions(lines: int, is_found: bool) -> None:
     text = "def long():\n" + "    pass\n" * (lines - 1) + "\n\nx = 1\n"
     found = list(load_script("check_sizes").find_oversize(Path("a.py"), text))
-    assert found == (
-        ["a.py:1: long has 61 lines; a function has at most 60. Take a step out of it."] * is_found
-    )
+    assert found == (["a.py:1: long has 61 lines; a function has at most 60. Take a step out of it."] * is_found)
 
 
 @pytest.mark.parametrize(("lines", "is_found"), [(500, False), (501, True)])

@@ -56,8 +56,7 @@ __all__ = [
 ]
 
 BUILT_IN: dict[str, type[Strategy]] = {
-    strategy.__name__: strategy
-    for strategy in (SequentialBoundaries, SequentialRunByRun, SimpleRunByRun, SingleIOV)
+    strategy.__name__: strategy for strategy in (SequentialBoundaries, SequentialRunByRun, SimpleRunByRun, SingleIOV)
 }
 """The strategies that a definition can name without a module."""
 

@@ -229,9 +229,7 @@ class Strategy:
     def parse_params(cls, params: Mapping[str, Any]) -> tuple[dict[str, Any], list[DefinitionError]]:
         """Read the values of the parameters and find every mistake in them."""
         known = cls.list_params()
-        return parse_params(
-            cls.__name__, known, params, lambda name: build_word_hint(name, known, "parameters")
-        )
+        return parse_params(cls.__name__, known, params, lambda name: build_word_hint(name, known, "parameters"))
 
     def plan(self, runs: tuple[ExpRun, ...]) -> Plan:
         """Say what to do, one action after the other, and how it ended.

@@ -68,9 +68,7 @@ def parse_params(
     :param find_hint: gives the hint for a name that is not known.
     """
     errors = [
-        DefinitionError(
-            f"The strategy {strategy} has no parameter {name!r}.", hint=find_hint(name), where=(name,)
-        )
+        DefinitionError(f"The strategy {strategy} has no parameter {name!r}.", hint=find_hint(name), where=(name,))
         for name in given
         if name not in known
     ]

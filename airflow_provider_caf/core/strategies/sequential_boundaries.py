@@ -35,9 +35,7 @@ class SequentialBoundaries(Strategy):
 
     allowed_granularities: ClassVar[tuple[str, ...]] = ("run",)
     known_params: ClassVar[Mapping[str, Param]] = {
-        "iov_coverage": Param(
-            kind="iov", text="What all payloads together have to cover; it has to contain all runs."
-        ),
+        "iov_coverage": Param(kind="iov", text="What all payloads together have to cover; it has to contain all runs."),
         "payload_boundaries": Param(
             kind="runs",
             text="The first runs of the payloads; null asks the algorithm, [] is one per experiment.",

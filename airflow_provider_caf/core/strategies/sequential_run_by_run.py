@@ -30,9 +30,7 @@ class SequentialRunByRun(Strategy):
         "has_experiment_settings": Param(
             kind="bool", default=False, text="Ask `build_experiment_settings` for each experiment."
         ),
-        "iov_coverage": Param(
-            kind="iov", text="What all payloads together have to cover; it has to contain all runs."
-        ),
+        "iov_coverage": Param(kind="iov", text="What all payloads together have to cover; it has to contain all runs."),
         "step_size": Param(kind="int", default=1, minimum=1, text="How many runs to add at a time."),
     }
 
@@ -52,9 +50,7 @@ class SequentialRunByRun(Strategy):
         for experiment in split_experiments(runs, self.params["iov_coverage"]):
             exp = experiment.runs[0].exp
             settings = self.build_experiment_settings(exp) if self.params["has_experiment_settings"] else None
-            ended: Execution | None = yield from merge_steps(
-                experiment, self._build_steps(experiment), settings
-            )
+            ended: Execution | None = yield from merge_steps(experiment, self._build_steps(experiment), settings)
             if ended is not None:
                 yield Report(execution=ended)
                 reasons.append(
@@ -64,13 +60,9 @@ class SequentialRunByRun(Strategy):
         if not reasons:
             return complete()
         rest = len(reasons) - _SHOWN_REASONS
-        return fail(
-            " ".join(reasons[:_SHOWN_REASONS]) + (f" {rest} more experiments failed." if rest > 0 else "")
-        )
+        return fail(" ".join(reasons[:_SHOWN_REASONS]) + (f" {rest} more experiments failed." if rest > 0 else ""))
 
     def _build_steps(self, experiment: Experiment) -> tuple[Step, ...]:
         size: int = self.params["step_size"]
         runs = experiment.runs
-        return tuple(
-            Step(stop=min(first + size, len(runs)), low=runs[first]) for first in range(0, len(runs), size)
-        )
+        return tuple(Step(stop=min(first + size, len(runs)), low=runs[first]) for first in range(0, len(runs), size))

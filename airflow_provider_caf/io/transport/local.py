@@ -12,14 +12,12 @@ import tempfile
 from typing import IO
 
 from airflow_provider_caf.batch.spec import Command, CommandResult, TextFile
+from airflow_provider_caf.core.environment import drop_secrets
 from airflow_provider_caf.core.errors import TransportError
 from airflow_provider_caf.io.files import write_text
 
 _GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL for a command that takes too long."""
-
-_SECRET_PREFIXES = ("AIRFLOW_", "_AIRFLOW_")
-"""Airflow's variables carry keys and passwords, and some submit commands hand all variables to the job."""
 
 _LONGEST_SHOWN = 300
 
@@ -68,7 +66,7 @@ class LocalTransport:
     def _start(
         self, command: Command, stdin: IO[bytes], stdout: IO[bytes], stderr: IO[bytes], hold: int | None
     ) -> subprocess.Popen[bytes]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(_SECRET_PREFIXES)}
+        environment = drop_secrets(os.environ)
         environment.update(command.environment or {})
         try:
             return subprocess.Popen(

@@ -247,9 +247,7 @@ def test_mistakes(record: CafRecord, what: str, hint: str, where: tuple[Any, ...
     check_one(record, what, hint, where)
 
 
-@pytest.mark.parametrize(
-    ("changes", "what", "hint", "where"), BAD_COLLECTIONS, ids=lambda value: str(value)[:40]
-)
+@pytest.mark.parametrize(("changes", "what", "hint", "where"), BAD_COLLECTIONS, ids=lambda value: str(value)[:40])
 def test_mistakes_in_a_collection(changes: Any, what: str, hint: str, where: tuple[Any, ...]) -> None:
     place = ("calibrations", 0, "collections", 0)
     if what.startswith("an algorithm and"):
@@ -257,9 +255,7 @@ def test_mistakes_in_a_collection(changes: Any, what: str, hint: str, where: tup
     check_one(with_collection(**changes), what, hint, (*place, *where))
 
 
-@pytest.mark.parametrize(
-    ("changes", "what", "hint", "where"), BAD_ALGORITHMS, ids=lambda value: str(value)[:40]
-)
+@pytest.mark.parametrize(("changes", "what", "hint", "where"), BAD_ALGORITHMS, ids=lambda value: str(value)[:40])
 def test_mistakes_in_an_algorithm(changes: Any, what: str, hint: str, where: tuple[Any, ...]) -> None:
     check_one(with_algorithm(**changes), what, hint, ("calibrations", 0, "algorithms", 0, *where))
 
@@ -270,9 +266,7 @@ class TestGranularity:
 
     @pytest.mark.parametrize("strategy", ["SequentialRunByRun", "SimpleRunByRun", "SequentialBoundaries"])
     def test_all_with_a_run_wise_strategy(self, strategy: str) -> None:
-        record = caf(
-            calibration(collections=(self.ALL,), algorithms=(replace(ALGORITHM, strategy=strategy),))
-        )
+        record = caf(calibration(collections=(self.ALL,), algorithms=(replace(ALGORITHM, strategy=strategy),)))
         with pytest.raises(DefinitionError) as caught:
             check_caf(record)
         text = str(caught.value)
@@ -283,18 +277,14 @@ class TestGranularity:
 
     @pytest.mark.parametrize("strategy", ["SingleIOV", "mine:S"])
     def test_all_with_a_strategy_that_may(self, strategy: str) -> None:
-        record = caf(
-            calibration(collections=(self.ALL,), algorithms=(replace(ALGORITHM, strategy=strategy),))
-        )
+        record = caf(calibration(collections=(self.ALL,), algorithms=(replace(ALGORITHM, strategy=strategy),)))
         assert find_mistakes(record) == ()
 
     def test_with_a_prefix_the_algorithm_may_read_the_other_collection(self) -> None:
         algorithm = replace(ALGORITHM, strategy="SimpleRunByRun", prefix="Hits")
         both = caf(calibration(collections=(self.ALL, self.RUN), algorithms=(algorithm,)))
         assert find_mistakes(both) == ()
-        without = caf(
-            calibration(collections=(self.ALL, self.RUN), algorithms=(replace(algorithm, prefix=None),))
-        )
+        without = caf(calibration(collections=(self.ALL, self.RUN), algorithms=(replace(algorithm, prefix=None),)))
         assert len(find_mistakes(without)) == 1
         only = caf(calibration(collections=(self.ALL,), algorithms=(algorithm,)))
         assert len(find_mistakes(only)) == 1

@@ -28,9 +28,7 @@ def iovs(draw: st.DrawFn) -> IoV:
 
 
 any_entry = st.builds(PayloadEntry, name=words, revision=words, iov=iovs())
-few_names = st.builds(
-    PayloadEntry, name=st.sampled_from("ab"), revision=st.sampled_from(["1", "2"]), iov=iovs()
-)
+few_names = st.builds(PayloadEntry, name=st.sampled_from("ab"), revision=st.sampled_from(["1", "2"]), iov=iovs())
 
 
 def entry(name: str, revision: str, *iov: int) -> PayloadEntry:
@@ -106,9 +104,7 @@ class TestLookUp:
         assert find_payload(entries[1:], "A", ExpRun(2, 0)) is None
 
     @given(st.lists(few_names), st.lists(few_names))
-    def test_merging_lets_the_later_database_win(
-        self, older: list[PayloadEntry], newer: list[PayloadEntry]
-    ) -> None:
+    def test_merging_lets_the_later_database_win(self, older: list[PayloadEntry], newer: list[PayloadEntry]) -> None:
         merged = merge_entries(older, newer)
         assert len({(each.name, each.iov) for each in merged}) == len(merged)
         for name in "ab":
@@ -141,10 +137,6 @@ class TestGaps:
         assert not find_gaps([entry("A", "1", 1, 0, 1, 1), entry("A", "1", 1, 3, 1, 3)], "A", []).is_empty
 
     @given(st.lists(few_names), st.lists(runs))
-    def test_uncovered_are_the_runs_without_payload(
-        self, entries: list[PayloadEntry], some: list[ExpRun]
-    ) -> None:
+    def test_uncovered_are_the_runs_without_payload(self, entries: list[PayloadEntry], some: list[ExpRun]) -> None:
         report = find_gaps(entries, "a", some)
-        assert report.uncovered == tuple(
-            run for run in sorted(set(some)) if find_payload(entries, "a", run) is None
-        )
+        assert report.uncovered == tuple(run for run in sorted(set(some)) if find_payload(entries, "a", run) is None)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import airflow
-
 import pytest
 from airflow.sdk import BaseHook, BaseOperator
 from airflow.triggers.base import BaseTrigger

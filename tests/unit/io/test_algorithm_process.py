@@ -19,12 +19,14 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_caf.batch.spec import Resources
+from airflow_provider_caf.batch.wrapper import build_site_argv
 from airflow_provider_caf.core.errors import AlgorithmFailed, CafError, DefinitionError, InputError
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies.base import Execute, FindBoundaries
 from airflow_provider_caf.io import algorithm_process
-from airflow_provider_caf.io.algorithm_process import AlgorithmProcess, Opened, build_argv, describe_exit
+from airflow_provider_caf.io.algorithm_process import AlgorithmProcess, Opened, describe_exit
 from airflow_provider_caf.io.job_app import build_job_app
 
 PRELUDE = """
@@ -64,13 +66,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Give a function that opens a process with a child of a given program."""
     started: list[AlgorithmProcess] = []
 
-    def run(program: str, **fields: Any) -> AlgorithmProcess:
+    def run(program: str, setup: tuple[str, ...] = (), **fields: Any) -> AlgorithmProcess:
         app = tmp_path / "fake.py"
         app.write_text(PRELUDE + program)
         process = AlgorithmProcess(
             **{
-                "python": sys.executable,
-                "app": app,
+                "argv": build_site_argv(Resources(setup=setup), (sys.executable, str(app))),
                 "log_path": tmp_path / "algorithm.log",
                 "cwd": tmp_path,
                 "name": "algorithm 'fit' of calibration 'vertex'",
@@ -275,7 +276,7 @@ def test_errors_of_ours_keep_their_kind(start: Start, kind: str, expected: type[
 
 def test_a_python_that_is_not_there_is_told(tmp_path: Path) -> None:
     process = AlgorithmProcess(
-        python="/nowhere/python", app=tmp_path / "a", log_path=tmp_path / "log", cwd=tmp_path, name="algorithm 'fit'"
+        argv=["/nowhere/python", "a"], log_path=tmp_path / "log", cwd=tmp_path, name="algorithm 'fit'"
     )
     with pytest.raises(AlgorithmFailed, match="The algorithm 'fit' cannot be started: No such file or directory"):
         process.open(algorithm="m:A", indexes=[])
@@ -290,7 +291,7 @@ def test_setup_lines_run_before_and_stay_apart_from_the_rest(start: Start, tmp_p
     process = start(
         "write({**DONE, 'output': [os.environ['SITE'], os.environ['OWN'], os.getcwd(), 'AIRFLOW_X' in os.environ]})\n"
         "read()\nwrite({'ok': True})",
-        setup_lines=["export SITE='x y'", "echo set up"],
+        setup=("export SITE='x y'", "echo set up"),
         cwd=strange,
         environment={"OWN": "$(false)"},
     )
@@ -301,7 +302,7 @@ def test_setup_lines_run_before_and_stay_apart_from_the_rest(start: Start, tmp_p
 
 def test_setup_that_fails_is_told(start: Start) -> None:
     with pytest.raises(AlgorithmFailed) as caught:
-        start("", setup_lines=["echo no such release >&2", "exit 17"])
+        start("", setup=("echo no such release >&2", "exit 17"))
     assert "ended with exit code 17 before it answered" in str(caught.value)
     assert "| no such release" in str(caught.value)
 
@@ -310,12 +311,6 @@ def test_airflows_secrets_are_not_handed_on(start: Start, monkeypatch: pytest.Mo
     monkeypatch.setenv("AIRFLOW_X", "secret")
     process = start("write({**DONE, 'output': 'AIRFLOW_X' in os.environ})\nread()\nwrite({'ok': True})")
     assert execute(process).output is False
-
-
-def test_the_argv_is_no_shell_text() -> None:
-    assert build_argv("py thon", "a;b", []) == ["py thon", "a;b"]
-    words = build_argv("py thon", "a;b", ["source x"])
-    assert words == ["bash", "-c", 'source x\nexec "$@"', "algorithm", "py thon", "a;b"]
 
 
 @pytest.mark.parametrize(("status", "text"), [(-11, "SIGSEGV (signal 11)"), (-200, "signal 200"), (1, "exit code 1")])
@@ -381,7 +376,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def open_real(app: Path, folder: Path) -> AlgorithmProcess:
-    process = AlgorithmProcess(python=sys.executable, app=app, log_path=folder / "real.log", cwd=folder, name="busy")
+    process = AlgorithmProcess(argv=[sys.executable, str(app)], log_path=folder / "real.log", cwd=folder, name="busy")
     process.open(algorithm="busy:Busy", indexes=[])
     return process
 
@@ -406,7 +401,7 @@ from airflow_provider_caf.core.strategies.base import Execute
 from airflow_provider_caf.io import algorithm_process
 from airflow_provider_caf.io.algorithm_process import AlgorithmProcess
 app, folder, mode = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-process = AlgorithmProcess(python=sys.executable, app=app, log_path=folder / "real.log", cwd=folder)
+process = AlgorithmProcess(argv=[sys.executable, str(app)], log_path=folder / "real.log", cwd=folder)
 process.open(algorithm="busy:Busy", indexes=[])
 print(process.pid, flush=True)
 if mode == "idle":

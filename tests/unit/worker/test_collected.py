@@ -15,6 +15,7 @@ from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.worker import collected as module
 from airflow_provider_caf.worker.collected import CollectedData, read_index
 from airflow_provider_caf.worker.collector import Collector, run_collector
+from airflow_provider_caf.worker.root import open_root_file
 
 RUNS = (ExpRun(1, 1), ExpRun(1, 2), ExpRun(1, 3), ExpRun(2, 1))
 
@@ -79,8 +80,12 @@ def test_large_trees_are_merged_into_a_scratch_file(
 
 def test_each_file_is_opened_once(index: str, other_index: str, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    open_file = module.open_root_file
-    monkeypatch.setattr(module, "open_root_file", lambda path, what: opened.append(path) or open_file(path, what))
+
+    def open_and_note(path: str, what: str) -> Any:
+        opened.append(path)
+        return open_root_file(path, what)
+
+    monkeypatch.setattr(module, "open_root_file", open_and_note)
     data = CollectedData([index, other_index])
     for run in RUNS * 5:
         data.get("x", [run])
@@ -202,6 +207,7 @@ def test_objects_that_do_not_fit_together_are_told(
 
         def collect(self, event: Any) -> None:
             if event.run == 2:
+                assert self.current_run is not None
                 self._copies["g"] = self._objects.get_copies(self.current_run)["g"] = root.TH1D("g_1.2", "", 7, 0, 0.3)
             self.get("g").Fill(0.1)
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -316,7 +317,11 @@ def test_the_index_names_a_file_in_another_folder(tmp_path: Path, outputs: list[
 
 
 def test_forked_tasks_answer_in_order() -> None:
-    assert run_forked([lambda n=n: {"n": n * "x"} for n in range(7)], 3, "a task") == [{"n": n * "x"} for n in range(7)]
+    def build_answer(number: int) -> dict[str, str]:
+        return {"n": number * "x"}
+
+    tasks = [partial(build_answer, number) for number in range(7)]
+    assert run_forked(tasks, 3, "a task") == [build_answer(number) for number in range(7)]
 
 
 def test_a_forked_task_that_dies_is_told_by_its_signal() -> None:

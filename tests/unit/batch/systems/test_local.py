@@ -50,7 +50,7 @@ def test_the_submit_command() -> None:
     (file,) = submission.files
     assert (file.path, file.executable) == ("/w/caf_a/run.sh", True)
     assert file.text.endswith("\nx\ncd /w/caf_a || exit 125\nexec python3 /w/app.pyz pool submit /w/caf_a/array.json\n")
-    assert SYSTEM.build_submit(make_array()).command.argv[0] == "/bin/sh"
+    assert SYSTEM.build_submit(make_array()).command.argv[0] == "/bin/bash"
 
 
 def test_a_container_is_refused() -> None:

@@ -92,9 +92,7 @@ class TestParams:
         text = str(caught.value)
         assert text.startswith("3 mistakes in the parameters of the strategy SequentialRunByRun:")
         assert "has no parameter 'x'" in text
-        assert (
-            "'step_size' of the strategy SequentialRunByRun is 0. hint: It has to be a whole number" in text
-        )
+        assert "'step_size' of the strategy SequentialRunByRun is 0. hint: It has to be a whole number" in text
         assert "is [1]. hint: It has to be an IoV [exp_low, run_low, exp_high, run_high], or null." in text
 
     def test_a_strategy_without_parameters(self) -> None:

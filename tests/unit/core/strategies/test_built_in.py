@@ -124,24 +124,18 @@ class TestSequentialRunByRun:
         assert outcome.reason == "The algorithm answered NOT_ENOUGH_DATA in experiment 1 for 1.1 to 1.2."
 
     def test_an_undefined_answer_is_a_failure(self) -> None:
-        outcome, executed, _, reported = follow(
-            build_strategy("SequentialRunByRun", {}), [(1, 1), (1, 2)], [UNDEFINED]
-        )
+        outcome, executed, _, reported = follow(build_strategy("SequentialRunByRun", {}), [(1, 1), (1, 2)], [UNDEFINED])
         assert outcome.state is FinalState.FAILED
         assert (len(executed), reported) == (1, [UNDEFINED])
 
     def test_many_failures_are_not_all_named(self) -> None:
-        outcome, *_ = follow(
-            build_strategy("SequentialRunByRun", {}), [(exp, 0) for exp in range(8)], [FAILURE] * 8
-        )
+        outcome, *_ = follow(build_strategy("SequentialRunByRun", {}), [(exp, 0) for exp in range(8)], [FAILURE] * 8)
         assert outcome.reason.count("answered FAILURE") == 5
         assert outcome.reason.endswith("3 more experiments failed.")
 
     def test_settings_per_experiment(self) -> None:
         class Mine(SequentialRunByRun):
-            known_params: ClassVar[Mapping[str, Param]] = {
-                "floor": Param(kind="int", text="Least.", default=5)
-            }
+            known_params: ClassVar[Mapping[str, Param]] = {"floor": Param(kind="int", text="Least.", default=5)}
 
             def build_experiment_settings(self, exp: int) -> Mapping[str, Any]:
                 return {"min_events": self.params["floor"] if exp == 7 else 100}
@@ -182,9 +176,7 @@ class TestSequentialBoundaries:
 
     def test_a_failure_ends_it_without_a_report(self) -> None:
         strategy = build_strategy("SequentialBoundaries", {"payload_boundaries": []})
-        outcome, executed, committed, reported = follow(
-            strategy, [(1, 1), (2, 1), (3, 1)], [ITERATE, FAILURE]
-        )
+        outcome, executed, committed, reported = follow(strategy, [(1, 1), (2, 1), (3, 1)], [ITERATE, FAILURE])
         assert (len(executed), committed, reported) == (2, [IoV(1, 1, 1, -1)], [ITERATE])
         assert outcome.reason == "The algorithm answered FAILURE in experiment 2 for 2.1 to 2.1."
 

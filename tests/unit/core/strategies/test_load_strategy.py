@@ -10,9 +10,7 @@ from airflow_provider_caf.core.strategies.sequential_run_by_run import Sequentia
 from airflow_provider_caf.core.strategies.single_iov import SingleIOV
 
 
-@pytest.mark.parametrize(
-    "name", ["SingleIOV", "SequentialRunByRun", "SimpleRunByRun", "SequentialBoundaries"]
-)
+@pytest.mark.parametrize("name", ["SingleIOV", "SequentialRunByRun", "SimpleRunByRun", "SequentialBoundaries"])
 def test_built_in(name: str) -> None:
     assert load_strategy(name) is BUILT_IN[name]
     assert load_strategy(name).__name__ == name

@@ -139,9 +139,7 @@ def test_no_iov_crosses_experiments(kind: Kind, runs: tuple[ExpRun, ...], codes:
 
 
 @given(sequential, run_lists, answers)
-def test_sequential_payloads_leave_no_gap(
-    kind: Kind, runs: tuple[ExpRun, ...], codes: list[ResultCode]
-) -> None:
+def test_sequential_payloads_leave_no_gap(kind: Kind, runs: tuple[ExpRun, ...], codes: list[ResultCode]) -> None:
     trace = run_plan(kind, runs, codes)
     assert trace.outcome is not None
     assert find_iov_gaps(trace.committed) == ()
@@ -157,9 +155,7 @@ def test_sequential_payloads_leave_no_gap(
 
 
 @given(sequential, run_lists, st.sampled_from([(-1, -1), (4, -1), (3, 99)]))
-def test_coverage_is_covered_when_all_goes_well(
-    kind: Kind, runs: tuple[ExpRun, ...], high: tuple[int, int]
-) -> None:
+def test_coverage_is_covered_when_all_goes_well(kind: Kind, runs: tuple[ExpRun, ...], high: tuple[int, int]) -> None:
     name, params = kind
     coverage = IoV(0, 0, *high)
     trace = run_plan((name, {**params, "iov_coverage": list(coverage)}), runs, [ResultCode.OK])

@@ -53,9 +53,7 @@ class Bench:
         self.committed.append(list(action.iov or action.execution.iov))
 
     def report(self, action: Report) -> None:
-        self.results.append(
-            {"iov": list(action.iov or action.execution.iov), "result": int(action.execution.code)}
-        )
+        self.results.append({"iov": list(action.iov or action.execution.iov), "result": int(action.execution.code)})
 
 
 def replay(case: dict[str, Any], params: dict[str, Any]) -> tuple[Bench, dict[str, Any]]:
