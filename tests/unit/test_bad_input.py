@@ -131,7 +131,7 @@ def check_nothing_submitted(lab: Lab) -> None:
     ("reference", "what", "hint"),
     [
         ("{module}:HitColector", ["'HitColector'"], "'HitCollector'"),
-        ("{module}:NOT_A_CLASS", ["NOT_A_CLASS", "not a class"], "Collector"),
+        ("{module}:NOT_A_CLASS", ["NOT_A_CLASS", "not a subclass of Collector"], "Collector"),
         ("{module}:MeanAlgorithm", ["is a class, but not a subclass of Collector"], "Derive it"),
         ("{folder}/not_there.py:HitCollector", ["{folder}/not_there.py"], ""),
         ("no_such_module_of_caf:HitCollector", ["'no_such_module_of_caf'"], "PYTHONPATH"),
@@ -159,7 +159,7 @@ def test_a_module_that_cannot_be_imported(lab: Lab, tmp_path: Path) -> None:
     with pytest.raises(DefinitionError) as caught:
         lab.prepare(lab.calibration(collector=f"{module}:HitCollector"))
     check_message(
-        caught, ["In calibration 'vertex'", str(module), "a_software_that_is_not_installed"], "Import it by hand"
+        caught, ["In calibration 'vertex'", "broken_module", "a_software_that_is_not_installed"], "Import it by hand"
     )
     check_nothing_submitted(lab)
 
@@ -290,7 +290,7 @@ def test_a_full_disk_while_a_payload_is_written(lab: Lab) -> None:
     set_up(lab, lab.algorithm("BigAlgorithm", "SingleIOV"), backend_args=setup)
     with pytest.raises(CafError) as caught:
         lab.calibrate("BigAlgorithm")
-    check_message(caught, ["payload 'Big'", "File too large"], "Free some space")
+    check_message(caught, ["payload 'Big'", "File too large"], "Free space for")
     layout = lab.layout().iteration(0).algorithm("BigAlgorithm")
     assert LocalDatabase(layout.database).entries() == ()
     assert list(layout.staging_folder.iterdir()) == []
@@ -300,15 +300,13 @@ def test_a_full_disk_while_payloads_are_committed(lab: Lab, small_disk: Callable
     set_up(lab, lab.algorithm())
     lab.calibrate()
     lab.decide()
-    old = LocalDatabase(lab.layout().iteration(0).database)
-    before = (old.text_file.read_text(), old.verify())
-    lab.finish()
-    shutil.rmtree(lab.layout().database)
+    source = LocalDatabase(lab.layout().iteration(0).database)
+    before = (source.text_file.read_text(), source.verify())
     with small_disk(100), pytest.raises(DatabaseError) as caught:
         lab.finish()
     check_message(caught, [str(lab.layout().database), "File too large"], "hint")
-    assert (old.text_file.read_text(), old.verify()) == before
-    assert LocalDatabase(lab.layout().database).entries() == ()
+    assert (source.text_file.read_text(), source.verify()) == before
+    assert list(lab.layout().database.glob("*.root")) == []
     lab.finish()
     assert LocalDatabase(lab.layout().database).verify() == 4
 

@@ -1,0 +1,116 @@
+"""The parts of a private Airflow that start nothing: where its things lie and what its processes are told."""
+
+from __future__ import annotations
+
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_caf.core.errors import TransportError
+from airflow_provider_caf.io import private_airflow
+from airflow_provider_caf.io.private_airflow import PrivateAirflow
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PrivateAirflow:
+    """An Airflow of which nothing is started."""
+    monkeypatch.setattr(PrivateAirflow, "run_cli", lambda *_, **__: "")
+    monkeypatch.setattr(PrivateAirflow, "start_component", lambda *_: None)
+    monkeypatch.setattr(PrivateAirflow, "_wait_until_healthy", lambda _: None)
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "of the user")
+    monkeypatch.setenv("AIRFLOW_CONN_MINE", "of the user")
+    return PrivateAirflow(
+        tmp_path / "home", tmp_path / "dags", settings={"AIRFLOW__CAF__WORK_DIR": "/w"}, parallelism=7
+    )
+
+
+def test_its_processes_see_nothing_of_another_airflow(prepared: PrivateAirflow) -> None:
+    with prepared as airflow:
+        environment = airflow.environment
+    assert "of the user" not in environment.values()
+    assert environment["AIRFLOW_HOME"] == str(prepared.home)
+    assert environment["AIRFLOW__CORE__DAGS_FOLDER"] == str(prepared.dags_folder)
+    assert environment["AIRFLOW__CORE__PARALLELISM"] == "7"
+    assert environment["AIRFLOW__CAF__WORK_DIR"] == "/w"
+    assert environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == f"sqlite:///{prepared.home / 'airflow.db'}"
+
+
+def test_it_listens_on_the_loopback_interface_only(prepared: PrivateAirflow) -> None:
+    with prepared as airflow:
+        port = airflow.environment["AIRFLOW__API__PORT"]
+        assert airflow.environment["AIRFLOW__API__HOST"] == "127.0.0.1"
+        assert airflow.url == f"http://127.0.0.1:{port}"
+        assert airflow.environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == f"{airflow.url}/execution/"
+
+
+def test_its_password_is_its_own_and_is_kept(prepared: PrivateAirflow) -> None:
+    with prepared as airflow:
+        first = airflow.password
+    file = prepared.home / "passwords.json"
+    assert len(first) >= 12
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(prepared.home.stat().st_mode) == 0o700
+    with prepared as airflow:
+        assert airflow.password == first
+
+
+def test_two_of_them_have_their_own_secrets(prepared: PrivateAirflow, tmp_path: Path) -> None:
+    other = PrivateAirflow(tmp_path / "other", tmp_path / "dags")
+    with prepared, other:
+        for name in ("AIRFLOW__API__SECRET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET"):
+            assert prepared.environment[name] != other.environment[name]
+        assert prepared.password != other.password
+
+
+def test_free_ports_differ_and_can_be_listened_on() -> None:
+    ports = private_airflow._find_free_ports(5)
+    assert len(set(ports)) == 5
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", ports[0]))
+
+
+def test_a_component_that_ends_is_told_with_what_it_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ended:
+        returncode = 3
+        pid = 2**22  # higher than any process here
+
+        def poll(self) -> int:
+            return 3
+
+        def wait(self, *_: Any) -> int:
+            return 3
+
+    airflow = PrivateAirflow(tmp_path / "home", tmp_path / "dags")
+
+    def start(self: PrivateAirflow, component: str) -> None:
+        (self.home / f"{component}.out").write_text("no module named x\n")
+        self.processes[component] = Ended()  # type: ignore[assignment]
+
+    monkeypatch.setattr(PrivateAirflow, "run_cli", lambda *_, **__: "")
+    monkeypatch.setattr(PrivateAirflow, "start_component", start)
+    monkeypatch.setattr(PrivateAirflow, "_is_healthy", lambda _: False)
+    monkeypatch.setattr(private_airflow, "_signal_group", lambda *_: None)
+    with pytest.raises(TransportError) as caught:
+        airflow.start()
+    assert "The api-server of the private Airflow ended with 3:\nno module named x" in str(caught.value)
+    assert "api-server.out" in str(caught.value.hint)
+    assert airflow.processes == {}
+
+
+def test_task_states_are_read_page_by_page(prepared: PrivateAirflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    instances = [{"task_id": f"t{number}", "state": None if number % 2 else "success"} for number in range(250)]
+    asked: list[str] = []
+
+    def call(self: PrivateAirflow, method: str, path: str, *_: Any, **__: Any) -> Any:
+        asked.append(path)
+        offset = int(path.rpartition("offset=")[2])
+        return {"task_instances": instances[offset : offset + 100], "total_entries": 250}
+
+    monkeypatch.setattr(PrivateAirflow, "call_api", call)
+    states = prepared.read_task_states("dag", "manual__2026-01-01T00:00:00+00:00")
+    assert states == {each["task_id"]: each["state"] for each in instances}
+    assert len(asked) == 3
+    assert "/dagRuns/manual__2026-01-01T00%3A00%3A00%2B00%3A00/" in asked[0]
