@@ -32,6 +32,10 @@ RESERVED_TASK_NAMES = ("decide",)
 Place = tuple[Any, ...]
 
 
+_RESERVED_CALIBRATIONS = ("outputdb",)
+"""The joined local database of a run stands beside the folders of the calibrations."""
+
+
 def check_caf(caf: CafRecord) -> None:
     """Refuse a definition with mistakes.
 
@@ -77,6 +81,12 @@ def _find_in_dependencies(caf: CafRecord) -> Iterator[DefinitionError]:
 def _find_in_calibration(calibration: CalibrationRecord, place: Place) -> Iterator[DefinitionError]:
     name = calibration.name
     yield from _try((*place, "name"), check_name, "calibration", name)
+    if name in _RESERVED_CALIBRATIONS:
+        yield DefinitionError(
+            f"A calibration cannot be named {name!r}.",
+            hint="Its folder in the run would be taken for another thing. Rename it.",
+            where=(*place, "name"),
+        )
     what = f"backend_args of calibration {name!r}"
     yield from _try((*place, "backend_args"), normalise_json, calibration.backend_args, what)
     limit = calibration.max_iterations

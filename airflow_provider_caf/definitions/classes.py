@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from airflow_provider_caf.core.calibration import (
     AlgorithmRecord,
@@ -18,10 +19,12 @@ from airflow_provider_caf.core.calibration import (
     DatabaseEntry,
     check_caf,
 )
-from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.splitting import Splitting
 from airflow_provider_caf.definitions.references import build_reference
+
+_T = TypeVar("_T")
 
 CodeReference = str | type | Callable[..., object]
 """A class or function of the user: itself, or `package.module:Name`, or `/path/to/file.py:Name`."""
@@ -78,7 +81,7 @@ class Collection:
         self.settings = dict(settings or {})
         self.granularity = granularity
         self.files_to_iovs = dict(files_to_iovs or {})
-        self.database_chain = [dict(entry) for entry in database_chain]
+        self.database_chain = list(database_chain)
 
     def build_record(self, name: str, calibration: str) -> CollectionRecord:
         """Give the checked record.
@@ -100,18 +103,24 @@ class Collection:
             files_to_iovs={
                 path: _read_iov(iov, f"files_to_iovs of {where}") for path, iov in self.files_to_iovs.items()
             },
-            splitting=Splitting(
-                max_files_per_collector_job=self.max_files_per_collector_job,
-                max_collector_jobs=self.max_collector_jobs,
-                arguments=None if self.arguments is None else tuple(self.arguments),
-                max_subjobs=self.max_subjobs,
-            ),
+            splitting=self._build_splitting(where),
             output_patterns=_read_output_patterns(self.output_patterns, command, where),
             granularity=self.granularity,
             database_chain=tuple(DatabaseEntry.from_json(entry) for entry in self.database_chain),
             backend_args=self.backend_args,
             pre_collector=_read_pre_collector(self.pre_collector, where),
         )
+
+    def _build_splitting(self, where: str) -> Splitting:
+        try:
+            return Splitting(
+                max_files_per_collector_job=self.max_files_per_collector_job,
+                max_collector_jobs=self.max_collector_jobs,
+                arguments=None if self.arguments is None else tuple(self.arguments),
+                max_subjobs=self.max_subjobs,
+            )
+        except DefinitionError as error:
+            raise DefinitionError(f"In {where}: {error.what}", hint=error.hint) from error
 
 
 class Algorithm:
@@ -215,7 +224,7 @@ class Calibration:
         )
         self.dependencies = list(depends_on)
         self.save_payloads = save_payloads
-        self.database_chain = [dict(entry) for entry in database_chain]
+        self.database_chain = list(database_chain)
         self.backend_args = dict(backend_args or {})
         short_form = {
             "input_files": input_files or None,
@@ -231,6 +240,11 @@ class Calibration:
             raise DefinitionError(
                 f"Calibration {name!r} has {', '.join(sorted(given))} but no collector.",
                 hint="Give `collector` too, or put them on the Collection objects in `collections`.",
+            )
+        if collections is not None and not isinstance(collections, Mapping):
+            raise DefinitionError(
+                f"The collections of calibration {name!r} are {collections!r}.",
+                hint="Write a mapping of names to Collection objects, as in {'muons': Collection(…)}.",
             )
         for each, collection in (collections or {}).items():
             self.add_collection(each, collection)
@@ -255,10 +269,15 @@ class Calibration:
 
         :raises DefinitionError: if something written here cannot be.
         """
+        what = f"calibration {self.name!r}"
+        collections = _build_all(
+            (partial(each.build_record, name, self.name) for name, each in self.collections.items()), what
+        )
+        algorithms = _build_all((partial(each.build_record, self.name) for each in self.algorithms), what)
         return CalibrationRecord(
             name=self.name,
-            collections=tuple(each.build_record(name, self.name) for name, each in self.collections.items()),
-            algorithms=tuple(algorithm.build_record(self.name) for algorithm in self.algorithms),
+            collections=collections,
+            algorithms=algorithms,
             max_iterations=default_max_iterations if self.max_iterations is None else self.max_iterations,
             ignored_runs=tuple(self.ignored_runs),
             requested_iov=self.requested_iov,
@@ -283,7 +302,7 @@ class CAF:
     def __init__(
         self,
         name: str,
-        calibrations: Iterable[Calibration] = (),
+        calibrations: Calibration | Iterable[Calibration] = (),
         *,
         backend: str = "local",
         backend_args: Mapping[str, Any] | None = None,
@@ -292,12 +311,12 @@ class CAF:
         database_chain: Iterable[Mapping[str, str]] = (),
     ) -> None:
         self.name = name
-        self.calibrations = list(calibrations)
+        self.calibrations = [calibrations] if isinstance(calibrations, Calibration) else list(calibrations)
         self.backend = backend
         self.backend_args = dict(backend_args or {})
         self.connection = connection
         self.max_iterations = max_iterations
-        self.database_chain = [dict(entry) for entry in database_chain]
+        self.database_chain = list(database_chain)
 
     def add_calibration(self, calibration: Calibration) -> None:
         """Add a calibration. Its name is checked against the others when the record is built."""
@@ -310,7 +329,9 @@ class CAF:
         """
         record = CafRecord(
             name=self.name,
-            calibrations=tuple(each.build_record(self.max_iterations) for each in self.calibrations),
+            calibrations=_build_all(
+                (partial(each.build_record, self.max_iterations) for each in self.calibrations), f"CAF {self.name!r}"
+            ),
             backend=self.backend,
             backend_args=self.backend_args,
             connection=self.connection,
@@ -318,6 +339,23 @@ class CAF:
         )
         check_caf(record)
         return record
+
+
+def _build_all(builders: Iterable[Callable[[], _T]], what: str) -> tuple[_T, ...]:
+    """Build every record, and refuse all that cannot be built at once.
+
+    :raises DefinitionError: with every mistake found.
+    """
+    records: list[_T] = []
+    mistakes: list[DefinitionError] = []
+    for build in builders:
+        try:
+            records.append(build())
+        except DefinitionError as error:
+            mistakes += error.causes or (error,)
+    if mistakes:
+        raise join_definition_errors(mistakes, what)
+    return tuple(records)
 
 
 def _read_algorithms(

@@ -6,11 +6,15 @@ that parsing twice gives the same serialised DAG.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, TaskGroup
 
+from airflow_provider_caf.batch.spec import parse_resources
+from airflow_provider_caf.batch.systems import load_system
 from airflow_provider_caf.core.calibration import CafRecord, CalibrationRecord
 from airflow_provider_caf.core.graph import find_ancestors
 from airflow_provider_caf.factory.iterations import add_iterations
@@ -36,6 +40,7 @@ def build_dag(caf: CAF, **dag_kwargs: Any) -> DAG:
     :raises DefinitionError: with every mistake found in the definition.
     """
     record = caf.build_record()
+    _check_backend(record)
     dag_kwargs = {
         "dag_id": record.name,
         "schedule": None,
@@ -50,6 +55,25 @@ def build_dag(caf: CAF, **dag_kwargs: Any) -> DAG:
             for other in each.depends_on:
                 ends[other][1] >> ends[each.name][0]
     return dag
+
+
+def _check_backend(record: CafRecord) -> None:
+    """Refuse a batch system or an argument that does not exist. What a template fills is checked in `prepare`.
+
+    :raises DefinitionError: with "did you mean".
+    """
+    if "{{" not in record.backend:
+        load_system(record.backend)
+    parse_resources(_drop_templates(record.backend_args), f"CAF {record.name!r}")
+    for calibration in record.calibrations:
+        parse_resources(_drop_templates(calibration.backend_args), f"calibration {calibration.name!r}")
+        for collection in calibration.collections:
+            where = f"collection {collection.name!r} of calibration {calibration.name!r}"
+            parse_resources(_drop_templates(collection.backend_args), where)
+
+
+def _drop_templates(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if "{{" not in json.dumps(value)}
 
 
 def _add_calibration(caf: CafRecord, calibration: CalibrationRecord) -> tuple[PrepareOperator, FinishOperator]:

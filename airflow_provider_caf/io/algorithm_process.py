@@ -211,6 +211,7 @@ class AlgorithmProcess:
                 "runs": build_json(action.runs),
                 "iov": action.iov.to_json(),
                 "settings": None if action.settings is None else dict(action.settings),
+                "input": action.input,
                 "staging": str(staging),
             },
             timeout,

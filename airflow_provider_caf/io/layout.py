@@ -158,6 +158,11 @@ class AlgorithmLayout:
     name: str
 
     @property
+    def app(self) -> Path:
+        """The zip app with the algorithm's code, packed when the algorithm begins."""
+        return self.folder / APP_FILE
+
+    @property
     def log(self) -> Path:
         """What the algorithm process printed."""
         return self.folder / f"{self.name}.log"
@@ -227,7 +232,10 @@ class IterationLayout:
 
 @record
 class CalibrationLayout:
-    """The paths of one calibration of a run."""
+    """The paths of one calibration of a run.
+
+    :param run_folder: the folder of the DAG run.
+    """
 
     run_folder: Path
     name: str
@@ -241,6 +249,16 @@ class CalibrationLayout:
     def app(self) -> Path:
         """The zip app that travels with the jobs."""
         return self.folder / APP_FILE
+
+    @property
+    def description_app(self) -> Path:
+        """The zip app with all code of the calibration, which tells who its classes are."""
+        return self.folder / "describe.pyz"
+
+    @property
+    def run_database(self) -> Path:
+        """The local database of the whole run: of all calibrations that save their payloads."""
+        return self.run_folder / DATABASE_FOLDER
 
     @property
     def definition(self) -> Path:

@@ -141,11 +141,12 @@ class LocalDatabase:
         A new database appears as a whole, by renaming its folder. An older one changes from the old to the
         new state by its `database.txt`; the files that it does not name any more are removed then.
 
-        :param sources: a later database wins over an earlier one.
+        :param sources: a later database wins over an earlier one. They are asked for while the lock is held, so that
+            of two writers the later one knows what the earlier one knew.
         :raises DatabaseError: as `merge`. The database is then as it was.
         """
-        payloads = _list_payloads(sources)
         with self._lock():
+            payloads = _list_payloads(sources)
             if self.folder.exists():
                 old = self.entries() if self.exists() else ()
                 self._write((), payloads)

@@ -16,7 +16,7 @@ from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
-from airflow_provider_caf.batch.states import JobState
+from airflow_provider_caf.batch.states import FINAL, JobState
 from airflow_provider_caf.core.errors import InputError
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.exit_records import ExitRecord, StatusFolder, read_exit_records
@@ -137,13 +137,20 @@ def judge_subjobs(
     :param read_logs: whether to read the last lines of the logs of those that failed.
     """
     by_subjob: dict[int, list[ExitRecord]] = {}
+    void: set[tuple[int, int]] = set()
     for each in records:
         if expected.get(each.subjob) == each.job_digest:
             by_subjob.setdefault(each.subjob, []).append(each)
+        else:
+            void.add((each.subjob, each.attempt))
     verdicts = {}
     for subjob in sorted(expected):
         tries = sorted(by_subjob.get(subjob, ()), key=lambda each: (each.attempt, each.restart))
-        verdict = _judge(subjob, tries, (states or {}).get(subjob), check_outputs)
+        state = (states or {}).get(subjob)
+        if state is not None and state.state in FINAL and (subjob, state.attempt) in void:
+            # That try has ended, and what it ran is no more what is asked for: it is as if it had never been.
+            state = None
+        verdict = _judge(subjob, tries, state, check_outputs)
         if read_logs and verdict.record is not None and verdict.status is not SubjobStatus.DONE:
             verdict = _add_log(verdict, verdict.record.folder)
         verdicts[subjob] = verdict

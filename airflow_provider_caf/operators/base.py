@@ -37,6 +37,12 @@ def find_run(context: Context) -> RunLayout:
     return RunLayout(work_dir=find_work_dir(), dag_id=ti.dag_id, run_id=ti.run_id)
 
 
+def open_results(context: Context, calibration: str) -> CalibrationResults:
+    """Open the catalog for a calibration in the DAG run that a task belongs to."""
+    ti = context["ti"]
+    return CalibrationResults(find_catalog(find_work_dir()), ti.dag_id, ti.run_id, calibration)
+
+
 @contextmanager
 def failing_for_good() -> Iterator[None]:
     """Fail the task without a retry for an error that no retry can mend.
@@ -73,8 +79,7 @@ class CafOperator(BaseOperator):
 
     def open_results(self, context: Context) -> CalibrationResults:
         """Open the catalog for this calibration in this run."""
-        ti = context["ti"]
-        return CalibrationResults(find_catalog(find_work_dir()), ti.dag_id, ti.run_id, self.calibration)
+        return open_results(context, self.calibration)
 
     def run_step(self, context: Context, layout: CalibrationLayout) -> Any:
         """Do the work. The return value goes to XCom: paths and counts only."""

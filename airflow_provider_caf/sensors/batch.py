@@ -11,7 +11,7 @@ from airflow.sdk import BaseSensorOperator, conf
 from airflow_provider_caf.batch.polling import Patience, decide_interval
 from airflow_provider_caf.batch.resubmit import RetryPolicy
 from airflow_provider_caf.core.errors import DefinitionError, PollError
-from airflow_provider_caf.operators.base import failing_for_good, find_run
+from airflow_provider_caf.operators.base import failing_for_good, find_run, open_results
 from airflow_provider_caf.steps.collect import (
     CollectionRun,
     describe_observation,
@@ -22,6 +22,8 @@ from airflow_provider_caf.triggers.batch import BatchJobTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_provider_caf.steps.results import CalibrationResults
 
 
 class BatchJobSensor(BaseSensorOperator):
@@ -59,6 +61,7 @@ class BatchJobSensor(BaseSensorOperator):
         self.max_subjob_retries = max_subjob_retries
         self.deferrable = deferrable
         self._run: CollectionRun | None = None
+        self._results: CalibrationResults | None = None
         self._told = ""
 
     def execute(self, context: Context) -> Any:
@@ -105,6 +108,7 @@ class BatchJobSensor(BaseSensorOperator):
         if self._run is None:
             layout = find_run(context).calibration(self.calibration)
             self._run = CollectionRun(layout, self.iteration, self.collection)
+            self._results = open_results(context, self.calibration)
             if self.system not in (None, self._run.manifest.backend):
                 raise DefinitionError(
                     f"{type(self).__name__} waits for {self.system} jobs, but calibration {self.calibration!r} "
@@ -161,6 +165,10 @@ class BatchJobSensor(BaseSensorOperator):
         self._tell(describe_observation(observation))
         if not is_over(observation):
             return False
+        assert self._results is not None, "_open() sets it"
+        self._results.add_subjobs(
+            self.iteration, self.collection, observation, run.read_attempts(), run.manifest.resources
+        )
         if not find_failed(observation):
             return True
         again = run.submit_missing(RetryPolicy(max_retries=self.max_subjob_retries), first_attempt)

@@ -6,18 +6,23 @@ be called again at any time, by any task: what is done is not run again, and wha
 
 from __future__ import annotations
 
+import hashlib
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 
 from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.batch.resubmit import RetryPolicy
 from airflow_provider_caf.batch.systems import load_system
-from airflow_provider_caf.core.chain import build_database_chain
-from airflow_provider_caf.core.errors import JobFailed
+from airflow_provider_caf.core.chain import LOCAL, DatabaseEntry, build_database_chain
+from airflow_provider_caf.core.errors import InputError, JobFailed
 from airflow_provider_caf.core.splitting import SubjobPlan
 from airflow_provider_caf.io.client import BatchClient
 from airflow_provider_caf.io.exit_records import ExitRecord, StatusFolder
 from airflow_provider_caf.io.files import write_json
+from airflow_provider_caf.io.inputs import is_uri
 from airflow_provider_caf.io.layout import CalibrationLayout
+from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.io.subjobs import (
     SubjobStatus,
     build_failure_table,
@@ -77,8 +82,11 @@ class CollectionRun:
             folder.mkdir(parents=True, exist_ok=True)
         existing = [subjob for subjob in self._job.subjobs if self.layout.job_file(subjob).exists()]
         before = read_job_digests(self.layout.input_folder, existing)
+        chain = self._build_chain()
+        made_of = {"app": _digest_file(self.calibration.app), "constants": digest_constants(chain)}
         for subjob in self.manifest.subjobs:
-            write_json(self.layout.job_file(subjob.index), self._build_job(subjob), durable=False)
+            job = self._build_job(subjob, chain, {**made_of, "inputs": measure_inputs(subjob.files)})
+            write_json(self.layout.job_file(subjob.index), job, durable=False)
         now = read_job_digests(self.layout.input_folder, existing)
         changed = [subjob for subjob in existing if now[subjob] != before[subjob]]
         if changed:
@@ -115,9 +123,10 @@ class CollectionRun:
         """Give the ids of all arrays that were submitted."""
         return [one for array in read_arrays(self.layout.arrays_folder) for one in array.ids]
 
-    def check_done(self, observation: Observation) -> None:
+    def check_done(self, observation: Observation, *, to_clear: str = "this task") -> None:
         """Refuse to go on with subjobs that failed.
 
+        :param to_clear: the task that submits them again, for the hint.
         :raises JobFailed: with a table of them.
         """
         failed = find_failed(observation)
@@ -126,14 +135,22 @@ class CollectionRun:
                 f"{len(failed)} of {len(observation.verdicts)} subjobs of collection {self.layout.name!r} in "
                 f"calibration {self.calibration.name!r}, iteration {self.iteration}, failed.\n"
                 + build_failure_table(observation.verdicts),
-                hint="Mend the cause and clear this task: only the failed subjobs run again.",
+                hint=f"Mend the cause and clear {to_clear}: only the failed subjobs run again.",
             )
 
-    def _build_job(self, subjob: SubjobPlan) -> dict[str, object]:
-        """Give the content of `job.json`; `worker.collect` says what each field means."""
-        collection = self.manifest.collection
+    def _build_chain(self) -> tuple[DatabaseEntry, ...]:
         previous = str(self.calibration.iteration(self.iteration - 1).database) if self.iteration else None
-        chain = build_database_chain(previous, (), self.manifest.database_chain)
+        return build_database_chain(previous, (), self.manifest.database_chain)
+
+    def _build_job(
+        self, subjob: SubjobPlan, chain: Iterable[DatabaseEntry], made_of: dict[str, object]
+    ) -> dict[str, object]:
+        """Give the content of `job.json`; `worker.collect` says what each field means.
+
+        :param made_of: what else the output depends on. No job reads it, but it changes the file's digest: when the
+            collector's code, a constant or an input file has changed, what was collected before does not count.
+        """
+        collection = self.manifest.collection
         return {
             "version": 1,
             "calibration": self.calibration.name,
@@ -149,12 +166,52 @@ class CollectionRun:
             "database_chain": [entry.to_job_json() for entry in chain],
             "arguments": dict(subjob.arguments),
             "pre_collector": None if collection.pre_collector is None else dict(collection.pre_collector),
+            "made_of": made_of,
         }
 
 
 def _find_default_python(backend: str) -> str:
     """Give the Python of a job where nobody named one: on this machine the one that runs here."""
     return sys.executable if backend == "local" else "python3"
+
+
+def measure_inputs(files: Iterable[str]) -> list[list[int] | None]:
+    """Give size in bytes and time of change in ns of each input file; None for one that only the job can open.
+
+    :raises InputError: if a file is not there any more.
+    """
+    measured: list[list[int] | None] = []
+    for file in files:
+        if is_uri(file):
+            measured.append(None)
+            continue
+        try:
+            state = Path(file).stat()
+        except OSError as error:
+            raise InputError(
+                f"The input file {file} is not there any more: {error.strerror}.",
+                hint="Bring it back, or clear the calibration from its `prepare` on.",
+            ) from error
+        measured.append([state.st_size, state.st_mtime_ns])
+    return measured
+
+
+def digest_constants(chain: Iterable[DatabaseEntry]) -> dict[str, str]:
+    """Give the digest of each local database of a chain; its text names the payloads by their MD5.
+
+    :raises DatabaseError: if a database is not there.
+    """
+    digests = {}
+    for entry in chain:
+        if entry.kind == LOCAL:
+            database = LocalDatabase(entry.value)
+            database.entries()  # says clearly what is wrong with it
+            digests[entry.value] = _digest_file(database.text_file)
+    return digests
+
+
+def _digest_file(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def is_over(observation: Observation) -> bool:

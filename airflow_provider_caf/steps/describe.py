@@ -40,7 +40,7 @@ class Description:
 def describe_code(calibration: CalibrationRecord, layout: CalibrationLayout, resources: Resources) -> Description:
     """Import the classes of a calibration and ask for their prefixes and granularities.
 
-    :param layout: its job app is there already.
+    :param layout: the app with all of its code is there already.
     :raises DefinitionError: with every class that cannot be used, and why.
     """
     collections = [each for each in calibration.collections if each.collector is not None]
@@ -75,7 +75,14 @@ def _ask(request: dict[str, Any], layout: CalibrationLayout, resources: Resource
     question, answer = layout.folder / "describe.json", layout.folder / "description.json"
     write_json(question, request)
     answer.unlink(missing_ok=True)
-    argv = (resources.python or sys.executable, str(layout.app), "describe", str(question), "--output", str(answer))
+    argv = (
+        resources.python or sys.executable,
+        str(layout.description_app),
+        "describe",
+        str(question),
+        "--output",
+        str(answer),
+    )
     result = LocalTransport().run(
         Command(argv=build_site_argv(resources, argv), environment=resources.environment, timeout=_TIMEOUT)
     )

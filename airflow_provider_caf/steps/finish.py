@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from airflow_provider_caf.core.calibration import CalibrationRecord
 from airflow_provider_caf.core.errors import CheckpointError
+from airflow_provider_caf.core.graph import order_calibrations
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.json_form import build_json
 from airflow_provider_caf.core.payloads import GapReport
@@ -31,7 +35,7 @@ class FinalPayloads:
 
 
 def finish_calibration(layout: CalibrationLayout) -> FinalPayloads:
-    """Copy the payloads of the last pass to `<calibration>/outputdb` and look for gaps.
+    """Copy the payloads of the last pass to `<calibration>/outputdb`, join the run's, and look for gaps.
 
     :raises CheckpointError: if no pass has ended.
     :raises DatabaseError: if the database cannot be written.
@@ -44,6 +48,7 @@ def finish_calibration(layout: CalibrationLayout) -> FinalPayloads:
             hint="Clear the last `decide` task that was not skipped.",
         )
     database = LocalDatabase(last.database).copy_to(layout.database)
+    LocalDatabase(layout.run_database).replace_with(_find_saved(layout))
     runs = sorted(
         {
             ExpRun.from_json(run)
@@ -62,6 +67,23 @@ def finish_calibration(layout: CalibrationLayout) -> FinalPayloads:
         limit_reached=bool(read_json(last.decision, "The last decision")["limit_reached"]),
         gaps=gaps,
     )
+
+
+def _find_saved(layout: CalibrationLayout) -> Iterator[LocalDatabase]:
+    """Give the final databases of all calibrations of the run that save their payloads, in the order of dependency.
+
+    A calibration that has not finished yet adds its own when it does.
+    """
+    finished: dict[str, CalibrationRecord] = {}
+    for folder in sorted(layout.run_folder.iterdir()):
+        if (folder / layout.definition.name).exists():
+            sibling = layout.sibling(folder.name)
+            if LocalDatabase(sibling.database).exists():
+                finished[sibling.name] = CalibrationManifest.read(sibling).calibration
+    depends = {name: [each for each in record.depends_on if each in finished] for name, record in finished.items()}
+    for name in order_calibrations(depends):
+        if finished[name].save_payloads:
+            yield LocalDatabase(layout.sibling(name).database)
 
 
 def build_gap_json(report: GapReport) -> dict[str, list[list[int]]]:

@@ -45,7 +45,7 @@ def merge_collection(layout: CalibrationLayout, iteration: int, collection: str,
     run = CollectionRun(layout, iteration, collection)
     observation = run.observe()
     results.add_subjobs(iteration, collection, observation, run.read_attempts(), run.manifest.resources)
-    run.check_done(observation)
+    run.check_done(observation, to_clear="the task `wait` before this one")
     inputs = _find_inputs(run, observation)
     place = run.layout
     place.merged_file.parent.mkdir(parents=True, exist_ok=True)

@@ -59,8 +59,11 @@ def prepare_calibration(
         parse_resources(surroundings.backend_args or {}, "the CAF"),
         parse_resources(calibration.backend_args, f"calibration {calibration.name!r}"),
     )
-    build_job_app(layout.app, _list_references(calibration))
+    collecting, calibrating = _list_references(calibration)
+    build_job_app(layout.description_app, {*collecting, *calibrating})
     description = describe_code(calibration, layout, own)
+    # The jobs get the collectors' code alone: a corrected algorithm is no reason to collect again.
+    build_job_app(layout.app, collecting)
     _check_strategies(calibration, description)
     chain = _build_chain(calibration, surroundings, layout)
     counts = {}
@@ -121,14 +124,13 @@ def _prepare_collection(
     )
 
 
-def _list_references(calibration: CalibrationRecord) -> list[str]:
-    """Give every class and function of the user's that a job or an algorithm process imports."""
-    references = []
-    for collection in calibration.collections:
-        references += [collection.collector, (collection.pre_collector or {}).get("function")]
-    for algorithm in calibration.algorithms:
-        references += [algorithm.algorithm, algorithm.pre_algorithm]
-    return sorted({reference for reference in references if reference is not None})
+def _list_references(calibration: CalibrationRecord) -> tuple[set[str], set[str]]:
+    """Give every class and function of the user's that a job imports, and that an algorithm process imports."""
+    collecting = {collection.collector for collection in calibration.collections}
+    collecting |= {(collection.pre_collector or {}).get("function") for collection in calibration.collections}
+    calibrating = {algorithm.algorithm for algorithm in calibration.algorithms}
+    calibrating |= {function for algorithm in calibration.algorithms if (function := algorithm.pre_algorithm)}
+    return {reference for reference in collecting if reference is not None}, calibrating
 
 
 def _build_chain(

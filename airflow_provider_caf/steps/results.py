@@ -22,7 +22,7 @@ from airflow_provider_caf.io.catalog_tables import (
     SubjobsRow,
 )
 from airflow_provider_caf.io.exit_records import ExitRecord
-from airflow_provider_caf.io.subjobs import SubjobStatus, count_subjobs
+from airflow_provider_caf.io.subjobs import SubjobStatus, count_subjobs, describe_end
 from airflow_provider_caf.io.submission import Observation
 
 
@@ -188,7 +188,7 @@ class CalibrationResults:
                 collection=collection,
                 subjob=each.subjob,
                 attempt=each.attempt,
-                reason=each.reason or "",
+                reason=each.reason or describe_end(each),
                 exit_code=each.exit_code,
                 signal=each.signal,
                 host=each.host,

@@ -22,6 +22,7 @@ from airflow_provider_caf.core.strategies.base import Plan, Strategy
 from airflow_provider_caf.core.strategies.drive import drive_plan
 from airflow_provider_caf.io.algorithm_process import AlgorithmProcess
 from airflow_provider_caf.io.files import write_json
+from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.io.layout import AlgorithmLayout, CalibrationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.manifest import CalibrationManifest
@@ -104,11 +105,14 @@ class StrategyRun:
             if folder.exists():
                 shutil.rmtree(folder)
         self.layout.staging_folder.mkdir()
+        # Packed here and not once for all: who corrects an algorithm clears this task alone.
+        functions = [self.definition.pre_algorithm] if self.definition.pre_algorithm else []
+        build_job_app(self.layout.app, [self.definition.algorithm, *functions])
 
     def _build_process(self) -> AlgorithmProcess:
         resources = self.manifest.resources
         return AlgorithmProcess(
-            argv=build_site_argv(resources, (resources.python or sys.executable, str(self.calibration.app))),
+            argv=build_site_argv(resources, (resources.python or sys.executable, str(self.layout.app))),
             log_path=self.layout.log,
             cwd=self.layout.folder,
             environment=resources.environment,

@@ -21,7 +21,7 @@ from airflow_provider_caf.worker.user_code import (
     make_user_object,
 )
 
-RESERVED = ("runs", "iov", "iteration", "output", "collected_runs", "input_files")
+RESERVED = ("runs", "iov", "iteration", "input", "output", "collected_runs", "input_files")
 """Attributes that the framework sets; a definition cannot."""
 
 
@@ -49,6 +49,9 @@ class Algorithm:
 
     input_files: tuple[str, ...] = ()
     """The merged files of its collections."""
+
+    input: Any = None
+    """What the strategy hands in for this execution, say the output of another one; None in the built-in ones."""
 
     output: Any = None
     """What the strategy and the records see of an execution: a dict to fill with what JSON has."""

@@ -29,6 +29,7 @@ from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.json_form import (
     ObjectReader,
     build_json,
+    normalise_json,
     read_list,
     read_object,
     read_optional,
@@ -142,6 +143,7 @@ class AlgorithmService:
         algorithm.runs = tuple(sorted(reader.take("runs", _READ_RUNS)))
         algorithm.iov = reader.take("iov", read_with(IoV.from_json))
         settings = reader.take_or("settings", read_optional(read_object), None)
+        algorithm.input = reader.take_or("input", normalise_json, None)
         staging = Path(reader.take("staging", read_text))
         reader.finish()
         set_attributes(algorithm, settings or {})

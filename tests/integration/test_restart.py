@@ -50,9 +50,9 @@ def test_clearing_a_failed_task_runs_only_what_failed(started: StartedAirflow, d
     assert "1 of 3 subjobs of collection 'events' in calibration 'first', iteration 0, failed" in log
     assert "told to fail by run_2.fail" in log
     assert "only the failed subjobs run again" in log
-    # The failed one had all its tries, the others one.
+    # The failed one had all its tries, the others one. (One more if it failed before anybody waited for it.)
     tries = list_tries(started, run_id, "first")
-    assert [subjob for subjob, _ in tries].count(1) == 4
+    assert [subjob for subjob, _ in tries].count(1) in (4, 5)
     assert [each for each in tries if each[0] != 1] == [(0, 0), (2, 0)]
 
     (data / "run_2.fail").unlink()
@@ -60,7 +60,7 @@ def test_clearing_a_failed_task_runs_only_what_failed(started: StartedAirflow, d
         started.clear("counting", run_id, f"{calibration}.iteration_0.events.wait")
     assert started.wait("counting", run_id) == "success", started.read_states("counting", run_id)
     again = list_tries(started, run_id, "first")
-    assert [each for each in again if each not in tries] == [(1, 4)]
+    assert [subjob for subjob, _ in set(again) - set(tries)] == [1]
     assert started.read_states("counting", run_id)["first.iteration_1.events.submit"] == "skipped"
 
     payloads = started.open_catalog().read_payloads("counting", run_id, "second", final_only=True)

@@ -294,11 +294,13 @@ class Lab:
             strategy = self.files.name(strategy)
         return Algorithm(self.files.name(cls), strategy, words.pop("params", None), **words)
 
-    def copies(self, words: Sequence[str] | None = None, **more: Any) -> Collection:
+    def copies(
+        self, words: Sequence[str] | None = None, files: Sequence[Path] | None = None, **more: Any
+    ) -> Collection:
         """Give a collection whose subjobs copy what the real collector has made: quick, and no ROOT."""
         folder = self.files.collected[0].parent
         command = words or ["cp", f"{folder}/{{subjob}}.root", "CollectorOutput.root"]
-        return Collection(command, self.files.events, **more)
+        return Collection(command, self.files.events if files is None else files, **more)
 
     def prepare(self, calibration: Calibration, **surroundings: Any) -> dict[str, dict[str, int]]:
         others = [Calibration(name, ["true"], self.files.name("A"), "/x") for name in calibration.dependencies]  # type: ignore[arg-type]

@@ -41,11 +41,14 @@ class Execute:
     :param settings: attributes set on the algorithm before the execution (JSON-able values). They stay set in
         that process, and executions may run in several ones: a plan that changes a setting gives it with
         every execution.
+    :param input: a JSON value that the algorithm finds as `self.input` in this execution only. A strategy hands
+        on with it what another execution gave as its output.
     """
 
     runs: tuple[ExpRun, ...]
     iov: IoV
     settings: Mapping[str, Any] | None = None
+    input: Any = None
 
 
 @record

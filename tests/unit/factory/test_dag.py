@@ -170,18 +170,34 @@ def test_what_the_caf_says_reaches_prepare() -> None:
     caf = CAF(
         "demo",
         [make_calibration("vertex", backend_args={"queue": "long"})],
-        backend="slurm",
-        backend_args={"account": "calib"},
+        backend="{{ params.backend }}",
+        backend_args={"account": "calib", "memory": "{{ params.memory }}"},
         connection="farm",
         database_chain=[{"kind": "global_tag", "value": "main"}],
     )
     prepare = build_dag(caf).get_task("vertex.prepare")
     assert isinstance(prepare, PrepareOperator)
-    assert prepare.backend == "slurm"
-    assert prepare.backend_args == {"account": "calib"}
+    assert prepare.backend == "{{ params.backend }}"
+    assert prepare.backend_args == {"account": "calib", "memory": "{{ params.memory }}"}
     assert prepare.connection == "farm"
     assert prepare.database_chain == [{"kind": "global_tag", "value": "main"}]
     assert prepare.definition["backend_args"] == {"queue": "long"}
+
+
+@pytest.mark.parametrize(
+    ("where", "arguments", "message"),
+    [
+        ("caf", {"backend": "slurn"}, "There is no batch system 'slurn'"),
+        ("caf", {"backend_args": {"memroy": 5}}, "backend_args of CAF 'demo' have an unknown argument 'memroy'"),
+        ("calibration", {"backend_args": {"queu": "a"}}, "backend_args of calibration 'vertex' have an unknown"),
+    ],
+)
+def test_a_batch_system_or_argument_that_is_not_there_is_an_error_of_the_dag_file(
+    where: str, arguments: dict[str, Any], message: str
+) -> None:
+    own = arguments if where == "calibration" else {}
+    with pytest.raises(DefinitionError, match=message):
+        build_dag(CAF("demo", [make_calibration("vertex", **own)], **(arguments if where == "caf" else {})))
 
 
 def test_arguments_of_the_dag_go_over_ours() -> None:

@@ -122,7 +122,12 @@ def test_requests_and_answers(start: Start, tmp_path: Path) -> None:
         "write({'ok': True, 'boundaries': read()['runs'][:1]})\nread()\nwrite({'ok': True})\n"
     )
     assert process.opened == Opened(runs=(ExpRun(1, 1), ExpRun(1, 2)), prefix=None, granularity="run")
-    action = Execute(runs=(ExpRun(1, 1), ExpRun(1, 2)), iov=IoV(1, 1, -1, -1), settings={"least": 3})
+    action = Execute(
+        runs=(ExpRun(1, 1), ExpRun(1, 2)),
+        iov=IoV(1, 1, -1, -1),
+        settings={"least": 3},
+        input={"from": "before"},
+    )
     execution = process.execute(4, action, staging=tmp_path)
     assert (execution.key, execution.runs, execution.iov) == (4, action.runs, action.iov)
     assert execution.code is ResultCode.NOT_ENOUGH_DATA
@@ -132,6 +137,7 @@ def test_requests_and_answers(start: Start, tmp_path: Path) -> None:
         "runs": [[1, 1], [1, 2]],
         "iov": [1, 1, -1, -1],
         "settings": {"least": 3},
+        "input": {"from": "before"},
         "staging": str(tmp_path),
     }
     assert execution.payloads[0].iov == IoV(1, 1, 1, -1)

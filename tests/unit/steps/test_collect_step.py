@@ -6,6 +6,7 @@ The subjobs are real ones of the local system, but they only copy a file.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ import pytest
 
 from airflow_provider_caf.batch.resubmit import RetryPolicy
 from airflow_provider_caf.core.errors import InputError, JobFailed
+from airflow_provider_caf.core.iov import IoV
+from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.io.subjobs import SubjobStatus
 from airflow_provider_caf.steps.collect import describe_observation, find_failed, is_over
 
@@ -104,11 +107,43 @@ def test_preparing_again_without_a_change_runs_nothing_again(copying: Lab) -> No
 
 def test_another_pass_has_subjobs_of_its_own(copying: Lab) -> None:
     copying.collect()
+    LocalDatabase(copying.layout().iteration(0).database).create()
     assert copying.collect(iteration=1) == (0, 1, 2)
     assert copying.submit(iteration=0) == ()
 
 
+def test_new_constants_of_the_pass_before_make_the_subjobs_run_again(copying: Lab, tmp_path: Path) -> None:
+    database = LocalDatabase(copying.layout().iteration(0).database)
+    database.create()
+    copying.collect(iteration=1)
+    assert copying.submit(iteration=1) == ()
+    (tmp_path / "payload").write_text("new")
+    database.commit([("Spot", tmp_path / "payload", IoV(1, 1, 1, -1))])
+    assert copying.collect(iteration=1) == (0, 1, 2)
+
+
+def test_an_input_file_that_changed_makes_its_subjob_run_again(lab: Lab, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.root", "b.root")]
+    for file in files:
+        shutil.copy(lab.files.events[0], file)
+    lab.prepare(lab.calibration(collections={"default": lab.copies(files=files)}))
+    lab.collect()
+    assert lab.submit() == ()
+    shutil.copy(lab.files.events[1], files[1])
+    assert lab.collect() == (1,)
+
+
+def test_an_input_file_that_is_gone_is_told_before_anything_is_submitted(lab: Lab, tmp_path: Path) -> None:
+    file = tmp_path / "a.root"
+    shutil.copy(lab.files.events[0], file)
+    lab.prepare(lab.calibration(collections={"default": lab.copies(files=[file])}))
+    file.unlink()
+    with pytest.raises(InputError, match=r"a\.root is not there any more"):
+        lab.submit()
+
+
 def test_the_job_file_says_what_to_do(copying: Lab) -> None:
+    LocalDatabase(copying.layout().iteration(1).database).create()
     copying.open(iteration=2).write_jobs()
     layout = copying.layout().iteration(2).collection("default")
     job = json.loads(layout.job_file(1).read_text(encoding="utf-8"))

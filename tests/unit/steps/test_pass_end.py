@@ -69,7 +69,7 @@ def test_an_output_that_was_removed_since_is_told_and_nothing_is_merged(lab: Lab
         lab.merge()
     assert "1 of 3 subjobs of collection 'default' in calibration 'vertex', iteration 0, failed." in str(caught.value)
     assert f"{gone} is not there any more" in str(caught.value)
-    assert "clear this task" in str(caught.value.hint)
+    assert "clear the task `wait`" in str(caught.value.hint)
     assert not lab.layout().iteration(0).collection("default").merged_file.exists()
     (row,) = lab.catalog.read_subjobs(*DAG)
     assert (row.done, row.failed) == (2, 1)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_caf import Collection
+from airflow_provider_caf import Algorithm, Collection
 from airflow_provider_caf.core.errors import AlgorithmFailed, InputError, NotEnoughData
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.results import ResultCode
@@ -169,6 +170,27 @@ def test_an_algorithm_that_was_mended_begins_afresh(lab: Lab) -> None:
     lab.prepare(lab.calibration(algorithms=lab.algorithm()))
     assert lab.calibrate().executions == 4
     assert len(list_iovs(lab)) == 4
+
+
+OWN_ALGORITHM = """
+from airflow_provider_caf.worker import Algorithm, ResultCode
+
+
+class Own(Algorithm):
+    def calibrate(self):
+        self.save_payload({value}, "Own")
+        return ResultCode.OK
+"""
+
+
+def test_corrected_code_of_an_algorithm_is_used_without_preparing_again(lab: Lab, tmp_path: Path) -> None:
+    module = tmp_path / "own_algorithms.py"
+    module.write_text(OWN_ALGORITHM.format(value="1 / 0"))
+    set_up(lab, Algorithm(f"{module}:Own", "SingleIOV"))
+    with pytest.raises(AlgorithmFailed, match="ZeroDivisionError"):
+        lab.calibrate("Own")
+    module.write_text(OWN_ALGORITHM.format(value="42"))
+    assert [payload.value for payload in lab.calibrate("Own").committed] == [42]
 
 
 def test_a_later_algorithm_sees_the_payloads_of_those_before(lab: Lab) -> None:

@@ -92,6 +92,17 @@ def test_the_final_database_is_that_of_the_last_pass(chain: Lab) -> None:
     ]
 
 
+def test_the_database_of_the_run_has_every_calibration_that_saves_its_payloads(chain: Lab) -> None:
+    run = LocalDatabase(chain.layout("gain").run_database)
+    own = {name: LocalDatabase(chain.layout(name).database).entries() for name in ("shift", "gain")}
+    # `Read` is made by both for the same runs: that of the calibration that depends on the other one wins.
+    replaced = {(entry.name, entry.iov) for entry in own["gain"]}
+    kept = {entry for entry in own["shift"] if (entry.name, entry.iov) not in replaced}
+    assert len(kept) == len(own["shift"]) - 1
+    assert set(run.entries()) == {*kept, *own["gain"]}
+    assert run.verify() > 0
+
+
 def test_each_pass_keeps_its_own_folder(chain: Lab) -> None:
     for iteration in (0, 1):
         this = chain.layout("shift").iteration(iteration)

@@ -199,6 +199,9 @@ class Writer(Algorithm):
     def constants(self):
         self.output = [self.get_payload("Old"), self.get_payload("Old", (1, 9)), self.iteration, list(self.iov)]
 
+    def message(self):
+        self.output = {"got": self.input}
+
     def no_constants(self):
         self.get_payload("Nothing")
 
@@ -248,6 +251,13 @@ def test_payloads_may_have_iovs_of_their_own(writer: Callable[[str], dict[str, A
 
 def test_constants_come_through_the_chain(writer: Callable[[str], dict[str, Any]]) -> None:
     assert writer("constants")["output"] == [1, 9, 2, [1, 1, 1, 2]]
+
+
+def test_an_input_is_there_for_one_execution(writer: Callable[[str], dict[str, Any]], ask: Ask, tmp_path: Path) -> None:
+    assert writer("message")["output"] == {"got": None}
+    request = {"key": 1, "runs": [[1, 1]], "iov": [1, 1, 1, 1], "staging": str(tmp_path / "staging")}
+    assert ask("execute", input={"mean": [1.5]}, **request)["output"] == {"got": {"mean": [1.5]}}
+    assert ask("execute", **request)["output"] == {"got": None}
 
 
 def test_get_may_ask_fewer_runs_and_gives_the_same_object(writer: Callable[[str], dict[str, Any]]) -> None:
