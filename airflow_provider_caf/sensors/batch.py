@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseSensorOperator, conf
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 
 from airflow_provider_caf.batch.polling import Patience, decide_interval
 from airflow_provider_caf.batch.resubmit import RetryPolicy
@@ -36,6 +37,7 @@ class BatchJobSensor(BaseSensorOperator):
     :param iteration: the number of the pass, from 0.
     :param collection: the collection's name.
     :param max_subjob_retries: tries of one subjob after its first.
+    :param timeout: seconds until it gives up and ends what still runs.
     :param deferrable: whether to wait in the triggerer; False: in the worker, or rescheduled with that `mode`.
     """
 
@@ -72,10 +74,14 @@ class BatchJobSensor(BaseSensorOperator):
         with failing_for_good():
             run = self._open(context)
             first_attempt = self._begin(context, run)
-            if not self.deferrable:
+            if self.deferrable:
+                return self._wait(run, first_attempt, time.time() + self.timeout)
+            try:
                 super().execute(context)
-                return self._build_result(run)
-            return self._wait(context, run, first_attempt)
+            except AirflowSensorTimeout:
+                run.cancel()
+                raise
+            return self._build_result(run)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on after the triggerer has seen that there is something to look at.
@@ -87,7 +93,7 @@ class BatchJobSensor(BaseSensorOperator):
             raise PollError(event["error"])
         with failing_for_good():
             run = self._open(context)
-            return self._wait(context, run, int(event["first_attempt"]))
+            return self._wait(run, int(event["first_attempt"]), float(event["deadline"]))
 
     def poke(self, context: Context) -> bool:
         """Look once, in the worker.
@@ -135,12 +141,18 @@ class BatchJobSensor(BaseSensorOperator):
         store.set("first_attempt", first_attempt)
         return first_attempt
 
-    def _wait(self, context: Context, run: CollectionRun, first_attempt: int) -> dict[str, Any]:
-        """Watch in the worker for a while, then defer."""
+    def _wait(self, run: CollectionRun, first_attempt: int, deadline: float) -> dict[str, Any]:
+        """Watch in the worker for a while, then defer.
+
+        :param deadline: in seconds since 1970.
+        :raises AirflowSensorTimeout: when it has passed; what still runs is ended.
+        """
         began = time.monotonic()
         patience = Patience(longest=conf.getfloat("caf", "poll_interval_max", fallback=60.0))
         limit = conf.getfloat("caf", "defer_after", fallback=20.0)
         while not self._look(run, first_attempt):
+            if time.time() > deadline:
+                self._give_up(run)
             waited = time.monotonic() - began
             if waited > limit:
                 self.defer(
@@ -150,11 +162,22 @@ class BatchJobSensor(BaseSensorOperator):
                         collection=self.collection,
                         first_attempt=first_attempt,
                         longest_interval=patience.longest,
+                        deadline=deadline,
                     ),
                     method_name="execute_complete",
                 )
             time.sleep(decide_interval(waited, patience))
         return self._build_result(run)
+
+    def _give_up(self, run: CollectionRun) -> NoReturn:
+        run.cancel()
+        message = (
+            f"The subjobs of collection {self.collection!r} in calibration {self.calibration!r} were not done within "
+            f"{self.timeout:g} s ({self._told}). Those that were not are ended."
+        )
+        if self.soft_fail:
+            raise AirflowSkipException(message)
+        raise AirflowSensorTimeout(message)
 
     def _look(self, run: CollectionRun, first_attempt: int) -> bool:
         """Look once; submit again what failed. Tell whether all subjobs are done.

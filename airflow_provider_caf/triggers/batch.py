@@ -30,6 +30,7 @@ class BatchJobTrigger(BaseTrigger):
     :param collection: the collection's name.
     :param first_attempt: handed back with the event.
     :param longest_interval: between two looks, in seconds.
+    :param deadline: when the sensor gives up, in seconds since 1970; handed back with the event.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class BatchJobTrigger(BaseTrigger):
         calibration_folder: str,
         iteration: int,
         collection: str,
+        deadline: float,
         first_attempt: int = 0,
         longest_interval: float = 60.0,
     ) -> None:
@@ -46,6 +48,7 @@ class BatchJobTrigger(BaseTrigger):
         self.collection = collection
         self.first_attempt = first_attempt
         self.longest_interval = longest_interval
+        self.deadline = deadline
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Give what the triggerer needs to make it again."""
@@ -57,11 +60,12 @@ class BatchJobTrigger(BaseTrigger):
                 "collection": self.collection,
                 "first_attempt": self.first_attempt,
                 "longest_interval": self.longest_interval,
+                "deadline": self.deadline,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look until it is over, or until the batch system has not answered for too long."""
+        """Look until it is over, the time is up, or the batch system has not answered for too long."""
         began = time.monotonic()
         patience = Patience(longest=self.longest_interval)
         told = ""
@@ -71,12 +75,14 @@ class BatchJobTrigger(BaseTrigger):
                 if describe_observation(seen) != told:
                     told = describe_observation(seen)
                     self.log.info("%s", told)
+                if time.time() > self.deadline:
+                    break  # the sensor sees it too, and gives up
                 await asyncio.sleep(decide_interval(time.monotonic() - began, patience))
         except CafError as error:
             # An exception that left a trigger would go round the sensor's retries.
             event: dict[str, Any] = {"error": str(error)}
         else:
-            event = {"first_attempt": self.first_attempt}
+            event = {"first_attempt": self.first_attempt, "deadline": self.deadline}
         await asyncio.sleep(max(0.0, began + _HOLD_BACK - time.monotonic()))
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, TaskDeferred
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    TaskDeferred,
+)
 
 from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.core.errors import PollError
@@ -156,13 +162,43 @@ def test_it_defers_while_subjobs_run_and_goes_on_afterwards(
     assert result["subjobs"] == 1
 
 
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_sensor_whose_time_is_up_ends_what_still_runs(
+    lab: Lab, context: dict[str, Any], tmp_path: Path, deferrable: bool
+) -> None:
+    set_up(lab, build_gate(lab, tmp_path / "never"))
+    sensor = make_sensor(timeout=0.5, deferrable=deferrable, poke_interval=0.1)
+    with pytest.raises(AirflowSensorTimeout):
+        sensor.execute(context)  # type: ignore[arg-type]
+    run = lab.open()
+    lab.wait(run)
+    assert {verdict.status.value for verdict in run.observe().verdicts.values()} == {"cancelled"}
+
+
+def test_the_trigger_hands_back_when_the_time_is_up(
+    lab: Lab, context: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trigger_module, "_HOLD_BACK", 0.0)
+    set_up(lab, build_gate(lab, tmp_path / "never"))
+    trigger = BatchJobTrigger(str(lab.layout().folder), 0, "default", deadline=time.time() + 0.5, longest_interval=0.1)
+
+    async def wait() -> dict[str, Any]:
+        async for event in trigger.run():
+            return dict(event.payload)
+        raise AssertionError("no event")
+
+    event = asyncio.run(wait())
+    with pytest.raises(AirflowSensorTimeout, match=r"not done within 9 s .*ended"):
+        make_sensor(timeout=9).execute_complete(context, event)  # type: ignore[arg-type]
+
+
 def test_a_failure_seen_by_the_trigger_is_tried_again_by_the_sensor(
     lab: Lab, context: dict[str, Any], tmp_path: Path
 ) -> None:
     script = 'mkdir "$1" 2>&1 && exit 3; cp "$2" CollectorOutput.root'
     set_up(lab, ["bash", "-c", script, "-", str(tmp_path / "first"), str(lab.files.collected[0])])
     lab.wait(lab.open())
-    result = make_sensor().execute_complete(context, {"first_attempt": 0})  # type: ignore[arg-type]
+    result = make_sensor().execute_complete(context, {"first_attempt": 0, "deadline": 4e9})  # type: ignore[arg-type]
     assert result["subjobs"] == 1
     assert list_attempts(lab) == [(0, 0), (0, 1)]
 

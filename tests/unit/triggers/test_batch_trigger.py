@@ -25,12 +25,17 @@ def _no_hold_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "_HOLD_BACK", 0.0)
 
 
+DEADLINE = 4e9
+"""In seconds since 1970: no test lives that long."""
+
+
 def make_trigger(lab: Lab, **words: Any) -> BatchJobTrigger:
     return BatchJobTrigger(
         **{
             "calibration_folder": str(lab.layout().folder),
             "iteration": 0,
             "collection": "default",
+            "deadline": DEADLINE,
             "first_attempt": 2,
             "longest_interval": 0.1,
             **words,
@@ -66,19 +71,19 @@ def test_what_it_says_is_small_however_many_subjobs_there_are(lab: Lab) -> None:
 
 
 def test_the_constructor_touches_nothing() -> None:
-    trigger = BatchJobTrigger(calibration_folder="/not/there", iteration=0, collection="none")
+    trigger = BatchJobTrigger(calibration_folder="/not/there", iteration=0, collection="none", deadline=DEADLINE)
     assert trigger.serialize()[1]["first_attempt"] == 0
 
 
 def test_one_event_when_all_are_done(lab: Lab) -> None:
     set_up(lab)
-    assert asyncio.run(collect_events(make_trigger(lab))) == [{"first_attempt": 2}]
+    assert asyncio.run(collect_events(make_trigger(lab))) == [{"first_attempt": 2, "deadline": DEADLINE}]
     lab.open().check_done(lab.open().observe())
 
 
 def test_one_event_when_something_failed(lab: Lab) -> None:
     set_up(lab, ["false"])
-    assert asyncio.run(collect_events(make_trigger(lab))) == [{"first_attempt": 2}]
+    assert asyncio.run(collect_events(make_trigger(lab))) == [{"first_attempt": 2, "deadline": DEADLINE}]
 
 
 def test_the_event_is_held_back(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +95,7 @@ def test_the_event_is_held_back(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> No
     async def measure() -> float:
         loop = asyncio.get_running_loop()
         start = loop.time()
-        assert await collect_events(make_trigger(lab)) == [{"first_attempt": 2}]
+        assert await collect_events(make_trigger(lab)) == [{"first_attempt": 2, "deadline": DEADLINE}]
         return loop.time() - start
 
     assert asyncio.run(measure()) >= 0.45
