@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -43,6 +43,13 @@ class StartedAirflow:
                 return str(state)
             time.sleep(0.5)
         pytest.fail(f"{dag_id} {run_id} did not end: {self.read_states(dag_id, run_id)}")
+
+    def wait_until(self, is_so: Callable[[], bool], timeout: float = 120.0) -> None:
+        """Wait until something is so."""
+        deadline = time.monotonic() + timeout
+        while not is_so():
+            assert time.monotonic() < deadline, f"not so within {timeout:g} s"
+            time.sleep(0.2)
 
     def collect_states(self, dag_id: str, run_id: str) -> dict[str, set[str | None]]:
         """Give all states that each task of a run was seen in, until the run has ended."""

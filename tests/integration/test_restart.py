@@ -86,3 +86,16 @@ def test_bad_input_fails_in_prepare_before_anything_is_submitted(started: Starte
     assert f"'{tmp_path / 'empty'}/*.root' matches no file" in log
     assert "collection 'events' of calibration 'first'" in log
     assert "nearest existing folder" in log
+
+
+def test_jobs_outlive_a_killed_scheduler_and_are_not_submitted_again(started: StartedAirflow, data: Path) -> None:
+    (data / "slow").write_text("20")
+    run_id = started.trigger("counting", {"folder": str(data)})
+    submitted = started.find_run("counting", run_id).calibration("first").iteration(0).collection("events")
+    started.wait_until(lambda: (submitted.array_folder(0) / "submitted.json").exists())
+    # The scheduler takes the tasks that run at the moment with it, as a crash of the machine would.
+    started.airflow.kill_component("scheduler")
+    started.airflow.start_component("scheduler")
+    assert started.wait("counting", run_id) == "success", started.read_states("counting", run_id)
+    for calibration in ("first", "second", "alone"):
+        assert list_tries(started, run_id, calibration) == [(0, 0), (1, 0), (2, 0)]
