@@ -7,7 +7,6 @@ from airflow_provider_caf.core.calibration_records import (
     CafRecord,
     CalibrationRecord,
     CollectionRecord,
-    merge_backend_args,
 )
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.checks import check_caf, find_mistakes
@@ -22,5 +21,4 @@ __all__ = [
     "check_caf",
     "check_name",
     "find_mistakes",
-    "merge_backend_args",
 ]

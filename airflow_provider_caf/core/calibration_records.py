@@ -289,13 +289,6 @@ class CafRecord:
         return {calibration.name: calibration.depends_on for calibration in self.calibrations}
 
 
-def merge_backend_args(
-    caf: Mapping[str, Any], calibration: Mapping[str, Any], collection: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Give the arguments of the batch system for one collection; the nearer one wins, name by name."""
-    return {**caf, **calibration, **collection}
-
-
 def _read_files_to_iovs(value: Any, where: str) -> dict[str, IoV]:
     return {
         path: read_with(IoV.from_json)(iov, f"{path!r} of {where}") for path, iov in read_object(value, where).items()

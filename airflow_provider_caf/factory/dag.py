@@ -77,13 +77,12 @@ def _drop_templates(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _add_calibration(caf: CafRecord, calibration: CalibrationRecord) -> tuple[PrepareOperator, FinishOperator]:
-    depends = {each.name: each.depends_on for each in caf.calibrations}
     with TaskGroup(calibration.name, prefix_group_id=True):
         prepare = PrepareOperator(
             task_id="prepare",
             calibration=calibration.name,
             definition=calibration.to_json(),
-            ancestors=list(find_ancestors(depends, calibration.name)),
+            ancestors=list(find_ancestors(caf.map_dependencies(), calibration.name)),
             backend=caf.backend,
             backend_args=dict(caf.backend_args),
             database_chain=[entry.to_json() for entry in caf.database_chain],

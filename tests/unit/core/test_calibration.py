@@ -11,7 +11,6 @@ from airflow_provider_caf.core.calibration import (
     CalibrationRecord,
     CollectionRecord,
     DatabaseEntry,
-    merge_backend_args,
 )
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import ExpRun, IoV
@@ -139,8 +138,3 @@ def test_what_json_cannot_carry_is_named() -> None:
 
 def test_dependencies_for_the_graph() -> None:
     assert CAF.map_dependencies() == {"vertex": ("beamspot",)}
-
-
-def test_the_nearer_backend_argument_wins() -> None:
-    merged = merge_backend_args({"a": 1, "b": 1, "c": 1}, {"b": 2, "c": 2}, {"c": 3})
-    assert merged == {"a": 1, "b": 2, "c": 3}
