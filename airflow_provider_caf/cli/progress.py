@@ -128,8 +128,10 @@ def count_subjobs(layout: CalibrationLayout, iteration: int) -> tuple[int, int]:
 def build_table(calibrations: Iterable[CalibrationProgress], title: str) -> Table:
     """Build the live view: a row for each calibration."""
     table = Table(title=title, title_justify="left", expand=False)
-    for column in ("calibration", "state", "pass"):
-        table.add_column(column)
+    table.add_column("calibration")
+    # As wide as the longest state, so that the table does not jump.
+    table.add_column("state", min_width=len("running algorithms"))
+    table.add_column("pass", justify="right")
     table.add_column("subjobs", justify="right")
     table.add_column("", width=20)
     table.add_column("IoVs executed", justify="right")
