@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import resource
 from array import array
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -225,22 +223,6 @@ def other_index(tmp_path_factory: pytest.TempPathFactory, make_events: MakeEvent
     source = make_events(folder / "events.root", [(1, 1, 50.0)])
     run_collector(OtherCollector(), [source], (), str(folder / "output.root"))
     return merge_outputs(folder, [str(folder / "output.root")], "other")
-
-
-@pytest.fixture
-def small_disk() -> Callable[[int], Any]:
-    """Give a context in which no file of this process grows beyond a size, as on a full disk."""
-
-    @contextmanager
-    def limit(size: int) -> Iterator[None]:
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-    return limit
 
 
 @pytest.fixture
