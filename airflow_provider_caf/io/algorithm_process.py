@@ -30,6 +30,7 @@ from airflow_provider_caf.core.json_form import build_json, read_list, read_with
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies.base import Execute, Execution, FindBoundaries, StagedPayload
+from airflow_provider_caf.io.tails import cut_tail, read_tail
 
 START_TIMEOUT = 600.0
 """Seconds for `open`: setup lines and the import of ROOT from a network file system take minutes at times."""
@@ -42,9 +43,6 @@ _LOOK_INTERVAL = 0.2
 
 _END_WAIT = 2.0
 """Seconds that a child may need from closing its pipes to its end; a core dump takes time."""
-
-_TAIL_BYTES = 16 * 1024
-_TAIL_LINES = 20
 
 
 @record
@@ -345,12 +343,11 @@ class AlgorithmProcess:
         kind = getattr(errors, str(error.get("kind")), None)
         if isinstance(kind, type) and issubclass(kind, CafError) and kind is not AlgorithmFailed:
             raise kind(message, hint=hint)
-        lines = str(error.get("traceback", "")).splitlines()[-_TAIL_LINES:]
         raise AlgorithmFailed(
             f"The {self._name} raised {message}",
             hint="Correct the algorithm; the whole traceback is in the log.",
             log=str(self._log_path),
-            log_tail="\n".join(lines),
+            log_tail=cut_tail(str(error.get("traceback", ""))),
         )
 
     @contextlib.contextmanager
@@ -416,15 +413,3 @@ def describe_exit(status: int) -> str:
         except ValueError:
             return f"was ended by signal {-status}"
     return f"ended with exit code {status} before it answered"
-
-
-def read_tail(path: Path) -> str:
-    """Give the last lines of a log; nothing if there is none."""
-    try:
-        with path.open("rb") as log:
-            size = log.seek(0, os.SEEK_END)
-            log.seek(max(size - _TAIL_BYTES, 0))
-            text = log.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
-    return "\n".join(text.splitlines()[-_TAIL_LINES:])

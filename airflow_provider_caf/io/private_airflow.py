@@ -25,12 +25,14 @@ from urllib.parse import quote
 
 from airflow_provider_caf.core.errors import TransportError
 from airflow_provider_caf.io.files import read_json, write_json
+from airflow_provider_caf.io.tails import cut_tail, read_tail
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 
 _USER = "admin"
 _START_SECONDS = 180.0
 _STOP_SECONDS = 15.0
+_SHOWN_LINES = 30
 
 
 class PrivateAirflow:
@@ -149,7 +151,8 @@ class PrivateAirflow:
         )
         if result.returncode != 0:
             raise TransportError(
-                f"`airflow {' '.join(arguments)}` ended with {result.returncode}:\n{_tail(result.stderr)}"
+                f"`airflow {' '.join(arguments)}` ended with {result.returncode}:\n"
+                + cut_tail(result.stderr, _SHOWN_LINES)
             )
         return result.stdout
 
@@ -253,7 +256,7 @@ class PrivateAirflow:
                     log = self.home / f"{component}.out"
                     raise TransportError(
                         f"The {component} of the private Airflow ended with {process.returncode}:\n"
-                        + _tail(log.read_text(errors="replace")),
+                        + read_tail(log, _SHOWN_LINES),
                         hint=f"Read {log}.",
                     )
             if time.monotonic() > deadline:
@@ -297,7 +300,3 @@ def _find_free_ports(count: int) -> list[int]:
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):  # it and all its children have ended
         os.killpg(process.pid, number)
-
-
-def _tail(text: str, lines: int = 30) -> str:
-    return "\n".join(text.splitlines()[-lines:])

@@ -21,6 +21,7 @@ from airflow_provider_caf.core.errors import InputError
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.exit_records import ExitRecord, StatusFolder, read_exit_records
 from airflow_provider_caf.io.poll import SubjobState
+from airflow_provider_caf.io.tails import read_tail
 
 __all__ = [
     "ExitRecord",
@@ -301,15 +302,8 @@ def _add_log(verdict: Verdict, folder: Path) -> Verdict:
 
 
 def _read_tail(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - _TAIL_BYTES))
-            text = file.read(_TAIL_BYTES).decode("utf-8", "replace")
-    except OSError:
-        return ""  # the failure itself is told; a log that is gone adds nothing
-    lines = [_clean(line) for line in text.splitlines()]
-    return "\n".join(line for line in lines[-_TAIL_LINES:] if line)
+    lines = [_clean(line) for line in read_tail(path, _TAIL_LINES, _TAIL_BYTES).splitlines()]
+    return "\n".join(line for line in lines if line)
 
 
 def _clean(text: str) -> str:

@@ -5,19 +5,18 @@ Airflow's environment may lack what they import, and an import that crashes must
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_caf.batch.spec import Command, Resources
-from airflow_provider_caf.batch.wrapper import build_site_argv
+from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.core.calibration import AlgorithmRecord, CalibrationRecord, CollectionRecord
 from airflow_provider_caf.core.errors import DefinitionError, TransportError, join_definition_errors
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.io.files import read_json, write_json
 from airflow_provider_caf.io.layout import CalibrationLayout
-from airflow_provider_caf.io.transport.local import LocalTransport
+from airflow_provider_caf.io.tails import cut_tail
+from airflow_provider_caf.steps.app_run import build_app_argv, run_app
 
 _TIMEOUT = 600.0
 """Seconds. The site's setup and the first import of an experiment's software from a network disk take minutes."""
@@ -75,22 +74,14 @@ def _ask(request: dict[str, Any], layout: CalibrationLayout, resources: Resource
     question, answer = layout.folder / "describe.json", layout.folder / "description.json"
     write_json(question, request)
     answer.unlink(missing_ok=True)
-    argv = (
-        resources.python or sys.executable,
-        str(layout.description_app),
-        "describe",
-        str(question),
-        "--output",
-        str(answer),
-    )
-    result = LocalTransport().run(
-        Command(argv=build_site_argv(resources, argv), environment=resources.environment, timeout=_TIMEOUT)
-    )
+    words = ("describe", str(question), "--output", str(answer))
+    result = run_app(layout.description_app, resources, words, _TIMEOUT)
     if result.exit_code != 0 or not answer.exists():
+        tried = (*build_app_argv(layout.description_app, resources), "describe")
         end = f"signal {-result.exit_code}" if result.exit_code < 0 else f"exit code {result.exit_code}"
         raise TransportError(
-            f"Importing the classes of calibration {layout.name!r} ended with {end}:\n{_tail(result.stderr)}",
-            hint="Does the job's Python start, and does the site's setup work? Try: " + " ".join(argv[:3]),
+            f"Importing the classes of calibration {layout.name!r} ended with {end}:\n{cut_tail(result.stderr)}",
+            hint=f"Does the job's Python start, and does the site's setup work? Try: {' '.join(tried)}",
         )
     described: dict[str, Any] = read_json(answer, "The description of the classes")
     return described
@@ -139,7 +130,3 @@ def _check_prefix(
         f"{where} needs the objects of prefix {prefix!r}, which no collector of the calibration has.",
         hint=build_word_hint(prefix, known, "prefixes"),
     )
-
-
-def _tail(text: str, lines: int = 20) -> str:
-    return "\n".join(text.splitlines()[-lines:])

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
-from airflow_provider_caf.batch.spec import Command
-from airflow_provider_caf.batch.wrapper import build_site_argv
 from airflow_provider_caf.core.errors import InputError
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.files import read_json, write_json
 from airflow_provider_caf.io.layout import CalibrationLayout, CollectionLayout
 from airflow_provider_caf.io.submission import Observation
-from airflow_provider_caf.io.transport.local import LocalTransport
+from airflow_provider_caf.io.tails import cut_tail
+from airflow_provider_caf.steps.app_run import run_app
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.results import CalibrationResults
 
@@ -88,16 +85,13 @@ def _find_inputs(run: CollectionRun, observation: Observation) -> list[str]:
 
 
 def _run_merge(run: CollectionRun, place: CollectionLayout) -> None:
-    resources = run.manifest.resources
-    argv = (resources.python or sys.executable, str(run.calibration.app), "merge", str(place.merge_request))
-    result = LocalTransport().run(
-        Command(argv=build_site_argv(resources, argv), environment=resources.environment, timeout=_TIMEOUT)
-    )
+    words = ("merge", str(place.merge_request))
+    result = run_app(run.calibration.app, run.manifest.resources, words, _TIMEOUT)
     text = result.stdout + result.stderr
     place.merge_log.write_text(text, encoding="utf-8", errors="replace")
     if result.exit_code != 0:
         raise InputError(
             f"Merging collection {place.name!r} of calibration {run.calibration.name!r} failed (exit code "
-            f"{result.exit_code}):\n" + "\n".join(text.splitlines()[-20:]),
+            f"{result.exit_code}):\n" + cut_tail(text),
             hint=f"The whole output is in {place.merge_log}.",
         )

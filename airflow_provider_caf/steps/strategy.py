@@ -7,7 +7,6 @@ strategy or the algorithm process failed: what was committed until then is good.
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 import traceback
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from airflow_provider_caf.io.files import write_json
 from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.io.layout import AlgorithmLayout, CalibrationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
+from airflow_provider_caf.steps.app_run import build_app_argv
 from airflow_provider_caf.steps.manifest import CalibrationManifest
 from airflow_provider_caf.steps.results import CalibrationResults, CommittedPayload, list_committed
 
@@ -112,7 +112,7 @@ class StrategyRun:
     def _build_process(self) -> AlgorithmProcess:
         resources = self.manifest.resources
         return AlgorithmProcess(
-            argv=build_site_argv(resources, (resources.python or sys.executable, str(self.layout.app))),
+            argv=build_site_argv(resources, build_app_argv(self.layout.app, resources)),
             log_path=self.layout.log,
             cwd=self.layout.folder,
             environment=resources.environment,
