@@ -11,10 +11,10 @@ unexport PYTHONPATH PYTHONHOME ROOTSYS
 
 backend := $(if $(BACKEND),--backend '$(BACKEND)')
 
-.PHONY: help demo test check serve install pins
+.PHONY: help demo test test-batch check serve install pins
 
 help: ## This list
-	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
 
 demo: install ## Calibrate a small detector on a real Airflow and compare with the truth (BACKEND=… to choose the batch system)
 	@$(python) scripts/demo.py $(backend)
@@ -22,15 +22,22 @@ demo: install ## Calibrate a small detector on a real Airflow and compare with t
 serve: install ## The same, and leave Airflow's web interface up
 	@$(python) scripts/demo.py --serve $(backend)
 
-# The second step looks at the same measurement: the two rooms without side effects have no excuse for untried branches.
+# Most tests wait more than they work, so some run at a time; each of those in tests/integration starts a whole Airflow.
+# The last step looks at the same measurement: the two rooms without side effects have no excuse for untried branches.
 test: install ## All tests, with coverage
-	@$(python) -m pytest --cov --cov-report=term:skip-covered
+	@failed=0; \
+	$(python) -m pytest --cov --cov-report= --numprocesses=3 tests/contract tests/unit || failed=1; \
+	$(python) -m pytest --cov --cov-append --cov-report=term:skip-covered tests/integration || failed=1; \
+	exit $$failed
 	@$(python) -m coverage report --fail-under=95 --format=total \
 	    --include='airflow_provider_caf/core/*,airflow_provider_caf/batch/*' >.coverage-pure || \
 	    { $(python) -m coverage report --skip-covered --show-missing \
 	        --include='airflow_provider_caf/core/*,airflow_provider_caf/batch/*'; \
 	      echo 'Coverage of core and batch, branches included, is below 95 %.' >&2; exit 1; }
 	@echo "Coverage of core and batch, branches included: $$(cat .coverage-pure) %"
+
+test-batch: install ## The batch systems' contract and the demo on a real HTCondor and Slurm (needs root)
+	@tests/batch/run.sh $(python)
 
 # All tools run, so that one look shows everything.
 check: install ## Style, types, import table, sizes

@@ -6,6 +6,7 @@ from typing import Any
 
 _NAME = "CAF"
 _PACKAGE = "airflow_provider_caf"
+_OPERATORS = ("configure", "prepare", "submit", "merge", "strategy", "decide", "finish", "member", "ending")
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -18,10 +19,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": _NAME,
-                "python-modules": [
-                    f"{_PACKAGE}.operators.{module}"
-                    for module in ("prepare", "submit", "merge", "strategy", "decide", "finish")
-                ],
+                "python-modules": [f"{_PACKAGE}.operators.{module}" for module in _OPERATORS],
             }
         ],
         "sensors": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.sensors.batch"]}],
@@ -29,6 +27,8 @@ def get_provider_info() -> dict[str, Any]:
             {"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.hooks.batch", f"{_PACKAGE}.hooks.catalog"]}
         ],
         "triggers": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.triggers.batch"]}],
+        "cli": [f"{_PACKAGE}.cli.definition.get_caf_cli_commands"],
+        "asset-uris": [{"schemes": ["caf"], "handler": None}],
         "connection-types": [_describe_batch_connection()],
         "config": {"caf": {"description": "Calibrations run by airflow-provider-caf.", "options": _OPTIONS}},
     }
@@ -43,6 +43,16 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "version_added": "0.1.0",
         "type": "string",
         "example": "/data/calibration/caf",
+        "default": "",
+    },
+    "definitions_folder": {
+        "description": (
+            "Folder of definitions that `caf_definitions.py` in the DAG folder loads: YAML, JSON and Python files, "
+            "also in folders below. Empty: the folder `definitions` beside that file."
+        ),
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "/data/calibration/definitions",
         "default": "",
     },
     "catalog_conn_id": {
@@ -65,6 +75,16 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "example": None,
         "default": "20",
     },
+    "poll_interval_min": {
+        "description": (
+            "Shortest time between two looks at waiting jobs, in seconds. All tasks that wait in one triggerer for the "
+            "same batch system share one query."
+        ),
+        "version_added": "0.1.0",
+        "type": "float",
+        "example": None,
+        "default": "1",
+    },
     "poll_interval_max": {
         "description": "Longest time between two looks at waiting jobs, in seconds. Looks are more frequent at first.",
         "version_added": "0.1.0",
@@ -72,15 +92,17 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "example": None,
         "default": "60",
     },
+    "poll_deadline": {
+        "description": "Seconds for which a batch system may be silent before a task that waits for its jobs fails.",
+        "version_added": "0.1.0",
+        "type": "float",
+        "example": None,
+        "default": "1800",
+    },
 }
 
 
 def _describe_batch_connection() -> dict[str, Any]:
-    def describe(label: str, description: str, **schema: Any) -> dict[str, Any]:
-        return {"label": label, "description": description, "schema": schema}
-
-    text = ["string", "null"]
-    number = ["integer", "null"]
     return {
         "connection-type": "caf_batch",
         "hook-class-name": f"{_PACKAGE}.hooks.batch.BatchHook",
@@ -90,16 +112,58 @@ def _describe_batch_connection() -> dict[str, Any]:
             "relabeling": {},
             "placeholders": {"extra": '{"environment": {"OMP_NUM_THREADS": "1"}}'},
         },
-        "conn-fields": {
-            "system": describe(
-                "Batch system", "Which system the jobs go to.", type="string", enum=["local"], default="local"
-            ),
-            "max_processes": describe(
-                "Processes at once", "Local system only: how many subjobs run at once.", type=number, minimum=1
-            ),
-            "python": describe("Python", "The Python that runs a job; python3 of the job by default.", type=text),
-            "setup": describe(
-                "Setup commands", "Shell lines that run before every job, such as `source /…/setup.sh`.", type=text
-            ),
-        },
+        "conn-fields": _FIELDS,
     }
+
+
+def _describe(label: str, description: str, kind: str = "string", **schema: Any) -> dict[str, Any]:
+    return {"label": label, "description": description, "schema": {"type": [kind, "null"], **schema}}
+
+
+_FIELDS: dict[str, dict[str, Any]] = {
+    "system": {
+        "label": "Batch system",
+        "description": "Which system the jobs go to.",
+        "schema": {
+            "type": "string",
+            "enum": ["htcondor", "local", "lsf", "pbs", "slurm", "torque"],
+            "default": "local",
+        },
+    },
+    "ssh_conn_id": _describe(
+        "SSH connection",
+        "Airflow connection of type ssh to the submit host, where the batch commands run then. Empty: they run on "
+        "the Airflow workers.",
+    ),
+    "remote_work_dir": _describe(
+        "Work folder of the submit host",
+        "Only where the submit host does not see Airflow's work_dir: a folder there, seen by the jobs. Files go there "
+        "and come back by sftp.",
+        pattern="^/",
+    ),
+    "queue": _describe("Queue", "Queue or partition."),
+    "account": _describe("Account", "Account, project or accounting group."),
+    "walltime": _describe("Wall time", "Limit of a job, such as 90m, 2h or HH:MM:SS."),
+    "memory": _describe("Memory", "Request of a job: MB, or a text such as 4 GB."),
+    "cpus": _describe("CPUs", "Cores of a job.", "integer", minimum=1),
+    "disk": _describe("Disk", "Request of a job: MB, or a text such as 10 GB."),
+    "throttle": _describe("Jobs at once", "At most so many jobs of one array run at once.", "integer", minimum=1),
+    "array_limit": _describe(
+        "Array limit", "The most jobs that the site allows in one array; larger ones are cut.", "integer", minimum=1
+    ),
+    "subjobs_per_job": _describe(
+        "Subjobs per job", "So many subjobs run one after the other in one job, or auto: as many as fill some minutes."
+    ),
+    "exclude_hosts": _describe("Excluded hosts", "Hosts on which no job shall run, separated by commas or spaces."),
+    "held": _describe(
+        "Held jobs", "What to do with jobs that the system holds.", enum=["wait", "release", "fail", None]
+    ),
+    "container": _describe("Container", "Image in which jobs run, by apptainer."),
+    "python": _describe("Python", "The Python that runs a job; python3 of the job by default."),
+    "setup": _describe("Setup commands", "Shell lines that run before every job, such as `source /…/setup.sh`."),
+    "extra_lines": _describe("Extra lines", "Lines for the submit file or the directives, as they are."),
+    "max_processes": _describe(
+        "Processes at once", "Local system only: how many subjobs run at once.", "integer", minimum=1
+    ),
+}
+"""What stands in the form. The other arguments go into `extra`."""

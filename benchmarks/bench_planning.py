@@ -62,6 +62,7 @@ def plan(name: str, params: Mapping[str, object], runs: tuple[ExpRun, ...], poor
         find_boundaries=lambda action: action.runs[::10],
         commit=lambda action: None,
         report=lambda action: None,
+        write_file=lambda action: None,
     )
     return executions
 

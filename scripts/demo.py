@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import signal
 import subprocess
@@ -14,17 +15,21 @@ from urllib.parse import quote
 from rich.console import Console
 from rich.live import Live
 
-from airflow_provider_caf.cli.progress import build_table, read_progress
+from airflow_provider_caf.batch.systems import SYSTEMS
+from airflow_provider_caf.cli.table import build_table
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.io.catalog import Catalog, open_sqlite_catalog
 from airflow_provider_caf.io.layout import RunLayout, default_catalog_file
 from airflow_provider_caf.io.private_airflow import PrivateAirflow
+from airflow_provider_caf.status.progress import read_progress
+from airflow_provider_caf.status.tasks import TaskRow
 
 sys.path.insert(0, str(Path(__file__).parent))
 from demo_report import PULL_LIMIT, Truth, build_result_table, draw_plots, read_measurements
 
 PROJECT = Path(__file__).resolve().parent.parent
 DAG_ID = "demo_calibration"
+CONNECTION = "demo_batch"
 _END_STATES = {"success", "failed"}
 _LIMIT_SECONDS = 900.0
 
@@ -33,7 +38,9 @@ def main() -> int:
     """Run the demonstration and give the exit code: 0 if all tasks ended well and every pull is within 5."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=PROJECT / "demo-run", help="where everything goes")
-    parser.add_argument("--backend", default="local", help="the batch system of the collector jobs")
+    parser.add_argument(
+        "--backend", default="local", type=str.lower, choices=sorted(SYSTEMS), help="where the collector jobs run"
+    )
     parser.add_argument("--serve", action="store_true", help="leave the web UI up until Ctrl-C")
     options = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -43,14 +50,16 @@ def main() -> int:
     console = Console()
     began = time.monotonic()
     data = make_data(folder, console)
-    airflow = PrivateAirflow(
-        make_fresh_home(folder), PROJECT / "dags", settings={"AIRFLOW__CAF__WORK_DIR": str(folder / "work")}
-    )
+    settings = {
+        "AIRFLOW__CAF__WORK_DIR": str(folder / "work"),
+        f"AIRFLOW_CONN_{CONNECTION.upper()}": build_connection(options.backend),
+    }
+    airflow = PrivateAirflow(make_fresh_home(folder), PROJECT / "dags", settings=settings)
     console.print("Starting an Airflow of its own (scheduler, triggerer, DAG processor, API server) …")
     with airflow:
         if options.serve:
             show_door(airflow, console)
-        exit_code = run_demo(airflow, folder, data, options.backend, console)
+        exit_code = run_demo(airflow, folder, data, console)
         console.print(f"{time.monotonic() - began:.0f} s in all.")
         if options.serve:
             show_door(airflow, console)
@@ -80,10 +89,22 @@ def make_fresh_home(folder: Path) -> Path:
     return home
 
 
-def run_demo(airflow: PrivateAirflow, folder: Path, data: Path, backend: str, console: Console) -> int:
+def build_connection(backend: str) -> str:
+    """Give an Airflow connection to a batch system. Its jobs run with this Python, where ROOT is."""
+    extra = {"system": backend, "python": sys.executable}
+    return json.dumps({"conn_type": "caf_batch", "extra": extra})
+
+
+def build_conf(data: Path) -> dict[str, object]:
+    """Give the params of the run."""
+    files = {name: [f"{data}/*_{name}.root"] for name in ("muons", "electrons")}
+    return {"input_data": files, "connection": CONNECTION}
+
+
+def run_demo(airflow: PrivateAirflow, folder: Path, data: Path, console: Console) -> int:
     """Trigger the DAG, show its progress and its result."""
     airflow.wait_for_dag(DAG_ID)
-    run_id = airflow.trigger(DAG_ID, {"data_folder": str(data)})
+    run_id = airflow.trigger(DAG_ID, build_conf(data))
     layout = RunLayout(work_dir=folder / "work", dag_id=DAG_ID, run_id=run_id)
     catalog = open_sqlite_catalog(default_catalog_file(folder / "work"))
     state, tasks = watch_run(airflow, layout, catalog, console)
@@ -114,7 +135,8 @@ def watch_run(
         while True:
             state = airflow.call_api("GET", f"/dags/{DAG_ID}/dagRuns/{quote(layout.run_id)}")["state"]
             tasks = airflow.read_task_states(DAG_ID, layout.run_id)
-            progress = read_progress(layout, tasks, catalog)
+            rows = {task_id: TaskRow(state=each) for task_id, each in tasks.items()}
+            progress = read_progress(DAG_ID, layout.run_id, rows, catalog)
             live.update(build_table(progress, f"{DAG_ID} {layout.run_id}: {state}"))
             if state in _END_STATES:
                 return state, tasks

@@ -1,14 +1,19 @@
-"""Which subjobs go again, and with how much memory (law 9)."""
+"""Which subjobs go again, with how much memory, with which neighbours, and on which hosts not (law 9)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
+from airflow_provider_caf.batch.arguments import is_host
 from airflow_provider_caf.core.record import record
 
+DEFAULT_MEMORY_FACTOR = 1.5
 _KILLED = 9
 _KILLED_AS_EXIT_CODE = 128 + _KILLED
+_FIRST_GUESS = 1000
+"""MB. A collector that loads ROOT and one file needs about half of it."""
+
 _NEAR_THE_LIMIT = 0.8
 """A job that is killed for its memory was measured a bit below the limit: the last pages were refused."""
 
@@ -26,11 +31,13 @@ class RetryPolicy:
     :param max_retries: tries of one subjob after its first.
     :param memory_factor: the memory request grows by this where memory was the cause.
     :param memory_ceiling: the largest request in MB; None: no limit.
+    :param max_failures_per_host: a host on which so many subjobs failed gets none any more; None: no host is bad.
     """
 
     max_retries: int = 3
-    memory_factor: float = 1.5
+    memory_factor: float = DEFAULT_MEMORY_FACTOR
     memory_ceiling: int | None = None
+    max_failures_per_host: int | None = None
 
 
 @record
@@ -41,6 +48,7 @@ class Failure:
     :param memory: what was requested for the last try, in MB; None: the system's default.
     :param peak_memory: the largest resident memory of the last try in kB.
     :param text: the reason, the native reason and the last lines of stderr.
+    :param broke_off: its job ended with it, and so did those that shared its element of the array.
     """
 
     subjob: int
@@ -50,6 +58,7 @@ class Failure:
     memory: int | None = None
     peak_memory: int | None = None
     text: str = ""
+    broke_off: bool = False
 
 
 @record
@@ -57,10 +66,12 @@ class Retry:
     """Subjobs that go again together, as they ask for the same memory.
 
     :param memory: the request in MB; None: as before.
+    :param alone: each has an element of its own, so that it takes no neighbour with it once more.
     """
 
     subjobs: tuple[int, ...]
     memory: int | None = None
+    alone: bool = False
 
 
 @record
@@ -92,28 +103,64 @@ def is_memory_cause(failure: Failure) -> bool:
 def decide_memory(failure: Failure, policy: RetryPolicy) -> int | None:
     """Give the next memory request in MB; None: as before.
 
-    Without a request there is nothing to grow from but what the subjob used.
+    Without a request it grows from what the subjob used, and where nobody measured that, from a guess: the site's
+    default was too small, and would be too small again.
     """
     if not is_memory_cause(failure):
         return failure.memory
-    base = failure.memory or (failure.peak_memory or 0) // 1024
-    if not base:
-        return None
+    base = failure.memory or (failure.peak_memory or 0) // 1024 or _FIRST_GUESS
     grown = -int(-base * policy.memory_factor // 1)
     if policy.memory_ceiling is not None:
         # A request that was above the ceiling already is the user's own wish: it is not made smaller.
-        grown = max(min(grown, policy.memory_ceiling), base)
+        grown = max(min(grown, policy.memory_ceiling), failure.memory or 0)
     return grown
 
 
 def decide_resubmission(failures: Iterable[Failure], policy: RetryPolicy) -> Resubmission:
     """Decide which subjobs go again, grouped by the memory they ask for."""
-    groups: dict[int | None, list[int]] = {}
+    groups: dict[tuple[int | None, bool], list[int]] = {}
     spent = []
     for failure in sorted(failures, key=lambda each: each.subjob):
         if failure.tries > policy.max_retries:
             spent.append(failure.subjob)
         else:
-            groups.setdefault(decide_memory(failure, policy), []).append(failure.subjob)
-    retries = (Retry(subjobs=tuple(subjobs), memory=memory) for memory, subjobs in groups.items())
+            groups.setdefault((decide_memory(failure, policy), failure.broke_off), []).append(failure.subjob)
+    retries = (Retry(subjobs=tuple(subjobs), memory=memory, alone=alone) for (memory, alone), subjobs in groups.items())
     return Resubmission(retries=tuple(sorted(retries, key=lambda each: each.subjobs)), spent=tuple(spent))
+
+
+@record
+class HostTry:
+    """A try of a subjob that ended on a host.
+
+    :param reason: why it failed, where that is known.
+    """
+
+    host: str
+    subjob: int
+    succeeded: bool
+    reason: str = ""
+
+
+def find_bad_hosts(tries: Iterable[HostTry], policy: RetryPolicy) -> tuple[str, ...]:
+    """Give the hosts on which too many different subjobs failed and none succeeded, sorted.
+
+    A subjob that had too little memory says nothing about the host.
+    """
+    if policy.max_failures_per_host is None:
+        return ()
+    failed: dict[str, set[int]] = {}
+    good = set()
+    for each in tries:
+        if each.succeeded:
+            good.add(each.host)
+        elif not _MEMORY_WORDS.search(each.reason):
+            failed.setdefault(each.host, set()).add(each.subjob)
+    return tuple(
+        sorted(
+            host
+            for host, subjobs in failed.items()
+            # Host names come from jobs, and go into submit files.
+            if host not in good and len(subjobs) >= policy.max_failures_per_host and is_host(host)
+        )
+    )

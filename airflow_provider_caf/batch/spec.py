@@ -1,17 +1,19 @@
 """What is asked of a batch system, as typed records: commands, resources, arrays.
 
-Everything a user may write in `backend_args` is one row of `ARGUMENTS`. The names of the CAF are accepted
-beside ours. A known argument that a system has no use for is accepted too (`queue` on `local`), because one
-definition has to run on several systems; an unknown one is an error.
+Everything a user may write in `backend_args` is one field of `Resources`, read by one row of
+`batch.arguments.ARGUMENTS`. The names of the CAF are accepted beside ours. A known argument that a system has no use
+for is accepted too (`queue` on `local`), because one definition has to run on several systems; `prepare` says which
+ones have no effect. An unknown one is an error.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+from airflow_provider_caf.batch.arguments import ARGUMENTS, CAF_NAMES
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.json_form import (
     ObjectReader,
@@ -26,13 +28,7 @@ from airflow_provider_caf.core.suggestions import build_word_hint
 DEFAULT_TIMEOUT = 60.0
 """Seconds. Commands of PBS, LSF and HTCondor hang without limit on a sick server, so each one has a limit."""
 
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SAFE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*", re.ASCII)
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", re.IGNORECASE)
-_MEGABYTES = {"k": 1 / 1024, "": 1.0, "m": 1.0, "g": 1024.0, "t": 1024.0**2}
-_CLOCK = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
-_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*", re.IGNORECASE)
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @record
@@ -43,12 +39,15 @@ class Command:
     :param stdin: text for its standard input.
     :param environment: variables set beside those of the transport.
     :param timeout: seconds after which it is killed.
+    :param lock: a file on the submit host. On another host, commands that name the same one run one after the other,
+        each as long as anything of it lives, also when the process that sent it is dead.
     """
 
     argv: tuple[str, ...]
     stdin: str | None = None
     environment: Mapping[str, str] | None = None
     timeout: float = DEFAULT_TIMEOUT
+    lock: str | None = None
 
 
 @record
@@ -97,7 +96,17 @@ class Resources:
     :param container: image for apptainer.
     :param python: the Python that runs the job app.
     :param max_processes: size of the local pool; None: one process per core.
-    :param throttle: at most so many elements of one array run at once.
+    :param throttle: at most so many elements of one array run at once. The batch system sees to it.
+    :param array_limit: the most elements that the site allows in one array; None: the system's usual limit.
+    :param subjobs_per_job: so many subjobs run one after the other in one element; `AUTO`: as many as fill some
+        minutes, by the run times seen.
+    :param exclude_hosts: hosts on which no subjob shall run.
+    :param max_failures_per_host: a host on which so many subjobs failed gets no retries any more.
+    :param memory_factor: the memory request of a retry grows by this where memory was the cause.
+    :param memory_ceiling: the largest memory request of a retry in MB.
+    :param held: what to do with held jobs: `wait`, `release` or `fail`.
+    :param held_timeout: seconds after which `release` and `fail` act.
+    :param transfer_files: HTCondor carries all files; no shared file system is needed.
     """
 
     queue: str | None = None
@@ -117,6 +126,15 @@ class Resources:
     python: str | None = None
     max_processes: int | None = None
     throttle: int | None = None
+    array_limit: int | None = None
+    subjobs_per_job: int | str | None = None
+    exclude_hosts: tuple[str, ...] | None = None
+    max_failures_per_host: int | None = None
+    memory_factor: float | None = None
+    memory_ceiling: int | None = None
+    held: str | None = None
+    held_timeout: int | None = None
+    transfer_files: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Give the arguments that are set; `parse_resources` reads them back."""
@@ -187,6 +205,8 @@ class ArraySpec:
     :param attempt: the number of this try, the same for all its subjobs.
     :param app: the job app (zip app).
     :param python: the Python that runs it, on the machines that run the jobs.
+    :param inputs: for each element the files and folders that travel with it, where files travel. Only a submission
+        needs them: they are no part of the intent record.
     """
 
     name: str
@@ -199,6 +219,7 @@ class ArraySpec:
     app: str
     python: str
     resources: Resources = Resources()
+    inputs: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if _SAFE_NAME.fullmatch(self.name) is None:
@@ -233,6 +254,13 @@ class ArraySpec:
     def script_file(self) -> str:
         """The path of the script that the batch system runs."""
         return f"{self.folder}/{SCRIPT_FILE}"
+
+    def element_log(self, element: int | str) -> str:
+        """Give the path of what an element prints beside the logs of its subjobs: setup lines, a container, a crash.
+
+        :param element: its number from 0, or a word of the shell for it.
+        """
+        return f"{self.folder}/element_{element}.log"
 
     def to_json(self) -> dict[str, Any]:
         """Give the JSON form; `worker.subjob` and `worker.pool` read it too."""
@@ -326,112 +354,6 @@ def _check_version(reader: ObjectReader, where: str) -> None:
             f"The {where} has version {version}, this program knows 1.",
             hint="Was it written by a newer release?",
         )
-
-
-def _refuse(value: Any, where: str, wanted: str) -> DefinitionError:
-    return DefinitionError(f"The {where} is {value!r}.", hint=f"It has to be {wanted}.")
-
-
-def _read_line(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value.strip() or any(ord(letter) < 32 for letter in value):
-        raise _refuse(value, where, "a text of one line")
-    return value
-
-
-def _read_any_line(value: Any, where: str) -> str:
-    # CAF's `path_prefix` is an empty text by default.
-    return value if value == "" else _read_line(value, where)
-
-
-def _read_count(value: Any, where: str) -> int:
-    if isinstance(value, str) and value.strip().isdecimal():
-        # Connections and the CAF's configuration files carry numbers as texts.
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise _refuse(value, where, "a whole number of at least 1")
-    return value
-
-
-def _read_size(value: Any, where: str) -> int:
-    match = _SIZE.fullmatch(str(value)) if isinstance(value, (str, int, float)) else None
-    if match is None or isinstance(value, bool):
-        raise _refuse(value, where, "a number of MB, or a text such as '4 GB'")
-    # Rounded up: a request must not be smaller than what was asked.
-    size = -int(-float(match[1]) * _MEGABYTES[match[2].lower()] // 1)
-    if size < 1:
-        raise _refuse(value, where, "more than nothing")
-    return size
-
-
-def _read_walltime(value: Any, where: str) -> int:
-    seconds = 0
-    if isinstance(value, int) and not isinstance(value, bool):
-        seconds = value
-    elif isinstance(value, str) and (match := _CLOCK.fullmatch(value.strip())):
-        days, hours, minutes, rest = (int(part or 0) for part in match.groups())
-        seconds = ((days * 24 + hours) * 60 + minutes) * 60 + rest
-    elif isinstance(value, str) and (match := _DURATION.fullmatch(value)):
-        seconds = round(float(match[1]) * _SECONDS[match[2].lower()])
-    if seconds < 1:
-        # HH:MM is LSF's form and MM:SS is Slurm's: a text with one colon is not guessed.
-        raise _refuse(value, where, "whole seconds, 'HH:MM:SS', 'D-HH:MM:SS', or a text such as '90m', '2h' or '1d'")
-    return seconds
-
-
-def _read_flag_or_names(value: Any, where: str) -> str:
-    # HTCondor's getenv is true, false, or a list of variable names.
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return _read_line(value, where)
-
-
-def _read_lines(value: Any, where: str) -> tuple[str, ...]:
-    lines: Iterable[Any] = value.splitlines() if isinstance(value, str) else value
-    if not isinstance(lines, (list, tuple)) or not all(isinstance(line, str) for line in lines):
-        raise _refuse(value, where, "a list of lines")
-    if any("\0" in line or "\n" in line or "\r" in line for line in lines):
-        raise _refuse(value, where, "a list of lines without line breaks in them")
-    return tuple(lines)
-
-
-def _read_environment(value: Any, where: str) -> dict[str, str]:
-    if not isinstance(value, Mapping):
-        raise _refuse(value, where, "a mapping of variable names to texts")
-    for name, text in value.items():
-        if not isinstance(name, str) or _VARIABLE.fullmatch(name) is None:
-            raise _refuse(name, f"variable name in the {where}", "letters, digits and '_', not beginning with a digit")
-        if not isinstance(text, str) or "\0" in text:
-            raise _refuse(text, f"variable {name!r} in the {where}", "a text")
-    return dict(value)
-
-
-ARGUMENTS: Mapping[str, Callable[[Any, str], Any]] = {
-    "account": _read_line,
-    "container": _read_line,
-    "cpus": _read_count,
-    "disk": _read_size,
-    "environment": _read_environment,
-    "extra_lines": _read_lines,
-    "getenv": _read_flag_or_names,
-    "max_processes": _read_count,
-    "memory": _read_size,
-    "path_prefix": _read_any_line,
-    "python": _read_line,
-    "queue": _read_line,
-    "setup": _read_lines,
-    "shell": _read_line,
-    "throttle": _read_count,
-    "universe": _read_line,
-    "walltime": _read_walltime,
-}
-"""Argument → its reader. The names are the fields of `Resources`."""
-
-CAF_NAMES: Mapping[str, str] = {
-    "request_cpus": "cpus",
-    "request_disk": "disk",
-    "request_memory": "memory",
-}
-"""Names of the CAF (and of HTCondor's submit files) → ours. Those that are equal are not listed."""
 
 
 def select_elements(array: ArraySpec, subjobs: Sequence[int] | None) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ What a queue answers is a series of late, sometimes wrong glimpses of one subjob
 * HELD is a pause, not a step. It can come from every state that is not over, and every one can follow it.
 * EXITED, CANCELLED and LOST are over. They are latched: whatever a queue shows afterwards, the track stays.
   (Slurm after a crash of its controller shows FAILED elements as RUNNING.) There is one way out, by proof and
-  not by a queue's word: an exit record counts always, see `io.subjobs`.
+  not by a queue's word: an exit record counts always, see `io.jobs.subjobs`.
 * UNKNOWN, a native state that nobody knows, moves nothing (law 3). It only stands where there is nothing yet.
 * Missing from the queue is no state. A subjob is LOST only after a grace time in which neither queue nor
   history knew it (law 1), see `batch.polling`.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any
+from typing import Any, Union
 
 from airflow_provider_caf.core.chain import DatabaseEntry
+from airflow_provider_caf.core.ending import Ending
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.json_form import (
     ObjectReader,
@@ -18,6 +19,7 @@ from airflow_provider_caf.core.json_form import (
     normalise_json,
     read_flag,
     read_list,
+    read_number,
     read_object,
     read_optional,
     read_text,
@@ -25,12 +27,15 @@ from airflow_provider_caf.core.json_form import (
     read_with,
 )
 from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.selection import Selection
 from airflow_provider_caf.core.splitting import Splitting
+from airflow_provider_caf.core.tolerance import NO_FAILURES, Tolerance, read_tolerance
 
 DEFAULT_OUTPUT_PATTERNS = ("CollectorOutput.root",)
 DEFAULT_MAX_ITERATIONS = 5
-DEFAULT_BACKEND = "local"
 DEFAULT_STRATEGY = "SingleIOV"
+DEFAULT_MEMORY_GROWTH: int | None = 2000
+DEFAULT_SUBJOB_RETRIES = 3
 
 _TEXTS = read_list(read_text)
 _DATABASE_CHAIN = read_list(read_with(DatabaseEntry.from_json))
@@ -52,6 +57,10 @@ class CollectionRecord:
     :param database_chain: looked up before that of the calibration.
     :param backend_args: arguments of the batch system, over those of the calibration.
     :param pre_collector: what runs in the job before: `{"function": reference}` or `{"command": argv}`.
+    :param max_subjob_retries: tries of one subjob after its first.
+    :param max_failed_subjobs: so many, or such a share, may fail for good, and the calibration goes on without them.
+    :param selection: which of the files are used, None for all of them.
+    :param filemaps: files that `airflow caf filemap` wrote: further input files with their IoVs.
     """
 
     name: str
@@ -66,6 +75,10 @@ class CollectionRecord:
     database_chain: tuple[DatabaseEntry, ...] = ()
     backend_args: Mapping[str, Any] = field(default_factory=dict)
     pre_collector: Mapping[str, Any] | None = None
+    max_subjob_retries: int = DEFAULT_SUBJOB_RETRIES
+    max_failed_subjobs: Tolerance = NO_FAILURES
+    selection: Selection | None = None
+    filemaps: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Give the form that `from_json` reads.
@@ -86,6 +99,10 @@ class CollectionRecord:
             "database_chain": build_json(self.database_chain),
             "backend_args": normalise_json(self.backend_args, f"backend_args {where}"),
             "pre_collector": normalise_json(self.pre_collector, f"pre_collector {where}"),
+            "max_subjob_retries": self.max_subjob_retries,
+            "max_failed_subjobs": self.max_failed_subjobs,
+            "selection": None if self.selection is None else self.selection.to_json(),
+            "filemaps": list(self.filemaps),
         }
 
     @classmethod
@@ -108,6 +125,10 @@ class CollectionRecord:
             database_chain=reader.take_or("database_chain", _DATABASE_CHAIN, ()),
             backend_args=reader.take_or("backend_args", read_object, {}),
             pre_collector=reader.take_or("pre_collector", read_optional(read_object), None),
+            max_subjob_retries=reader.take_or("max_subjob_retries", read_whole_number, DEFAULT_SUBJOB_RETRIES),
+            max_failed_subjobs=reader.take_or("max_failed_subjobs", read_tolerance, NO_FAILURES),
+            selection=reader.take_or("selection", read_optional(read_with(Selection.from_json)), None),
+            filemaps=reader.take_or("filemaps", _TEXTS, ()),
         )
         reader.finish()
         return collection
@@ -122,7 +143,15 @@ class AlgorithmRecord:
     :param params: the strategy's parameters in JSON form.
     :param settings: attributes set on the algorithm.
     :param prefix: the collector prefix whose objects it reads, None where there is only one.
-    :param pre_algorithm: reference of a function that runs once before the first execution.
+    :param pre_algorithm: reference of a function that runs before the first execution of a process.
+    :param data_input: reference of a function that chooses the algorithm's input files, None for the merged ones.
+    :param workers: how many processes execute at the same time; the result is that of one.
+    :param run_ahead: whether executions may begin on the guess that those before them succeed.
+    :param cpus: how many threads each process may use.
+    :param execution_timeout: of one execution in seconds, None for no limit.
+    :param memory_growth: in MB; a process that grew by more is started afresh, None for never.
+    :param keep_executions: whether a clear of the task keeps its finished executions.
+    :param fill_gaps: whether a payload is extended over runs after it that have none.
     """
 
     name: str
@@ -132,6 +161,14 @@ class AlgorithmRecord:
     settings: Mapping[str, Any] = field(default_factory=dict)
     prefix: str | None = None
     pre_algorithm: str | None = None
+    data_input: str | None = None
+    workers: int = 1
+    run_ahead: bool = True
+    cpus: int = 1
+    execution_timeout: float | None = None
+    memory_growth: int | None = DEFAULT_MEMORY_GROWTH
+    keep_executions: bool = False
+    fill_gaps: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Give the form that `from_json` reads.
@@ -147,6 +184,14 @@ class AlgorithmRecord:
             "settings": normalise_json(self.settings, f"settings {where}"),
             "prefix": self.prefix,
             "pre_algorithm": self.pre_algorithm,
+            "data_input": self.data_input,
+            "workers": self.workers,
+            "run_ahead": self.run_ahead,
+            "cpus": self.cpus,
+            "execution_timeout": self.execution_timeout,
+            "memory_growth": self.memory_growth,
+            "keep_executions": self.keep_executions,
+            "fill_gaps": self.fill_gaps,
         }
 
     @classmethod
@@ -164,6 +209,14 @@ class AlgorithmRecord:
             settings=reader.take_or("settings", read_object, {}),
             prefix=reader.take_or("prefix", _OPTIONAL_TEXT, None),
             pre_algorithm=reader.take_or("pre_algorithm", _OPTIONAL_TEXT, None),
+            data_input=reader.take_or("data_input", _OPTIONAL_TEXT, None),
+            workers=reader.take_or("workers", read_whole_number, 1),
+            run_ahead=reader.take_or("run_ahead", read_flag, True),
+            cpus=reader.take_or("cpus", read_whole_number, 1),
+            execution_timeout=reader.take_or("execution_timeout", read_optional(read_number), None),
+            memory_growth=reader.take_or("memory_growth", read_optional(read_whole_number), DEFAULT_MEMORY_GROWTH),
+            keep_executions=reader.take_or("keep_executions", read_flag, False),
+            fill_gaps=reader.take_or("fill_gaps", read_flag, False),
         )
         reader.finish()
         return algorithm
@@ -173,6 +226,7 @@ class AlgorithmRecord:
 class CalibrationRecord:
     """One calibration: collections, then algorithms in order, repeated until the algorithms are content.
 
+    :param collections: none where its algorithms only work on payloads of the calibrations that it depends on.
     :param max_iterations: at most so many repetitions after the first pass.
     :param ignored_runs: runs that no algorithm sees.
     :param requested_iov: only runs inside it are calibrated.
@@ -180,6 +234,8 @@ class CalibrationRecord:
     :param save_payloads: False where its payloads only serve other calibrations.
     :param database_chain: looked up after that of the collection and before that of the CAF.
     :param backend_args: arguments of the batch system for all its collections, over those of the CAF.
+    :param backend: its batch system, where that is not the CAF's.
+    :param connection: its Airflow connection, where that is not the CAF's.
     """
 
     name: str
@@ -192,6 +248,8 @@ class CalibrationRecord:
     save_payloads: bool = True
     database_chain: tuple[DatabaseEntry, ...] = ()
     backend_args: Mapping[str, Any] = field(default_factory=dict)
+    backend: str | None = None
+    connection: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Give the form that `from_json` reads.
@@ -209,6 +267,8 @@ class CalibrationRecord:
             "save_payloads": self.save_payloads,
             "database_chain": build_json(self.database_chain),
             "backend_args": normalise_json(self.backend_args, f"backend_args of calibration {self.name!r}"),
+            "backend": self.backend,
+            "connection": self.connection,
         }
 
     @classmethod
@@ -229,9 +289,72 @@ class CalibrationRecord:
             save_payloads=reader.take_or("save_payloads", read_flag, True),
             database_chain=reader.take_or("database_chain", _DATABASE_CHAIN, ()),
             backend_args=reader.take_or("backend_args", read_object, {}),
+            backend=reader.take_or("backend", _OPTIONAL_TEXT, None),
+            connection=reader.take_or("connection", _OPTIONAL_TEXT, None),
         )
         reader.finish()
         return calibration
+
+
+@record
+class StepRecord:
+    """A member of a CAF that collects nothing: its payloads come from somewhere else.
+
+    :param kind: `imported_payloads`, `external_command`, or `own` for a type of the user's.
+    :param type: reference of the user's class for the kind `own`, else None.
+    :param options: what the kind needs. `imported_payloads`: `folder`, the local database, and `payloads`, the names to
+        take or None for all. `external_command`: `command`, an argv list, `environment`, and `timeout` in seconds or
+        None. `own`: the fields of the user's class.
+    :param depends_on: the calibrations whose payloads it needs.
+    :param save_payloads: False where its payloads only serve other calibrations.
+    :param database_chain: looked up before that of the CAF.
+    """
+
+    name: str
+    kind: str
+    type: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    depends_on: tuple[str, ...] = ()
+    save_payloads: bool = True
+    database_chain: tuple[DatabaseEntry, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the form that `from_json` reads.
+
+        :raises DefinitionError: if an option has no JSON form.
+        """
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "type": self.type,
+            "options": normalise_json(self.options, f"options of {self.name!r}"),
+            "depends_on": list(self.depends_on),
+            "save_payloads": self.save_payloads,
+            "database_chain": build_json(self.database_chain),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> StepRecord:
+        """Read what `to_json` gave.
+
+        :raises DefinitionError: if a field is missing, unknown or wrong.
+        """
+        reader = ObjectReader(value, _name_place("step", value))
+        step = cls(
+            name=reader.take("name", read_text),
+            kind=reader.take("kind", read_text),
+            type=reader.take_or("type", _OPTIONAL_TEXT, None),
+            options=reader.take_or("options", read_object, {}),
+            depends_on=reader.take_or("depends_on", _TEXTS, ()),
+            save_payloads=reader.take_or("save_payloads", read_flag, True),
+            database_chain=reader.take_or("database_chain", _DATABASE_CHAIN, ()),
+        )
+        reader.finish()
+        return step
+
+
+Member = Union[CalibrationRecord, StepRecord]
+"""What a CAF consists of."""
 
 
 @record
@@ -239,18 +362,24 @@ class CafRecord:
     """Several calibrations that run together.
 
     :param name: the DAG's id.
-    :param backend: the batch system.
+    :param calibrations: calibrations, and steps that bring payloads from elsewhere.
+    :param backend: the batch system; None: that of the connection, or the local one where there is none.
     :param backend_args: its arguments for all collections.
     :param connection: the Airflow connection whose arguments stand below `backend_args`, or None.
     :param database_chain: the end of every calibration's chain.
+    :param job_budget: how many subjobs all collections without a splitting of their own have together; each gets a
+        share by its number of files. None: there is no such limit.
+    :param ending: what happens when all calibrations have ended.
     """
 
     name: str
-    calibrations: tuple[CalibrationRecord, ...]
-    backend: str = DEFAULT_BACKEND
+    calibrations: tuple[Member, ...]
+    backend: str | None = None
     backend_args: Mapping[str, Any] = field(default_factory=dict)
     connection: str | None = None
     database_chain: tuple[DatabaseEntry, ...] = ()
+    job_budget: int | None = None
+    ending: Ending = Ending()
 
     def to_json(self) -> dict[str, Any]:
         """Give the form that `from_json` reads.
@@ -264,6 +393,8 @@ class CafRecord:
             "backend_args": normalise_json(self.backend_args, f"backend_args of CAF {self.name!r}"),
             "connection": self.connection,
             "database_chain": build_json(self.database_chain),
+            "job_budget": self.job_budget,
+            "ending": self.ending.to_json(),
         }
 
     @classmethod
@@ -275,11 +406,13 @@ class CafRecord:
         reader = ObjectReader(value, _name_place("CAF", value))
         caf = cls(
             name=reader.take("name", read_text),
-            calibrations=reader.take("calibrations", read_list(read_with(CalibrationRecord.from_json))),
-            backend=reader.take_or("backend", read_text, DEFAULT_BACKEND),
+            calibrations=reader.take("calibrations", read_list(read_with(_read_member))),
+            backend=reader.take_or("backend", _OPTIONAL_TEXT, None),
             backend_args=reader.take_or("backend_args", read_object, {}),
             connection=reader.take_or("connection", _OPTIONAL_TEXT, None),
             database_chain=reader.take_or("database_chain", _DATABASE_CHAIN, ()),
+            job_budget=reader.take_or("job_budget", read_optional(read_whole_number), None),
+            ending=reader.take_or("ending", read_with(Ending.from_json), Ending()),
         )
         reader.finish()
         return caf
@@ -293,6 +426,12 @@ def _read_files_to_iovs(value: Any, where: str) -> dict[str, IoV]:
     return {
         path: read_with(IoV.from_json)(iov, f"{path!r} of {where}") for path, iov in read_object(value, where).items()
     }
+
+
+def _read_member(value: Any) -> Member:
+    if isinstance(value, Mapping) and "kind" in value:
+        return StepRecord.from_json(value)
+    return CalibrationRecord.from_json(value)
 
 
 def _name_place(kind: str, value: Any) -> str:

@@ -32,6 +32,7 @@ class DefinitionError(CafError, ValueError):
     :param where: the way to the place in the record, such as `("calibrations", 0, "depends_on")`; a reader of
         a definition file finds the line with it.
     :param causes: the single errors, where this one stands for several.
+    :param excerpt: the lines of the file around it, where known.
     """
 
     def __init__(
@@ -43,16 +44,18 @@ class DefinitionError(CafError, ValueError):
         line: int | None = None,
         where: tuple[str | int, ...] = (),
         causes: tuple[DefinitionError, ...] = (),
+        excerpt: str = "",
     ) -> None:
         super().__init__(what, hint=hint)
         self.file = file
         self.line = line
         self.where = where
         self.causes = causes
+        self.excerpt = excerpt
 
     def __str__(self) -> str:
         place = "" if self.file is None else self.file + (f":{self.line}" if self.line is not None else "") + ": "
-        return place + super().__str__()
+        return place + super().__str__() + (f"\n{self.excerpt}" if self.excerpt else "")
 
 
 def join_definition_errors(errors: Iterable[DefinitionError], what: str) -> DefinitionError:
@@ -64,10 +67,11 @@ def join_definition_errors(errors: Iterable[DefinitionError], what: str) -> Defi
     causes = tuple(errors)
     if len(causes) == 1:
         return causes[0]
-    lines = (f"- {' '.join(_flatten(cause))}" for cause in causes)
-    return DefinitionError(
-        f"{len(causes)} mistakes in {what}:\n" + "\n".join(lines), causes=causes, where=causes[0].where
-    )
+    if any(cause.excerpt for cause in causes):
+        text = "\n\n".join(str(cause) for cause in causes)
+    else:
+        text = "\n".join(f"- {' '.join(_flatten(cause))}" for cause in causes)
+    return DefinitionError(f"{len(causes)} mistakes in {what}:\n{text}", causes=causes, where=causes[0].where)
 
 
 def _flatten(error: DefinitionError) -> list[str]:
@@ -122,6 +126,10 @@ class JobLost(JobFailed):
 
 class AlgorithmFailed(JobFailed):
     """An algorithm raised, crashed, hung, or answered nonsense."""
+
+
+class AlgorithmDied(AlgorithmFailed):
+    """The process of an algorithm crashed, was killed or hung. Another try may go better."""
 
 
 class NotEnoughData(CafError):

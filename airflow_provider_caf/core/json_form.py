@@ -132,6 +132,16 @@ def read_whole_number(value: Any, where: str) -> int:
     return value
 
 
+def read_number(value: Any, where: str) -> float:
+    """Read a finite number.
+
+    :raises DefinitionError: if it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise _wrong_type(value, where, "a number")
+    return value
+
+
 def read_object(value: Any, where: str) -> dict[str, Any]:
     """Read an object whose fields are the user's own.
 

@@ -10,6 +10,7 @@ from airflow_provider_caf.core.errors import DefinitionError
 MAX_NAME_LENGTH = 100
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*")
 
 
 def check_name(kind: str, name: str) -> str:
@@ -23,6 +24,19 @@ def check_name(kind: str, name: str) -> str:
             f"{name!r} cannot be the name of {'an' if kind[0] in 'aeio' else 'a'} {kind}.",
             hint=f"Use at most {MAX_NAME_LENGTH} letters, digits, '_' and '-'; begin with a letter or digit. "
             f"{build_slug(name)!r} would do.",
+        )
+    return name
+
+
+def check_file_name(name: str) -> str:
+    """Refuse a name that cannot be a file in a folder of ours; else give it.
+
+    :raises DefinitionError: if it has folders, begins with a dot, or has characters that need quoting.
+    """
+    if not isinstance(name, str) or len(name) > MAX_NAME_LENGTH or not _FILE_NAME.fullmatch(name):
+        raise DefinitionError(
+            f"{name!r} cannot be the name of a file.",
+            hint=f"Use at most {MAX_NAME_LENGTH} letters, digits and '_', and '.+=-' but not first; no folders.",
         )
     return name
 

@@ -13,7 +13,7 @@ read.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from airflow_provider_caf.core.errors import DatabaseError, DefinitionError
 from airflow_provider_caf.core.iov import ExpRun, IoV, find_iov_gaps, find_uncovered_runs
@@ -142,6 +142,61 @@ def find_gaps(entries: Iterable[PayloadEntry], name: str, runs: Iterable[ExpRun]
     """
     iovs = [entry.iov for entry in entries if entry.name == name]
     return GapReport(uncovered=find_uncovered_runs(runs, iovs), gaps=find_iov_gaps(iovs))
+
+
+@record
+class FilledGap:
+    """A payload whose IoV was extended over runs that none held.
+
+    :param before: its IoV as the strategy committed it.
+    :param after: its IoV in the local database.
+    """
+
+    name: str
+    before: IoV
+    after: IoV
+
+
+def fill_gaps(
+    entries: Sequence[PayloadEntry], runs: Iterable[ExpRun]
+) -> tuple[tuple[PayloadEntry, ...], tuple[FilledGap, ...]]:
+    """Extend payloads over the runs after them that no payload of their name holds.
+
+    That is up to the next payload of the experiment and, after the last one, up to the last executed run. Experiments
+    never mix, and a gap with nothing before it in its experiment stays.
+
+    :param runs: the executed runs.
+    :return: the entries, in their order and number, and what was extended.
+    """
+    wanted = sorted(set(runs))
+    new = list(entries)
+    for name in sorted({entry.name for entry in entries}):
+        numbers = [number for number, entry in enumerate(entries) if entry.name == name]
+        iovs = [entries[number].iov for number in numbers]
+        # Where several end at one run, the last one wins there.
+        by_end = {entries[number].iov.end: number for number in numbers}
+        for gap in find_iov_gaps(iovs):
+            number = by_end.pop(ExpRun(gap.exp_low, gap.run_low - 1))
+            by_end[gap.end] = number
+            new[number] = _extend(new[number], gap.end)
+        last_ends = {end.exp: end for end in sorted(by_end)}
+        for run in find_uncovered_runs(wanted, [new[number].iov for number in numbers]):
+            end = last_ends.get(run.exp)
+            if end is not None and end < run:
+                number = by_end.pop(end)
+                by_end[run] = number
+                last_ends[run.exp] = run
+                new[number] = _extend(new[number], run)
+    filled = tuple(
+        FilledGap(name=old.name, before=old.iov, after=entry.iov)
+        for old, entry in zip(entries, new)
+        if old.iov != entry.iov
+    )
+    return tuple(new), filled
+
+
+def _extend(entry: PayloadEntry, end: ExpRun) -> PayloadEntry:
+    return PayloadEntry(name=entry.name, revision=entry.revision, iov=IoV.between(entry.iov.low, end))
 
 
 def merge_entries(*databases: Iterable[PayloadEntry]) -> tuple[PayloadEntry, ...]:

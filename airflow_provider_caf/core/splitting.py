@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -166,3 +167,29 @@ def _too_many(found: str, limit: int) -> DefinitionError:
         f"The arguments make {found} subjobs, but max_subjobs is {limit}.",
         hint="Raise max_subjobs if they are meant.",
     )
+
+
+def share_budget(budget: int, files: Mapping[Any, int]) -> dict[Any, int]:
+    """Share a number of subjobs by numbers of files: in proportion, at least one each, in sum the budget at most.
+
+    What is left after rounding down goes to those with the largest remainders, the first of equal ones first.
+
+    :param files: key → number of files, in the order in which ties are broken.
+    :raises DefinitionError: if there are more keys than subjobs.
+    """
+    if len(files) > budget:
+        raise DefinitionError(
+            f"job_budget is {budget}, but {len(files)} collections share it.", hint="Give each at least one subjob."
+        )
+    total = sum(files.values())
+    if not total:
+        return dict.fromkeys(files, 1)
+    exact = {key: budget * count / total for key, count in files.items()}
+    shares = {key: max(1, math.floor(share)) for key, share in exact.items()}
+    while sum(shares.values()) > budget:
+        # Those that were raised to one take from the largest.
+        shares[max(shares, key=lambda key: (shares[key], -exact[key]))] -= 1
+    by_remainder = sorted(exact, key=lambda key: math.floor(exact[key]) - exact[key])
+    for key in by_remainder[: budget - sum(shares.values())]:
+        shares[key] += 1
+    return {key: min(share, max(1, files[key])) for key, share in shares.items()}

@@ -1,5 +1,7 @@
 """The DAG factory: definitions become DAGs."""
 
+from airflow_provider_caf.factory.assets import find_asset
 from airflow_provider_caf.factory.dag import build_dag
+from airflow_provider_caf.factory.folder import build_dags, find_definitions_folder
 
-__all__ = ["build_dag"]
+__all__ = ["build_dag", "build_dags", "find_asset", "find_definitions_folder"]

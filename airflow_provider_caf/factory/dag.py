@@ -11,18 +11,27 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, TaskGroup
+from airflow.sdk import DAG, Param, TaskGroup
+from airflow.sdk.definitions.param import ParamsDict
 
 from airflow_provider_caf.batch.spec import parse_resources
-from airflow_provider_caf.batch.systems import load_system
+from airflow_provider_caf.batch.systems import find_system_name
 from airflow_provider_caf.core.calibration import CafRecord, CalibrationRecord
-from airflow_provider_caf.core.graph import find_ancestors
+from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.definitions.run_params import describe_params
+from airflow_provider_caf.factory.assets import find_asset, parse_asset
+from airflow_provider_caf.factory.ending import add_ending
 from airflow_provider_caf.factory.iterations import add_iterations
+from airflow_provider_caf.operators.configure import CONFIGURE, ConfigureOperator
 from airflow_provider_caf.operators.finish import FinishOperator
+from airflow_provider_caf.operators.member import StepOperator
 from airflow_provider_caf.operators.prepare import PrepareOperator
 
 if TYPE_CHECKING:
-    from airflow_provider_caf.definitions.classes import CAF
+    from airflow.sdk import BaseOperator
+
+    from airflow_provider_caf.core.calibration import Member
+    from airflow_provider_caf.definitions.caf import CAF
 
 DEFAULT_ARGS: dict[str, Any] = {
     # A retry mends what came from outside: a killed worker, a full queue, a file server that was away. What a retry
@@ -36,36 +45,85 @@ def build_dag(caf: CAF, **dag_kwargs: Any) -> DAG:
     """Build the DAG of a CAF definition.
 
     :param caf: the definition.
-    :param dag_kwargs: what `airflow.sdk.DAG` takes, such as `schedule` or `params`; `default_args` go over ours.
+    :param dag_kwargs: what `airflow.sdk.DAG` takes, such as `schedule` or `params`, over what the definition says;
+        `default_args` and `params` go over ours one by one.
     :raises DefinitionError: with every mistake found in the definition.
     """
     record = caf.build_record()
     _check_backend(record)
-    dag_kwargs = {
-        "dag_id": record.name,
-        "schedule": None,
-        "catchup": False,
-        "tags": ["caf"],
-        **dag_kwargs,
-        "default_args": {**DEFAULT_ARGS, **dag_kwargs.get("default_args", {})},
-    }
-    with DAG(**dag_kwargs) as dag:
-        ends = {each.name: _add_calibration(record, each) for each in record.calibrations}
+    options = {**_read_options(caf), **dag_kwargs}
+    options["default_args"] = {**_read_default_args(caf), **dag_kwargs.get("default_args", {})}
+    params = {**_build_params(caf), **options.pop("params", {})}
+    with DAG(**options) as dag:
+        configure = ConfigureOperator(task_id=CONFIGURE, definition=caf.to_json())
+        ends = {each.name: _add_member(record, each) for each in record.calibrations}
         for each in record.calibrations:
+            if not each.depends_on:
+                configure >> ends[each.name][0]
             for other in each.depends_on:
                 ends[other][1] >> ends[each.name][0]
+        add_ending(record, [last for _, last in ends.values()])
+    # Not before: Airflow would copy them several times for every task, which takes most of the time of parsing.
+    dag.params = ParamsDict(params)
     return dag
 
 
+def _read_options(caf: CAF) -> dict[str, Any]:
+    """Give what a definition says of its DAG, in Airflow's words."""
+    said = caf.dag
+    options: dict[str, Any] = {
+        "dag_id": caf.name,
+        "schedule": None,
+        "catchup": False,
+        "tags": ["caf"],
+        "description": caf.description,
+    }
+    if said is None:
+        return options
+    options["tags"] = ["caf", *(tag for tag in said.tags if tag != "caf")]
+    options["schedule"] = [parse_asset(each) for each in said.after] if said.after else said.schedule
+    for word in ("max_active_runs", "max_active_tasks"):
+        if getattr(said, word) is not None:
+            options[word] = getattr(said, word)
+    return options
+
+
+def _read_default_args(caf: CAF) -> dict[str, Any]:
+    said = caf.dag
+    given = {
+        "owner": None if said is None else said.owner,
+        "retries": None if said is None else said.retries,
+        "retry_delay": None if said is None or said.retry_delay is None else timedelta(seconds=said.retry_delay),
+    }
+    return {**DEFAULT_ARGS, **{word: value for word, value in given.items() if value is not None}}
+
+
+def _build_params(caf: CAF) -> dict[str, Param]:
+    params = {}
+    for name, schema in describe_params(caf).items():
+        rest = dict(schema)
+        default, description = rest.pop("default"), rest.pop("description", None)
+        try:
+            params[name] = Param(default, description=description, **rest)
+        except Exception as error:
+            # Airflow checks the default by the schema; both may be the user's.
+            raise DefinitionError(
+                f"The param {name!r} of CAF {caf.name!r} cannot be: {error}", hint="Correct its schema or default."
+            ) from error
+    return params
+
+
 def _check_backend(record: CafRecord) -> None:
-    """Refuse a batch system or an argument that does not exist. What a template fills is checked in `prepare`.
+    """Refuse a batch system or an argument that does not exist. What a template fills is checked in `configure`.
 
     :raises DefinitionError: with "did you mean".
     """
-    if "{{" not in record.backend:
-        load_system(record.backend)
+    calibrations = [each for each in record.calibrations if isinstance(each, CalibrationRecord)]
+    for backend in (record.backend, *(calibration.backend for calibration in calibrations)):
+        if backend is not None and "{{" not in backend:
+            find_system_name(backend)
     parse_resources(_drop_templates(record.backend_args), f"CAF {record.name!r}")
-    for calibration in record.calibrations:
+    for calibration in calibrations:
         parse_resources(_drop_templates(calibration.backend_args), f"calibration {calibration.name!r}")
         for collection in calibration.collections:
             where = f"collection {collection.name!r} of calibration {calibration.name!r}"
@@ -76,20 +134,21 @@ def _drop_templates(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if "{{" not in json.dumps(value)}
 
 
-def _add_calibration(caf: CafRecord, calibration: CalibrationRecord) -> tuple[PrepareOperator, FinishOperator]:
-    with TaskGroup(calibration.name, prefix_group_id=True):
-        prepare = PrepareOperator(
-            task_id="prepare",
-            calibration=calibration.name,
-            definition=calibration.to_json(),
-            ancestors=list(find_ancestors(caf.map_dependencies(), calibration.name)),
-            backend=caf.backend,
-            backend_args=dict(caf.backend_args),
-            database_chain=[entry.to_json() for entry in caf.database_chain],
-            connection=caf.connection,
-        )
+def _add_member(caf: CafRecord, member: Member) -> tuple[BaseOperator, BaseOperator]:
+    """Add a calibration or a step, and give its first and its last task."""
+    # A calibration that this run leaves out does not hold up those behind it.
+    first: dict[str, Any] = {"calibration": member.name, "trigger_rule": "none_failed"}
+    asset = find_asset(caf.name, member.name)
+    with TaskGroup(member.name, prefix_group_id=True):
+        if not isinstance(member, CalibrationRecord):
+            run = StepOperator(task_id="run", outlets=[asset], **first)
+            return run, run
+        prepare = PrepareOperator(task_id="prepare", **first)
         finish = FinishOperator(
-            task_id="finish", calibration=calibration.name, trigger_rule="none_failed_min_one_success"
+            task_id="finish",
+            calibration=member.name,
+            trigger_rule="none_failed_min_one_success",
+            outlets=[asset],
         )
-        add_iterations(calibration, after=prepare, before=finish)
+        add_iterations(member, after=prepare, before=finish)
     return prepare, finish

@@ -40,11 +40,6 @@ def _add_iteration(calibration: CalibrationRecord, iteration: int, after: BaseOp
             strategy = StrategyOperator(task_id=algorithm.name, algorithm=algorithm.name, **names)
             (last or [after]) >> strategy
             last = [strategy]
-        decide = DecideOperator(
-            task_id="decide",
-            algorithms=[algorithm.name for algorithm in calibration.algorithms],
-            max_iterations=calibration.max_iterations,
-            **names,
-        )
+        decide = DecideOperator(task_id="decide", **names)
         last >> decide
     return decide

@@ -1,15 +1,49 @@
-"""The connection to a batch system: which one, and the arguments that every job of it gets."""
+"""The connection to a batch system: which one, where its commands run, and the arguments that every job of it gets."""
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+import os
+import threading
+from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseHook
+from airflow.sdk import BaseHook, Connection
+from airflow.sdk.exceptions import AirflowException
 
+from airflow_provider_caf.batch.arguments import ARGUMENTS, CAF_NAMES
+from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.batch.spec import parse_resources
-from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.batch.systems import find_system_name
+from airflow_provider_caf.batch.systems.checks import build_check
+from airflow_provider_caf.core.calibration import CafRecord, CalibrationRecord
+from airflow_provider_caf.core.errors import CafError, DefinitionError
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.io.jobs.mirror import Mirror
+from airflow_provider_caf.io.layout import CalibrationLayout
+from airflow_provider_caf.io.transport.base import Transport
+from airflow_provider_caf.io.transport.local import LocalTransport
+from airflow_provider_caf.steps.collect import CollectionRun
+from airflow_provider_caf.steps.manifest import CollectionManifest
+
+if TYPE_CHECKING:
+    from airflow_provider_caf.io.transport.ssh import Connect, SshTransport
 
 DEFAULT_SYSTEM = "local"
+FIELDS = ("remote_work_dir", "ssh_conn_id", "system")
+"""What stands in a connection beside the arguments of the jobs."""
+
+
+@record
+class SubmitHost:
+    """Where the commands of a batch system run.
+
+    :param ssh_conn_id: the Airflow connection of type `ssh` to it; None: this machine.
+    :param work_dir: the folder there that mirrors our work folder; None: that machine sees ours.
+    """
+
+    ssh_conn_id: str | None = None
+    work_dir: str | None = None
 
 
 class BatchHook(BaseHook):
@@ -28,33 +62,211 @@ class BatchHook(BaseHook):
         self.caf_batch_conn_id = caf_batch_conn_id
 
     def read_system(self) -> str:
-        """Give the name of the batch system."""
-        return str(self._read_extra().get("system") or DEFAULT_SYSTEM)
+        """Give the name of the batch system, as we write it.
+
+        :raises DefinitionError: if there is none of that name.
+        """
+        return find_system_name(self._read_text("system") or DEFAULT_SYSTEM)
+
+    def read_submit_host(self) -> SubmitHost:
+        """Give where the commands run.
+
+        :raises DefinitionError: if that cannot be.
+        """
+        ssh_conn_id, work_dir = self._read_text("ssh_conn_id"), self._read_text("remote_work_dir")
+        if work_dir is not None and ssh_conn_id is None:
+            raise DefinitionError(
+                f"The connection {self.caf_batch_conn_id!r} has a remote_work_dir but no ssh_conn_id.",
+                hint="Name the SSH connection to the machine on which that folder is.",
+            )
+        if work_dir is not None and (not work_dir.startswith("/") or "\0" in work_dir):
+            raise DefinitionError(
+                f"The remote_work_dir of connection {self.caf_batch_conn_id!r} is {work_dir!r}.",
+                hint="It has to be an absolute path on the submit host, which the jobs see too.",
+            )
+        return SubmitHost(ssh_conn_id=ssh_conn_id, work_dir=work_dir)
 
     def read_arguments(self) -> dict[str, Any]:
         """Give the arguments of the connection's extra; they stand below those of a definition.
 
         :raises DefinitionError: if one is unknown or has a value that it cannot have.
         """
-        arguments = {
-            name: value for name, value in self._read_extra().items() if name != "system" and value not in (None, "")
-        }
+        arguments = {name: value for name, value in self._read_extra().items() if name not in FIELDS}
         parse_resources(arguments, f"connection {self.caf_batch_conn_id!r}")
         return arguments
 
+    def open_transport(self) -> Transport:
+        """Give the way to the submit host, the same one for every caller in this process.
+
+        :raises DefinitionError: if the connection cannot be used.
+        """
+        return _SSH.open(host) if (host := self.read_submit_host()).ssh_conn_id is not None else _HERE
+
     def test_connection(self) -> tuple[bool, str]:
-        """Check what the connection says; no job is submitted."""
+        """Check what the connection says, and ask the batch system something harmless; no job is submitted."""
         try:
-            arguments = self.read_arguments()
-        except DefinitionError as error:
+            arguments = ", ".join(sorted(self.read_arguments())) or "none"
+            system, transport = self.read_system(), self.open_transport()
+            command = build_check(system)
+            result = transport.run(command)
+        except CafError as error:
             return False, str(error)
-        return True, f"System {self.read_system()!r}, arguments: {', '.join(sorted(arguments)) or 'none'}."
+        what = f"System {system!r} on {transport.host}, arguments: {arguments}."
+        said = (result.stdout.strip() or result.stderr.strip())[:500]
+        if result.exit_code != 0:
+            return False, f"{what} {command.argv[0]} ended with exit code {result.exit_code}: {said}"
+        return True, f"{what} It answers: {said}" if said else f"{what} It answers."
+
+    def _read_text(self, name: str) -> str | None:
+        value = self._read_extra().get(name)
+        if value is not None and not isinstance(value, str):
+            raise DefinitionError(
+                f"The {name} of connection {self.caf_batch_conn_id!r} is {value!r}.", hint="It has to be a text."
+            )
+        return value
 
     def _read_extra(self) -> dict[str, Any]:
+        """Give what is said in the extra. A form gives fields that were left empty, too.
+
+        :raises DefinitionError: if the connection is of another type, or has a field that nobody knows.
+        """
         connection = self.get_connection(self.caf_batch_conn_id)
         if connection.conn_type != self.conn_type:
             raise DefinitionError(
                 f"The connection {self.caf_batch_conn_id!r} is of type {connection.conn_type!r}.",
                 hint=f"A batch system needs a connection of type {self.conn_type!r}.",
             )
-        return dict(connection.extra_dejson)
+        known = {*FIELDS, *ARGUMENTS, *CAF_NAMES}
+        for name in connection.extra_dejson:
+            if name not in known:
+                raise DefinitionError(
+                    f"The connection {self.caf_batch_conn_id!r} has an unknown argument {name!r}.",
+                    hint=build_word_hint(name, known, "arguments"),
+                )
+        return {name: value for name, value in connection.extra_dejson.items() if value not in (None, "")}
+
+
+def find_backend(caf: CafRecord, calibration: CalibrationRecord) -> tuple[str, str | None, dict[str, Any]]:
+    """Give the batch system of a calibration, by our name, the connection to it, and the arguments of that.
+
+    :raises DefinitionError: if system and connection do not fit together, or the connection cannot be used.
+    """
+    backend, connection = caf.backend, caf.connection
+    if calibration.backend or calibration.connection:
+        # The CAF's connection is to the CAF's system.
+        backend, connection = calibration.backend, calibration.connection
+    asked = find_system_name(backend) if backend else None
+    if not connection:
+        return asked or DEFAULT_SYSTEM, None, {}
+    hook = BatchHook(connection)
+    system = hook.read_system()
+    if asked not in (None, system):
+        raise DefinitionError(
+            f"Calibration {calibration.name!r} runs on {asked!r}, but its connection {connection!r} is to {system!r}.",
+            hint="Change the backend of the CAF or calibration, or leave it out, or change the connection.",
+        )
+    hook.read_submit_host()
+    return system, connection, hook.read_arguments()
+
+
+def open_transport(manifest: CollectionManifest) -> Transport:
+    """Give the way to the submit host of a collection, the same one for all that go there from this process.
+
+    :raises DefinitionError: if the connection cannot be used.
+    """
+    return _HERE if manifest.connection is None else BatchHook(manifest.connection).open_transport()
+
+
+def open_collection(
+    layout: CalibrationLayout, iteration: int, collection: str, *, patience: Patience | None = None
+) -> CollectionRun:
+    """Give the subjobs of a collection with the way to their submit host. It blocks; an event loop needs a thread.
+
+    :raises InputError: if the calibration was not prepared.
+    :raises DefinitionError: if the connection cannot be used.
+    """
+    manifest = CollectionManifest.read(layout.iteration(iteration).collection(collection))
+    host = SubmitHost() if manifest.connection is None else BatchHook(manifest.connection).read_submit_host()
+    transport: Transport = _HERE
+    mirror = None
+    if host.ssh_conn_id is not None:
+        transport = remote = _SSH.open(host)
+        if host.work_dir is not None:
+            # <work_dir>/<dag>/<run>/<calibration>, see `io.layout`.
+            mirror = Mirror(remote, local_root=layout.run_folder.parent.parent, remote_root=host.work_dir)
+    return CollectionRun(
+        layout, iteration, collection, patience=patience, transport=transport, mirror=mirror, manifest=manifest
+    )
+
+
+class _SshTransports:
+    """The ssh connections of this process: one for each submit host, however many ask for it."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._open: dict[tuple[int, SubmitHost], tuple[str, SshTransport]] = {}
+
+    def open(self, host: SubmitHost) -> SshTransport:
+        """Give the transport to a submit host; a new one after somebody has changed the SSH connection.
+
+        :raises DefinitionError: if the SSH connection cannot be used.
+        """
+        assert host.ssh_conn_id is not None
+        transport_class = _import_ssh(host.ssh_conn_id)
+        try:
+            connection = BaseHook.get_connection(host.ssh_conn_id)
+        except AirflowException as error:
+            raise DefinitionError(
+                f"The SSH connection {host.ssh_conn_id!r} could not be read: {error}.",
+                hint="Define it in Airflow, or correct ssh_conn_id in the batch connection.",
+            ) from error
+        state = hashlib.sha256(connection.get_uri().encode()).hexdigest()
+        # A child of a fork must not speak in its parent's connection.
+        key = (os.getpid(), host)
+        with self._mutex:
+            known, transport = self._open.get(key, ("", None))
+            if transport is None or known != state:
+                transport = transport_class(
+                    _build_connect(host.ssh_conn_id),
+                    host=_build_host_name(connection, host.work_dir),
+                    remote_work_dir=host.work_dir,
+                )
+                self._open[key] = (state, transport)
+            return transport
+
+
+def _build_host_name(connection: Connection, work_dir: str | None) -> str:
+    """Give a name that differs where the way to the host, or the view of its files, does: waiters share polls by it."""
+    login = "" if not connection.login else f"{connection.login}@"
+    port = "" if connection.port in (None, 22) else f":{connection.port}"
+    return f"{login}{connection.host}{port}" + ("" if work_dir is None else f":{work_dir}")
+
+
+def _import_ssh(ssh_conn_id: str) -> type[SshTransport]:
+    try:
+        from airflow_provider_caf.io.transport.ssh import SshTransport  # the extra may not be installed
+    except ImportError as error:
+        raise DefinitionError(
+            f"A batch connection names the SSH connection {ssh_conn_id!r}, but ssh is not installed: {error}.",
+            hint="pip install 'airflow-provider-caf[ssh]' for the workers, the triggerer and the API server.",
+        ) from error
+    return SshTransport
+
+
+def _build_connect(ssh_conn_id: str) -> Connect:
+    def connect() -> Any:
+        from airflow.providers.ssh.hooks.ssh import SSHHook  # the extra may not be installed
+
+        try:
+            # It checks the host's key as the SSH connection says.
+            return SSHHook(ssh_conn_id=ssh_conn_id).get_conn()
+        except (AirflowException, ValueError) as error:
+            raise DefinitionError(
+                f"The SSH connection {ssh_conn_id!r} cannot be used: {error}.", hint="Correct it in Airflow."
+            ) from error
+
+    return connect
+
+
+_HERE = LocalTransport()
+_SSH = _SshTransports()

@@ -1,8 +1,9 @@
-"""The results catalog, behind an ordinary Airflow SQL connection."""
+"""Where the results of runs are: the work folder, and the catalog behind an ordinary Airflow SQL connection."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from pathlib import Path
 
 from airflow.sdk import BaseHook, conf
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -11,8 +12,13 @@ from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.io.catalog import Catalog, open_sqlite_catalog
 from airflow_provider_caf.io.layout import default_catalog_file
 
-if TYPE_CHECKING:
-    from pathlib import Path
+
+def find_work_dir() -> Path:
+    """Give the folder of all runs: `[caf] work_dir`, or the folder `caf` in AIRFLOW_HOME."""
+    configured = conf.get("caf", "work_dir", fallback="")
+    if configured:
+        return Path(configured)
+    return Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "caf"
 
 
 def find_catalog(work_dir: Path) -> Catalog:

@@ -12,9 +12,11 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,17 +26,25 @@ from typing import Any, NoReturn
 from airflow_provider_caf.core import errors
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.environment import drop_secrets
-from airflow_provider_caf.core.errors import AlgorithmFailed, CafError, DefinitionError
+from airflow_provider_caf.core.errors import AlgorithmDied, AlgorithmFailed, CafError, DefinitionError, InputError
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.json_form import build_json, read_list, read_with
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.results import ResultCode
-from airflow_provider_caf.core.strategies.base import Execute, Execution, FindBoundaries, StagedPayload
+from airflow_provider_caf.core.strategies.base import (
+    READ_FIGURES,
+    READ_MONITORED,
+    Execute,
+    Execution,
+    FindBoundaries,
+    StagedPayload,
+)
 from airflow_provider_caf.io.tails import cut_tail, read_tail
 
 START_TIMEOUT = 600.0
 """Seconds for `open`: setup lines and the import of ROOT from a network file system take minutes at times."""
 
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _CLOSE_TIMEOUT = 10.0
 _LENGTH = struct.Struct(">I")
 _MAX_FRAME = 256 * 1024 * 1024
@@ -67,6 +77,7 @@ class AlgorithmProcess:
     :param cwd: its current folder, where it may write extra files.
     :param environment: variables over those of this process. Airflow's own are not handed on.
     :param name: the algorithm, for messages.
+    :param cpus: how many threads it may use.
     """
 
     def __init__(
@@ -77,12 +88,17 @@ class AlgorithmProcess:
         cwd: Path,
         environment: Mapping[str, str] | None = None,
         name: str = "algorithm",
+        cpus: int = 1,
     ) -> None:
         self._argv = tuple(argv)
         self._log_path = log_path
         self._cwd = cwd
-        self._environment = dict(environment or {})
+        # Else each numerical library starts as many threads as there are cores, in every process.
+        self._environment = {**dict.fromkeys(_THREAD_VARIABLES, str(cpus)), **(environment or {})}
         self._name = name
+        self._cpus = cpus
+        self._copies: Path | None = None
+        self._reaping = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._to_child = self._from_child = self._life = -1
         self._opened: Opened | None = None
@@ -108,6 +124,18 @@ class AlgorithmProcess:
     def pid(self) -> int | None:
         """The process, while it runs."""
         return None if self._process is None else self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether it runs and can be asked."""
+        return self._process is not None and not self._has_ended()
+
+    def kill(self) -> None:
+        """Kill the process with all that it started, also while another thread waits for its answer."""
+        with self._reaping:
+            if self._process is not None and self._process.returncode is None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
 
     def start(self) -> None:
         """Start the process, if it does not run.
@@ -157,34 +185,54 @@ class AlgorithmProcess:
         iteration: int = 0,
         prefix: str | None = None,
         pre_algorithm: str | None = None,
+        data_input: str | None = None,
+        output_files: Mapping[str, Sequence[str]] | None = None,
+        runs: Sequence[ExpRun] = (),
+        copies: Path | None = None,
         timeout: float | None = START_TIMEOUT,
     ) -> Opened:
         """Start the process and open the algorithm with its collected data.
 
+        A `pre_algorithm` may change the collected data: it gets copies, which are removed with the process.
+
         :param algorithm: the reference of its class.
         :param indexes: the index of each collection.
         :param prefix: what it reads, instead of its own.
-        :param pre_algorithm: the reference of a function that runs before; it may change the merged files.
+        :param pre_algorithm: the reference of a function that runs before.
+        :param data_input: the reference of a function that chooses the input files.
+        :param output_files: for each collection the files that its subjobs have left.
+        :param runs: what it works on where there are no collections.
+        :param copies: a folder for the copies; nobody else uses it.
         :param timeout: in seconds.
         :raises DefinitionError: if class, settings or prefix are not there.
         :raises InputError: if collected data cannot be read.
         :raises AlgorithmFailed: if the process breaks.
         """
+        if pre_algorithm is not None:
+            if copies is None:
+                raise CafError("A pre_algorithm needs a folder for its copies.", hint="Give `copies`.")
+            self._copies = copies
+            indexes = _copy_collected(indexes, copies)
         self.start()
-        answer = self._ask(
-            {
-                "do": "open",
-                "algorithm": algorithm,
-                "settings": dict(settings or {}),
-                "indexes": list(indexes),
-                "database_chain": [entry.to_job_json() for entry in database_chain],
-                "iteration": iteration,
-                "output_folder": str(self._cwd),
-                "prefix": prefix,
-                "pre_algorithm": pre_algorithm,
-            },
-            timeout,
-        )
+        request = {
+            "do": "open",
+            "algorithm": algorithm,
+            "settings": dict(settings or {}),
+            "indexes": list(indexes),
+            "database_chain": [entry.to_job_json() for entry in database_chain],
+            "iteration": iteration,
+            "output_folder": str(self._cwd),
+            "prefix": prefix,
+            "pre_algorithm": pre_algorithm,
+            "data_input": data_input,
+            "output_files": {name: list(files) for name, files in (output_files or {}).items()},
+            "runs": build_json(runs),
+            "cpus": self._cpus,
+        }
+        return self._open(request, timeout)
+
+    def _open(self, request: Mapping[str, Any], timeout: float | None) -> Opened:
+        answer = self._ask(request, timeout)
         with self._refuse_nonsense():
             self._opened = Opened(
                 runs=_READ_RUNS(answer["runs"], "runs"),
@@ -223,6 +271,8 @@ class AlgorithmProcess:
                 code=ResultCode.from_json(answer["code"]),
                 output=answer["output"],
                 payloads=tuple(StagedPayload.from_json(each) for each in payloads),
+                monitored=READ_MONITORED(answer.get("monitored", []), "monitored numbers"),
+                figures=READ_FIGURES(answer.get("figures", []), "figures"),
             )
 
     def find_boundaries(self, action: FindBoundaries, *, timeout: float | None = None) -> tuple[ExpRun, ...]:
@@ -238,11 +288,10 @@ class AlgorithmProcess:
 
     def close(self) -> None:
         """End the process, kindly first; nothing of it is left."""
-        if self._process is None:
-            return
-        with contextlib.suppress(CafError):
-            # All results are in our hands: how it ends does not matter any more.
-            self._ask({"do": "close"}, _CLOSE_TIMEOUT)
+        if self._process is not None:
+            with contextlib.suppress(CafError):
+                # All results are in our hands: how it ends does not matter any more.
+                self._ask({"do": "close"}, _CLOSE_TIMEOUT)
         self._end()
 
     def _ask(self, request: Mapping[str, Any], timeout: float | None) -> dict[str, Any]:
@@ -328,7 +377,7 @@ class AlgorithmProcess:
             hint = "Give the execution more time, or look in the log for what it was doing."
         elif status == -signal.SIGKILL:
             hint = "Was it out of memory? Ask for more, or look at the kernel's messages."
-        raise AlgorithmFailed(
+        raise AlgorithmDied(
             f"The process of the {self._name} {reason or describe_exit(status)}.",
             hint=hint,
             log=str(self._log_path),
@@ -366,16 +415,19 @@ class AlgorithmProcess:
         :returns: its exit code, or minus its signal.
         """
         process = self._process
-        if process is None:
-            self._close_pipes()
-            return 0
         self._close_pipes()
-        # It sees the end of its pipe and goes, or has gone. Until it is reaped, nobody else has its number.
-        self._wait_for_end(_LOOK_INTERVAL)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        self._process = None
-        return process.wait()
+        status = 0
+        if process is not None:
+            # It sees the end of its pipe and goes, or has gone. Until it is reaped, nobody else has its number.
+            self._wait_for_end(_LOOK_INTERVAL)
+            with self._reaping:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                status = process.wait()
+                self._process = None
+        if self._copies is not None and self._copies.exists():
+            shutil.rmtree(self._copies)
+        return status
 
     def _has_ended(self) -> bool:
         """Tell whether the child is dead, without reaping it."""
@@ -397,6 +449,27 @@ class AlgorithmProcess:
             if descriptor >= 0:
                 os.close(descriptor)
         self._to_child = self._from_child = self._life = -1
+
+
+def _copy_collected(indexes: Sequence[str], folder: Path) -> list[str]:
+    """Copy merged files with their indexes, which name the file beside them; give the indexes of the copies."""
+    if folder.exists():
+        shutil.rmtree(folder)  # of a process that was killed together with us
+    copied = []
+    for index in map(Path, indexes):
+        try:
+            file = Path(str(json.loads(index.read_text("utf-8"))["file"])).name
+            target = folder / index.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(index.parent / file, folder / file)
+            shutil.copyfile(index, target)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"The collected data of {index} cannot be copied for the pre_algorithm: {error}.",
+                hint="Is the disk full? Else run the merge again.",
+            ) from error
+        copied.append(str(target))
+    return copied
 
 
 _READ_RUNS = read_list(read_with(ExpRun.from_json))

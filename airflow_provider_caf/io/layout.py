@@ -2,6 +2,8 @@
 
 ::
 
+    <work_dir>/<dag_id>/<slug of run_id>/
+        definition.json  iov_gaps.json  sign_off.json  outputdb/  publish/
     <work_dir>/<dag_id>/<slug of run_id>/<calibration>/
         app.pyz  definition.json  iov_gaps.json  manifest/<collection>.json  outputdb/
         <iteration>/
@@ -10,7 +12,8 @@
             collector_output/<collection>/status/<subjob>.<attempt>.json
             collector_output/<collection>/arrays/<k>/
             merged/<collection>.root  merged/<collection>.index.json
-            algorithm_output/<algorithm>/{<algorithm>.log,result.json,staging/,outputdb/}
+            algorithm_output/<algorithm>/{<algorithm>.log,result.json,iov_gaps.json,
+                                          staging/,checkpoint/,files/,outputdb/}
             outputdb/
 
 The records hold names only: making one touches no file, so that it is cheap while a DAG is parsed.
@@ -23,15 +26,17 @@ import re
 from pathlib import Path
 
 from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.core.names import check_name
+from airflow_provider_caf.core.names import check_file_name, check_name
 from airflow_provider_caf.core.record import record
 
 DATABASE_FOLDER = "outputdb"
 DATABASE_FILE = "database.txt"
 APP_FILE = "app.pyz"
 RESULT_FILE = "result.json"
+GAPS_FILE = "iov_gaps.json"
 STDOUT_FILE = "stdout.log"
 STDERR_FILE = "stderr.log"
+DEFINITION_FILE = "definition.json"
 JSON_SUFFIX = ".json"
 ROOT_SUFFIX = ".root"
 
@@ -60,6 +65,11 @@ def slug(text: str) -> str:
     readable = re.sub(r"[.-]{2,}", "-", readable).strip(".-")[:_LONGEST_SLUG].rstrip(".-") or "run"
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{readable}-{digest[:_HASH_DIGITS]}"
+
+
+def metadata_cache_file(work_dir: Path) -> Path:
+    """Give the SQLite file beside the work folder with what is known of input files."""
+    return work_dir.with_name(f"{work_dir.name}_file_metadata.sqlite")
 
 
 def default_catalog_file(work_dir: Path) -> Path:
@@ -121,9 +131,19 @@ class CollectionLayout:
         return self.iteration_folder / "merged" / f"{self.name}.merge{JSON_SUFFIX}"
 
     @property
+    def outputs_file(self) -> Path:
+        """Which files the done subjobs have left, by their output patterns."""
+        return self.iteration_folder / "merged" / f"{self.name}.outputs{JSON_SUFFIX}"
+
+    @property
     def merge_log(self) -> Path:
         """What the merge printed."""
         return self.iteration_folder / "merged" / f"{self.name}.merge.log"
+
+    @property
+    def failed_file(self) -> Path:
+        """Which subjobs failed and are not in the merged file; it is there only if some did."""
+        return self.iteration_folder / "merged" / f"{self.name}.failed{JSON_SUFFIX}"
 
     def job_file(self, subjob: int) -> Path:
         """Give the job file of a subjob."""
@@ -184,8 +204,33 @@ class AlgorithmLayout:
 
     @property
     def checkpoint_folder(self) -> Path:
-        """The folder with one record per finished execution."""
+        """The folder with the records of finished executions that are too large for the task's state store."""
         return self.folder / "checkpoint"
+
+    @property
+    def gaps(self) -> Path:
+        """What the payloads of this algorithm leave open."""
+        return self.folder / GAPS_FILE
+
+    @property
+    def files_folder(self) -> Path:
+        """The folder of the extra files of the strategy."""
+        return self.folder / "files"
+
+    def extra_file(self, name: str) -> Path:
+        """Give an extra file of the strategy.
+
+        :raises DefinitionError: if the name cannot be a file name.
+        """
+        return self.files_folder / check_file_name(name)
+
+    def worker_log(self, number: int) -> Path:
+        """Give the log of one of the algorithm's processes: of the first one `log`."""
+        return self.log if number == 0 else self.folder / f"{self.name}.{_check_whole(number, 'process')}.log"
+
+    def copies_folder(self, number: int) -> Path:
+        """Give the folder for the copies of the collected data that a `pre_algorithm` in this process may change."""
+        return self.folder / f"copies_{_check_whole(number, 'process')}"
 
 
 @record
@@ -263,12 +308,12 @@ class CalibrationLayout:
     @property
     def definition(self) -> Path:
         """What was resolved once for the whole calibration."""
-        return self.folder / f"definition{JSON_SUFFIX}"
+        return self.folder / DEFINITION_FILE
 
     @property
     def gaps(self) -> Path:
         """What the calibration's final payloads leave open."""
-        return self.folder / f"iov_gaps{JSON_SUFFIX}"
+        return self.folder / GAPS_FILE
 
     @property
     def manifest_folder(self) -> Path:
@@ -280,6 +325,21 @@ class CalibrationLayout:
         """The local database with the calibration's final payloads."""
         return self.folder / DATABASE_FOLDER
 
+    @property
+    def command_log(self) -> Path:
+        """What an external command printed."""
+        return self.folder / "command.log"
+
+    @property
+    def seen_databases(self) -> Path:
+        """The database chain that an external command sees."""
+        return self.folder / f"database_chain{JSON_SUFFIX}"
+
+    @property
+    def made_database(self) -> Path:
+        """The local database that an external command, or a calibration of an own type, may make."""
+        return self.folder / "made"
+
     def sibling(self, name: str) -> CalibrationLayout:
         """Give the paths of another calibration of the same run."""
         return CalibrationLayout(run_folder=self.run_folder, name=check_name("calibration", name))
@@ -287,6 +347,10 @@ class CalibrationLayout:
     def manifest(self, collection: str) -> Path:
         """Give the manifest of a collection."""
         return self.manifest_folder / f"{check_name('collection', collection)}{JSON_SUFFIX}"
+
+    def selection(self, collection: str) -> Path:
+        """Give the record of which input files of a collection were chosen."""
+        return self.folder / "selection" / f"{check_name('collection', collection)}{JSON_SUFFIX}"
 
     def iteration(self, number: int) -> IterationLayout:
         """Give the paths of a pass, counted from 0."""
@@ -319,6 +383,31 @@ class RunLayout:
         dag = self.dag_id
         keep = len(dag) <= _LONGEST_DAG_ID and _SAFE_DAG_ID.fullmatch(dag) and not _HASHED.search(dag)
         return self.work_dir / (dag if keep else slug(dag)) / slug(self.run_id)
+
+    @property
+    def definition(self) -> Path:
+        """The definition of this run, with its params applied."""
+        return self.folder / DEFINITION_FILE
+
+    @property
+    def database(self) -> Path:
+        """The joined local database: of all calibrations that save their payloads."""
+        return self.folder / DATABASE_FOLDER
+
+    @property
+    def gaps(self) -> Path:
+        """What the joined local database leaves open."""
+        return self.folder / GAPS_FILE
+
+    @property
+    def sign_off(self) -> Path:
+        """Who approved the result, and the comment."""
+        return self.folder / f"sign_off{JSON_SUFFIX}"
+
+    @property
+    def publish_folder(self) -> Path:
+        """The folder with the records of a publication: begun, done, log."""
+        return self.folder / "publish"
 
     def calibration(self, name: str) -> CalibrationLayout:
         """Give the paths of a calibration.

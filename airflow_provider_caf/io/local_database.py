@@ -155,6 +155,14 @@ class LocalDatabase:
                 self._appear_with(payloads)
         return self.entries()
 
+    def rewrite(self, payloads: Sequence[NewPayload]) -> None:
+        """Make this database hold these payloads and nothing else, in one step. Their files may be its own.
+
+        :raises DatabaseError: as `commit`. The database is then as it was.
+        """
+        with self._lock():
+            self._write((), payloads)
+
     def copy_to(self, folder: str | os.PathLike[str]) -> LocalDatabase:
         """Make a copy that holds exactly the payloads of this database, see `replace_with`.
 

@@ -93,7 +93,8 @@ class PrivateAirflow:
         if not (self.home / "passwords.json").exists():
             write_json(self.home / "passwords.json", {_USER: secrets.token_urlsafe(12)})
             (self.home / "passwords.json").chmod(0o600)
-        self.environment = self._build_environment()
+        if not self.environment:  # else started again: with the secrets that it had
+            self.environment = self._build_environment()
         self.run_cli(["db", "migrate"])
         try:
             for component in COMPONENTS:
@@ -238,13 +239,14 @@ class PrivateAirflow:
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}",
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_log_port),
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log_port),
-            # It notices a killed scheduler, or a killed task, within seconds and not within minutes.
+            # It notices a killed scheduler, triggerer or task within seconds and not within minutes.
             "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
             "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
             "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+            "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
         }
         return environment | self.settings
 

@@ -11,16 +11,35 @@ def cut_tail(text: str, lines: int = 20) -> str:
     return "\n".join(text.splitlines()[-lines:])
 
 
-def read_tail(path: Path, lines: int = 20, size: int = 16 * 1024) -> str:
+def read_tail(path: Path, lines: int = 20, size: int = 16 * 1024, start: int = 0) -> str:
     """Give the last lines of a log; nothing if there is none.
 
     :param size: of so many bytes at its end; more are not read.
+    :param start: nothing before this byte is read.
     """
     try:
         with path.open("rb") as log:
             end = log.seek(0, os.SEEK_END)
-            log.seek(max(end - size, 0))
+            log.seek(max(end - size, start))
             text = log.read(size).decode("utf-8", "replace")
     except OSError:
         return ""  # the failure itself is told; a log that is gone adds nothing
     return cut_tail(text, lines)
+
+
+def read_end(path: Path, size: int) -> tuple[str, bool] | None:
+    """Give the end of a log, and whether that is all of it; None if there is none or it is empty.
+
+    :param size: at most so many bytes; of a longer log the first line that is cut is left out.
+    """
+    try:
+        with path.open("rb") as log:
+            length = log.seek(0, os.SEEK_END)
+            log.seek(max(length - size, 0))
+            content = log.read(size)
+    except OSError:
+        return None  # the failure itself is told; a log that is gone adds nothing
+    is_whole = length <= size
+    if not is_whole:
+        content = content.partition(b"\n")[2] or content
+    return (content.decode("utf-8", "replace"), is_whole) if content else None

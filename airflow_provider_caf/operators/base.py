@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, conf
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
 
-from airflow_provider_caf.core.errors import DefinitionError, InputError, JobFailed, NotEnoughData
-from airflow_provider_caf.hooks.catalog import find_catalog
-from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout
+from airflow_provider_caf.core.errors import (
+    AlgorithmDied,
+    CafError,
+    DefinitionError,
+    InputError,
+    JobFailed,
+    NotEnoughData,
+)
+from airflow_provider_caf.core.iov import IoV
+from airflow_provider_caf.hooks.catalog import find_catalog, find_work_dir
+from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout, slug
 from airflow_provider_caf.steps.results import CalibrationResults
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_caf.core.payloads import PayloadEntry
+    from airflow_provider_caf.io.local_database import LocalDatabase
+
+log = logging.getLogger(__name__)
+
+_LONGEST_REASON = 4000
+"""Letters of an error that the task state store gets."""
+
 FINAL_ERRORS = (DefinitionError, InputError, JobFailed, NotEnoughData)
-"""Errors that no retry mends: the definition, the input or the user's code has to change first."""
-
-
-def find_work_dir() -> Path:
-    """Give the folder of all runs: `[caf] work_dir`, or the folder `caf` in AIRFLOW_HOME."""
-    configured = conf.get("caf", "work_dir", fallback="")
-    if configured:
-        return Path(configured)
-    return Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "caf"
+"""Errors that no retry mends: the definition, the input or the user's code has to change first. `AlgorithmDied` is none
+of them, although it is a `JobFailed`."""
 
 
 def find_run(context: Context) -> RunLayout:
@@ -44,18 +52,41 @@ def open_results(context: Context, calibration: str) -> CalibrationResults:
 
 
 @contextmanager
-def failing_for_good() -> Iterator[None]:
-    """Fail the task without a retry for an error that no retry can mend.
+def failing_for_good(context: Context) -> Iterator[None]:
+    """Fail the task without a retry for an error that no retry can mend, and leave word of any error of ours.
 
     :raises AirflowFailException: instead of one of `FINAL_ERRORS`.
     """
     try:
         yield
-    except FINAL_ERRORS as error:
+    except CafError as error:
+        _tell_reason(context, error)
+        if isinstance(error, AlgorithmDied) or not isinstance(error, FINAL_ERRORS):
+            raise
         raise AirflowFailException(str(error)) from error
 
 
-class CafOperator(BaseOperator):
+def _tell_reason(context: Context, error: CafError) -> None:
+    """Put an error where status, page and notifications find it."""
+    try:
+        context["task_state_store"].set("reason", str(error)[:_LONGEST_REASON])
+    except AirflowRuntimeError as problem:
+        # The log has it all, and the error itself goes on.
+        log.warning("The reason could not be put into the task's state store: %s", problem)
+
+
+class CafTask:
+    """What tasks share that say of a result that it is ready."""
+
+    outlets: list[Any]
+
+    def emit(self, context: Context, extra: dict[str, Any]) -> None:
+        """Give the task's asset, where it has one, what belongs to the event."""
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].extra = extra
+
+
+class CafOperator(CafTask, BaseOperator):
     """One step of a calibration. Subclasses implement `run_step`.
 
     :param calibration: the calibration's name.
@@ -74,12 +105,29 @@ class CafOperator(BaseOperator):
         :raises AirflowFailException: for an error of the definition, the input or the user's code.
         :raises CafError: for what a retry may mend.
         """
-        with failing_for_good():
+        with failing_for_good(context):
             return self.run_step(context, find_run(context).calibration(self.calibration))
 
     def open_results(self, context: Context) -> CalibrationResults:
         """Open the catalog for this calibration in this run."""
         return open_results(context, self.calibration)
+
+    def emit_asset(self, context: Context, database: LocalDatabase, *, passes: int) -> None:
+        """Say that the payloads of this calibration are ready."""
+        ti = context["ti"]
+        entries = database.entries()
+        names = [entry.name for entry in entries]
+        self.emit(
+            context,
+            {
+                "database": str(database.folder),
+                "run_id": ti.run_id,
+                "passes": passes,
+                "payloads": {name: names.count(name) for name in sorted(set(names))},
+                "iov": _span(entries),
+                "global_tag_candidate": f"{ti.dag_id}_{self.calibration}_{slug(ti.run_id)}",
+            },
+        )
 
     def run_step(self, context: Context, layout: CalibrationLayout) -> Any:
         """Do the work. The return value goes to XCom: paths and counts only."""
@@ -99,3 +147,12 @@ class CollectionOperator(CafOperator):
         super().__init__(**kwargs)
         self.iteration = iteration
         self.collection = collection
+
+
+def _span(entries: Sequence[PayloadEntry]) -> list[int] | None:
+    """Give the IoV from the first to the last run of some payloads."""
+    if not entries:
+        return None
+    low = min(entry.iov.low for entry in entries)
+    last = max((entry.iov for entry in entries), key=lambda iov: iov.end)
+    return IoV(*low, last.exp_high, last.run_high).to_json()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import SkipMixin
@@ -26,28 +26,19 @@ class DecideOperator(CafOperator, SkipMixin):
     """Join the payloads of a pass, and skip all later passes when the algorithms are content.
 
     :param iteration: the number of the pass, from 0.
-    :param algorithms: the algorithms of the calibration, in their order.
-    :param max_iterations: at most so many repetitions after the first pass.
     """
 
     # The mixin does not set it; without it Airflow would not skip again what somebody cleared.
     inherits_from_skipmixin = True
     ui_color = "#fdf3d8"
 
-    def __init__(self, *, iteration: int, algorithms: Sequence[str], max_iterations: int, **kwargs: Any) -> None:
+    def __init__(self, *, iteration: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.iteration = iteration
-        self.algorithms = algorithms
-        self.max_iterations = max_iterations
 
     def run_step(self, context: Context, layout: CalibrationLayout) -> None:
         """Decide. The decision goes to XCom before anything is skipped: nothing after the skip runs."""
-        decision = decide_pass(
-            layout,
-            iteration=self.iteration,
-            algorithms=self.algorithms,
-            max_iterations=self.max_iterations,
-        )
+        decision = decide_pass(layout, self.iteration)
         self.open_results(context).end_iteration(self.iteration, decision)
         self.log.info("%s", decision.reason)
         ti = context["ti"]
@@ -56,6 +47,9 @@ class DecideOperator(CafOperator, SkipMixin):
             self.skip(ti=ti, tasks=[self.dag.get_task(task_id) for task_id in self._find_later_tasks()])
 
     def _find_later_tasks(self) -> list[str]:
-        later = range(self.iteration + 1, self.max_iterations + 1)
-        groups = tuple(f"{self.calibration}.{build_iteration_id(number)}." for number in later)
-        return sorted(task_id for task_id in self.dag.task_ids if task_id.startswith(groups))
+        group = re.compile(rf"{re.escape(self.calibration)}\.{build_iteration_id(0)[:-1]}(\d+)\.")
+        return sorted(
+            task_id
+            for task_id in self.dag.task_ids
+            if (match := group.match(task_id)) is not None and int(match[1]) > self.iteration
+        )

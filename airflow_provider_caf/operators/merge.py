@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_caf.hooks.batch import open_collection
 from airflow_provider_caf.operators.base import CollectionOperator
 from airflow_provider_caf.steps.merge import merge_collection
 
@@ -14,10 +15,14 @@ if TYPE_CHECKING:
 
 
 class CollectorMergeOperator(CollectionOperator):
-    """Merge the outputs of all subjobs into one indexed file."""
+    """Merge the outputs of all done subjobs into one indexed file."""
 
     def run_step(self, context: Context, layout: CalibrationLayout) -> dict[str, Any]:
-        """Merge, and give the merged file and how many runs are in it."""
-        merged = merge_collection(layout, self.iteration, self.collection, self.open_results(context))
+        """Merge, and give the merged file, how many runs are in it, and how many subjobs are not."""
+        merged = merge_collection(
+            layout, self.iteration, self.collection, self.open_results(context), open_run=open_collection
+        )
         self.log.info("%d outputs merged, %d runs: %s", merged.inputs, merged.runs, merged.file)
-        return {"file": merged.file, "inputs": merged.inputs, "runs": merged.runs}
+        if merged.warning is not None:
+            self.log.warning("%s", merged.warning)
+        return {"file": merged.file, "inputs": merged.inputs, "runs": merged.runs, "failed": merged.failed}

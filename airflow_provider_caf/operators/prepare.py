@@ -2,85 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_caf.core.calibration import CalibrationRecord, DatabaseEntry
-from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.hooks.batch import BatchHook
-from airflow_provider_caf.operators.base import CafOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from airflow_provider_caf.core.calibration import CalibrationRecord
+from airflow_provider_caf.core.errors import CheckpointError
+from airflow_provider_caf.core.graph import find_ancestors
+from airflow_provider_caf.hooks.batch import find_backend
+from airflow_provider_caf.operators.base import CafOperator, find_run
+from airflow_provider_caf.operators.configure import CONFIGURE, ConfigureOperator, Resolved
+from airflow_provider_caf.steps.configure import RunDefinition
 from airflow_provider_caf.steps.prepare import Surroundings, prepare_calibration
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_caf.core.calibration import Member
     from airflow_provider_caf.io.layout import CalibrationLayout
 
 
-class PrepareOperator(CafOperator):
-    """Check a calibration and resolve its input before anything is submitted.
+log = logging.getLogger(__name__)
 
-    :param definition: the JSON form of a `CalibrationRecord`; texts in it may be templates.
-    :param ancestors: the calibrations it depends on, directly or not, nearest first.
-    :param backend: the batch system.
-    :param backend_args: the arguments that the CAF gives for all calibrations.
-    :param database_chain: the end of the database chain.
-    :param connection: an Airflow connection of type `caf_batch`, or None.
+
+def find_member(operator: CafOperator, context: Context) -> tuple[Resolved, Member]:
+    """Give the definition of the run, and in it the calibration of a task.
+
+    :raises AirflowSkipException: if this run leaves the calibration out.
+    :raises DefinitionError: if the definition is not as it should be.
     """
+    if CONFIGURE not in operator.dag.task_ids:
+        raise CheckpointError(
+            f"The DAG {operator.dag.dag_id!r} has no task {CONFIGURE!r}, which holds the definition.",
+            hint="Make the DAG with build_dag, or add a ConfigureOperator.",
+        )
+    configure = operator.dag.get_task(CONFIGURE)
+    assert isinstance(configure, ConfigureOperator)
+    resolved = configure.resolve(context)
+    if operator.calibration not in resolved.chosen:
+        raise AirflowSkipException(f"This run leaves out calibration {operator.calibration!r}.")
+    return resolved, next(each for each in resolved.caf.calibrations if each.name == operator.calibration)
 
-    template_fields: Sequence[str] = (
-        *CafOperator.template_fields,
-        "definition",
-        "backend",
-        "backend_args",
-        "database_chain",
-        "connection",
-    )
-    template_fields_renderers = {"definition": "json", "backend_args": "json", "database_chain": "json"}  # noqa: RUF012
 
-    def __init__(
-        self,
-        *,
-        definition: Mapping[str, Any],
-        ancestors: Sequence[str] = (),
-        backend: str = "local",
-        backend_args: Mapping[str, Any] | None = None,
-        database_chain: Sequence[Mapping[str, Any]] = (),
-        connection: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.definition = definition
-        self.ancestors = ancestors
-        self.backend = backend
-        self.backend_args = backend_args
-        self.database_chain = database_chain
-        self.connection = connection
+def list_ancestors(resolved: Resolved, name: str) -> tuple[str, ...]:
+    """Give the calibrations that one depends on and that run, nearest first, and warn of those that do not."""
+    ancestors = find_ancestors(resolved.caf.map_dependencies(), name)
+    for each in ancestors:
+        if each not in resolved.chosen:
+            log.warning("This run leaves out calibration %s: its payloads are not seen.", each)
+    return tuple(each for each in ancestors if each in resolved.chosen)
+
+
+class PrepareOperator(CafOperator):
+    """Check a calibration and resolve its input before anything is submitted."""
 
     def run_step(self, context: Context, layout: CalibrationLayout) -> dict[str, Any]:
         """Prepare, and give for each collection how many files and subjobs it has."""
-        connection_args: dict[str, Any] = {}
-        if self.connection:
-            hook = BatchHook(self.connection)
-            connection_args = hook.read_arguments()
-            if hook.read_system() != self.backend:
-                raise DefinitionError(
-                    f"The CAF runs on {self.backend!r}, but its connection {self.connection!r} is to "
-                    f"{hook.read_system()!r}.",
-                    hint="Change the backend of the CAF, or the system of the connection.",
-                )
-        counts = prepare_calibration(
-            CalibrationRecord.from_json(self.definition),
+        resolved, record = find_member(self, context)
+        if not isinstance(record, CalibrationRecord):
+            raise CheckpointError(
+                f"{self.calibration!r} is no calibration that collects any more.",
+                hint="The definition changed its type since the run began: trigger a new run.",
+            )
+        backend, connection, connection_args = find_backend(resolved.caf, record)
+        manifests = prepare_calibration(
+            record,
             Surroundings(
-                ancestors=tuple(self.ancestors),
-                backend=self.backend,
+                ancestors=list_ancestors(resolved, self.calibration),
+                backend=backend,
+                connection=connection,
                 connection_args=connection_args,
-                backend_args=self.backend_args,
-                database_chain=tuple(DatabaseEntry.from_json(entry) for entry in self.database_chain),
+                backend_args=resolved.caf.backend_args,
+                database_chain=resolved.caf.database_chain,
+                shares=RunDefinition.read(find_run(context)).shares.get(self.calibration, {}),
             ),
             layout,
         )
-        self.open_results(context).begin_iteration(0)
+        results = self.open_results(context)
+        results.begin_iteration(0)
+        results.add_selections(record, manifests)
+        counts = {each.collection.name: {"files": len(each.files), "subjobs": len(each.subjobs)} for each in manifests}
         for name, count in counts.items():
             self.log.info("Collection %s: %d files in %d subjobs.", name, count["files"], count["subjobs"])
         return {"folder": str(layout.folder), "collections": counts}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_caf.io.tails import read_tail
 from airflow_provider_caf.operators.base import CafOperator
 from airflow_provider_caf.steps.strategy import StrategyRun
 
@@ -31,12 +33,42 @@ class StrategyOperator(CafOperator):
 
     def run_step(self, context: Context, layout: CalibrationLayout) -> dict[str, Any]:
         """Run the strategy, and give how many executions and payloads there were."""
-        run = StrategyRun(layout, self.iteration, self.algorithm, self.open_results(context))
+        run = StrategyRun(
+            layout,
+            self.iteration,
+            self.algorithm,
+            self.open_results(context),
+            state=context["task_state_store"],
+            # A clear raises it, a retry does not.
+            generation=context["ti"].max_tries,
+        )
         self.log.info("The algorithm prints to %s", run.layout.log)
-        result = run.run()
-        self.log.info("%d executions, %d payloads committed.", result.executions, len(result.committed))
+        with self._showing_prints(run):
+            result = run.run()
+        self.log.info(
+            "%d executions, %d of them finished in an earlier try, %d more ran ahead in vain; %d payloads committed.",
+            result.executions,
+            result.replayed,
+            result.wasted,
+            len(result.committed),
+        )
         return {
             "executions": result.executions,
+            "replayed": result.replayed,
+            "wasted": result.wasted,
             "committed": len(result.committed),
             "log": str(run.layout.log),
         }
+
+    @contextmanager
+    def _showing_prints(self, run: StrategyRun) -> Iterator[None]:
+        """Show at the end the last lines that the algorithm printed in this try; the log file has all of them."""
+        path = run.layout.log
+        before = path.stat().st_size if path.exists() else 0
+        try:
+            yield
+        finally:
+            if path.exists() and path.stat().st_size > before:
+                for line in read_tail(path, start=before).splitlines():
+                    self.log.info("| %s", line)
+            run.results.add_algorithm_log(self.iteration, self.algorithm, path)

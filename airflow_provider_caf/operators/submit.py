@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_caf.hooks.batch import open_collection
 from airflow_provider_caf.operators.base import CollectionOperator
-from airflow_provider_caf.steps.collect import CollectionRun
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -18,9 +18,10 @@ class CollectorSubmitOperator(CollectionOperator):
 
     def run_step(self, context: Context, layout: CalibrationLayout) -> dict[str, Any]:
         """Submit, and give how many subjobs there are and the ids of the arrays."""
-        run = CollectionRun(layout, self.iteration, self.collection)
+        run = open_collection(layout, self.iteration, self.collection)
         run.write_jobs()
-        submitted = len(run.submit_missing().submitted)
+        results = self.open_results(context)
+        submitted = len(run.submit_missing(find_seconds=lambda: results.find_subjob_seconds(self.collection)).submitted)
         total = len(run.manifest.subjobs)
         ids = run.list_array_ids()
         context["task_state_store"].set("array_ids", [*ids])

@@ -7,6 +7,7 @@ from airflow_provider_caf.sensors.batch import (
     LSFJobSensor,
     PBSJobSensor,
     SlurmJobSensor,
+    TorqueJobSensor,
 )
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "LocalJobSensor",
     "PBSJobSensor",
     "SlurmJobSensor",
+    "TorqueJobSensor",
 ]

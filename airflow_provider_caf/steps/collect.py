@@ -8,36 +8,51 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from airflow_provider_caf.batch.packing import RunTimes
 from airflow_provider_caf.batch.polling import Patience
-from airflow_provider_caf.batch.resubmit import RetryPolicy
+from airflow_provider_caf.batch.resubmit import DEFAULT_MEMORY_FACTOR, RetryPolicy
+from airflow_provider_caf.batch.spec import ArraySpec
 from airflow_provider_caf.batch.systems import load_system
+from airflow_provider_caf.batch.systems.base import Submission
 from airflow_provider_caf.core.chain import LOCAL, DatabaseEntry, build_database_chain
-from airflow_provider_caf.core.errors import InputError, JobFailed
+from airflow_provider_caf.core.errors import InputError, JobFailed, JobHeld, JobLost
 from airflow_provider_caf.core.splitting import SubjobPlan
-from airflow_provider_caf.io.client import BatchClient
-from airflow_provider_caf.io.exit_records import ExitRecord, StatusFolder
+from airflow_provider_caf.core.tolerance import count_tolerated
 from airflow_provider_caf.io.files import write_json
 from airflow_provider_caf.io.inputs import is_uri
-from airflow_provider_caf.io.layout import CalibrationLayout
-from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.io.subjobs import (
+from airflow_provider_caf.io.jobs.client import BatchClient
+from airflow_provider_caf.io.jobs.exit_records import ExitRecord
+from airflow_provider_caf.io.jobs.mirror import Mirror
+from airflow_provider_caf.io.jobs.poll import Snapshot
+from airflow_provider_caf.io.jobs.subjobs import (
     SubjobStatus,
+    Verdict,
     build_failure_table,
     count_subjobs,
     describe_counts,
     read_job_digests,
 )
-from airflow_provider_caf.io.submission import (
+from airflow_provider_caf.io.jobs.submission import (
     CollectionJob,
     Observation,
+    Question,
     Submitted,
+    find_question,
+    judge,
+    measure_records,
     observe,
+    preview,
     read_arrays,
     submit_missing,
 )
+from airflow_provider_caf.io.layout import CalibrationLayout, CollectionLayout
+from airflow_provider_caf.io.local_database import LocalDatabase
+from airflow_provider_caf.io.transport.base import Transport
 from airflow_provider_caf.io.transport.local import LocalTransport
 from airflow_provider_caf.steps.manifest import CollectionManifest
 
@@ -49,19 +64,34 @@ class CollectionRun:
     :param iteration: the number of the pass, from 0.
     :param collection: the collection's name.
     :param patience: how often to look and how long to wait.
+    :param transport: reaches the submit host; None: it is this machine.
+    :param mirror: carries the files where the submit host does not see the work folder.
+    :param manifest: where the caller has read it already.
     :raises InputError: if the calibration was not prepared.
     """
 
     def __init__(
-        self, layout: CalibrationLayout, iteration: int, collection: str, patience: Patience | None = None
+        self,
+        layout: CalibrationLayout,
+        iteration: int,
+        collection: str,
+        *,
+        patience: Patience | None = None,
+        transport: Transport | None = None,
+        mirror: Mirror | None = None,
+        manifest: CollectionManifest | None = None,
     ) -> None:
         self.calibration = layout
         self.iteration = iteration
         self.layout = layout.iteration(iteration).collection(collection)
-        self.manifest = CollectionManifest.read(self.layout)
+        self.manifest = manifest or CollectionManifest.read(self.layout)
         self.patience = patience or Patience()
-        self.client = BatchClient(load_system(self.manifest.backend), LocalTransport(), patience=self.patience)
-        self._status = StatusFolder(self.layout.status_folder)
+        self.client = BatchClient(
+            load_system(self.manifest.backend), transport or LocalTransport(), patience=self.patience, mirror=mirror
+        )
+        self._mirror = mirror
+        self._status = self.client.open_status_folder(self.layout.status_folder)
+        self._expected: dict[int, str] | None = None
         run = layout.run_folder
         self._job = CollectionJob(
             dag=run.parent.name,
@@ -84,6 +114,8 @@ class CollectionRun:
         before = read_job_digests(self.layout.input_folder, existing)
         chain = self._build_chain()
         made_of = {"app": _digest_file(self.calibration.app), "constants": digest_constants(chain)}
+        if self._mirror is not None:
+            chain = carry_databases(self._mirror, chain)
         for subjob in self.manifest.subjobs:
             job = self._build_job(subjob, chain, {**made_of, "inputs": measure_inputs(subjob.files)})
             write_json(self.layout.job_file(subjob.index), job, durable=False)
@@ -92,15 +124,43 @@ class CollectionRun:
         if changed:
             self.client.cancel(read_arrays(self.layout.arrays_folder), changed)
 
-    def submit_missing(self, policy: RetryPolicy | None = None, first_attempt: int | None = None) -> Submitted:
+    def submit_missing(
+        self,
+        first_attempt: int | None = None,
+        *,
+        max_retries: int | None = None,
+        find_seconds: Callable[[], float | None] | None = None,
+    ) -> Submitted:
         """Submit every subjob that is neither done nor under way.
 
-        :param policy: how failed subjobs go again.
         :param first_attempt: tries before this one do not count; None: none counts.
+        :param max_retries: instead of the definition's `max_subjob_retries`.
+        :param find_seconds: gives the usual run time of these subjobs, for `subjobs_per_job="auto"` where this DAG run
+            has not seen it yet.
         :raises SubmitError: if the batch system does not take them.
         :raises PollError: if it is not known whether earlier ones still run.
         """
-        return submit_missing(self.client, self._job, policy=policy, first_attempt=first_attempt)
+
+        def find_times() -> RunTimes | None:
+            times = self._measure_previous_pass()
+            seconds = find_seconds() if times is None and find_seconds is not None else None
+            return times if seconds is None else RunTimes(mean=seconds, longest=seconds)
+
+        return submit_missing(
+            self.client,
+            self._job,
+            policy=self._build_policy(max_retries),
+            first_attempt=first_attempt,
+            previous=() if self._previous is None else read_arrays(self._previous.arrays_folder),
+            find_times=find_times,
+        )
+
+    def preview(self) -> list[tuple[ArraySpec, Submission]]:
+        """Give what a first submission would run and write; the job files have to be there. Nothing is submitted.
+
+        :raises DefinitionError: if the system cannot do what the resources ask for.
+        """
+        return preview(self.client, self._job)
 
     def observe(self, *, check_outputs: bool = True, read_logs: bool = True) -> Observation:
         """Ask the batch system once, read the exit records, and judge every subjob.
@@ -109,7 +169,33 @@ class CollectionRun:
         :param read_logs: whether to read the logs of the failed ones.
         :raises PollError: if the batch system has not answered for too long.
         """
-        return observe(self.client, self._job, status=self._status, check_outputs=check_outputs, read_logs=read_logs)
+        look = partial(
+            observe, self.client, self._job, status=self._status, check_outputs=check_outputs, read_logs=read_logs
+        )
+        seen = look()
+        silent = [subjob for subjob in find_failed(seen) if seen.verdicts[subjob].record is None]
+        if self._mirror is None or not read_logs or not silent:
+            return seen
+        for array in seen.arrays:
+            self._mirror.fetch_logs(array.array, silent)
+        return look()
+
+    def find_question(self) -> Question:
+        """Read what the subjobs have left, and find out after which arrays to ask; `judge` takes the answer.
+
+        For a waiter who shares the polls with others. It reads the job files once in its life, and does not look at
+        the outputs.
+        """
+        if self._expected is None:
+            self._expected = read_job_digests(self.layout.input_folder, self._job.subjobs)
+        return find_question(self._job, status=self._status, expected=self._expected, check_outputs=False)
+
+    def judge(self, question: Question, snapshot: Snapshot | None) -> Observation:
+        """Judge every subjob by a poll that was made after the question.
+
+        :raises PollError: if the batch system has not answered for too long.
+        """
+        return judge(question, snapshot, status=self._status, check_outputs=False, read_logs=False)
 
     def read_attempts(self) -> tuple[ExitRecord, ...]:
         """Give the exit records of all tries of all subjobs."""
@@ -123,20 +209,62 @@ class CollectionRun:
         """Give the ids of all arrays that were submitted."""
         return [one for array in read_arrays(self.layout.arrays_folder) for one in array.ids]
 
-    def check_done(self, observation: Observation, *, to_clear: str = "this task") -> None:
-        """Refuse to go on with subjobs that failed.
+    def check_done(self, observation: Observation, *, to_clear: str = "this task") -> tuple[int, ...]:
+        """Refuse to go on if more subjobs failed than the definition's `max_failed_subjobs` allows.
 
         :param to_clear: the task that submits them again, for the hint.
-        :raises JobFailed: with a table of them.
+        :return: the subjobs that failed and may.
+        :raises JobFailed: with a table of them; also if one is not over. It is a `JobHeld` or `JobLost` where that is
+            true of all of them.
         """
         failed = find_failed(observation)
-        if failed:
+        if not is_over(observation):
             raise JobFailed(
-                f"{len(failed)} of {len(observation.verdicts)} subjobs of collection {self.layout.name!r} in "
-                f"calibration {self.calibration.name!r}, iteration {self.iteration}, failed.\n"
+                f"The subjobs of {self._where} are not over: {describe_observation(observation)}.",
+                hint=f"Clear {to_clear}, which waits for them.",
+            )
+        allowed = count_tolerated(self.manifest.collection.max_failed_subjobs, len(observation.verdicts))
+        if len(failed) > allowed:
+            but = f", and only {allowed} may" if allowed else ""
+            raise _choose_error([observation.verdicts[subjob] for subjob in failed])(
+                f"{len(failed)} of {len(observation.verdicts)} subjobs of {self._where}, failed{but}.\n"
                 + build_failure_table(observation.verdicts),
                 hint=f"Mend the cause and clear {to_clear}: only the failed subjobs run again.",
             )
+        return failed
+
+    def describe_failed(self, observation: Observation) -> str:
+        """Give a warning about the subjobs without which the calibration goes on."""
+        return (
+            f"{len(find_failed(observation))} of {len(observation.verdicts)} subjobs of {self._where}, failed. "
+            f"max_failed_subjobs ({self.manifest.collection.max_failed_subjobs}) allows it: the calibration goes on "
+            "without their data.\n" + build_failure_table(observation.verdicts)
+        )
+
+    @property
+    def _where(self) -> str:
+        return f"collection {self.layout.name!r} in calibration {self.calibration.name!r}, iteration {self.iteration}"
+
+    def _build_policy(self, max_retries: int | None) -> RetryPolicy:
+        resources = self.manifest.resources
+        return RetryPolicy(
+            max_retries=self.manifest.collection.max_subjob_retries if max_retries is None else max_retries,
+            memory_factor=resources.memory_factor or DEFAULT_MEMORY_FACTOR,
+            memory_ceiling=resources.memory_ceiling,
+            max_failures_per_host=resources.max_failures_per_host,
+        )
+
+    @property
+    def _previous(self) -> CollectionLayout | None:
+        """The paths of the same collection in the pass before."""
+        if not self.iteration:
+            return None
+        return self.calibration.iteration(self.iteration - 1).collection(self.layout.name)
+
+    def _measure_previous_pass(self) -> RunTimes | None:
+        if self._previous is None:
+            return None
+        return measure_records(self.client.open_status_folder(self._previous.status_folder).scan())
 
     def _build_chain(self) -> tuple[DatabaseEntry, ...]:
         previous = str(self.calibration.iteration(self.iteration - 1).database) if self.iteration else None
@@ -173,6 +301,21 @@ class CollectionRun:
 def _find_default_python(backend: str) -> str:
     """Give the Python of a job where nobody named one: on this machine the one that runs here."""
     return sys.executable if backend == "local" else "python3"
+
+
+def carry_databases(mirror: Mirror, chain: Iterable[DatabaseEntry]) -> tuple[DatabaseEntry, ...]:
+    """Bring the local databases of a chain to the submit host, and give the chain as the jobs there see it.
+
+    :raises TransportError: if the host refuses.
+    """
+    carried = []
+    for entry in chain:
+        if entry.kind == LOCAL:
+            folder = LocalDatabase(entry.value).folder
+            mirror.upload_folder(folder)
+            entry = replace(entry, value=mirror.find_remote(str(folder)))
+        carried.append(entry)
+    return tuple(carried)
 
 
 def measure_inputs(files: Iterable[str]) -> list[list[int] | None]:
@@ -212,6 +355,12 @@ def digest_constants(chain: Iterable[DatabaseEntry]) -> dict[str, str]:
 
 def _digest_file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _choose_error(failed: Sequence[Verdict]) -> type[JobFailed]:
+    if all(verdict.gave_up for verdict in failed):
+        return JobHeld
+    return JobLost if all(verdict.status is SubjobStatus.LOST for verdict in failed) else JobFailed
 
 
 def is_over(observation: Observation) -> bool:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from airflow_provider_caf.core.iteration import IterationAction, IterationDecision, decide_iteration
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.io.files import read_json, write_json
 from airflow_provider_caf.io.layout import CalibrationLayout, IterationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
+from airflow_provider_caf.steps.manifest import CalibrationManifest
 
 
-def decide_pass(
-    layout: CalibrationLayout, *, iteration: int, algorithms: Sequence[str], max_iterations: int
-) -> IterationDecision:
+def decide_pass(layout: CalibrationLayout, iteration: int) -> IterationDecision:
     """Make the local database of a pass and decide what comes next.
 
     Running it again gives the same: the database is made anew from those of the algorithms.
 
+    A later algorithm's payload wins over an earlier one's.
+
     :param iteration: the number of the pass, from 0.
-    :param algorithms: in the order in which they ran; a later one's payload wins over an earlier one's.
     :raises InputError: if an algorithm has left no result.
     :raises DatabaseError: if the database cannot be written.
     """
+    calibration = CalibrationManifest.read(layout).calibration
+    algorithms = [algorithm.name for algorithm in calibration.algorithms]
     this = layout.iteration(iteration)
     codes: list[ResultCode] = []
     for name in algorithms:
@@ -30,7 +30,7 @@ def decide_pass(
         codes += [ResultCode(code) for code in result["codes"]]
     sources = [LocalDatabase(this.algorithm(name).database) for name in algorithms]
     LocalDatabase(this.database).replace_with(sources)
-    decision = decide_iteration(codes, iteration, max_iterations)
+    decision = decide_iteration(codes, iteration, calibration.max_iterations)
     write_json(
         this.decision,
         {

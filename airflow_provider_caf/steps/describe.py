@@ -17,6 +17,7 @@ from airflow_provider_caf.io.files import read_json, write_json
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.io.tails import cut_tail
 from airflow_provider_caf.steps.app_run import build_app_argv, run_app
+from airflow_provider_caf.steps.file_metadata import HowToRead
 
 _TIMEOUT = 600.0
 """Seconds. The site's setup and the first import of an experiment's software from a network disk take minutes."""
@@ -30,10 +31,12 @@ class Description:
 
     :param prefixes: collection → prefix of its collector; commands have none.
     :param granularities: collection → `run` or `all`.
+    :param trees: collection → where its collector finds runs in the input files; commands have none.
     """
 
     prefixes: Mapping[str, str]
     granularities: Mapping[str, str]
+    trees: Mapping[str, HowToRead]
 
 
 def describe_code(calibration: CalibrationRecord, layout: CalibrationLayout, resources: Resources) -> Description:
@@ -67,7 +70,8 @@ def describe_code(calibration: CalibrationRecord, layout: CalibrationLayout, res
         granularities[each.name] = item["granularity"]
     for algorithm, item in zip(calibration.algorithms, answer["algorithms"], strict=True):
         _check_prefix(calibration, algorithm, item["prefix"], prefixes)
-    return Description(prefixes=prefixes, granularities=granularities)
+    trees = {each.name: HowToRead(**item["tree"]) for each, item in zip(collections, answer["collectors"], strict=True)}
+    return Description(prefixes=prefixes, granularities=granularities, trees=trees)
 
 
 def _ask(request: dict[str, Any], layout: CalibrationLayout, resources: Resources) -> dict[str, Any]:
@@ -105,7 +109,7 @@ def _build_algorithm(algorithm: AlgorithmRecord) -> dict[str, Any]:
 
 def _list_functions(calibration: CalibrationRecord) -> list[str]:
     functions = [(each.pre_collector or {}).get("function") for each in calibration.collections]
-    functions += [each.pre_algorithm for each in calibration.algorithms]
+    functions += [function for each in calibration.algorithms for function in (each.pre_algorithm, each.data_input)]
     return sorted({function for function in functions if function is not None})
 
 
@@ -116,6 +120,8 @@ def _check_prefix(
 
     :raises DefinitionError: with the prefixes that there are.
     """
+    if not calibration.collections:
+        return
     known = sorted(set(prefixes.values()))
     all_known = len(prefixes) == len(calibration.collections)
     if not all_known or prefix in known or (prefix is None and len(known) == 1):

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
-from airflow_provider_caf.core.calibration import CalibrationRecord
+from airflow_provider_caf.core.calibration import CalibrationRecord, Member
 from airflow_provider_caf.core.errors import CheckpointError
 from airflow_provider_caf.core.graph import order_calibrations
 from airflow_provider_caf.core.iov import ExpRun
-from airflow_provider_caf.core.json_form import build_json
 from airflow_provider_caf.core.payloads import GapReport
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.io.files import read_json, write_json
-from airflow_provider_caf.io.layout import CalibrationLayout
+from airflow_provider_caf.io.files import read_json
+from airflow_provider_caf.io.layout import DEFINITION_FILE, CalibrationLayout, IterationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.decide import find_last_pass
-from airflow_provider_caf.steps.manifest import CalibrationManifest
+from airflow_provider_caf.steps.gaps import write_gaps
+from airflow_provider_caf.steps.manifest import CalibrationManifest, read_member
 
 
 @record
@@ -26,12 +27,14 @@ class FinalPayloads:
     :param iovs: how many lines its local database has.
     :param limit_reached: True if an algorithm wanted another pass and there was none left.
     :param gaps: payload → what it leaves open among the executed runs.
+    :param failed_subjobs: collection → how many of its subjobs failed in the last pass, and are not in the result.
     """
 
     passes: int
     iovs: int
     limit_reached: bool
     gaps: dict[str, GapReport]
+    failed_subjobs: dict[str, int]
 
 
 def finish_calibration(layout: CalibrationLayout) -> FinalPayloads:
@@ -48,25 +51,34 @@ def finish_calibration(layout: CalibrationLayout) -> FinalPayloads:
             hint="Clear the last `decide` task that was not skipped.",
         )
     database = LocalDatabase(last.database).copy_to(layout.database)
-    LocalDatabase(layout.run_database).replace_with(_find_saved(layout))
-    runs = sorted(
-        {
-            ExpRun.from_json(run)
-            for algorithm in manifest.calibration.algorithms
-            for execution in read_json(
-                last.algorithm(algorithm.name).result, f"The result of algorithm {algorithm.name!r}"
-            )["executions"]
-            for run in execution["runs"]
-        }
-    )
+    join_database(layout)
+    runs = sorted(_read_runs(manifest.calibration, last))
     gaps = database.check_gaps(runs)
-    write_json(layout.gaps, {name: build_gap_json(report) for name, report in gaps.items()})
+    write_gaps(layout.gaps, gaps)
     return FinalPayloads(
         passes=last.number + 1,
         iovs=len(database.entries()),
         limit_reached=bool(read_json(last.decision, "The last decision")["limit_reached"]),
         gaps=gaps,
+        failed_subjobs=_count_failed(manifest.calibration, last),
     )
+
+
+def _count_failed(calibration: CalibrationRecord, last: IterationLayout) -> dict[str, int]:
+    files = {each.name: last.collection(each.name).failed_file for each in calibration.collections}
+    return {
+        name: len(read_json(file, f"The list of failed subjobs of collection {name!r}")["failed"])
+        for name, file in files.items()
+        if file.exists()
+    }
+
+
+def join_database(layout: CalibrationLayout) -> None:
+    """Make the local database of the run anew: of all that have finished and save their payloads.
+
+    :raises DatabaseError: if it cannot be written.
+    """
+    LocalDatabase(layout.run_database).replace_with(_find_saved(layout))
 
 
 def _find_saved(layout: CalibrationLayout) -> Iterator[LocalDatabase]:
@@ -74,21 +86,39 @@ def _find_saved(layout: CalibrationLayout) -> Iterator[LocalDatabase]:
 
     A calibration that has not finished yet adds its own when it does.
     """
-    finished: dict[str, CalibrationRecord] = {}
-    for folder in sorted(layout.run_folder.iterdir()):
-        if (folder / layout.definition.name).exists():
-            sibling = layout.sibling(folder.name)
-            if LocalDatabase(sibling.database).exists():
-                finished[sibling.name] = CalibrationManifest.read(sibling).calibration
-    depends = {name: [each for each in record.depends_on if each in finished] for name, record in finished.items()}
-    for name in order_calibrations(depends):
-        if finished[name].save_payloads:
-            yield LocalDatabase(layout.sibling(name).database)
+    for member in list_finished(layout.run_folder):
+        if member.save_payloads:
+            yield LocalDatabase(layout.sibling(member.name).database)
 
 
-def build_gap_json(report: GapReport) -> dict[str, list[list[int]]]:
-    """Give the form in which gaps stand in `iov_gaps.json`."""
+def list_finished(run_folder: Path) -> list[Member]:
+    """Give the calibrations of a run that have a final database, in the order of dependency."""
+    finished: dict[str, Member] = {}
+    for folder in sorted(run_folder.iterdir()):
+        if (folder / DEFINITION_FILE).exists():
+            place = CalibrationLayout(run_folder=run_folder, name=folder.name)
+            if LocalDatabase(place.database).exists():
+                finished[place.name] = read_member(place)
+    depends = {name: [each for each in member.depends_on if each in finished] for name, member in finished.items()}
+    return [finished[name] for name in order_calibrations(depends)]
+
+
+def read_executed_runs(layout: CalibrationLayout) -> set[ExpRun]:
+    """Give the runs that the algorithms of a calibration have executed in its last pass.
+
+    :raises InputError: if an algorithm has left no result.
+    """
+    calibration = CalibrationManifest.read(layout).calibration
+    last = find_last_pass(layout, calibration.max_iterations)
+    return set() if last is None else _read_runs(calibration, last)
+
+
+def _read_runs(calibration: CalibrationRecord, last: IterationLayout) -> set[ExpRun]:
     return {
-        "runs": build_json(report.uncovered),
-        "gaps": build_json(report.gaps),
+        ExpRun.from_json(run)
+        for algorithm in calibration.algorithms
+        for execution in read_json(
+            last.algorithm(algorithm.name).result, f"The result of algorithm {algorithm.name!r}"
+        )["executions"]
+        for run in execution["runs"]
     }

@@ -15,6 +15,8 @@ from airflow_provider_caf.core.calibration import (
     CalibrationRecord,
     CollectionRecord,
     DatabaseEntry,
+    Member,
+    StepRecord,
 )
 from airflow_provider_caf.core.errors import CheckpointError
 from airflow_provider_caf.core.json_form import (
@@ -22,6 +24,7 @@ from airflow_provider_caf.core.json_form import (
     build_json,
     read_list,
     read_object,
+    read_optional,
     read_text,
     read_whole_number,
     read_with,
@@ -42,7 +45,9 @@ class CollectionManifest:
     :param granularity: `run` or `all`.
     :param subjobs: the files or arguments of every subjob.
     :param database_chain: without the payloads of a previous iteration.
+    :param backend: the batch system, by our name.
     :param resources: the arguments of the batch system, merged.
+    :param connection: the Airflow connection that says how the batch system is reached; None: on this machine.
     """
 
     calibration: str
@@ -53,6 +58,12 @@ class CollectionManifest:
     database_chain: tuple[DatabaseEntry, ...]
     backend: str
     resources: Resources
+    connection: str | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The input files of all subjobs, sorted."""
+        return tuple(sorted({file for subjob in self.subjobs for file in subjob.files}))
 
     def write(self, layout: CollectionLayout) -> None:
         """Write the manifest."""
@@ -71,6 +82,7 @@ class CollectionManifest:
                 ],
                 "database_chain": build_json(self.database_chain),
                 "backend": self.backend,
+                "connection": self.connection,
                 "resources": self.resources.to_json(),
             },
         )
@@ -93,6 +105,7 @@ class CollectionManifest:
             subjobs=reader.take("subjobs", read_list(_read_subjob)),
             database_chain=reader.take("database_chain", read_list(read_with(DatabaseEntry.from_json))),
             backend=reader.take("backend", read_text),
+            connection=reader.take("connection", read_optional(read_text)),
             resources=reader.take("resources", _read_resources),
         )
         reader.finish()
@@ -108,6 +121,7 @@ class CalibrationManifest:
     :param prefixes: collection → prefix of its collector.
     :param database_chain: what its algorithms see behind the payloads of its own passes.
     :param resources: in which environment the algorithms run.
+    :param ancestors: the calibrations whose payloads it sees, nearest first.
     """
 
     calibration: CalibrationRecord
@@ -115,6 +129,7 @@ class CalibrationManifest:
     prefixes: Mapping[str, str]
     database_chain: tuple[DatabaseEntry, ...]
     resources: Resources
+    ancestors: tuple[str, ...] = ()
 
     def find_algorithm(self, name: str) -> AlgorithmRecord:
         """Give one of the algorithms.
@@ -141,6 +156,7 @@ class CalibrationManifest:
                 "prefixes": dict(self.prefixes),
                 "database_chain": build_json(self.database_chain),
                 "resources": self.resources.to_json(),
+                "ancestors": list(self.ancestors),
             },
         )
 
@@ -160,6 +176,7 @@ class CalibrationManifest:
             prefixes=reader.take("prefixes", read_object),
             database_chain=reader.take("database_chain", read_list(read_with(DatabaseEntry.from_json))),
             resources=reader.take("resources", _read_resources),
+            ancestors=reader.take("ancestors", read_list(read_text)),
         )
         reader.finish()
         return manifest
@@ -187,3 +204,21 @@ def _check_version(reader: ObjectReader, where: str) -> None:
             f"The {where} has version {version}, this release knows {_VERSION}.",
             hint="It was written by another release. Clear the calibration from its `prepare` on.",
         )
+
+
+def write_step(step: StepRecord, layout: CalibrationLayout) -> None:
+    """Write the manifest of a step that collects nothing."""
+    layout.folder.mkdir(parents=True, exist_ok=True)
+    write_json(layout.definition, {"version": _VERSION, "step": step.to_json()})
+
+
+def read_member(layout: CalibrationLayout) -> Member:
+    """Read the definition of a calibration, or of a step that collects nothing.
+
+    :raises InputError: if it is missing or cut off.
+    :raises DefinitionError: if a field is missing, unknown or wrong.
+    """
+    value = read_json(layout.definition, f"The manifest of calibration {layout.name!r}")
+    if isinstance(value, Mapping) and "step" in value:
+        return StepRecord.from_json(value["step"])
+    return CalibrationManifest.read(layout).calibration

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
+from airflow_provider_caf.batch.polling import decide_interval
 from airflow_provider_caf.core.errors import InputError
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.files import read_json, write_json
+from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
+from airflow_provider_caf.io.jobs.submission import Observation
 from airflow_provider_caf.io.layout import CalibrationLayout, CollectionLayout
-from airflow_provider_caf.io.submission import Observation
 from airflow_provider_caf.io.tails import cut_tail
 from airflow_provider_caf.steps.app_run import run_app
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.results import CalibrationResults
+from airflow_provider_caf.steps.waiting import is_settling
 
 COLLECTOR_OUTPUT = "CollectorOutput.root"
 _TIMEOUT = 24 * 3600.0
@@ -23,29 +29,47 @@ class Merged:
     :param file: the merged file.
     :param inputs: how many outputs went into it.
     :param runs: how many runs are in it.
+    :param failed: how many subjobs failed, and the data of which are missing.
+    :param warning: what to tell about them.
     """
 
     file: str
     inputs: int
     runs: int
+    failed: int = 0
+    warning: str | None = None
 
 
-def merge_collection(layout: CalibrationLayout, iteration: int, collection: str, results: CalibrationResults) -> Merged:
-    """Merge the outputs of all subjobs into one file with an index, in a process of the job's environment.
+def merge_collection(
+    layout: CalibrationLayout,
+    iteration: int,
+    collection: str,
+    results: CalibrationResults,
+    *,
+    open_run: Callable[[CalibrationLayout, int, str], CollectionRun] = CollectionRun,
+) -> Merged:
+    """Merge the outputs of all done subjobs into one file with an index, in a process of the job's environment.
 
-    Outputs are checked again first: one that was removed since makes its subjob fail, and with it this step.
+    Outputs are checked again first: one that was removed since makes its subjob fail, and with it this step, if the
+    definition does not allow for it.
 
     :param results: where the subjobs' use of time and memory is recorded.
-    :raises JobFailed: if a subjob is not done, or an output of it is not there any more.
+    :param open_run: gives the collection's subjobs, with the way to their submit host.
+    :raises JobFailed: if too many subjobs are not done, or outputs of them are not there any more.
     :raises InputError: if the outputs cannot be merged.
     """
-    run = CollectionRun(layout, iteration, collection)
-    observation = run.observe()
+    run = open_run(layout, iteration, collection)
+    observation = _observe_settled(run)
     results.add_subjobs(iteration, collection, observation, run.read_attempts(), run.manifest.resources)
-    run.check_done(observation, to_clear="the task `wait` before this one")
+    failed = run.check_done(observation, to_clear="the task `wait` before this one")
     inputs = _find_inputs(run, observation)
     place = run.layout
     place.merged_file.parent.mkdir(parents=True, exist_ok=True)
+    place.failed_file.unlink(missing_ok=True)
+    done = (verdict for _, verdict in sorted(observation.verdicts.items()) if verdict.status is SubjobStatus.DONE)
+    write_json(place.outputs_file, {"version": 1, "files": [str(path) for each in done for path in each.outputs]})
+    if failed:
+        write_json(place.failed_file, {"version": 1, "failed": list(failed), "subjobs": len(observation.verdicts)})
     write_json(
         place.merge_request,
         {
@@ -60,17 +84,32 @@ def merge_collection(layout: CalibrationLayout, iteration: int, collection: str,
     _run_merge(run, place)
     index = read_json(place.merged_index, f"The index of collection {collection!r}")
     runs = {tuple(one[:2]) for prefix in index["prefixes"].values() for one in prefix["runs"]}
-    return Merged(file=str(place.merged_file), inputs=len(inputs), runs=len(runs))
+    return Merged(
+        file=str(place.merged_file),
+        inputs=len(inputs),
+        runs=len(runs),
+        failed=len(failed),
+        warning=run.describe_failed(observation) if failed else None,
+    )
+
+
+def _observe_settled(run: CollectionRun) -> Observation:
+    """Look until the grace time of subjobs that failed without a record is over: this process saw none of it."""
+    began = time.monotonic()
+    while is_settling(observation := run.observe()):
+        time.sleep(decide_interval(time.monotonic() - began, run.patience))
+    return observation
 
 
 def _find_inputs(run: CollectionRun, observation: Observation) -> list[str]:
-    """Give what the collector wrote in every subjob.
+    """Give what the collector wrote in every subjob that is done.
 
-    :raises InputError: if a subjob, by its output patterns, need not write it and did not.
+    :raises InputError: if one of them, by its output patterns, need not write it and did not.
     """
     found = {
         subjob: [str(path) for path in verdict.outputs if path.name == COLLECTOR_OUTPUT]
         for subjob, verdict in sorted(observation.verdicts.items())
+        if verdict.status is SubjobStatus.DONE
     }
     without = [str(subjob) for subjob, paths in found.items() if not paths]
     if without:

@@ -6,23 +6,34 @@ process of the job's own environment), and writes the manifests. What is wrong w
 
 from __future__ import annotations
 
+import logging
+import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import field
 from typing import Any
 
 from airflow_provider_caf.batch.spec import Resources, merge_resources, parse_resources
-from airflow_provider_caf.core.calibration import CafRecord, CalibrationRecord, CollectionRecord, DatabaseEntry
+from airflow_provider_caf.batch.systems import load_system
+from airflow_provider_caf.core.calibration import (
+    CafRecord,
+    CalibrationRecord,
+    CollectionRecord,
+    DatabaseEntry,
+    StepRecord,
+)
 from airflow_provider_caf.core.chain import build_database_chain
 from airflow_provider_caf.core.checks import find_mistakes
-from airflow_provider_caf.core.errors import DefinitionError, InputError, join_definition_errors
+from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.core.splitting import plan_subjobs
+from airflow_provider_caf.core.splitting import Splitting, plan_subjobs
 from airflow_provider_caf.core.strategies import load_strategy
-from airflow_provider_caf.io.inputs import check_root_files, resolve_input_files, select_files
 from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.steps.describe import Description, describe_code
+from airflow_provider_caf.steps.input_files import choose_input
 from airflow_provider_caf.steps.manifest import CalibrationManifest, CollectionManifest
+
+_log = logging.getLogger(__name__)
 
 
 @record
@@ -30,29 +41,34 @@ class Surroundings:
     """What stands around a calibration in its CAF.
 
     :param ancestors: the calibrations it depends on, directly or not, nearest first.
-    :param backend: the batch system.
-    :param connection_args: the arguments of the Airflow connection, below all others.
+    :param backend: the batch system, by our name.
+    :param connection: the Airflow connection to it, or None.
+    :param connection_args: the arguments of that connection, below all others.
     :param backend_args: the arguments that the CAF gives.
     :param database_chain: the end of the chain.
+    :param shares: collection → the most subjobs it may have, where the CAF shares a job budget.
     """
 
     ancestors: tuple[str, ...] = ()
     backend: str = "local"
+    connection: str | None = None
     connection_args: Mapping[str, Any] | None = None
     backend_args: Mapping[str, Any] | None = None
     database_chain: tuple[DatabaseEntry, ...] = ()
+    shares: Mapping[str, int] = field(default_factory=dict)
 
 
 def prepare_calibration(
     calibration: CalibrationRecord, surroundings: Surroundings, layout: CalibrationLayout
-) -> dict[str, dict[str, int]]:
+) -> list[CollectionManifest]:
     """Check a calibration and write its manifests. Running it again writes them anew.
 
-    :return: collection → how many files and subjobs it has.
+    :return: the manifests of its collections.
     :raises DefinitionError: if the definition cannot run as it is.
     :raises InputError: if an input file is missing or no ROOT file.
     """
     _check_filled(calibration)
+    shutil.rmtree(layout.manifest_folder, ignore_errors=True)
     layout.manifest_folder.mkdir(parents=True, exist_ok=True)
     own = merge_resources(
         parse_resources(surroundings.connection_args or {}, "the connection"),
@@ -65,21 +81,21 @@ def prepare_calibration(
     # The jobs get the collectors' code alone: a corrected algorithm is no reason to collect again.
     build_job_app(layout.app, collecting)
     _check_strategies(calibration, description)
-    chain = _build_chain(calibration, surroundings, layout)
-    counts = {}
+    manifests = []
     for collection in calibration.collections:
-        manifest = _prepare_collection(calibration, collection, surroundings, own, chain, description)
+        manifest = _prepare_collection(calibration, collection, surroundings, own, description, layout)
         manifest.write(layout.iteration(0).collection(collection.name))
-        files = {file for subjob in manifest.subjobs for file in subjob.files}
-        counts[collection.name] = {"files": len(files), "subjobs": len(manifest.subjobs)}
+        _tell_ignored(manifest)
+        manifests.append(manifest)
     CalibrationManifest(
         calibration=calibration,
         granularities=description.granularities,
         prefixes=description.prefixes,
-        database_chain=chain,
+        database_chain=_build_chain(calibration, surroundings, layout),
         resources=own,
+        ancestors=surroundings.ancestors,
     ).write(layout)
-    return counts
+    return manifests
 
 
 def _check_filled(calibration: CalibrationRecord) -> None:
@@ -87,8 +103,8 @@ def _check_filled(calibration: CalibrationRecord) -> None:
 
     :raises DefinitionError: with every mistake found.
     """
-    alone = replace(calibration, depends_on=())
-    mistakes = find_mistakes(CafRecord(name=calibration.name, calibrations=(alone,)))
+    others = (StepRecord(name=name, kind="imported_payloads") for name in calibration.depends_on)
+    mistakes = find_mistakes(CafRecord(name=calibration.name, calibrations=(calibration, *others)))
     if mistakes:
         raise join_definition_errors(mistakes, f"calibration {calibration.name!r}")
 
@@ -98,30 +114,39 @@ def _prepare_collection(
     collection: CollectionRecord,
     surroundings: Surroundings,
     resources: Resources,
-    chain: tuple[DatabaseEntry, ...],
     description: Description,
+    layout: CalibrationLayout,
 ) -> CollectionManifest:
     where = f"collection {collection.name!r} of calibration {calibration.name!r}"
-    files = resolve_input_files(collection.input_files, where) if collection.input_files else ()
-    if collection.command is None:
-        check_root_files(files, where)
-    selected = select_files(files, collection.files_to_iovs, calibration.requested_iov)
-    if files and not selected:
-        raise InputError(
-            f"None of the {len(files)} input files of {where} has data of the requested IoV "
-            f"{calibration.requested_iov}.",
-            hint="Change requested_iov, or correct files_to_iovs.",
-        )
+    selected = choose_input(calibration, collection, description.trees.get(collection.name), resources, layout)
     return CollectionManifest(
         calibration=calibration.name,
         collection=collection,
         prefix=description.prefixes.get(collection.name, ""),
         granularity=description.granularities[collection.name],
-        subjobs=plan_subjobs(selected, collection.splitting),
-        database_chain=tuple(dict.fromkeys((*collection.database_chain, *chain))),
+        subjobs=plan_subjobs(selected, _limit(collection.splitting, surroundings.shares.get(collection.name))),
+        database_chain=_build_chain(calibration, surroundings, layout, collection.database_chain),
         backend=surroundings.backend,
+        connection=surroundings.connection,
         resources=merge_resources(resources, parse_resources(collection.backend_args, where)),
     )
+
+
+def _limit(splitting: Splitting, share: int | None) -> Splitting:
+    """Give the splitting of a collection that has a share of the CAF's job budget."""
+    return splitting if share is None or splitting != Splitting() else Splitting(max_collector_jobs=share)
+
+
+def _tell_ignored(manifest: CollectionManifest) -> None:
+    """Say which arguments have no effect: one definition runs on several systems, so they are no mistakes."""
+    ignored = sorted(load_system(manifest.backend).ignored.intersection(manifest.resources.to_json()))
+    if ignored:
+        _log.warning(
+            "Collection %s: %s has no use for the backend_args %s; they have no effect.",
+            manifest.collection.name,
+            manifest.backend,
+            ", ".join(ignored),
+        )
 
 
 def _list_references(calibration: CalibrationRecord) -> tuple[set[str], set[str]]:
@@ -129,15 +154,25 @@ def _list_references(calibration: CalibrationRecord) -> tuple[set[str], set[str]
     collecting = {collection.collector for collection in calibration.collections}
     collecting |= {(collection.pre_collector or {}).get("function") for collection in calibration.collections}
     calibrating = {algorithm.algorithm for algorithm in calibration.algorithms}
-    calibrating |= {function for algorithm in calibration.algorithms if (function := algorithm.pre_algorithm)}
+    for algorithm in calibration.algorithms:
+        calibrating |= {each for each in (algorithm.pre_algorithm, algorithm.data_input) if each is not None}
     return {reference for reference in collecting if reference is not None}, calibrating
 
 
 def _build_chain(
-    calibration: CalibrationRecord, surroundings: Surroundings, layout: CalibrationLayout
+    calibration: CalibrationRecord,
+    surroundings: Surroundings,
+    layout: CalibrationLayout,
+    nearest: tuple[DatabaseEntry, ...] = (),
 ) -> tuple[DatabaseEntry, ...]:
+    """Give the chain without the payloads of a previous pass.
+
+    :param nearest: what a collection says, before what its calibration says. What the calibrations before have found
+        out comes first all the same: nobody wants to collect with a global tag in its place.
+    """
     dependencies = [str(layout.sibling(name).database) for name in surroundings.ancestors]
-    return build_database_chain(None, dependencies, (*calibration.database_chain, *surroundings.database_chain))
+    own = (*nearest, *calibration.database_chain, *surroundings.database_chain)
+    return build_database_chain(None, dependencies, own)
 
 
 def _check_strategies(calibration: CalibrationRecord, description: Description) -> None:

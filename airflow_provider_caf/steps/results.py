@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypedDict
 
 from airflow_provider_caf.batch.spec import Resources
+from airflow_provider_caf.core.calibration import CalibrationRecord
 from airflow_provider_caf.core.iteration import IterationAction, IterationDecision
 from airflow_provider_caf.core.payloads import PayloadEntry
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.core.strategies.base import Commit, Execution
+from airflow_provider_caf.core.strategies.base import Commit
 from airflow_provider_caf.core.strategies.drive import build_entries
-from airflow_provider_caf.io.catalog import Catalog
-from airflow_provider_caf.io.catalog_tables import (
+from airflow_provider_caf.io.catalog import (
+    Catalog,
     ExecutionRow,
     FailedSubjobRow,
+    FigureRow,
     IterationRow,
+    LogRow,
+    MonitoredRow,
     PayloadRow,
+    Row,
+    SelectionRow,
     SubjobsRow,
 )
-from airflow_provider_caf.io.exit_records import ExitRecord
-from airflow_provider_caf.io.subjobs import SubjobStatus, count_subjobs, describe_end
-from airflow_provider_caf.io.submission import Observation
+from airflow_provider_caf.io.jobs.exit_records import ExitRecord
+from airflow_provider_caf.io.jobs.subjobs import SubjobStatus, Verdict, count_subjobs, describe_end
+from airflow_provider_caf.io.jobs.submission import Observation
+from airflow_provider_caf.io.layout import STDERR_FILE, STDOUT_FILE
+from airflow_provider_caf.io.tails import read_end
+from airflow_provider_caf.steps.executions import Asked
+from airflow_provider_caf.steps.manifest import CollectionManifest
 
 
 @record
@@ -49,6 +61,22 @@ def list_committed(commits: Sequence[Commit]) -> tuple[CommittedPayload, ...]:
     return tuple(committed)
 
 
+LARGEST_FIGURE = 250_000
+"""Bytes of a picture that the catalog takes: a page shows it in one request. Of a larger one it has the path."""
+
+
+_SHOWN_PATTERNS = 20
+
+_LOG_BYTES = 100_000
+"""Of the end of a log that the catalog keeps; the whole one stays where it is."""
+
+_LOGS_OF_A_PASS = 200
+"""So many failed tries of a collection have their log in the catalog. Whoever has more failures has one cause."""
+
+_OVER = (SubjobStatus.FAILED, SubjobStatus.CANCELLED, SubjobStatus.LOST)
+_WAITING = (SubjobStatus.QUEUED, SubjobStatus.MISSING)
+
+
 class Ids(TypedDict):
     """Where a row belongs."""
 
@@ -66,11 +94,43 @@ class CalibrationResults:
     def __init__(self, catalog: Catalog, dag_id: str, run_id: str, calibration: str) -> None:
         self.catalog = catalog
         self._ids: Ids = {"dag_id": dag_id, "run_id": run_id, "calibration": calibration}
+        self._failed: set[tuple[int, str, int, int]] = set()
+        self._logs: Counter[tuple[int, str]] = Counter()
+
+    def add_selections(self, calibration: CalibrationRecord, manifests: Sequence[CollectionManifest]) -> None:
+        """Write what the collections of a calibration take as their input."""
+        self.catalog.write(self._build_selection(calibration, each) for each in manifests)
+
+    def _build_selection(self, calibration: CalibrationRecord, manifest: CollectionManifest) -> SelectionRow:
+        collection = manifest.collection
+        requested = calibration.requested_iov
+        # As far as somebody has said which runs are in the files: one run to a file, as a rule.
+        known = [collection.files_to_iovs[file] for file in manifest.files if file in collection.files_to_iovs]
+        details: dict[str, Any] = {
+            "input_files": list(collection.input_files[:_SHOWN_PATTERNS]),
+            "more_patterns": max(0, len(collection.input_files) - _SHOWN_PATTERNS),
+            "filemaps": list(collection.filemaps),
+            "selection": None if collection.selection is None else collection.selection.to_json(),
+            "requested_iov": None if requested is None else requested.to_json(),
+            "granularity": manifest.granularity,
+            "backend": manifest.backend,
+            "connection": manifest.connection,
+            "resources": manifest.resources.to_json(),
+        }
+        return SelectionRow(
+            **self._ids,
+            collection=collection.name,
+            files=len(manifest.files),
+            subjobs=len(manifest.subjobs),
+            runs=tuple(sorted({iov.low for iov in known if iov.low == iov.high})),
+            ignored=tuple(calibration.ignored_runs),
+            details=details,
+        )
 
     def begin_iteration(self, iteration: int) -> None:
         """Note that a pass begins; what an earlier life of this and later passes left is removed."""
         self.catalog.forget_iterations(**self._ids, first=iteration)
-        self.catalog.write_iterations([IterationRow(**self._ids, iteration=iteration, started=_now())])
+        self.catalog.write([IterationRow(**self._ids, iteration=iteration, started=_now())])
 
     def end_iteration(self, iteration: int, decision: IterationDecision) -> None:
         """Note what was decided at the end of a pass, and that the next one begins.
@@ -78,7 +138,7 @@ class CalibrationResults:
         Where none follows, what later passes left in an earlier life is removed.
         """
         known = [row for row in self.catalog.read_iterations(**self._ids) if row.iteration == iteration]
-        self.catalog.write_iterations(
+        self.catalog.write(
             [
                 IterationRow(
                     **self._ids,
@@ -91,7 +151,7 @@ class CalibrationResults:
             ]
         )
         if decision.action is IterationAction.ITERATE:
-            self.catalog.write_iterations([IterationRow(**self._ids, iteration=iteration + 1, started=_now())])
+            self.catalog.write([IterationRow(**self._ids, iteration=iteration + 1, started=_now())])
         else:
             self.catalog.forget_iterations(**self._ids, first=iteration + 1)
 
@@ -99,29 +159,57 @@ class CalibrationResults:
         """Remove what an earlier try of an algorithm left."""
         self.catalog.forget_algorithm(**self._ids, iteration=iteration, algorithm=algorithm)
 
-    def add_execution(self, iteration: int, algorithm: str, execution: Execution, seconds: float) -> None:
-        """Write one execution."""
-        self.catalog.write_executions(
-            [
-                ExecutionRow(
-                    **self._ids,
-                    iteration=iteration,
-                    algorithm=algorithm,
-                    key=execution.key,
-                    runs=execution.runs,
-                    iov=execution.iov,
-                    code=execution.code,
-                    output=execution.output,
-                    seconds=seconds,
-                    ended=_now(),
-                )
-            ]
+    def add_executions(self, iteration: int, algorithm: str, asked: Sequence[Asked], staging: Path) -> None:
+        """Write executions that a plan asked for, with the numbers and figures that they handed in.
+
+        :param staging: where the figures lie.
+        """
+        rows: list[Row] = []
+        for each in asked:
+            rows += self._build_execution(iteration, algorithm, each, staging)
+        self.catalog.write(rows)
+
+    def _build_execution(self, iteration: int, algorithm: str, each: Asked, staging: Path) -> Iterator[Row]:
+        execution = each.execution
+        yield ExecutionRow(
+            **self._ids,
+            iteration=iteration,
+            algorithm=algorithm,
+            key=execution.key,
+            runs=execution.runs,
+            iov=execution.iov,
+            code=execution.code,
+            output=execution.output,
+            seconds=each.seconds,
+            ended=each.ended,
         )
+        for number in execution.monitored:
+            yield MonitoredRow(
+                **self._ids,
+                iteration=iteration,
+                algorithm=algorithm,
+                execution=execution.key,
+                name=number.name,
+                value=number.value,
+                error=number.error,
+            )
+        for figure in execution.figures:
+            path = staging / figure.file
+            yield FigureRow(
+                **self._ids,
+                iteration=iteration,
+                algorithm=algorithm,
+                execution=execution.key,
+                name=figure.name,
+                media_type=figure.media_type,
+                path=str(path),
+                content=path.read_bytes() if path.stat().st_size <= LARGEST_FIGURE else None,
+            )
 
     def add_payloads(self, iteration: int, algorithm: str, committed: Sequence[CommittedPayload]) -> None:
         """Write the payloads that an algorithm's strategy committed."""
         now = _now()
-        self.catalog.write_payloads(
+        self.catalog.write(
             PayloadRow(
                 **self._ids,
                 iteration=iteration,
@@ -137,10 +225,41 @@ class CalibrationResults:
             for position, each in enumerate(committed)
         )
 
+    def add_final(self, entries: Sequence[PayloadEntry]) -> None:
+        """Write the payloads of a step that has neither passes nor algorithms."""
+        now = _now()
+        rows = [
+            PayloadRow(
+                **self._ids,
+                iteration=0,
+                algorithm="",
+                name=entry.name,
+                iov=entry.iov,
+                revision=entry.revision,
+                position=position,
+                final=True,
+                committed=now,
+            )
+            for position, entry in enumerate(entries)
+        ]
+        self.catalog.forget_iterations(**self._ids)
+        self.catalog.write_final_payloads(**self._ids, rows=rows)
+
     def finish(self, iteration: int) -> None:
         """Mark the payloads of the last pass as the final ones."""
         rows = [row for row in self.catalog.read_payloads(**self._ids) if row.iteration == iteration]
         self.catalog.write_final_payloads(**self._ids, rows=[replace(row, final=True) for row in rows])
+
+    def find_subjob_seconds(self, collection: str) -> float | None:
+        """Give the mean run time of the subjobs of a collection in the DAG run that last had some.
+
+        It only decides how many of them share a job: a wrong one costs time, no result.
+        """
+        for row in self.catalog.read_subjobs_history(self._ids["dag_id"], self._ids["calibration"], collection):
+            tries = row.done + row.failed + row.retries
+            if row.done and row.run_id != self._ids["run_id"]:
+                return row.wall_seconds / tries
+        return None
 
     def add_subjobs(
         self,
@@ -150,29 +269,27 @@ class CalibrationResults:
         attempts: Sequence[ExitRecord],
         resources: Resources,
     ) -> None:
-        """Write what the subjobs of a collection did.
+        """Write how many subjobs of a collection are in which state, and what they have used.
 
         :param attempts: the exit records of all tries.
         :param resources: what was asked for.
         """
         counts = count_subjobs(observation.verdicts)
-        over = (SubjobStatus.FAILED, SubjobStatus.CANCELLED, SubjobStatus.LOST)
-        waiting = (SubjobStatus.QUEUED, SubjobStatus.MISSING)
-        self.catalog.write_subjobs(
+        self.catalog.write(
             [
                 SubjobsRow(
                     **self._ids,
                     iteration=iteration,
                     collection=collection,
                     total=len(observation.verdicts),
-                    queued=sum(counts[status] for status in waiting),
+                    queued=sum(counts[status] for status in _WAITING),
                     held=counts[SubjobStatus.HELD],
                     running=counts[SubjobStatus.RUNNING],
                     done=counts[SubjobStatus.DONE],
-                    failed=sum(counts[status] for status in over),
+                    failed=sum(counts[status] for status in _OVER),
                     retries=max(0, len(attempts) - len({each.subjob for each in attempts})),
                     cpu_seconds=sum(each.cpu_seconds for each in attempts),
-                    wall_seconds=sum(_measure_wall(each) for each in attempts),
+                    wall_seconds=sum(each.seconds for each in attempts),
                     peak_memory_kb=max((each.peak_memory_kb for each in attempts), default=0),
                     hosts=tuple(sorted({each.host for each in attempts})),
                     requested_memory_mb=resources.memory,
@@ -181,32 +298,88 @@ class CalibrationResults:
                 )
             ]
         )
-        self.catalog.write_failed_subjobs(
-            FailedSubjobRow(
-                **self._ids,
-                iteration=iteration,
-                collection=collection,
-                subjob=each.subjob,
-                attempt=each.attempt,
-                reason=each.reason or describe_end(each),
-                exit_code=each.exit_code,
-                signal=each.signal,
-                host=each.host,
-                log=str(each.folder / "stderr.log"),
-                ended=_parse_time(each.ended),
-            )
-            for each in attempts
-            if not each.says_success
+
+    def add_failed(
+        self, iteration: int, collection: str, observation: Observation, attempts: Sequence[ExitRecord]
+    ) -> None:
+        """Write the tries that failed, with the ends of their logs; what was written before is not written again."""
+        rows: list[Row] = []
+        for each in attempts:
+            if not each.says_success and self._is_new(iteration, collection, each.subjob, each.attempt):
+                logs = [each.folder / name for name in (STDERR_FILE, STDOUT_FILE)]
+                row = self._build_failed_try(iteration, collection, each)
+                rows += [row, *self._build_log(row, logs)]
+        for verdict in observation.verdicts.values():
+            # Held ones that come free again are no failures; these have left no exit record.
+            if verdict.status in _OVER and verdict.record is None:
+                row = self._build_silent_try(iteration, collection, verdict)
+                if self._is_new(iteration, collection, row.subjob, row.attempt):
+                    rows += [row, *self._build_log(row, [] if verdict.log is None else [verdict.log])]
+        self.catalog.write(rows)
+
+    def add_algorithm_log(self, iteration: int, algorithm: str, path: Path) -> None:
+        """Write the end of what an algorithm has printed."""
+        found = read_end(path, _LOG_BYTES)
+        if found is not None:
+            text, is_whole = found
+            row = LogRow(**self._ids, iteration=iteration, step=algorithm, path=str(path), text=text, is_whole=is_whole)
+            self.catalog.write([row])
+
+    def _is_new(self, iteration: int, collection: str, subjob: int, attempt: int) -> bool:
+        key = (iteration, collection, subjob, attempt)
+        is_new = key not in self._failed
+        self._failed.add(key)
+        return is_new
+
+    def _build_log(self, row: FailedSubjobRow, logs: Sequence[Path]) -> Iterator[LogRow]:
+        """Give the end of the first log that says something, for the first failures of a pass."""
+        place = (row.iteration, row.collection)
+        if self._logs[place] >= _LOGS_OF_A_PASS:
+            return
+        for path in logs:
+            found = read_end(path, _LOG_BYTES)
+            if found is not None:
+                self._logs[place] += 1
+                yield LogRow(
+                    **self._ids,
+                    iteration=row.iteration,
+                    step=row.collection,
+                    subjob=row.subjob,
+                    attempt=row.attempt,
+                    path=str(path),
+                    text=found[0],
+                    is_whole=found[1],
+                )
+                return
+
+    def _build_failed_try(self, iteration: int, collection: str, attempt: ExitRecord) -> FailedSubjobRow:
+        return FailedSubjobRow(
+            **self._ids,
+            iteration=iteration,
+            collection=collection,
+            subjob=attempt.subjob,
+            attempt=attempt.attempt,
+            reason=attempt.reason or describe_end(attempt),
+            exit_code=attempt.exit_code,
+            signal=attempt.signal,
+            host=attempt.host,
+            log=str(attempt.folder / STDERR_FILE),
+            ended=attempt.ended,
+        )
+
+    def _build_silent_try(self, iteration: int, collection: str, verdict: Verdict) -> FailedSubjobRow:
+        """Give the row of a try that has left no exit record."""
+        return FailedSubjobRow(
+            **self._ids,
+            iteration=iteration,
+            collection=collection,
+            subjob=verdict.subjob,
+            attempt=verdict.attempt or 0,
+            reason=verdict.reason or verdict.status.value,
+            host=verdict.host,
+            log=None if verdict.log is None else str(verdict.log),
         )
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _parse_time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-def _measure_wall(attempt: ExitRecord) -> float:
-    return max(0.0, (_parse_time(attempt.ended) - _parse_time(attempt.started)).total_seconds())

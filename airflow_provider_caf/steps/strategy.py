@@ -1,45 +1,73 @@
-"""The algorithm step: a strategy plans, an algorithm process executes, and the payloads are committed at the end.
+"""The algorithm step: a strategy plans, algorithm processes execute, and the payloads are committed at the end.
 
-Payloads wait in the staging folder until the strategy has ended. Then they are written in one step, also when the
-strategy or the algorithm process failed: what was committed until then is good.
+Each finished execution is kept in the checkpoint, its payloads in the staging folder. When the strategy has ended
+they are written to the local database in one step, also when it failed: what was committed until then is good.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import shutil
-import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from airflow_provider_caf.batch.wrapper import build_site_argv
+from airflow_provider_caf.core.calibration import CalibrationRecord
 from airflow_provider_caf.core.chain import DatabaseEntry, build_database_chain
-from airflow_provider_caf.core.errors import AlgorithmFailed, CafError, NotEnoughData
+from airflow_provider_caf.core.errors import AlgorithmDied, AlgorithmFailed, CafError, DefinitionError, NotEnoughData
 from airflow_provider_caf.core.iov import ExpRun, filter_runs
+from airflow_provider_caf.core.payloads import FilledGap, fill_gaps
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.core.strategies import Commit, Execute, Execution, FinalState, Outcome, Report, build_strategy
+from airflow_provider_caf.core.strategies import (
+    Commit,
+    Execution,
+    FinalState,
+    Outcome,
+    Report,
+    WriteFile,
+    build_strategy,
+)
+from airflow_provider_caf.core.strategies.ahead import LookAhead, list_parts
 from airflow_provider_caf.core.strategies.base import Plan, Strategy
 from airflow_provider_caf.core.strategies.drive import drive_plan
-from airflow_provider_caf.io.algorithm_process import AlgorithmProcess
-from airflow_provider_caf.io.files import write_json
+from airflow_provider_caf.io.algorithm_pool import AlgorithmPool
+from airflow_provider_caf.io.algorithm_process import AlgorithmProcess, Opened
+from airflow_provider_caf.io.files import read_json, write_json, write_text
 from airflow_provider_caf.io.job_app import build_job_app
-from airflow_provider_caf.io.layout import AlgorithmLayout, CalibrationLayout
+from airflow_provider_caf.io.layout import DATABASE_FILE, AlgorithmLayout, CalibrationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.app_run import build_app_argv
-from airflow_provider_caf.steps.manifest import CalibrationManifest
+from airflow_provider_caf.steps.checkpoint import Checkpoint, Start, TaskState
+from airflow_provider_caf.steps.executions import Asked, Broken, Executions, describe_runs
+from airflow_provider_caf.steps.finish import read_executed_runs
+from airflow_provider_caf.steps.gaps import write_gaps
+from airflow_provider_caf.steps.manifest import CalibrationManifest, read_member
 from airflow_provider_caf.steps.results import CalibrationResults, CommittedPayload, list_committed
+
+log = logging.getLogger(__name__)
 
 
 @record
 class StrategyResult:
     """How a strategy ended.
 
-    :param executions: how many executions there were, committed or not.
+    :param executions: how many executions the plan asked for, committed or not.
+    :param replayed: how many of them, and searches for boundaries, an earlier try had finished.
+    :param wasted: how many ran ahead and were not asked for.
+    :param broken: how many of those that it asked for gave no answer.
     :param codes: the result codes that were reported; they decide on iterating.
     :param committed: the lines that stand in the algorithm's local database.
     """
 
     outcome: Outcome
     executions: int
+    replayed: int
+    wasted: int
+    broken: int
     codes: tuple[int, ...]
     committed: tuple[CommittedPayload, ...]
 
@@ -51,95 +79,211 @@ class StrategyRun:
     :param iteration: the number of the pass, from 0.
     :param algorithm: the algorithm's name.
     :param results: where executions and payloads are recorded as they come.
+    :param state: the task's state store, where finished executions survive.
+    :param generation: a number that a clear of the task raises and a retry does not.
     :raises InputError: if the calibration was not prepared.
     """
 
-    def __init__(self, layout: CalibrationLayout, iteration: int, algorithm: str, results: CalibrationResults) -> None:
+    def __init__(
+        self,
+        layout: CalibrationLayout,
+        iteration: int,
+        algorithm: str,
+        results: CalibrationResults,
+        *,
+        state: TaskState,
+        generation: int,
+    ) -> None:
         self.calibration = layout
         self.iteration = iteration
         self.layout: AlgorithmLayout = layout.iteration(iteration).algorithm(algorithm)
         self.manifest = CalibrationManifest.read(layout)
         self.definition = self.manifest.find_algorithm(algorithm)
         self.results = results
+        self._generation = generation
+        self._checkpoint = Checkpoint(state, self.layout.checkpoint_folder, self.layout.staging_folder)
         self._executions: list[Execution] = []
 
     def run(self) -> StrategyResult:
         """Run the strategy to its end and commit.
 
         :raises NotEnoughData: if no run is left to work on.
-        :raises AlgorithmFailed: if the algorithm or its process breaks, or the strategy ends as failed. What it had
-            committed before is written.
+        :raises AlgorithmFailed: if executions broke, or the strategy ends as failed. What it had committed before is
+            written, and what is finished is there for the next try.
         """
-        self._make_fresh()
+        self._begin()
         self.results.begin_algorithm(self.iteration, self.layout.name)
-        commits: list[Commit] = []
-        reports: list[Report] = []
-        strategy = build_strategy(self.definition.strategy, self.definition.params)
-        with self._build_process() as process:
-            runs = self._open(process)
-            try:
-                outcome = drive_plan(
-                    self._plan(strategy, runs),
-                    execute=lambda number, action: self._execute(process, number, action),
-                    find_boundaries=process.find_boundaries,
-                    commit=commits.append,
-                    report=reports.append,
-                )
-            finally:
-                committed = self._commit(commits)
-        result = StrategyResult(
-            outcome=outcome,
-            executions=len(self._executions),
-            codes=tuple(int(report.execution.code) for report in reports),
-            committed=committed,
-        )
-        self._write_result(result)
-        self._check_outcome(outcome, len(committed))
+        strategy = self._build_strategy()
+        with self._build_pool() as pool:
+            runs = self._find_runs(pool.open())
+            executions = Executions(
+                pool,
+                known=self._checkpoint.known,
+                checkpoint=self._checkpoint,
+                look_ahead=self._build_look_ahead(runs),
+                note=self._note,
+            )
+            result = self._drive(strategy, runs, executions)
+        self._check(result, executions.broken)
         return result
 
-    def _make_fresh(self) -> None:
-        """Remove what an earlier try left; the log goes on."""
+    def _begin(self) -> None:
+        """Remove what must not be there from an earlier try, or everything; the log goes on."""
         self.layout.folder.mkdir(parents=True, exist_ok=True)
+        start = self._checkpoint.begin(self._generation, self._describe_origin(), keep=self.definition.keep_executions)
         self.layout.result.unlink(missing_ok=True)
-        for folder in (self.layout.staging_folder, self.layout.database):
+        stale = [self.layout.database, self.layout.files_folder]
+        if start is Start.FRESH:
+            stale.append(self.layout.staging_folder)
+        for folder in stale:
             if folder.exists():
                 shutil.rmtree(folder)
-        self.layout.staging_folder.mkdir()
-        # Packed here and not once for all: who corrects an algorithm clears this task alone.
-        functions = [self.definition.pre_algorithm] if self.definition.pre_algorithm else []
-        build_job_app(self.layout.app, [self.definition.algorithm, *functions])
+        self.layout.staging_folder.mkdir(exist_ok=True)
+        known = self._checkpoint.known
+        if start is not Start.RETRY or not known or not self.layout.app.exists():
+            # Packed when the run begins and not once for all: who corrects an algorithm clears this task alone. A
+            # retry that has finished executions goes on with the code that made them.
+            functions = (self.definition.pre_algorithm, self.definition.data_input)
+            build_job_app(self.layout.app, [self.definition.algorithm, *(each for each in functions if each)])
+        self._checkpoint.accept()
+        if known:
+            log.info("%d finished executions of an earlier try are used again.", len(known))
 
-    def _build_process(self) -> AlgorithmProcess:
+    def _describe_origin(self) -> str:
+        """Give a digest of what executions depend on, apart from the code."""
+        this = self.calibration.iteration(self.iteration)
+        collected = []
+        for each in self.manifest.calibration.collections:
+            layout = this.collection(each.name)
+            for path in (layout.merged_file, layout.merged_index):
+                status = path.stat() if path.exists() else None
+                collected.append([path.name, status and status.st_size, status and status.st_mtime_ns])
+        folders = self._list_earlier_databases()
+        if not collected:
+            # What it sees of others is all that it has; a collector's output depends on it by itself.
+            folders += [str(self.calibration.sibling(name).database) for name in self.manifest.ancestors]
+        databases = [(Path(folder) / DATABASE_FILE).read_text("utf-8") for folder in folders]
+        definition = self.definition
+        what = [definition.algorithm, definition.settings, definition.prefix]
+        what += [definition.pre_algorithm, definition.data_input]
+        text = json.dumps([collected, databases, what, self.iteration], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _build_strategy(self) -> Strategy:
+        return build_strategy(self.definition.strategy, self.definition.params)
+
+    def _build_pool(self) -> AlgorithmPool:
+        growth = self.definition.memory_growth
+        return AlgorithmPool(
+            self._open_process,
+            workers=self.definition.workers,
+            staging=self.layout.staging_folder,
+            timeout=self.definition.execution_timeout,
+            memory_growth_kb=None if growth is None else growth * 1000,
+        )
+
+    def _open_process(self, number: int) -> AlgorithmProcess:
+        """Start a process of the algorithm, and open it with the collected data."""
         resources = self.manifest.resources
-        return AlgorithmProcess(
+        this = self.calibration.iteration(self.iteration)
+        process = AlgorithmProcess(
             argv=build_site_argv(resources, build_app_argv(self.layout.app, resources)),
-            log_path=self.layout.log,
+            log_path=self.layout.worker_log(number),
             cwd=self.layout.folder,
             environment=resources.environment,
             name=f"algorithm {self.layout.name!r} of calibration {self.calibration.name!r}",
+            cpus=self.definition.cpus,
         )
+        try:
+            process.open(
+                algorithm=self.definition.algorithm,
+                indexes=[
+                    str(this.collection(each.name).merged_index) for each in self.manifest.calibration.collections
+                ],
+                settings=self.definition.settings,
+                database_chain=self.build_chain(),
+                iteration=self.iteration,
+                prefix=self.definition.prefix,
+                pre_algorithm=self.definition.pre_algorithm,
+                data_input=self.definition.data_input,
+                output_files={
+                    each.name: read_json(this.collection(each.name).outputs_file, "The list of outputs")["files"]
+                    for each in self.manifest.calibration.collections
+                },
+                runs=self._find_known_runs(),
+                copies=self.layout.copies_folder(number),
+            )
+        except BaseException:
+            process.close()
+            raise
+        return process
 
-    def _open(self, process: AlgorithmProcess) -> tuple[ExpRun, ...]:
-        """Open the algorithm and give the runs that the strategy works on."""
+    def _find_known_runs(self) -> list[ExpRun]:
+        """Give the runs to work on where nothing is collected: those of the calibrations that this one depends on."""
         calibration = self.manifest.calibration
-        this = self.calibration.iteration(self.iteration)
-        opened = process.open(
-            algorithm=self.definition.algorithm,
-            indexes=[str(this.collection(each.name).merged_index) for each in calibration.collections],
-            settings=self.definition.settings,
-            database_chain=self.build_chain(),
-            iteration=self.iteration,
-            prefix=self.definition.prefix,
-            pre_algorithm=self.definition.pre_algorithm,
-        )
+        if calibration.collections:
+            return []
+        runs: set[ExpRun] = set()
+        for name in self.manifest.ancestors:
+            if isinstance(read_member(self.calibration.sibling(name)), CalibrationRecord):
+                runs |= read_executed_runs(self.calibration.sibling(name))
+        iov = calibration.requested_iov or self._build_strategy().params.get("apply_iov")
+        if not runs and iov is not None:
+            # Imported payloads have IoVs, and no runs.
+            runs.add(iov.low)
+        return sorted(runs)
+
+    def _find_runs(self, opened: Opened) -> tuple[ExpRun, ...]:
+        """Give the runs that the strategy works on."""
+        calibration = self.manifest.calibration
         runs = filter_runs(opened.runs, requested=calibration.requested_iov, ignored=calibration.ignored_runs)
         if not runs:
             raise NotEnoughData(
                 f"Algorithm {self.layout.name!r} of calibration {self.calibration.name!r} has no run to work on: "
                 f"{len(opened.runs)} were collected, and all are ignored or outside the requested IoV.",
-                hint="Check requested_iov and ignored_runs, and whether the collector collected anything.",
+                hint="Check requested_iov and ignored_runs, and whether anything was collected.",
             )
         return runs
+
+    def _build_look_ahead(self, runs: tuple[ExpRun, ...]) -> LookAhead | None:
+        workers = self.definition.workers
+        if workers == 1:
+            return None
+        limit = 2 * workers if self.definition.run_ahead else 0
+        return LookAhead(list_parts(self._build_strategy(), runs), limit)
+
+    def _drive(self, strategy: Strategy, runs: tuple[ExpRun, ...], executions: Executions) -> StrategyResult:
+        commits: list[Commit] = []
+        reports: list[Report] = []
+
+        def report(action: Report) -> None:
+            reports.append(action)
+            code = action.execution.code.name
+            log.info("Reported: %s for %s.", code, describe_runs(action.execution.runs))
+
+        try:
+            outcome = drive_plan(
+                self._plan(strategy, runs),
+                execute=executions.execute,
+                find_boundaries=executions.find_boundaries,
+                commit=commits.append,
+                report=report,
+                write_file=self._write_file,
+            )
+        finally:
+            executions.flush()
+            committed = self._commit(commits)
+        result = StrategyResult(
+            outcome=outcome,
+            executions=len(self._executions),
+            replayed=executions.replayed,
+            wasted=executions.wasted,
+            broken=len(executions.broken),
+            codes=tuple(int(each.execution.code) for each in reports),
+            committed=committed,
+        )
+        self._write_result(result)
+        return result
 
     def _plan(self, strategy: Strategy, runs: tuple[ExpRun, ...]) -> Plan:
         """Pass a plan through, and say whose code it was when an expert's own strategy raises."""
@@ -165,27 +309,47 @@ class StrategyRun:
 
     def build_chain(self) -> tuple[DatabaseEntry, ...]:
         """Give what the algorithm sees: the algorithms before it in this pass, the previous pass, then the rest."""
+        return build_database_chain(None, self._list_earlier_databases(), self.manifest.database_chain)
+
+    def _list_earlier_databases(self) -> list[str]:
         names = [each.name for each in self.manifest.calibration.algorithms]
         before = names[: names.index(self.layout.name)]
         this = self.calibration.iteration(self.iteration)
         earlier = [str(this.algorithm(name).database) for name in reversed(before)]
         if self.iteration:
             earlier.append(str(self.calibration.iteration(self.iteration - 1).database))
-        return build_database_chain(None, earlier, self.manifest.database_chain)
+        return earlier
 
-    def _execute(self, process: AlgorithmProcess, number: int, action: Execute) -> Execution:
-        began = time.monotonic()
-        execution = process.execute(number, action, staging=self.layout.staging_folder)
-        self._executions.append(execution)
-        self.results.add_execution(self.iteration, self.layout.name, execution, time.monotonic() - began)
-        return execution
+    def _note(self, asked: Sequence[Asked]) -> None:
+        """Record executions that the plan asked for."""
+        for each in asked:
+            execution = each.execution
+            self._executions.append(execution)
+            what = describe_runs(execution.runs)
+            log.info("Execution %d: %s for %s (%.3g s).", execution.key, execution.code.name, what, each.seconds)
+        self.results.add_executions(self.iteration, self.layout.name, asked, self.layout.staging_folder)
+
+    def _write_file(self, action: WriteFile) -> None:
+        path = self.layout.extra_file(action.name)
+        path.parent.mkdir(exist_ok=True)
+        if isinstance(action.content, str):
+            write_text(path, action.content)
+        else:
+            write_json(path, action.content)
 
     def _commit(self, commits: Sequence[Commit]) -> tuple[CommittedPayload, ...]:
+        """Write all payloads in one step, and what they leave open."""
         committed = list_committed(commits)
+        runs = sorted({run for execution in self._executions for run in execution.runs})
+        filled: tuple[FilledGap, ...] = ()
+        if self.definition.fill_gaps:
+            entries, filled = fill_gaps([each.entry for each in committed], runs)
+            committed = tuple(replace(each, entry=entry) for each, entry in zip(committed, entries, strict=True))
         database = LocalDatabase(self.layout.database)
         database.create()
         staging = self.layout.staging_folder
         database.commit([(each.entry.name, staging / each.entry.file_name, each.entry.iov) for each in committed])
+        write_gaps(self.layout.gaps, database.check_gaps(runs), filled)
         self.results.add_payloads(self.iteration, self.layout.name, committed)
         return committed
 
@@ -197,15 +361,40 @@ class StrategyRun:
                 "state": result.outcome.state.value,
                 "reason": result.outcome.reason,
                 "codes": list(result.codes),
+                "replayed": result.replayed,
+                "wasted": result.wasted,
+                "broken": result.broken,
                 "executions": [execution.to_json() for execution in self._executions],
             },
         )
 
-    def _check_outcome(self, outcome: Outcome, committed: int) -> None:
-        if outcome.state is FinalState.FAILED:
+    def _check(self, result: StrategyResult, broken: Sequence[Broken]) -> None:
+        """Fail unless the strategy completed and every execution that it asked for gave an answer."""
+        outcome = result.outcome
+        if outcome.state is not FinalState.FAILED and not broken:
+            return
+        where = f"of algorithm {self.layout.name!r} in calibration {self.calibration.name!r}"
+        kept = (
+            f"{len(result.committed)} payloads are committed and kept in {self.layout.database}. "
+            "Finished executions are not repeated by a retry."
+        )
+        if not broken:
             raise AlgorithmFailed(
-                f"The strategy {self.definition.strategy} of algorithm {self.layout.name!r} in calibration "
-                f"{self.calibration.name!r} failed: {outcome.reason}",
-                hint=f"{committed} payloads were committed before and are kept in {self.layout.database}.",
+                f"The strategy {self.definition.strategy} {where} failed: {outcome.reason}",
+                hint=kept,
                 log=str(self.layout.log),
             )
+        # One that died comes first: it is what a retry may mend.
+        worst = next((each for each in broken if isinstance(each.error, AlgorithmDied)), broken[0])
+        error = worst.error
+        what = (
+            f"{len(broken)} of {result.executions} executions {where} broke. One was for "
+            f"{describe_runs(worst.execution.runs)}: {error.what}"
+        )
+        hint = f"{error.hint or ''} {kept}".strip()
+        if isinstance(error, AlgorithmFailed):
+            raise type(error)(what, hint=hint, log=error.log, log_tail=error.log_tail) from error
+        if isinstance(error, DefinitionError):
+            raise DefinitionError(what, hint=hint) from error
+        # Not of the algorithm: a full disk, say.
+        raise CafError(what, hint=hint) from error

@@ -18,6 +18,7 @@ _VERBS = {
     "collect": "collect",
     "describe": "describe",
     "merge": "merge",
+    "metadata": "metadata",
     "pool": "pool",
     "subjob": "subjob",
 }

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import ALWAYS, ExpRun, IoV
+from airflow_provider_caf.core.json_form import build_json
 from airflow_provider_caf.core.results import ResultCode
-from airflow_provider_caf.core.strategies.base import StagedPayload
+from airflow_provider_caf.core.strategies.base import Monitored, StagedFigure, StagedPayload
 from airflow_provider_caf.worker.collected import CollectedData
 from airflow_provider_caf.worker.constants import ConstantsReader, save_payload
+from airflow_provider_caf.worker.figures import stage_figure
 from airflow_provider_caf.worker.run_objects import check_object_name
 from airflow_provider_caf.worker.user_code import (
     apply_settings,
@@ -21,7 +24,7 @@ from airflow_provider_caf.worker.user_code import (
     make_user_object,
 )
 
-RESERVED = ("runs", "iov", "iteration", "input", "output", "collected_runs", "input_files")
+RESERVED = ("runs", "iov", "iteration", "cpus", "input", "output", "collected_runs", "input_files", "output_files")
 """Attributes that the framework sets; a definition cannot."""
 
 
@@ -44,11 +47,17 @@ class Algorithm:
     iteration: int = 0
     """The number of the pass, from 0."""
 
+    cpus: int = 1
+    """How many CPUs it may use, as the definition says: `ROOT.EnableImplicitMT(self.cpus)`."""
+
     collected_runs: tuple[ExpRun, ...] = ()
     """All runs that were collected."""
 
     input_files: tuple[str, ...] = ()
-    """The merged files of its collections."""
+    """The merged files of its collections, or what `data_input` gave."""
+
+    output_files: Mapping[str, tuple[str, ...]] = {}
+    """For each collection all files that its subjobs have left, by `output_patterns`. They are the originals."""
 
     input: Any = None
     """What the strategy hands in for this execution, say the output of another one; None in the built-in ones."""
@@ -113,6 +122,24 @@ class Algorithm:
         """
         self._session.save(value, name, None if iov is None else IoV.from_json(list(iov)))
 
+    def monitor(self, name: str, value: float, error: float | None = None) -> None:
+        """Hand in a number for people to look at: the web page and the report plot it against pass and run.
+
+        :param value: any number; one that is not finite is shown as missing.
+        :param error: one standard deviation, in the unit of the value.
+        :raises DefinitionError: if one of them is no number, or the name is used twice in one execution.
+        """
+        self._session.monitor(name, value, error)
+
+    def add_figure(self, name: str, figure: Any) -> None:
+        """Hand in a picture for people to look at.
+
+        :param figure: a canvas of ROOT, a figure of matplotlib, or the path of a PNG, SVG or JPEG file.
+        :raises DefinitionError: if it is none of these, or the name is used twice in one execution.
+        :raises CafError: if it cannot be written or read.
+        """
+        self._session.add_figure(name, figure)
+
     def get_payload(self, name: str, exp_run: ExpRun | None = None) -> Any:
         """Read constants: of algorithms before this one, of the last pass, of calibrations it depends on.
 
@@ -151,6 +178,32 @@ def set_attributes(algorithm: Algorithm, settings: Mapping[str, Any]) -> None:
     apply_settings(algorithm, settings, RESERVED, f"algorithm {type(algorithm).__name__!r}")
 
 
+_LONGEST_NAME = 100
+
+
+def check_shown_name(name: Any, what: str) -> str:
+    """Check the name of a number or a figure.
+
+    :raises DefinitionError: if it is no text of one line, or too long.
+    """
+    if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise DefinitionError(
+            f"The {what} hands in something under the name {name!r}.",
+            hint=f"A name is a text of at most {_LONGEST_NAME} printable letters.",
+        )
+    return name
+
+
+def _read_finite(value: Any, name: str, what: str) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise DefinitionError(
+            f"The {what} monitors {name!r} with {value!r}, which is no number.", hint="Give a number."
+        ) from error
+    return number if math.isfinite(number) else None
+
+
 _SHOWN_BYTES = 4096
 """A larger JSON value stays in its file only: the lists of a run hold thousands of values."""
 
@@ -175,7 +228,20 @@ class AlgorithmSession:
         self.constants = ConstantsReader(())
         self.staging: Path | None = None
         self.payloads: list[StagedPayload] = []
+        self.monitored: list[Monitored] = []
+        self.figures: list[StagedFigure] = []
         self._objects: dict[tuple[str, tuple[ExpRun, ...], str | None], Any] = {}
+
+    def begin(self, staging: Path) -> None:
+        """Begin an execution."""
+        self.staging = staging
+        self.payloads = []
+        self.monitored = []
+        self.figures = []
+
+    def build_shown(self) -> dict[str, Any]:
+        """Give the JSON form of what is only for people."""
+        return {"monitored": build_json(self.monitored), "figures": build_json(self.figures)}
 
     def get(self, name: str, runs: tuple[ExpRun, ...], prefix: str | None) -> Any:
         """Give a collected object; the same one again until `finish`."""
@@ -184,19 +250,42 @@ class AlgorithmSession:
             self._objects[key] = self.data.get(name, runs, prefix)
         return self._objects[key]
 
+    def monitor(self, name: str, value: float, error: float | None) -> None:
+        """Keep a number."""
+        self._get_staging(f"monitors {name!r}")
+        if any(each.name == name for each in self.monitored):
+            raise DefinitionError(f"The {self.what} monitors {name!r} twice in one execution.", hint="Rename one.")
+        self.monitored.append(
+            Monitored(
+                name=check_shown_name(name, self.what),
+                value=_read_finite(value, name, self.what),
+                error=None if error is None else _read_finite(error, name, self.what),
+            )
+        )
+
+    def add_figure(self, name: str, figure: Any) -> None:
+        """Write a picture into the staging folder, under a name made of its content."""
+        staging = self._get_staging(f"adds figure {name!r}")
+        if any(each.name == name for each in self.figures):
+            raise DefinitionError(f"The {self.what} adds figure {name!r} twice in one execution.", hint="Rename one.")
+        check_shown_name(name, self.what)
+        file, media_type = stage_figure(figure, staging, f"figure {name!r} of the {self.what}")
+        self.figures.append(StagedFigure(name=name, file=file, media_type=media_type))
+
+    def _get_staging(self, does: str) -> Path:
+        if self.staging is None:
+            raise DefinitionError(f"The {self.what} {does} outside of an execution.", hint="Do so in calibrate().")
+        return self.staging
+
     def save(self, value: Any, name: str, iov: IoV | None) -> None:
         """Stage a payload."""
-        if self.staging is None:
-            raise DefinitionError(
-                f"The {self.what} saves payload {name!r} outside of an execution.",
-                hint="Save in calibrate().",
-            )
+        staging = self._get_staging(f"saves payload {name!r}")
         if any(each.name == name and each.iov == iov for each in self.payloads):
             raise DefinitionError(
                 f"The {self.what} saves payload {name!r} twice with the same IoV.",
                 hint="Give each its own IoV, or save the last one only.",
             )
-        revision, size = save_payload(value, name, self.staging)
+        revision, size = save_payload(value, name, staging)
         self.payloads.append(
             StagedPayload(name=name, revision=revision, size=size, iov=iov, value=build_shown_value(value))
         )

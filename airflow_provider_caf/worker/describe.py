@@ -62,9 +62,17 @@ def describe_all(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_collector(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Make a collector with its settings and give its prefix and granularity."""
+    """Make a collector with its settings and give its prefix and granularity, and the tree that it reads."""
     collector = make_collector(item["reference"], item.get("settings") or {}, item.get("granularity"))
-    return {"prefix": find_prefix(collector), "granularity": collector.granularity}
+    return {
+        "prefix": find_prefix(collector),
+        "granularity": collector.granularity,
+        "tree": {
+            "tree": collector.tree,
+            "exp_branch": collector.exp_branch,
+            "run_branch": collector.run_branch,
+        },
+    }
 
 
 def describe_algorithm(item: Mapping[str, Any]) -> dict[str, Any]:

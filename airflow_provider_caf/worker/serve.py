@@ -77,6 +77,17 @@ def main(argv: Sequence[str]) -> int:
             os._exit(0)
 
 
+def choose_files(reference: str, algorithm: Algorithm) -> tuple[str, ...]:
+    """Let the user's function choose the input files of an algorithm.
+
+    :raises DefinitionError: if it gives something else than paths.
+    """
+    given = load_user_code(reference, "data_input")(algorithm)
+    if not isinstance(given, (list, tuple)) or not all(isinstance(each, (str, os.PathLike)) for each in given):
+        raise DefinitionError(f"The data_input {reference!r} gave {given!r}.", hint="It gives a list of paths.")
+    return tuple(os.fspath(each) for each in given)
+
+
 class AlgorithmService:
     """Do what the requests ask for, with one algorithm."""
 
@@ -113,6 +124,12 @@ class AlgorithmService:
         folder = reader.take_or("output_folder", read_text, ".")
         prefix = reader.take_or("prefix", _OPTIONAL_TEXT, None)
         pre_algorithm = reader.take_or("pre_algorithm", _OPTIONAL_TEXT, None)
+        data_input = reader.take_or("data_input", _OPTIONAL_TEXT, None)
+        no_files: dict[str, Any] = {}
+        output_files = reader.take_or("output_files", read_object, no_files)
+        no_runs: tuple[ExpRun, ...] = ()
+        known_runs = reader.take_or("runs", _READ_RUNS, no_runs)
+        cpus = reader.take_or("cpus", read_whole_number, 1)
         reader.finish()
         if self._algorithm is not None:
             self._algorithm._session.data.close()
@@ -120,17 +137,22 @@ class AlgorithmService:
         algorithm = make_algorithm(reference, settings or {}, prefix)
         session = algorithm._session
         algorithm.iteration = iteration
+        algorithm.cpus = cpus
         files = {part.file: None for path in indexes for part in read_index(path).values()}
         algorithm.input_files = tuple(files)
+        algorithm.output_files = {name: tuple(paths) for name, paths in output_files.items()}
         session.constants = ConstantsReader(chain)
+        if data_input is not None:
+            algorithm.input_files = choose_files(data_input, algorithm)
         if pre_algorithm is not None:
             # Before any file is opened: the function may change them.
             load_user_code(pre_algorithm, "pre_algorithm")(algorithm)
         session.data = CollectedData(indexes, algorithm.prefix, what=session.what, scratch=folder)
-        algorithm.collected_runs = session.data.runs
+        # Without collections the runs are those that other calibrations have seen.
+        algorithm.collected_runs = session.data.runs if indexes else known_runs
         self._algorithm = algorithm
         return {
-            "runs": build_json(session.data.runs),
+            "runs": build_json(algorithm.collected_runs),
             "prefix": algorithm.prefix,
             "granularity": session.data.granularity,
         }
@@ -148,8 +170,7 @@ class AlgorithmService:
         reader.finish()
         set_attributes(algorithm, settings or {})
         algorithm.output = {}
-        session.payloads = []
-        session.staging = staging
+        session.begin(staging)
         try:
             code = check_code(algorithm.calibrate(), session.what)
             output = build_plain_value(algorithm.output, f"output of the {session.what}")
@@ -159,7 +180,7 @@ class AlgorithmService:
         for payload in session.payloads:
             file = f"dbstore_{payload.name}_rev_{payload.revision}.root"
             payloads.append({**payload.to_json(), "file": file})
-        return {"code": int(code), "output": output, "payloads": payloads}
+        return {"code": int(code), "output": output, "payloads": payloads, **session.build_shown()}
 
     def find_boundaries(self, reader: ObjectReader) -> dict[str, Any]:
         """Ask the algorithm for each run whether a payload begins with it."""

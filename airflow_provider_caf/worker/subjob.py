@@ -21,7 +21,7 @@ import signal
 import sys
 import time
 
-# ruff: noqa: PTH102, PTH103, PTH104, PTH116, PTH118, PTH123, PTH207 - pathlib is slow to import
+# ruff: noqa: PTH102, PTH103, PTH104, PTH108, PTH116, PTH118, PTH123, PTH207 - pathlib is slow to import
 
 TYPE_CHECKING = False  # importing typing costs as much as all of the above
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class Attempt:
     def __init__(self, array: Mapping[str, Any], subjob: int) -> None:
         self.array = array
         self.subjob = subjob
-        self.label = str(array["attempt"])
+        restarts = array.get("restarts", 0)
+        self.label = f"{array['attempt']}_r{restarts}" if restarts else str(array["attempt"])
         self.job_file = f"{array['input_folder']}/{subjob:05d}.json"
         self.folder: str | None = None
         self.argv: list[str] | None = None
@@ -129,6 +130,10 @@ def open_attempt(array: Mapping[str, Any], subjob: int) -> Attempt:
         attempt.digest = hashlib.sha256(text).hexdigest()
         job = json.loads(text)
         attempt.patterns = [str(pattern) for pattern in job["output_patterns"]]
+        if array.get("scratch"):
+            from airflow_provider_caf.worker.scratch import move_job
+
+            job = move_job(job, attempt.job_file, array["scratch"])
         attempt.argv = build_argv(job, attempt.job_file, str(array["app"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         attempt.fail(EXIT_BAD_JOB, f"the job file could not be read: {type(error).__name__}: {error}")
@@ -137,7 +142,7 @@ def open_attempt(array: Mapping[str, Any], subjob: int) -> Attempt:
 
 def _make_folder(attempt: Attempt) -> str:
     parent = f"{attempt.array['output_folder']}/{attempt.subjob:05d}"
-    repeat = 0
+    repeat = attempt.array.get("restarts", 0)
     while True:
         folder = f"{parent}/attempt_{attempt.label}"
         try:
@@ -287,7 +292,7 @@ def finish_attempt(attempt: Attempt, status: int = 0, usage: Any = None, reason:
         # Linux counts what the parent had at the start too: nothing below some 10 MB is shown.
         "peak_memory_kb": 0 if usage is None else usage.ru_maxrss,
         "job_digest": attempt.digest,
-        "folder": attempt.folder,
+        "folder": attempt.folder and attempt.folder[len(attempt.array.get("scratch", "")) :],
         "outputs": outputs,
         "reason": reason or attempt.problem,
     }
@@ -434,8 +439,8 @@ def run_attempt(attempt: Attempt, warden: Warden) -> int:
 def main(argv: Sequence[str]) -> int:
     """Run the subjobs of one element of an array, one after the other.
 
-    :param argv: `--array FILE --element NUMBER [--first NUMBER]`; `first` is the number that the system
-        gives to the first element.
+    :param argv: `--array FILE --element NUMBER [--first NUMBER] [--scratch FOLDER]`; `first` is the number that the
+        system gives to the first element, `scratch` is where files lie that travelled with the job.
     """
     import argparse
 
@@ -443,15 +448,24 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--array", required=True)
     parser.add_argument("--element", required=True, type=int)
     parser.add_argument("--first", default=0, type=int)
+    parser.add_argument("--scratch")
     options = parser.parse_args(argv)
     array = read_array(options.array)
+    if options.scratch is not None:
+        from airflow_provider_caf.worker.scratch import enter_scratch
+
+        array = enter_scratch(array, options.scratch)
     index = options.element - options.first
     if not 0 <= index < len(array["elements"]):
         raise SystemExit(f"array {array['name']} has no element {index}, it has {len(array['elements'])}")
     warden = Warden()
     warden.install()
     worst = 0
-    for subjob in array["elements"][index]:
+    subjobs = array["elements"][index]
+    for subjob in subjobs:
+        # Started again in the middle: those before need not run once more.
+        if len(subjobs) > 1 and _is_done(array, subjob):
+            continue
         attempt = open_attempt(array, subjob)
         try:
             code = run_attempt(attempt, warden)
@@ -460,4 +474,24 @@ def main(argv: Sequence[str]) -> int:
         worst = worst or code
         if warden.received:
             break
+    _remove_empty(f"{array['folder']}/element_{index}.log")
     return worst
+
+
+def _is_done(array: Mapping[str, Any], subjob: int) -> bool:
+    """Tell whether an earlier start of this try has ended well. What cannot be read was not."""
+    try:
+        with open(f"{array['status_folder']}/{subjob:05d}.{array['attempt']}.json", "rb") as file:
+            record = json.loads(file.read())
+        return (record["exit_code"], record["signal"], record["reason"]) == (0, None, None)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _remove_empty(log: str) -> None:
+    """Remove the log of the element where nothing was printed: ten thousand empty files help nobody."""
+    try:
+        if not os.stat(log).st_size:
+            os.unlink(log)
+    except FileNotFoundError:
+        pass  # whoever runs the verb by hand has no such log

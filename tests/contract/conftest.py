@@ -1,4 +1,4 @@
-"""The site on which the contract is tested: one batch system, real or faked.
+"""Choose the batch systems on which the contract is tested.
 
 pytest tests/contract                              the local system, and the others with their fakes
 pytest tests/contract --system slurm --real        one system with the commands that are on PATH
@@ -6,50 +6,69 @@ pytest tests/contract --system slurm --real        one system with the commands 
 
 from __future__ import annotations
 
-import json
+import os
 import sys
-import time
+import tempfile
 import zipapp
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from shutil import copytree, ignore_patterns
+from shutil import copytree, ignore_patterns, rmtree
 
 import pytest
 
 import airflow_provider_caf
-from airflow_provider_caf.batch.polling import Patience
-from airflow_provider_caf.batch.spec import Resources
+from airflow_provider_caf.batch.spec import Resources, parse_resources
 from airflow_provider_caf.batch.systems import SYSTEMS, load_system
-from airflow_provider_caf.io.client import BatchClient
-from airflow_provider_caf.io.layout import RunLayout
-from airflow_provider_caf.io.subjobs import SubjobStatus
-from airflow_provider_caf.io.submission import CollectionJob, Observation, observe
-from airflow_provider_caf.io.transport.local import LocalTransport
+from tests.contract.batch_site import Site
 
-ALWAYS_REAL = ("local",)
+FAKES = Path(__file__).resolve().parents[1] / "fakes"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options that choose the system."""
+    """Add the options that choose the system and describe a real site."""
     parser.addoption("--system", default=None, help=f"test only this batch system: {', '.join(sorted(SYSTEMS))}")
     parser.addoption("--real", action="store_true", default=False, help="use the commands on PATH, no fakes")
+    parser.addoption("--work-dir", type=Path, default=None, help="a folder that the jobs see, too")
+    parser.addoption("--python", default=sys.executable, help="runs the jobs, on the machines of the site")
+    parser.addoption("--plain-paths", action="store_true", default=False, help="for commands that take no odd paths")
+    parser.addoption("--backend-arg", action="append", default=[], metavar="NAME=VALUE", help="argument of every job")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test of the contract on each system that is asked for."""
-    taken = any(mark.args[0] == "system_name" for mark in metafunc.definition.iter_markers("parametrize"))
-    if "system_name" in metafunc.fixturenames and not taken:
-        # Not there when this folder was not named on the command line: then the options are read too late.
-        chosen = metafunc.config.getoption("--system", None)
-        names = [chosen] if chosen else list(ALWAYS_REAL)
-        metafunc.parametrize("system_name", names, scope="session")
+    """Run each test of the contract on each system."""
+    if "system_name" in metafunc.fixturenames:
+        metafunc.parametrize("system_name", sorted(SYSTEMS), scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the systems that were not asked for, and those that a test is not about."""
+    # The options are not there when this folder was not named on the command line: then they are read too late.
+    chosen = config.getoption("--system", None)
+    if chosen is not None and chosen not in SYSTEMS:
+        raise pytest.UsageError(f"--system {chosen}: known are {', '.join(sorted(SYSTEMS))}")
+    is_real = bool(config.getoption("--real", False))
+    left_out = [item for item in items if not is_wanted(item, chosen, is_real)]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
+def is_wanted(item: pytest.Item, chosen: str | None, is_real: bool) -> bool:
+    """Tell whether a test is to run: on the chosen system, and on what its mark `only_on` says."""
+    system = item.callspec.params.get("system_name") if hasattr(item, "callspec") else None
+    if system is None:
+        return True
+    for mark in item.iter_markers("only_on"):
+        if system not in mark.args or mark.kwargs.get("real", is_real) != is_real:
+            return False
+    return chosen in (None, system)
 
 
 @pytest.fixture(scope="session")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Build a job app with nothing in it but what travels with every job."""
     source = Path(airflow_provider_caf.__file__).parent
-    folder = tmp_path_factory.mktemp("app")
+    shared: Path | None = request.config.getoption("--work-dir", None)
+    folder = Path(tempfile.mkdtemp(prefix="app-", dir=shared)) if shared else tmp_path_factory.mktemp("app")
     package = folder / "content" / "airflow_provider_caf"
     package.mkdir(parents=True)
     (package / "__init__.py").write_bytes((source / "__init__.py").read_bytes())
@@ -57,101 +76,54 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
         copytree(source / part, package / part, ignore=ignore_patterns("__pycache__"))
     target = folder / "app.pyz"
     zipapp.create_archive(folder / "content", target, main="airflow_provider_caf.worker.__main__:main")
-    return target
-
-
-class Site:
-    """A batch system, a work folder on it, and the ways to put subjobs there."""
-
-    def __init__(self, client: BatchClient, work: Path, app: Path, python: str) -> None:
-        self.client = client
-        self.work = work
-        self.app = app
-        self.python = python
-        self.made: list[CollectionJob] = []
-
-    def make_job(
-        self,
-        commands: Sequence[Sequence[str]],
-        *,
-        outputs: Sequence[str] = (),
-        resources: Resources | None = None,
-        name: str = "hits",
-    ) -> CollectionJob:
-        """Write the job files of a collection whose subjobs are commands."""
-        layout = RunLayout(work_dir=self.work, dag_id="contract", run_id="one").calibration("cal")
-        collection = layout.iteration(0).collection(name)
-        collection.input_folder.mkdir(parents=True)
-        for subjob, command in enumerate(commands):
-            job = {
-                "version": 1,
-                "calibration": "cal",
-                "collection": name,
-                "iteration": 0,
-                "subjob": subjob,
-                "command": list(command),
-                "collector": None,
-                "settings": {},
-                "granularity": "run",
-                "input_files": [],
-                "output_patterns": list(outputs),
-                "database_chain": [],
-                "arguments": {},
-                "pre_collector": None,
-            }
-            collection.job_file(subjob).write_text(json.dumps(job))
-        job_of_collection = CollectionJob(
-            dag="contract",
-            run="one",
-            calibration="cal",
-            iteration=0,
-            collection=name,
-            layout=collection,
-            subjobs=tuple(range(len(commands))),
-            app=self.app,
-            python=self.python,
-            resources=resources or Resources(max_processes=4),
-        )
-        self.made.append(job_of_collection)
-        return job_of_collection
-
-    def wait(self, job: CollectionJob, until: Callable[[Observation], bool] | None = None) -> Observation:
-        """Observe a collection until all its subjobs are over, or something else is so."""
-
-        def is_over(observed: Observation) -> bool:
-            return all(verdict.status.is_over for verdict in observed.verdicts.values())
-
-        deadline = time.monotonic() + 60
-        while True:
-            observed = observe(self.client, job)
-            if (until or is_over)(observed):
-                return observed
-            assert time.monotonic() < deadline, observed
-            time.sleep(0.05)
-
-    def statuses(self, observed: Observation) -> list[SubjobStatus]:
-        """Give the statuses in the order of the subjobs."""
-        return [verdict.status for _, verdict in sorted(observed.verdicts.items())]
-
-    def started(self, job: CollectionJob) -> list[str]:
-        """Give the work folders of all tries of all subjobs."""
-        folders = job.layout.output_folder.glob("[0-9]*/attempt_*")
-        return sorted(f"{folder.parent.name}/{folder.name}" for folder in folders)
+    yield target
+    if shared:
+        rmtree(folder)
 
 
 @pytest.fixture
-def site(system_name: str, app: Path, tmp_path: Path) -> Iterator[Site]:
+def site(
+    system_name: str,
+    app: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Site]:
     """Give the batch system, and end what a test has left running."""
-    if system_name not in SYSTEMS:
-        pytest.fail(f"--system {system_name}: known are {', '.join(sorted(SYSTEMS))}")
-    client = BatchClient(load_system(system_name), LocalTransport(), patience=Patience(shortest=0.05))
-    # Everything lies below a folder whose name a shell would read in its own way.
-    work = tmp_path / 'it\'s $(touch broken) "a"; `b` & <c> *'
-    work.mkdir()
-    made = Site(client, work, app, sys.executable)
+    is_real = system_name == "local" or bool(request.config.getoption("--real", False))
+    shared: Path | None = request.config.getoption("--work-dir", None)
+    folder = Path(tempfile.mkdtemp(prefix="contract-", dir=shared)) if shared else tmp_path
+    if not is_real:
+        use_fakes(system_name, tmp_path / "fake", monkeypatch)
+    made = Site(
+        load_system(system_name),
+        folder,
+        app,
+        request.config.getoption("--python", sys.executable),
+        is_real=is_real,
+        has_plain_paths=bool(request.config.getoption("--plain-paths", False)),
+        resources=read_backend_args(request.config.getoption("--backend-arg", [])),
+    )
     yield made
-    for job in made.made:
-        arrays = observe(client, job, read_logs=False).arrays if job.layout.arrays_folder.exists() else ()
-        client.cancel(arrays)
-    assert not (tmp_path / "broken").exists()
+    left = made.end()
+    assert not left, "processes were left running"
+    assert not list(folder.rglob("broken"))
     assert not Path("broken").exists()
+    if shared:
+        rmtree(folder)
+
+
+def use_fakes(system: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the fake commands before all others on PATH, with a state of their own."""
+    home.mkdir()
+    monkeypatch.setenv("FAKE_BATCH", str(home))
+    # Two systems have commands of the same names.
+    monkeypatch.setenv("FAKE_SYSTEM", system)
+    monkeypatch.setenv("PATH", f"{FAKES / 'bin'}:{os.environ['PATH']}")
+
+
+def read_backend_args(words: list[str]) -> Resources:
+    """Read `--backend-arg NAME=VALUE`."""
+    values = dict(word.partition("=")[::2] for word in words)
+    typed = {name: int(value) if value.isdecimal() else value for name, value in values.items()}
+    return parse_resources(typed, "--backend-arg")

@@ -16,11 +16,11 @@ import pytest
 
 from airflow_provider_caf.batch.spec import Resources, SubmittedArray
 from airflow_provider_caf.core.errors import DefinitionError, SubmitError
-from airflow_provider_caf.io.subjobs import SubjobStatus
-from airflow_provider_caf.io.submission import build_array, observe, submit_missing
+from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
+from airflow_provider_caf.io.jobs.submission import build_array, observe, submit_missing
 
 if TYPE_CHECKING:
-    from tests.contract.conftest import Site
+    from tests.contract.batch_site import Site
 
 DONE, FAILED, CANCELLED, LOST = (
     SubjobStatus.DONE,
@@ -31,13 +31,7 @@ DONE, FAILED, CANCELLED, LOST = (
 RUNNING, QUEUED = SubjobStatus.RUNNING, SubjobStatus.QUEUED
 COPY = ["sh", "-c", "echo data > out.dat"]
 
-pytestmark = pytest.mark.parametrize("system_name", ["local"], scope="session", indirect=False)
-
-
-@pytest.fixture(autouse=True)
-def _only_where_asked(request: pytest.FixtureRequest) -> None:
-    if request.config.getoption("--system", None) not in (None, "local"):
-        pytest.skip("another system was asked for")
+pytestmark = pytest.mark.only_on("local")
 
 
 def test_a_killed_pool_leaves_its_subjobs_lost_and_only_these_run_again(site: Site, tmp_path: Path) -> None:
@@ -110,7 +104,7 @@ def test_a_dead_pool_is_not_started_again(site: Site) -> None:
 
 def test_two_pools_for_one_array_cannot_be(site: Site) -> None:
     job = site.make_job([COPY] * 3)
-    array = build_array(site.client, job, job.subjobs, attempt=0)
+    array = build_array(site.client, job, [(each,) for each in job.subjobs], attempt=0)
     Path(array.folder).mkdir(parents=True)
     Path(array.array_file).write_text(json.dumps(array.to_json()))
     argv = [site.python, str(site.app), "pool", "submit", array.array_file]
@@ -126,7 +120,7 @@ def test_two_pools_for_one_array_cannot_be(site: Site) -> None:
 def test_the_pool_runs_with_nothing_but_its_app(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the oldest Python that experiments have, where it is installed."""
     job = site.make_job([COPY, ["sh", "-c", "exit 4"]], outputs=["out.dat"])
-    array = build_array(site.client, job, job.subjobs, attempt=0)
+    array = build_array(site.client, job, [(each,) for each in job.subjobs], attempt=0)
     Path(array.folder).mkdir(parents=True)
     Path(array.array_file).write_text(json.dumps(array.to_json()))
     monkeypatch.delenv("PYTHONPATH", raising=False)

@@ -79,15 +79,15 @@ class StartedAirflow:
             f"/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/{task_id}/xcomEntries/return_value?deserialize=true",
         )["value"]
 
-    def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
-        """Clear a task and what comes after it, as the button in the web UI does."""
+    def clear(self, dag_id: str, run_id: str, *task_ids: str) -> None:
+        """Clear tasks and what comes after them, as the button in the web UI does."""
         self.airflow.call_api(
             "POST",
             f"/dags/{dag_id}/clearTaskInstances",
             {
                 "dry_run": False,
                 "dag_run_id": run_id,
-                "task_ids": [task_id],
+                "task_ids": list(task_ids),
                 "include_downstream": True,
                 "only_failed": False,
                 "reset_dag_runs": True,

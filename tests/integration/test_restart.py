@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_caf.io.exit_records import StatusFolder
+from airflow_provider_caf.io.jobs.exit_records import StatusFolder
 from tests.integration.started_airflow import StartedAirflow
 
 pytestmark = pytest.mark.airflow
@@ -76,15 +76,18 @@ def test_long_jobs_are_waited_for_in_the_triggerer(started: StartedAirflow, data
     assert list_tries(started, run_id, "first") == [(0, 0), (1, 0), (2, 0)]
 
 
-def test_bad_input_fails_in_prepare_before_anything_is_submitted(started: StartedAirflow, tmp_path: Path) -> None:
+def test_bad_input_of_all_calibrations_is_told_before_anything_is_submitted(
+    started: StartedAirflow, tmp_path: Path
+) -> None:
     run_id = started.trigger("counting", {"folder": str(tmp_path / "empty")})
     assert started.wait("counting", run_id) == "failed"
     states = started.read_states("counting", run_id)
-    assert states["first.prepare"] == "failed"
-    assert {state for task, state in states.items() if task.endswith(".submit")} == {"upstream_failed"}
-    log = started.read_log("counting", run_id, "first.prepare")
+    assert states["configure"] == "failed"
+    assert {state for task, state in states.items() if task != "configure"} == {"upstream_failed"}
+    log = started.read_log("counting", run_id, "configure")
     assert f"'{tmp_path / 'empty'}/*.root' matches no file" in log
-    assert "collection 'events' of calibration 'first'" in log
+    for name in ("first", "second", "alone"):
+        assert f"collection 'events' of calibration '{name}'" in log
     assert "nearest existing folder" in log
 
 

@@ -33,6 +33,10 @@ from airflow_provider_caf.steps.merge import Merged, merge_collection
 from airflow_provider_caf.steps.prepare import Surroundings, prepare_calibration
 from airflow_provider_caf.steps.results import CalibrationResults
 from airflow_provider_caf.steps.strategy import StrategyResult, StrategyRun
+from tests.unit.counting_site import site
+from tests.unit.lab_code import CALIBRATORS
+
+__all__ = ["site"]
 
 DAG_ID, RUN_ID = "lab", "manual__2026-01-01T00:00:00+00:00"
 
@@ -44,158 +48,6 @@ FILES: tuple[tuple[tuple[int, int, float], ...], ...] = (
 """The events (exp, run, x) of three input files; run 1.2 is in two of them."""
 
 RUNS = (ExpRun(1, 1), ExpRun(1, 2), ExpRun(1, 3), ExpRun(2, 1))
-
-CALIBRATORS = '''
-import os
-import pathlib
-import signal
-
-from airflow_provider_caf.core.strategies import Commit, Execute, Report, Strategy, complete, fail
-from airflow_provider_caf.worker import Algorithm, Collector, ExpRun, IoV, ResultCode
-
-
-class HitCollector(Collector):
-    """Keeps x, minus the shift that was found before."""
-
-    prefix = "Hits"
-    scale = 1.0
-    seen = ""  # a payload to note for every run
-
-    def prepare(self):
-        import ROOT
-
-        self.register("x", ROOT.TH1D("x", "", 1000, -100, 100))
-
-    def start_run(self):
-        self.shift = self.get_payload("Shift", self.current_run)["value"] if self.iteration else 0.0
-        if self.seen:
-            print("saw", self.current_run, self.get_payload(self.seen, self.current_run))
-
-    def collect(self, event):
-        self.get("x").Fill(self.scale * event.x - self.shift)
-
-
-class OtherCollector(HitCollector):
-    prefix = "Other"
-
-
-class AllCollector(HitCollector):
-    granularity = "all"
-
-
-class MeanAlgorithm(Algorithm):
-    """The mean of x in each IoV."""
-
-    prefix = "Hits"
-    least = 1
-    payload = "Mean"
-    behaviour = ""
-    mark = ""
-
-    def calibrate(self):
-        entries = self.get("x").GetEntries()
-        self.output["entries"] = entries
-        if entries < self.least:
-            return ResultCode.NOT_ENOUGH_DATA
-        if self.runs[-1] == ExpRun(1, 3) or "at once" in self.behaviour:
-            if "raise" in self.behaviour:
-                raise RuntimeError("no convergence after 17 steps")
-            if "crash" in self.behaviour:
-                print("about to crash", flush=True)
-                os.kill(os.getpid(), signal.SIGSEGV)
-            if "nonsense" in self.behaviour:
-                return "fine"
-            if "fail" in self.behaviour:
-                return ResultCode.FAILURE
-            if "exit" in self.behaviour:
-                os._exit(3)
-        self.save_payload({"value": self.get("x").GetMean(), "iteration": self.iteration}, self.payload)
-        return ResultCode.ITERATE if "iterate" in self.behaviour else ResultCode.OK
-
-
-class ShiftAlgorithm(Algorithm):
-    """The mean of all, until it does not move any more."""
-
-    prefix = "Hits"
-
-    def calibrate(self):
-        mean = self.get("x").GetMean()
-        before = self.get_payload("Shift")["value"] if self.iteration else 0.0
-        self.save_payload({"value": before + mean, "iteration": self.iteration}, "Shift")
-        return ResultCode.OK if abs(mean) < 0.5 else ResultCode.ITERATE
-
-
-class ReadingAlgorithm(Algorithm):
-    """Notes what it can see of other payloads."""
-
-    prefix = "Hits"
-    reads = []
-
-    def calibrate(self):
-        self.output = {name: self.get_payload(name) for name in self.reads}
-        self.save_payload({"seen": self.output}, "Read")
-        return ResultCode.OK
-
-
-class BigAlgorithm(Algorithm):
-    """Writes a payload of about a megabyte that cannot be compressed much."""
-
-    prefix = "Hits"
-
-    def calibrate(self):
-        import random
-
-        generator = random.Random(1)
-        self.save_payload([generator.random() for _ in range(50000)], "Big")
-        return ResultCode.OK
-
-
-class NeedsAnother(MeanAlgorithm):
-    prefix = "Vertex"
-
-
-class FirstRunsStrategy(Strategy):
-    """Commits the first run and fails at the second."""
-
-    def plan(self, runs):
-        done = yield Execute(runs=runs[:1], iov=IoV.spanning(runs[:1]))
-        yield Commit(execution=done)
-        yield Report(execution=done)
-        yield Execute(runs=runs[1:2], iov=IoV.spanning(runs[1:2]))
-        return fail("the second run looks strange")
-
-
-class HoleStrategy(Strategy):
-    """Executes every run, and commits all but the second."""
-
-    def plan(self, runs):
-        for number, run in enumerate(runs):
-            done = yield Execute(runs=(run,), iov=IoV.spanning((run,)))
-            yield Report(execution=done)
-            if number != 1:
-                yield Commit(execution=done)
-        return complete()
-
-
-class BrokenStrategy(Strategy):
-    """Commits the first run and has a mistake in its code."""
-
-    def plan(self, runs):
-        done = yield Execute(runs=runs[:1], iov=IoV.spanning(runs[:1]))
-        yield Commit(execution=done)
-        return complete(runs["first"])
-
-
-def warm_up(algorithm):
-    (pathlib.Path.cwd() / "warm").write_text("yes")
-
-
-def skim(job):
-    pathlib.Path("skimmed").write_text("yes")
-
-
-NOT_A_CLASS = 7
-'''
 
 MAKE_FILES = """
 import json, sys
@@ -268,6 +120,19 @@ def lab_files(tmp_path_factory: pytest.TempPathFactory) -> LabFiles:
     )
 
 
+class State(dict[str, Any]):
+    """Stands for Airflow's task state store: it keeps JSON texts."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return json.loads(self[key]) if key in self else default
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = json.dumps(value)
+
+    def delete(self, key: str) -> None:
+        self.pop(key, None)
+
+
 @dataclass
 class Lab:
     """Run the steps of calibrations as the operators do, one after the other."""
@@ -276,6 +141,7 @@ class Lab:
     run: RunLayout
     catalog: Catalog
     records: dict[str, CalibrationRecord] = field(default_factory=dict)
+    states: dict[tuple[str, int, str], State] = field(default_factory=dict)
 
     def layout(self, name: str = "vertex") -> CalibrationLayout:
         return self.run.calibration(name)
@@ -303,16 +169,20 @@ class Lab:
         return Collection(command, self.files.events if files is None else files, **more)
 
     def prepare(self, calibration: Calibration, **surroundings: Any) -> dict[str, dict[str, int]]:
-        others = [Calibration(name, ["true"], self.files.name("A"), "/x") for name in calibration.dependencies]  # type: ignore[arg-type]
+        """Do what the prepare task does, and give how many files and subjobs each collection has."""
+        others = [Calibration(name, ["true"], self.files.name("A"), "/x") for name in calibration.dependencies]
         record = CAF("lab", [*others, calibration], max_iterations=5).build_record().calibrations[-1]
+        assert isinstance(record, CalibrationRecord)
         self.records[record.name] = record
         chain = Surroundings(**{"connection_args": {"max_processes": 2}, **surroundings})
-        counts = prepare_calibration(record, chain, self.layout(record.name))
-        self.results(record.name).begin_iteration(0)
-        return counts
+        manifests = prepare_calibration(record, chain, self.layout(record.name))
+        results = self.results(record.name)
+        results.begin_iteration(0)
+        results.add_selections(record, manifests)
+        return {each.collection.name: {"files": len(each.files), "subjobs": len(each.subjobs)} for each in manifests}
 
     def open(self, collection: str = "default", iteration: int = 0, name: str = "vertex") -> CollectionRun:
-        return CollectionRun(self.layout(name), iteration, collection, Patience(shortest=0.05, grace=1.0))
+        return CollectionRun(self.layout(name), iteration, collection, patience=Patience(shortest=0.05, grace=1.0))
 
     def submit(self, collection: str = "default", iteration: int = 0, name: str = "vertex") -> tuple[int, ...]:
         """Do what the submit task does and give what was submitted."""
@@ -339,23 +209,27 @@ class Lab:
 
     def take_merged(self, iteration: int = 0, name: str = "vertex") -> None:
         """Put the ready merged file where the merge task of the collection `default` puts it."""
-        target = self.layout(name).iteration(iteration).collection("default").merged_file.parent
-        shutil.copytree(self.files.merged, target, dirs_exist_ok=True)
+        collection = self.layout(name).iteration(iteration).collection("default")
+        shutil.copytree(self.files.merged, collection.merged_file.parent, dirs_exist_ok=True)
+        collection.outputs_file.write_text(
+            json.dumps({"version": 1, "files": [str(each) for each in self.files.collected]})
+        )
 
-    def strategy(self, algorithm: str = "MeanAlgorithm", iteration: int = 0, name: str = "vertex") -> StrategyRun:
-        return StrategyRun(self.layout(name), iteration, algorithm, self.results(name))
+    def strategy(
+        self, algorithm: str = "MeanAlgorithm", iteration: int = 0, name: str = "vertex", generation: int = 0
+    ) -> StrategyRun:
+        """Give an algorithm task; `generation` is raised by a clear."""
+        state = self.states.setdefault((name, iteration, algorithm), State())
+        results = self.results(name)
+        return StrategyRun(self.layout(name), iteration, algorithm, results, state=state, generation=generation)
 
-    def calibrate(self, algorithm: str = "MeanAlgorithm", iteration: int = 0, name: str = "vertex") -> StrategyResult:
-        return self.strategy(algorithm, iteration, name).run()
+    def calibrate(
+        self, algorithm: str = "MeanAlgorithm", iteration: int = 0, name: str = "vertex", generation: int = 0
+    ) -> StrategyResult:
+        return self.strategy(algorithm, iteration, name, generation).run()
 
     def decide(self, iteration: int = 0, name: str = "vertex") -> IterationDecision:
-        record = self.records[name]
-        decision = decide_pass(
-            self.layout(name),
-            iteration=iteration,
-            algorithms=[each.name for each in record.algorithms],
-            max_iterations=record.max_iterations,
-        )
+        decision = decide_pass(self.layout(name), iteration)
         self.results(name).end_iteration(iteration, decision)
         return decision
 

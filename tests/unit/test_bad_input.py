@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_caf import CAF, Algorithm, Calibration, Collection
 from airflow_provider_caf.core.errors import (
+    AlgorithmDied,
     AlgorithmFailed,
     CafError,
     DatabaseError,
@@ -24,7 +26,8 @@ from airflow_provider_caf.core.errors import (
 )
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.operators.base import FINAL_ERRORS
+from airflow_provider_caf.operators.base import failing_for_good
+from tests.unit.store import Store
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Lab
@@ -270,7 +273,7 @@ def set_up(lab: Lab, algorithm: Algorithm, **words: Any) -> None:
     [
         ("raise", AlgorithmFailed, ["raised RuntimeError: no convergence", "MeanAlgorithm.log"], "whole traceback"),
         ("nonsense", DefinitionError, ["calibrate()", "gave 'fine', which is no result code"], "ResultCode.OK"),
-        ("crash", AlgorithmFailed, ["ended by SIGSEGV (signal 11)", "about to crash"], "printed last"),
+        ("crash", AlgorithmDied, ["ended by SIGSEGV (signal 11)", "about to crash"], "printed last"),
     ],
 )
 def test_an_algorithm_that_breaks(lab: Lab, behaviour: str, error: type[CafError], what: list[str], hint: str) -> None:
@@ -278,10 +281,13 @@ def test_an_algorithm_that_breaks(lab: Lab, behaviour: str, error: type[CafError
     with pytest.raises(error) as caught:
         lab.calibrate()
     check_message(caught, ["MeanAlgorithm", *what], hint)
-    assert isinstance(caught.value, FINAL_ERRORS), "no retry mends it"
+    context: Any = {"task_state_store": Store()}
+    with pytest.raises(AlgorithmDied if error is AlgorithmDied else AirflowFailException), failing_for_good(context):
+        raise caught.value
+    assert what[0] in context["task_state_store"]["reason"]
     database = LocalDatabase(lab.layout().iteration(0).algorithm("MeanAlgorithm").database)
-    assert [entry.iov for entry in database.entries()] == [IoV(1, 1, 1, 1), IoV(1, 2, 1, 2)]
-    assert database.verify() == 2
+    assert [entry.iov for entry in database.entries()] == [IoV(1, 1, 1, 1), IoV(1, 2, 1, 2), IoV(2, 1, 2, 1)]
+    assert database.verify() == 3
 
 
 def test_a_full_disk_while_a_payload_is_written(lab: Lab) -> None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from airflow.cli.cli_config import GroupCommand
 
-from airflow_provider_caf.batch.spec import ARGUMENTS
+import airflow_provider_caf
+from airflow_provider_caf.batch.arguments import ARGUMENTS
+from airflow_provider_caf.cli.definition import get_caf_cli_commands
 from airflow_provider_caf.core import errors
 from airflow_provider_caf.core.strategies import BUILT_IN
-from airflow_provider_caf.definitions import classes
+from airflow_provider_caf.definitions.files import read_definition
+from airflow_provider_caf.definitions.schema import build_schema
 from airflow_provider_caf.get_provider_info import get_provider_info
 from airflow_provider_caf.worker import Algorithm, Collector, ResultCode
 
@@ -54,6 +60,14 @@ def list_python_blocks() -> Iterator[tuple[str, str]]:
                 yield f"{name_page(page)}:{number}", match["text"]
 
 
+def list_definitions() -> Iterator[tuple[str, str]]:
+    """Give the YAML blocks that are whole definitions."""
+    for page in PAGES:
+        for number, match in enumerate(_FENCE.finditer(page.read_text("utf-8"))):
+            if match["language"] == "yaml" and match["text"].startswith("name:"):
+                yield f"{name_page(page)}:{number}", match["text"]
+
+
 def get_section(page: Path, heading: str) -> str:
     """Give the text below a heading, up to the next one of its level."""
     match = re.search(rf"^## {re.escape(heading)}$(.*?)(?=^## |\Z)", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
@@ -76,6 +90,7 @@ def test_pages_are_found() -> None:
     assert {"README.md", "docs/README.md", "docs/reference/worker.md"} <= {name_page(page) for page in PAGES}
     assert len(list(list_links())) > 50
     assert len(list(list_python_blocks())) > 20
+    assert len(list(list_definitions())) > 10
 
 
 @pytest.mark.parametrize(
@@ -104,10 +119,40 @@ def test_python_block_compiles(text: str) -> None:
     compile(text, "block", "exec")
 
 
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in list_definitions()])
+def test_definition_can_be_read(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "definition.yaml"
+    file.write_text(text, encoding="utf-8")
+    read_definition(file).build_record()
+
+
 @pytest.mark.parametrize("name", ["CAF", "Calibration", "Collection", "Algorithm"])
 def test_definition_has_every_argument(name: str) -> None:
     documented = list_rows(get_section(REFERENCE / "definitions.md", name))
-    assert documented >= set(inspect.signature(getattr(classes, name)).parameters)
+    assert documented >= set(inspect.signature(getattr(airflow_provider_caf, name)).parameters)
+
+
+def test_the_tables_of_words_are_those_of_the_schema() -> None:
+    """`python scripts/write_reference.py` writes them."""
+    script = PROJECT / "scripts" / "write_reference.py"
+    assert subprocess.run([sys.executable, str(script), "--check"], check=False).returncode == 0
+    text = (REFERENCE / "definitions.md").read_text("utf-8")
+    assert all(f"| `{word}` |" in text for word in build_schema()["properties"])
+
+
+def list_commands() -> dict[str, set[str]]:
+    """Give the options of every command."""
+    (group,) = get_caf_cli_commands()
+    assert isinstance(group, GroupCommand)
+    return {
+        command.name: {flag for argument in command.args for flag in argument.flags} for command in group.subcommands
+    }
+
+
+@pytest.mark.parametrize("name", list_commands())
+def test_command_has_every_option(name: str) -> None:
+    cells = re.findall(r"^\|([^|]*)\|", get_section(REFERENCE / "command-line.md", name), re.MULTILINE)
+    assert {word for cell in cells for word in re.findall(r"`([^`]+)`", cell)} == list_commands()[name]
 
 
 def test_batch_arguments_are_complete() -> None:

@@ -1,7 +1,7 @@
 """What a batch system has to be able to do, as pure functions: command lines out, answers in.
 
 Two protocols: a `Submitter` gets an array into the system, a `Watcher` says what became of it. `System` is
-both. None of them runs anything; `io.client` does. An answer that cannot be read is a `PollError` or
+both. None of them runs anything; `io.jobs.client` does. An answer that cannot be read is a `PollError` or
 `SubmitError`, never an empty result: "no job matches" and "the server is ill" look alike on several
 systems, and only the parser knows the difference.
 """
@@ -14,6 +14,7 @@ from typing import Protocol
 
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
 from airflow_provider_caf.batch.states import JobState
+from airflow_provider_caf.core.errors import SubmitError
 from airflow_provider_caf.core.record import record
 
 
@@ -37,12 +38,14 @@ class Native:
     :param reason: why it is held, failed or waits, where the system says so.
     :param exit_code: as the system reports it; it may be wrong and only explains.
     :param host: where it runs or ran.
+    :param is_hopeless: it is held or waits for something that will not come by itself, such as a missing input.
     """
 
     code: str
     reason: str | None = None
     exit_code: int | None = None
     host: str | None = None
+    is_hopeless: bool = False
 
 
 @record
@@ -75,7 +78,14 @@ class Submitter(Protocol):
 
     @property
     def largest_array(self) -> int | None:
-        """The most elements of one array; None: no limit. Larger ones are cut by `io.submission`."""
+        """The most elements of one array where the site says nothing (`array_limit`); None: no limit.
+
+        Larger ones are cut by `io.jobs.submission`.
+        """
+
+    @property
+    def ignored(self) -> frozenset[str]:
+        """The arguments that have no effect on this system. What it cannot do at all, `build_submit` refuses."""
 
     @property
     def longest_name(self) -> int:
@@ -144,6 +154,32 @@ class Watcher(Protocol):
         :raises PollError: if the system did not take the command.
         """
 
+    def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
+        """Give the commands that let held elements go on, by recorded ids only; none where nothing can be held."""
+
+    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
+        """Check the answer. An element that is not held any more is no error.
+
+        :raises PollError: if the system did not take the command.
+        """
+
 
 class System(Submitter, Watcher, Protocol):
     """A batch system."""
+
+
+def show_output(result: CommandResult) -> str:
+    """Give the last words of a command for a message."""
+    return (result.stderr.strip() or result.stdout.strip())[-500:] or "it printed nothing"
+
+
+def refuse_lookup(array: ArraySpec, result: CommandResult, said: str | None = None) -> SubmitError:
+    """Give the error for a lookup by name that was not answered.
+
+    :param said: what was said instead; None: what the command printed.
+    """
+    return SubmitError(
+        f"It is not known whether array {array.name} was submitted (exit code {result.exit_code}): "
+        f"{said or show_output(result)}",
+        hint="Run the task again when the batch system answers; it looks first, and submits only if there is none.",
+    )

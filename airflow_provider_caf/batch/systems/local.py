@@ -15,7 +15,7 @@ from typing import Any
 import airflow_provider_caf
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
 from airflow_provider_caf.batch.states import JobState
-from airflow_provider_caf.batch.systems.base import Answer, Native, Query, Submission
+from airflow_provider_caf.batch.systems.base import Answer, Native, Query, Submission, refuse_lookup, show_output
 from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL, build_script
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
 
@@ -59,6 +59,13 @@ class LocalSystem:
     name = "local"
     largest_array: int | None = None
     longest_name = 64
+    ignored = frozenset(
+        {
+            *("account", "array_limit", "cpus", "disk", "exclude_hosts", "extra_lines", "getenv", "held"),
+            *("held_timeout", "max_failures_per_host", "memory", "path_prefix", "queue", "transfer_files"),
+            *("universe", "walltime"),
+        }
+    )
     states = STATES
     # The lock of a pool is proof: who can take it knows that the pool is dead, and its files are on this
     # machine.
@@ -92,7 +99,8 @@ class LocalSystem:
         answer = _read_last_line(result.stdout) if result.exit_code == 0 else None
         if answer is None or not isinstance(answer.get("id"), str):
             raise SubmitError(
-                f"The local pool of array {array.name} was not started (exit code {result.exit_code}): {_tail(result)}",
+                f"The local pool of array {array.name} was not started (exit code {result.exit_code}): "
+                f"{show_output(result)}",
                 hint=f"Run {array.script_file} by hand. Are 'setup' and 'python' ({array.python}) right?",
             )
         return (answer["id"],)
@@ -108,11 +116,7 @@ class LocalSystem:
         """
         answers = _read_answers(result, 1)
         if answers is None or "error" in answers[0]:
-            said = _tail(result) if answers is None else str(answers[0]["error"])
-            raise SubmitError(
-                f"It is not known whether array {array.name} has a pool (exit code {result.exit_code}): {said}",
-                hint="Run the task again; it looks first, and submits only if there is none.",
-            )
+            raise refuse_lookup(array, result, None if answers is None else str(answers[0]["error"]))
         found = answers[0].get("id")
         return () if found is None else ((str(found),),)
 
@@ -129,7 +133,7 @@ class LocalSystem:
         answers = _read_answers(result, len(query.arrays))
         if answers is None:
             raise PollError(
-                f"The local pools could not be asked (exit code {result.exit_code}): {_tail(result)}",
+                f"The local pools could not be asked (exit code {result.exit_code}): {show_output(result)}",
                 hint=f"Try: {' '.join((*self._tool, 'pool', 'query'))}",
             )
         elements: dict[str, Mapping[int, Native]] = {}
@@ -169,11 +173,22 @@ class LocalSystem:
         """
         answers = _read_answers(result, 1)
         if answers is None or "error" in answers[0]:
-            said = _tail(result) if answers is None else str(answers[0]["error"])
+            said = show_output(result) if answers is None else str(answers[0]["error"])
             raise PollError(
                 f"Array {array.array.name} could not be cancelled (exit code {result.exit_code}): {said}",
                 hint=f"Look for the processes of pool {array.ids[0]} and end them.",
             )
+
+    def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
+        """Give nothing: no subjob is ever held."""
+        return ()
+
+    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
+        """Refuse: there is no such command.
+
+        :raises PollError: always.
+        """
+        raise PollError("The local system holds no jobs.", hint="Nothing has to be released.")
 
     def _build_command(self, action: str, asked: list[dict[str, Any]]) -> Command:
         return Command(argv=(*self._tool, "pool", action), stdin=json.dumps(asked))
@@ -216,7 +231,3 @@ def _read_states(submitted: SubmittedArray, answer: Mapping[str, Any]) -> dict[i
         for index, letter in enumerate(letters)
         if letter != _GONE
     }
-
-
-def _tail(result: CommandResult) -> str:
-    return (result.stderr or result.stdout).strip()[-500:] or "it printed nothing"

@@ -21,6 +21,7 @@ from airflow_provider_caf.core.strategies.base import (
     Report,
     StagedPayload,
     Strategy,
+    WriteFile,
     complete,
     fail,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "SingleIOV",
     "StagedPayload",
     "Strategy",
+    "WriteFile",
     "build_strategy",
     "complete",
     "fail",

@@ -7,7 +7,8 @@ ahead on guesses.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+import functools
+from collections.abc import Callable, Generator, Iterable, Mapping
 from enum import Enum
 from typing import Any, ClassVar, Union
 
@@ -18,11 +19,13 @@ from airflow_provider_caf.core.json_form import (
     build_json,
     normalise_json,
     read_list,
+    read_number,
     read_optional,
     read_text,
     read_whole_number,
     read_with,
 )
+from airflow_provider_caf.core.names import check_file_name
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies.params import Param, parse_params
@@ -108,6 +111,72 @@ class StagedPayload:
 
 
 @record
+class Monitored:
+    """A number that an algorithm hands in for people to look at; no strategy depends on it.
+
+    :param value: None where it was not finite.
+    :param error: one standard deviation; None where there is none.
+    """
+
+    name: str
+    value: float | None
+    error: float | None = None
+
+    def to_json(self) -> list[Any]:
+        """Give the form that `from_json` reads."""
+        return [self.name, self.value, self.error]
+
+    @classmethod
+    def from_json(cls, value: Any) -> Monitored:
+        """Read what `to_json` gave.
+
+        :raises DefinitionError: if it is not a name and two numbers.
+        """
+        if not isinstance(value, list) or len(value) != len(("name", "value", "error")):
+            raise DefinitionError(f"A monitored number is {value!r}, not [name, value, error].")
+        name, number, error = value
+        read = read_optional(read_number)
+        where = "monitored number"
+        return cls(name=read_text(name, where), value=read(number, where), error=read(error, where))
+
+
+@record
+class StagedFigure:
+    """A picture that an algorithm hands in.
+
+    :param file: the name of its file in the staging folder.
+    :param media_type: such as `image/png`.
+    """
+
+    name: str
+    file: str
+    media_type: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the form that `from_json` reads."""
+        return {"name": self.name, "file": self.file, "media_type": self.media_type}
+
+    @classmethod
+    def from_json(cls, value: Any) -> StagedFigure:
+        """Read what `to_json` gave.
+
+        :raises DefinitionError: if a field is missing, unknown or wrong.
+        """
+        reader = ObjectReader(value, "figure")
+        figure = cls(
+            name=reader.take("name", read_text),
+            file=check_file_name(reader.take("file", read_text)),
+            media_type=reader.take("media_type", read_text),
+        )
+        reader.finish()
+        return figure
+
+
+READ_MONITORED = read_list(read_with(Monitored.from_json))
+READ_FIGURES = read_list(read_with(StagedFigure.from_json))
+
+
+@record
 class Execution:
     """What one execution gave.
 
@@ -121,6 +190,8 @@ class Execution:
     code: ResultCode
     output: Any = None
     payloads: tuple[StagedPayload, ...] = ()
+    monitored: tuple[Monitored, ...] = ()
+    figures: tuple[StagedFigure, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Give the form that `from_json` reads; a checkpoint is made of it."""
@@ -131,7 +202,13 @@ class Execution:
             "code": int(self.code),
             "output": self.output,
             "payloads": build_json(self.payloads),
+            **self.build_shown(),
         }
+
+    def build_shown(self) -> dict[str, Any]:
+        """Give the JSON form of what is only for people, where there is any."""
+        shown = {"monitored": build_json(self.monitored), "figures": build_json(self.figures)}
+        return {name: value for name, value in shown.items() if value}
 
     @classmethod
     def from_json(cls, value: Any) -> Execution:
@@ -147,6 +224,8 @@ class Execution:
             code=reader.take("code", read_with(ResultCode.from_json)),
             output=reader.take_or("output", normalise_json, None),
             payloads=reader.take_or("payloads", read_list(read_with(StagedPayload.from_json)), ()),
+            monitored=reader.take_or("monitored", READ_MONITORED, ()),
+            figures=reader.take_or("figures", READ_FIGURES, ()),
         )
         reader.finish()
         return execution
@@ -173,6 +252,20 @@ class Report:
     iov: IoV | None = None
 
 
+@record
+class WriteFile:
+    """Write an extra file into the folder `files/` of the algorithm. The driver sends None back.
+
+    A plan must not write files itself: a restart and a plan that runs ahead would write them again.
+
+    :param name: a file name without folders.
+    :param content: a text, written as it is, or any other JSON value, written as JSON.
+    """
+
+    name: str
+    content: Any
+
+
 class FinalState(str, Enum):
     """How a strategy ended."""
 
@@ -191,9 +284,16 @@ class Outcome:
     reason: str = ""
 
 
-Action = Union[Execute, FindBoundaries, Commit, Report]
-Answer = Union[Execution, tuple[ExpRun, ...], None]
+Question = Union[Execute, FindBoundaries]
+"""What only the algorithm can answer."""
+
+Action = Union[Question, Commit, Report, WriteFile]
+Answer = Union[Execution, tuple[ExpRun, ...]]
+"""What a question is answered with; the other actions get None."""
+
 Plan = Generator[Action, Any, Outcome]
+Part = Generator[Action, Any, object]
+"""A plan for some of the runs; only what it asks for counts."""
 
 
 class Strategy:
@@ -240,6 +340,14 @@ class Strategy:
         :param runs: the collected runs, sorted, already without ignored and not requested ones.
         """
         raise NotImplementedError(f"{type(self).__name__} has no plan")
+
+    def split_plan(self, runs: tuple[ExpRun, ...]) -> Iterable[Callable[[], Part]]:
+        """Give the beginnings of the parts of the plan that do not wait for one another's answers, in order.
+
+        Several workers take on parts at the same time. Together the parts ask for what `plan` asks for. A class
+        that writes its own `plan` has one part, unless it writes this too.
+        """
+        return (functools.partial(self.plan, runs),)
 
 
 def fail(reason: str) -> Outcome:

@@ -6,10 +6,10 @@ runs real algorithms, a restart from recorded executions, and the tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from airflow_provider_caf.core.errors import CheckpointError, DefinitionError
+from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.payloads import PayloadEntry
 from airflow_provider_caf.core.strategies.base import (
@@ -20,6 +20,7 @@ from airflow_provider_caf.core.strategies.base import (
     Outcome,
     Plan,
     Report,
+    WriteFile,
 )
 
 ExecuteFunction = Callable[[int, Execute], Execution]
@@ -33,6 +34,7 @@ def drive_plan(
     find_boundaries: Callable[[FindBoundaries], Iterable[ExpRun]],
     commit: Callable[[Commit], object],
     report: Callable[[Report], object],
+    write_file: Callable[[WriteFile], object],
 ) -> Outcome:
     """Drive a plan to its end and give its outcome.
 
@@ -60,35 +62,15 @@ def drive_plan(
                 commit(action)
             elif isinstance(action, Report):
                 report(action)
+            elif isinstance(action, WriteFile):
+                write_file(action)
             else:
                 raise DefinitionError(
                     f"A strategy yielded {action!r}, which is no action.",
-                    hint="Yield Execute, FindBoundaries, Commit or Report.",
+                    hint="Yield Execute, FindBoundaries, Commit, Report or WriteFile.",
                 )
     finally:
         plan.close()
-
-
-def use_recorded(execute: ExecuteFunction, recorded: Mapping[int, Execution]) -> ExecuteFunction:
-    """Give an `execute` that answers from what was recorded, and runs only what was not.
-
-    :param execute: runs what is not recorded.
-    :param recorded: executions of an earlier try, by their key.
-    """
-
-    def execute_or_replay(number: int, action: Execute) -> Execution:
-        known = recorded.get(number)
-        if known is None:
-            return execute(number, action)
-        if known.runs != action.runs or known.iov != action.iov:
-            raise CheckpointError(
-                f"Execution {number} was recorded for the {len(known.runs)} runs of IoV {known.iov}, but now "
-                f"the strategy asks for the {len(action.runs)} runs of IoV {action.iov}.",
-                hint="The strategy, its parameters or the data changed. Clear the task's checkpoint.",
-            )
-        return known
-
-    return execute_or_replay
 
 
 def build_entries(commit: Commit) -> tuple[PayloadEntry, ...]:

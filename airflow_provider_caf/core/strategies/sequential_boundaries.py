@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any, ClassVar
 
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.strategies.base import (
+    Action,
     Execution,
     FindBoundaries,
+    Part,
     Plan,
     Strategy,
     complete,
     fail,
 )
 from airflow_provider_caf.core.strategies.params import Param
-from airflow_provider_caf.core.strategies.sequential import Step, merge_steps, split_experiments
+from airflow_provider_caf.core.strategies.sequential import Experiment, Step, merge_steps, split_experiments
 
 
 class SequentialBoundaries(Strategy):
@@ -46,25 +49,29 @@ class SequentialBoundaries(Strategy):
         """Go through the experiments."""
         if not runs:
             return fail("There is no run to calibrate.")
-        given: tuple[ExpRun, ...] | None = self.params["payload_boundaries"]
-        given_by_exp: dict[int, list[ExpRun]] = {}
-        for boundary in given or ():
-            given_by_exp.setdefault(boundary.exp, []).append(boundary)
         for experiment in split_experiments(runs, self.params["iov_coverage"]):
-            exp = experiment.runs[0].exp
-            boundaries: Iterable[ExpRun] = given_by_exp.get(exp, ())
-            if given is None:
-                boundaries = yield FindBoundaries(runs=experiment.runs)
-                if not boundaries:
-                    return fail(f"The algorithm found no payload boundary in experiment {exp}.")
-            steps = _build_steps(experiment.runs, boundaries)
-            ended: Execution | None = yield from merge_steps(experiment, steps)
-            if ended is not None:
-                return fail(
-                    f"The algorithm answered {ended.code.name} in experiment {exp} for {ended.runs[0]} to "
-                    f"{ended.runs[-1]}."
-                )
+            reason: str = yield from self._plan_experiment(experiment)
+            if reason:
+                return fail(reason)
         return complete()
+
+    def split_plan(self, runs: tuple[ExpRun, ...]) -> Iterable[Callable[[], Part]]:
+        """Take each experiment on its own; if one fails, what was executed for those after it is in vain."""
+        for experiment in split_experiments(runs, self.params["iov_coverage"]):
+            yield functools.partial(self._plan_experiment, experiment)
+
+    def _plan_experiment(self, experiment: Experiment) -> Generator[Action, Any, str]:
+        """Go through one experiment, and say why it failed, or nothing."""
+        exp = experiment.runs[0].exp
+        boundaries: tuple[ExpRun, ...] | None = self.params["payload_boundaries"]
+        if boundaries is None:
+            boundaries = yield FindBoundaries(runs=experiment.runs)
+            if not boundaries:
+                return f"The algorithm found no payload boundary in experiment {exp}."
+        ended: Execution | None = yield from merge_steps(experiment, _build_steps(experiment.runs, boundaries))
+        if ended is None:
+            return ""
+        return f"The algorithm answered {ended.code.name} in experiment {exp} for {ended.runs[0]} to {ended.runs[-1]}."
 
 
 def _build_steps(runs: tuple[ExpRun, ...], boundaries: Iterable[ExpRun]) -> tuple[Step, ...]:

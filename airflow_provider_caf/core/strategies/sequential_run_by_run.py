@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, ClassVar
 
 from airflow_provider_caf.core.iov import ExpRun
-from airflow_provider_caf.core.strategies.base import Execution, Plan, Report, Strategy, complete, fail
+from airflow_provider_caf.core.strategies.base import (
+    Action,
+    Execution,
+    Part,
+    Plan,
+    Report,
+    Strategy,
+    complete,
+    fail,
+)
 from airflow_provider_caf.core.strategies.params import Param
 from airflow_provider_caf.core.strategies.sequential import Experiment, Step, merge_steps, split_experiments
 
@@ -48,19 +58,27 @@ class SequentialRunByRun(Strategy):
             return fail("There is no run to calibrate.")
         reasons = []
         for experiment in split_experiments(runs, self.params["iov_coverage"]):
-            exp = experiment.runs[0].exp
-            settings = self.build_experiment_settings(exp) if self.params["has_experiment_settings"] else None
-            ended: Execution | None = yield from merge_steps(experiment, self._build_steps(experiment), settings)
+            ended: Execution | None = yield from self._plan_experiment(experiment)
             if ended is not None:
                 yield Report(execution=ended)
+                first, last = ended.runs[0], ended.runs[-1]
                 reasons.append(
-                    f"The algorithm answered {ended.code.name} in experiment {exp} for {ended.runs[0]} to "
-                    f"{ended.runs[-1]}."
+                    f"The algorithm answered {ended.code.name} in experiment {first.exp} for {first} to {last}."
                 )
         if not reasons:
             return complete()
         rest = len(reasons) - _SHOWN_REASONS
         return fail(" ".join(reasons[:_SHOWN_REASONS]) + (f" {rest} more experiments failed." if rest > 0 else ""))
+
+    def split_plan(self, runs: tuple[ExpRun, ...]) -> Iterable[Callable[[], Part]]:
+        """Take each experiment on its own."""
+        for experiment in split_experiments(runs, self.params["iov_coverage"]):
+            yield functools.partial(self._plan_experiment, experiment)
+
+    def _plan_experiment(self, experiment: Experiment) -> Generator[Action, Any, Execution | None]:
+        exp = experiment.runs[0].exp
+        settings = self.build_experiment_settings(exp) if self.params["has_experiment_settings"] else None
+        return (yield from merge_steps(experiment, self._build_steps(experiment), settings))
 
     def _build_steps(self, experiment: Experiment) -> tuple[Step, ...]:
         size: int = self.params["step_size"]

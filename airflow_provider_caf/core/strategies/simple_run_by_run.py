@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
+import functools
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any, ClassVar
 
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies.base import (
+    Action,
     Commit,
     Execute,
     Execution,
+    Part,
     Plan,
     Report,
     Strategy,
@@ -45,7 +48,7 @@ class SimpleRunByRun(Strategy):
         thin: list[ExpRun] = []
         failed: list[ExpRun] = []
         for run in runs:
-            done: Execution = yield Execute(runs=(run,), iov=IoV.between(run, run))
+            done: Execution = yield from self._plan_run(run)
             if done.code.is_success:
                 yield Commit(execution=done)
             else:
@@ -62,6 +65,14 @@ class SimpleRunByRun(Strategy):
         if failed or len(thin) == len(runs) or not self.params["allow_missing_runs"]:
             return fail(text)
         return complete(text)
+
+    def split_plan(self, runs: tuple[ExpRun, ...]) -> Iterable[Callable[[], Part]]:
+        """Take each run on its own."""
+        return (functools.partial(self._plan_run, run) for run in runs)
+
+    def _plan_run(self, run: ExpRun) -> Generator[Action, Any, Execution]:
+        done: Execution = yield Execute(runs=(run,), iov=IoV.between(run, run))
+        return done
 
 
 def _show_runs(runs: list[ExpRun]) -> str:

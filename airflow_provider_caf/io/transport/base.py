@@ -17,8 +17,9 @@ class Transport(Protocol):
     def run(self, command: Command, *, hold: int | None = None) -> CommandResult:
         """Run a command to its end.
 
-        :param hold: a file descriptor that the command gets too. A lock on it is then held as long as the
-            command lives, even when this process is killed meanwhile.
+        :param hold: a file descriptor that the command gets too, on this machine. A lock on it is then held as
+            long as the command lives, even when this process is killed meanwhile. On another host `command.lock`
+            does the same.
         :raises TransportError: if it cannot be started or takes longer than its time limit. Then it was
             killed; whether it has done its work is not known.
         """

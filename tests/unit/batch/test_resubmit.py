@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from airflow_provider_caf.batch.resubmit import (
     Failure,
+    HostTry,
     Resubmission,
     Retry,
     RetryPolicy,
     decide_memory,
     decide_resubmission,
+    find_bad_hosts,
     is_memory_cause,
 )
 
@@ -74,7 +76,10 @@ POLICY = RetryPolicy(memory_factor=1.5, memory_ceiling=4000)
         # Above the ceiling by the user's own wish: not made smaller.
         (5000, None, 5000),
         (None, 2000 * 1024, 3000),
-        (None, None, None),
+        (None, 3000 * 1024, 4000),
+        (None, 9000 * 1024, 4000),
+        # The batch system ended it with all that could have measured it.
+        (None, None, 1500),
     ],
 )
 def test_memory_grows_up_to_the_ceiling(memory: int | None, peak: int | None, grown: int | None) -> None:
@@ -114,6 +119,55 @@ def test_three_retries_are_four_tries() -> None:
     ]
 
 
+def test_those_that_took_neighbours_with_them_go_alone() -> None:
+    failures = [failure(1, memory=9), failure(2, memory=9, broke_off=True), failure(3, memory=9)]
+    assert decide_resubmission(failures, POLICY).retries == (
+        Retry(subjobs=(1, 3), memory=9),
+        Retry(subjobs=(2,), memory=9, alone=True),
+    )
+
+
+def tries(host: str, failed: int, good: int = 0, reason: str = "") -> list[HostTry]:
+    bad = [HostTry(host=host, subjob=number, succeeded=False, reason=reason) for number in range(failed)]
+    return bad + [HostTry(host=host, subjob=100 + number, succeeded=True) for number in range(good)]
+
+
+@pytest.mark.parametrize(
+    ("limit", "seen", "bad"),
+    [
+        (None, tries("a", 9), ()),
+        (3, [], ()),
+        (3, tries("a", 2), ()),
+        (3, [*tries("b", 3), *tries("a", 4), *tries("c", 1)], ("a", "b")),
+        # A host on which one goes well is not broken.
+        (3, tries("a", 9, good=1), ()),
+        # Three tries of one subjob are the subjob's fault.
+        (3, tries("a", 1) * 3, ()),
+        # So is a lack of memory.
+        (1, tries("a", 5, reason="std::bad_alloc"), ()),
+        (1, tries("a", 1, reason="no such file"), ("a",)),
+        # A name from a job cannot break out of a submit file.
+        (1, [*tries('a"b', 5), *tries("a b", 5), *tries("", 5), *tries("-x", 5), *tries("n1.x.org", 1)], ("n1.x.org",)),
+    ],
+)
+def test_bad_hosts(limit: int | None, seen: list[HostTry], bad: tuple[str, ...]) -> None:
+    assert find_bad_hosts(seen, RetryPolicy(max_failures_per_host=limit)) == bad
+
+
+@given(
+    st.lists(
+        st.builds(HostTry, host=st.sampled_from("abc"), subjob=st.integers(0, 5), succeeded=st.booleans()), max_size=30
+    ),
+    st.integers(1, 4),
+)
+def test_a_host_is_bad_only_by_enough_failures_and_no_success(seen: list[HostTry], limit: int) -> None:
+    bad = find_bad_hosts(seen, RetryPolicy(max_failures_per_host=limit))
+    for host in "abc":
+        own = [each for each in seen if each.host == host]
+        subjobs = {each.subjob for each in own}
+        assert (host in bad) == (len(subjobs) >= limit and not any(each.succeeded for each in own))
+
+
 def test_nothing_failed() -> None:
     assert decide_resubmission([], POLICY) == Resubmission(retries=(), spent=())
 
@@ -126,6 +180,7 @@ def test_nothing_failed() -> None:
             tries=st.integers(0, 6),
             memory=st.none() | st.integers(1, 5000),
             text=st.sampled_from(["", "MemoryError"]),
+            broke_off=st.booleans(),
         ),
         unique_by=lambda each: each.subjob,
     )

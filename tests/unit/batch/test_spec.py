@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_caf.batch.arguments import ARGUMENTS, CAF_NAMES
 from airflow_provider_caf.batch.spec import (
-    ARGUMENTS,
-    CAF_NAMES,
     ArraySpec,
     Resources,
     SubmittedArray,
@@ -100,6 +99,48 @@ def test_walltimes_that_could_mean_two_things_are_refused(wrong: object) -> None
 @pytest.mark.parametrize("wrong", [0, -1, "two", 1.5, True, None.__class__])
 def test_counts_that_are_none(name: str, wrong: object) -> None:
     with pytest.raises(DefinitionError, match=f"argument '{name}' .*\n.*a whole number of at least 1"):
+        parse_resources({name: wrong}, WHERE)
+
+
+@pytest.mark.parametrize(
+    ("name", "given_value", "expected"),
+    [
+        ("array_limit", "500", 500),
+        ("exclude_hosts", "bad1.site.org, bad-2 bad_3", ("bad1.site.org", "bad-2", "bad_3")),
+        ("exclude_hosts", ["bad1"], ("bad1",)),
+        ("held", "release", "release"),
+        ("held_timeout", "10m", 600),
+        ("max_failures_per_host", 3, 3),
+        ("memory_ceiling", "16 GB", 16384),
+        ("memory_factor", "2", 2.0),
+        ("memory_factor", 1.25, 1.25),
+        ("subjobs_per_job", "20", 20),
+        ("subjobs_per_job", "auto", "auto"),
+        ("transfer_files", "True", True),
+        ("transfer_files", False, False),
+    ],
+)
+def test_what_a_site_may_say(name: str, given_value: object, expected: object) -> None:
+    resources = parse_resources({name: given_value}, WHERE)
+    assert getattr(resources, name) == expected
+    assert parse_resources(resources.to_json(), WHERE) == resources
+
+
+WRONG: dict[tuple[str, str], list[object]] = {
+    ("exclude_hosts", "a list of host names"): [3, ["a b"], ["$(x)"], [3], "-x", "a;b"],
+    ("held", "one of wait, release, fail"): ["remove", True, []],
+    ("memory_factor", "a number from 1 to 100"): [0.5, 101, "much", True, "nan", []],
+    ("subjobs_per_job", "at least 1, or 'auto'"): [0, "automatic", True, 1.5],
+    ("transfer_files", "true or false"): ["yes", 1, []],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "wanted"),
+    [(name, wrong, wanted) for (name, wanted), values in WRONG.items() for wrong in values],
+)
+def test_what_a_site_cannot_mean_is_refused(name: str, wrong: object, wanted: str) -> None:
+    with pytest.raises(DefinitionError, match=f"argument '{name}' of calibration 'vertex' is .*\n.*{wanted}"):
         parse_resources({name: wrong}, WHERE)
 
 

@@ -14,7 +14,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_provider_caf.batch.spec import ArraySpec, Resources
-from airflow_provider_caf.batch.wrapper import build_element_script, build_script, build_site_argv, quote
+from airflow_provider_caf.batch.wrapper import (
+    build_element_script,
+    build_scratch_script,
+    build_script,
+    build_site_argv,
+    quote,
+)
 from airflow_provider_caf.core.errors import DefinitionError
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "batch"
@@ -90,12 +96,46 @@ def test_the_script_runs(tmp_path: Path) -> None:
         folder=str(folder),
         app=str(app),
         python=sys.executable,
-        resources=Resources(environment={"GIVEN": HOSTILE}, setup=("INDEX=7; export INDEX",)),
+        resources=Resources(environment={"GIVEN": HOSTILE}),
     )
-    script = build_element_script(array, '"$INDEX"')
+    script = "INDEX=7\n" + build_element_script(array, '"$INDEX"')
     done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True, cwd="/")
+    assert done.stdout == ""
+    printed = (folder / "element_7.log").read_text()
     words = ["subjob", "--array", array.array_file, "--first", "0", "--element", "7"]
-    assert json.loads(done.stdout) == [words, str(folder), HOSTILE]
+    assert json.loads(printed) == [words, str(folder), HOSTILE]
+    # A second start does not wipe out what the first one, which may still run, has printed.
+    subprocess.run(["/bin/sh", "-c", script], check=True, cwd="/")
+    assert (folder / "element_7.log").read_text() == printed * 2
+
+
+def test_the_script_in_a_scratch_folder(tmp_path: Path) -> None:
+    scratch = tmp_path / HOSTILE.replace("\n", "")
+    array = make_array(
+        python=sys.executable, resources=Resources(environment={"GIVEN": HOSTILE}, setup=("cd /", "echo set up"))
+    )
+    app = Path(f"{scratch}{array.app}")
+    app.parent.mkdir(parents=True)
+    app.write_text("import json, os, sys; print(json.dumps([sys.argv[1:], os.getcwd(), os.environ['GIVEN']]))")
+    script = build_scratch_script(array, '"$1"')
+    done = subprocess.run(
+        ["/bin/bash", "-c", script, "run.sh", "4"], capture_output=True, text=True, check=True, cwd=scratch
+    )
+    assert done.stdout == ""
+    printed = Path(f"{scratch}{array.folder}/element_4.log").read_text().splitlines()
+    words = ["subjob", "--scratch", str(scratch), "--array", "array.json", "--element", "4"]
+    assert printed[0] == "set up"
+    assert json.loads(printed[1]) == [words, str(scratch), HOSTILE]
+    # What is brought home has to be there, also when the app did not even start.
+    assert Path(f"{scratch}{array.status_folder}").is_dir()
+
+
+def test_a_container_in_a_scratch_folder_sees_it_all() -> None:
+    script = build_scratch_script(make_array(resources=Resources(container="/images/a b.sif")), '"$1"')
+    start = (
+        """exec apptainer exec --bind "$caf_scratch" '/images/a b.sif' python3 "$caf_scratch"'/w/a b/app.pyz' subjob """
+    )
+    assert start in script
 
 
 def test_a_program_in_the_environment_of_the_site(tmp_path: Path) -> None:
@@ -113,6 +153,8 @@ def test_a_program_in_the_environment_of_the_site(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_gone_ends_it(tmp_path: Path) -> None:
-    script = build_script(make_array(folder=str(tmp_path / "gone")), ["pool"])
-    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 125
+    array = make_array(folder=str(tmp_path / "gone"))
+    for script in (build_script(array, ["pool"]), build_element_script(array, "7")):
+        done = subprocess.run(["/bin/bash", "-c", script], capture_output=True, text=True, check=False)
+        assert done.returncode == 125
+        assert "gone" in done.stderr

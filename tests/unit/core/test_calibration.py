@@ -11,6 +11,11 @@ from airflow_provider_caf.core.calibration import (
     CalibrationRecord,
     CollectionRecord,
     DatabaseEntry,
+    Ending,
+    Publish,
+    Selection,
+    SignOff,
+    StepRecord,
 )
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import ExpRun, IoV
@@ -28,6 +33,8 @@ COLLECTION = CollectionRecord(
     database_chain=(DatabaseEntry(kind="local", value="/db"),),
     backend_args={"memory": "2 GB"},
     pre_collector={"command": ["prepare", "x y"]},
+    max_subjob_retries=0,
+    max_failed_subjobs=0.02,
 )
 ALGORITHM = AlgorithmRecord(
     name="fit",
@@ -37,6 +44,13 @@ ALGORITHM = AlgorithmRecord(
     settings={"bins": 40},
     prefix="Hits",
     pre_algorithm="detector:before",
+    workers=4,
+    run_ahead=False,
+    cpus=2,
+    execution_timeout=0.5,
+    memory_growth=None,
+    keep_executions=True,
+    fill_gaps=True,
 )
 CALIBRATION = CalibrationRecord(
     name="vertex",
@@ -49,6 +63,8 @@ CALIBRATION = CalibrationRecord(
     save_payloads=False,
     database_chain=(DatabaseEntry(kind="global_tag", value="main"),),
     backend_args={"queue": "s"},
+    backend="lsf",
+    connection="other_site",
 )
 CAF = CafRecord(
     name="demo",
@@ -67,6 +83,15 @@ RECORDS: list[Any] = [
     AlgorithmRecord(name="x", algorithm="a:B"),
     CalibrationRecord(name="x", collections=(), algorithms=()),
     CafRecord(name="x", calibrations=()),
+    StepRecord(name="x", kind="imported_payloads", options={"folder": "/x"}, depends_on=("y",), save_payloads=False),
+    StepRecord(name="x", kind="own", type="a:B", database_chain=(DatabaseEntry(kind="local", value="/db"),)),
+    CafRecord(
+        name="x",
+        calibrations=(CalibrationRecord(name="a", collections=(), algorithms=()), StepRecord(name="b", kind="own")),
+        job_budget=3,
+        ending=Ending(gaps="fill", sign_off=SignOff(users=("anna",)), publish=Publish(folder="/f")),
+    ),
+    CollectionRecord(name="x", selection=Selection(max_events=5, random_seed=1), filemaps=("/map.json",)),
 ]
 
 
@@ -114,7 +139,8 @@ def test_what_must_be_there(cls: Any, fields: set[str]) -> None:
 def test_defaults() -> None:
     calibration = CalibrationRecord.from_json({"name": "x", "collections": [], "algorithms": []})
     assert (calibration.max_iterations, calibration.save_payloads) == (5, True)
-    assert CafRecord.from_json({"name": "x", "calibrations": []}).backend == "local"
+    assert (calibration.backend, calibration.connection) == (None, None)
+    assert CafRecord.from_json({"name": "x", "calibrations": []}).backend is None
     assert CollectionRecord(name="x").output_patterns == ("CollectorOutput.root",)
     assert AlgorithmRecord(name="x", algorithm="a:B").strategy == "SingleIOV"
 

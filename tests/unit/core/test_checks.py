@@ -10,10 +10,13 @@ from airflow_provider_caf.core.calibration import (
     CafRecord,
     CalibrationRecord,
     CollectionRecord,
+    Member,
+    StepRecord,
     check_caf,
     find_mistakes,
 )
 from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.splitting import Splitting
 
 COLLECTION = CollectionRecord(name="default", collector="detector:Hits", input_files=("/data/*.root",))
@@ -25,7 +28,7 @@ def calibration(name: str = "vertex", **changes: Any) -> CalibrationRecord:
     return replace(made, **changes)
 
 
-def caf(*calibrations: CalibrationRecord, **changes: Any) -> CafRecord:
+def caf(*calibrations: Member, **changes: Any) -> CafRecord:
     return replace(CafRecord(name="demo", calibrations=calibrations or (calibration(),)), **changes)
 
 
@@ -156,6 +159,7 @@ BAD: list[tuple[CafRecord, str, str, tuple[Any, ...]]] = [
     (caf(backend_args={1: 2}), "The backend_args of the CAF has the key 1", "strings", ("backend_args",)),
 ]
 
+DEFAULT = "collection 'default' of calibration 'vertex'"
 BAD_COLLECTIONS: list[tuple[dict[str, Any], str, str, tuple[Any, ...]]] = [
     ({"name": "$(id)"}, "'$(id)' cannot be the name of a collection", "'id' would do", ("name",)),
     (
@@ -165,6 +169,24 @@ BAD_COLLECTIONS: list[tuple[dict[str, Any], str, str, tuple[Any, ...]]] = [
         ("name",),
     ),
     ({"name": "fit"}, "an algorithm and a collection named 'fit'", "side by side", ()),
+    *(
+        (
+            {"max_subjob_retries": value},
+            f"max_subjob_retries of {DEFAULT} is {value!r}",
+            "from 0 (one try only) to 100",
+            ("max_subjob_retries",),
+        )
+        for value in (-1, 101, 1.0, True, None)
+    ),
+    *(
+        (
+            {"max_failed_subjobs": value},
+            f"max_failed_subjobs of {DEFAULT} is {value!r}",
+            "share below 1",
+            ("max_failed_subjobs",),
+        )
+        for value in (-1, 1.0, True, None, "all")
+    ),
     ({"collector": None}, "has neither a collector nor a command", "Give one", ()),
     ({"command": ("x",)}, "has both a collector and a command", "Give one", ()),
     ({"collector": "Hits"}, "The collector of collection 'default'", "package.module:Name", ("collector",)),
@@ -228,6 +250,15 @@ BAD_ALGORITHMS: list[tuple[dict[str, Any], str, str, tuple[Any, ...]]] = [
         "It has to be an IoV",
         ("params", "apply_iov"),
     ),
+    ({"workers": 0}, "workers of algorithm", "a whole number, at least 1", ("workers",)),
+    ({"workers": True}, "workers of algorithm", "a whole number, at least 1", ("workers",)),
+    ({"cpus": 1.5}, "cpus of algorithm", "a whole number, at least 1", ("cpus",)),
+    ({"execution_timeout": -1}, "execution_timeout of algorithm", "a number above 0, or None", ("execution_timeout",)),
+    ({"execution_timeout": float("nan")}, "execution_timeout of algorithm", "a number above 0", ("execution_timeout",)),
+    ({"memory_growth": 0}, "memory_growth of algorithm", "at least 1, or None", ("memory_growth",)),
+    ({"run_ahead": 1}, "run_ahead of algorithm", "True or False", ("run_ahead",)),
+    ({"keep_executions": "yes"}, "keep_executions of algorithm", "True or False", ("keep_executions",)),
+    ({"fill_gaps": None}, "fill_gaps of algorithm", "True or False", ("fill_gaps",)),
 ]
 
 
@@ -307,3 +338,62 @@ def test_all_mistakes_at_once_one_per_line() -> None:
     assert len(lines) == 6
     assert all(line.startswith("- ") and "hint: " in line for line in lines[1:])
     assert len(caught.value.causes) == 5
+
+
+def find(record: CafRecord) -> list[tuple[str, tuple[Any, ...]]]:
+    return [(mistake.what, mistake.where) for mistake in find_mistakes(record)]
+
+
+def test_algorithms_without_a_collection_need_someone_to_depend_on() -> None:
+    assert find(caf(calibration(), calibration("merged", collections=(), depends_on=("vertex",)))) == []
+    ((what, where),) = find(caf(calibration(collections=())))
+    assert (what, where) == ("Calibration 'vertex' has no collection.", ("calibrations", 0, "collections"))
+
+
+def test_a_boundary_at_an_ignored_run_is_a_mistake() -> None:
+    algorithm = replace(ALGORITHM, strategy="SequentialBoundaries", params={"payload_boundaries": [[1, 3], [1, 5]]})
+    ((what, where),) = find(caf(calibration(algorithms=(algorithm,), ignored_runs=(ExpRun(1, 5), ExpRun(1, 6)))))
+    assert "has a boundary at run 1.5, which is in ignored_runs" in what
+    assert where == ("calibrations", 0, "algorithms", 0, "params", "payload_boundaries")
+
+
+def test_a_boundary_that_is_no_run_is_the_only_mistake() -> None:
+    algorithm = replace(ALGORITHM, strategy="SequentialBoundaries", params={"payload_boundaries": [4, None]})
+    ((what, _),) = find(caf(calibration(algorithms=(algorithm,))))
+    assert "The parameter 'payload_boundaries' of the strategy SequentialBoundaries is [4, None]" in what
+
+
+def test_a_template_may_stand_for_a_parameter_that_the_strategy_has() -> None:
+    assert find(with_algorithm(params={"apply_iov": "{{ params.iov }}"})) == []
+    assert find(with_algorithm(params={"apply_iov": [1, 0, "{{ params.exp }}", -1]})) == []
+    ((what, _),) = find(with_algorithm(params={"iov_coverage": "{{ params.iov }}"}))
+    assert "The strategy SingleIOV has no parameter 'iov_coverage'" in what
+
+
+@pytest.mark.parametrize(
+    ("budget", "splitting", "what"),
+    [
+        (0, Splitting(), "job_budget is 0, but 1 collections share it."),
+        ("5", Splitting(), "job_budget is '5', but 1 collections share it."),
+        (5, Splitting(max_collector_jobs=2), "job_budget has no effect: every collection has a splitting of its own."),
+        (1, Splitting(), None),
+    ],
+)
+def test_a_budget_has_to_suffice_and_to_have_an_effect(budget: Any, splitting: Splitting, what: str | None) -> None:
+    record = replace(with_collection(splitting=splitting), job_budget=budget)
+    assert [mistake for mistake, _ in find(record)] == ([] if what is None else [what])
+
+
+def test_steps_that_collect_nothing_are_checked_too() -> None:
+    good = StepRecord(name="earlier", kind="imported_payloads", options={"folder": "/x"})
+    assert find(caf(good, calibration(depends_on=("earlier",)))) == []
+    wrong = StepRecord(name="join", kind="imported", options={"folder": object()}, depends_on=("nobody",))
+    found = [what for what, _ in find(caf(wrong))]
+    assert "A calibration cannot be named 'join'." in found
+    assert "The step 'join' is of the kind 'imported'." in found
+    assert "Calibration 'join' depends on 'nobody', which does not exist." in found
+    assert any("options of 'join'" in what for what in found)
+
+
+def test_a_file_map_is_input() -> None:
+    assert find(with_collection(input_files=(), filemaps=("/map.json",))) == []

@@ -11,6 +11,7 @@ from airflow_provider_caf.core.payloads import (
     build_database,
     build_payload_file_name,
     check_payload_name,
+    fill_gaps,
     find_gaps,
     find_payload,
     merge_entries,
@@ -140,3 +141,54 @@ class TestGaps:
     def test_uncovered_are_the_runs_without_payload(self, entries: list[PayloadEntry], some: list[ExpRun]) -> None:
         report = find_gaps(entries, "a", some)
         assert report.uncovered == tuple(run for run in sorted(set(some)) if find_payload(entries, "a", run) is None)
+
+
+class TestFillGaps:
+    def test_the_payload_before_is_extended_inside_and_at_the_end_of_an_experiment(self) -> None:
+        entries = [
+            entry("A", "2", 1, 8, 1, 8),
+            entry("A", "1", 1, 1, 1, 4),
+            entry("B", "1", 1, 5, 1, 9),
+            entry("A", "3", 2, 3, 2, 5),
+        ]
+        filled, gaps = fill_gaps(entries, [ExpRun(1, 1), ExpRun(1, 6), ExpRun(1, 9), ExpRun(2, 1), ExpRun(2, 5)])
+        assert filled == (
+            entry("A", "2", 1, 8, 1, 9),
+            entry("A", "1", 1, 1, 1, 7),
+            entry("B", "1", 1, 5, 1, 9),
+            entry("A", "3", 2, 3, 2, 5),
+        )
+        assert [(gap.name, gap.before, gap.after) for gap in gaps] == [
+            ("A", IoV(1, 8, 1, 8), IoV(1, 8, 1, 9)),
+            ("A", IoV(1, 1, 1, 4), IoV(1, 1, 1, 7)),
+        ]
+
+    def test_where_two_end_together_the_one_that_wins_is_extended(self) -> None:
+        entries = [entry("A", "1", 1, 1, 1, 4), entry("A", "2", 1, 3, 1, 4), entry("A", "3", 1, 9, 1, 9)]
+        filled, _ = fill_gaps(entries, [])
+        assert filled[1] == entry("A", "2", 1, 3, 1, 8)
+        assert filled[0] == entries[0]
+
+    def test_a_gap_with_nothing_before_it_stays(self) -> None:
+        entries = [entry("A", "1", 2, 5, 2, 9)]
+        assert fill_gaps(entries, [ExpRun(1, 3), ExpRun(2, 1)]) == (tuple(entries), ())
+
+    @given(st.lists(few_names), st.lists(runs))
+    def test_what_was_covered_keeps_its_payload_and_what_can_be_filled_is(
+        self, entries: list[PayloadEntry], some: list[ExpRun]
+    ) -> None:
+        filled, gaps = fill_gaps(entries, some)
+        assert [(each.name, each.revision) for each in filled] == [(each.name, each.revision) for each in entries]
+        for name in {each.name for each in entries}:
+            for run in (ExpRun(exp, number) for exp in range(4) for number in range(6)):
+                before = find_payload(entries, name, run)
+                after = find_payload(filled, name, run)
+                if before is not None:
+                    assert after is not None
+                    assert after.revision == before.revision
+            report = find_gaps(filled, name, some)
+            assert report.gaps == ()
+            ends = [each.iov.end for each in filled if each.name == name]
+            assert not any(end.exp == run.exp and end < run for run in report.uncovered for end in ends)
+        assert fill_gaps(filled, some) == (filled, ())
+        assert len(gaps) == sum(one != other for one, other in zip(entries, filled, strict=True))

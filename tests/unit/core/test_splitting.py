@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_caf.core.errors import DefinitionError, InputError
-from airflow_provider_caf.core.splitting import Splitting, plan_subjobs
+from airflow_provider_caf.core.splitting import Splitting, plan_subjobs, share_budget
 
 file_lists = st.lists(st.text(min_size=1), min_size=1, max_size=40)
 limits = st.integers(1, 50)
@@ -140,3 +140,34 @@ def test_round_trip(rule: Splitting) -> None:
 def test_strict_reading(value: Any, message: str) -> None:
     with pytest.raises(DefinitionError, match=message):
         Splitting.from_json(value)
+
+
+@pytest.mark.parametrize(
+    ("budget", "files", "shares"),
+    [
+        (10, {"a": 30, "b": 70}, {"a": 3, "b": 7}),
+        (10, {"a": 1, "b": 1, "c": 1}, {"a": 1, "b": 1, "c": 1}),
+        (10, {"a": 1, "b": 999}, {"a": 1, "b": 9}),
+        (3, {"a": 1, "b": 1, "c": 999}, {"a": 1, "b": 1, "c": 1}),
+        (7, {"a": 10, "b": 10}, {"a": 4, "b": 3}),
+        (5, {"a": 0, "b": 0}, {"a": 1, "b": 1}),
+        (5, {}, {}),
+    ],
+)
+def test_a_budget_is_shared_by_files(budget: int, files: dict[str, int], shares: dict[str, int]) -> None:
+    assert share_budget(budget, files) == shares
+
+
+@given(st.integers(1, 200), st.lists(st.integers(0, 1000), max_size=20))
+def test_shares_are_at_least_one_and_no_more_than_the_budget(budget: int, counts: list[int]) -> None:
+    files = dict(enumerate(counts))
+    if len(files) > budget:
+        with pytest.raises(DefinitionError, match="collections share it"):
+            share_budget(budget, files)
+        return
+    shares = share_budget(budget, files)
+    assert list(shares) == list(files)
+    assert all(share >= 1 for share in shares.values())
+    assert sum(shares.values()) <= budget
+    # No collection has more subjobs than files, so nothing of its share is lost.
+    assert all(shares[key] <= max(1, count) for key, count in files.items())

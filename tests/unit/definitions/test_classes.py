@@ -10,24 +10,18 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_caf import CAF, Algorithm, Calibration, Collection, ExpRun, IoV
+from airflow_provider_caf import (
+    CAF,
+    Algorithm,
+    Calibration,
+    Collection,
+    ExpRun,
+    IoV,
+)
 from airflow_provider_caf.core.calibration import CafRecord, DatabaseEntry
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.splitting import Splitting
-
-COLLECTOR = "hits:HitCollector"
-ALGORITHM = "hits:MeanAlgorithm"
-DATA = "/data/*.root"
-TAG = {"kind": "global_tag", "value": "main"}
-LOCAL = {"kind": "local", "value": "/db/fixes"}
-
-
-def make_calibration(name: str = "vertex", **changes: Any) -> Calibration:
-    return Calibration(name, **{"collector": COLLECTOR, "algorithms": ALGORITHM, "input_files": DATA, **changes})
-
-
-def build(*calibrations: Calibration, **changes: Any) -> CafRecord:
-    return CAF("demo", calibrations, **changes).build_record()
+from tests.unit.definitions.making import ALGORITHM, COLLECTOR, DATA, LOCAL, TAG, build, build_members, make_calibration
 
 
 def test_every_argument_of_a_collection_reaches_the_record() -> None:
@@ -42,8 +36,11 @@ def test_every_argument_of_a_collection_reaches_the_record() -> None:
         granularity="all",
         files_to_iovs={"/data/a.root": [1, 2, 1, 3]},
         database_chain=[LOCAL, TAG],
+        max_subjob_retries=5,
+        max_failed_subjobs="2%",
     )
     record = collection.build_record("hits", "vertex")
+    assert (record.max_subjob_retries, record.max_failed_subjobs) == (5, 0.02)
     assert record.name == "hits"
     assert record.collector == COLLECTOR
     assert record.command is None
@@ -61,12 +58,34 @@ def test_every_argument_of_a_collection_reaches_the_record() -> None:
     )
 
 
-def test_no_argument_of_a_collection_is_forgotten() -> None:
+def test_failures_are_treated_as_the_calibration_says_where_the_collection_says_nothing() -> None:
+    collections = {
+        "a": Collection(COLLECTOR, DATA),
+        "b": Collection(COLLECTOR, DATA, max_subjob_retries=0, max_failed_subjobs=0),
+    }
+    plain = Calibration("x", COLLECTOR, "hits:Fit", DATA)
+    given = Calibration(
+        "y", algorithms="hits:Fit", collections=collections, max_subjob_retries=7, max_failed_subjobs="10%"
+    )
+    record = build(plain, given)
+    (default,), (first, second) = (each.collections for each in record.calibrations)
+    found = [(each.max_subjob_retries, each.max_failed_subjobs) for each in (default, first, second)]
+    assert found == [(3, 0), (7, 0.1), (0, 0)]
+
+
+def test_failures_that_cannot_be_allowed() -> None:
+    with pytest.raises(DefinitionError, match=r"In max_failed_subjobs of the collection: '200%' cannot stand here"):
+        Collection(COLLECTOR, DATA, max_failed_subjobs="200%")
+
+
+def test_no_word_of_a_collection_is_forgotten() -> None:
     """The test above has to grow with the class."""
-    given = set(Collection.__init__.__annotations__) - {"return", "collector"}
     short = {"input_files", "settings", "granularity", "output_patterns", "database_chain", "backend_args"}
+    failing = {"max_subjob_retries", "max_failed_subjobs"}
     splitting = {"max_files_per_collector_job", "max_collector_jobs", "arguments", "max_subjobs"}
-    assert given == short | splitting | {"pre_collector", "files_to_iovs"}
+    tested_elsewhere = {"input_data", "selection"}
+    known = {"collector", "pre_collector", "files_to_iovs"} | short | failing | splitting | tested_elsewhere
+    assert set(Collection.model_fields) == known
 
 
 @pytest.mark.parametrize(
@@ -102,7 +121,7 @@ def test_every_argument_of_an_algorithm_reaches_the_record() -> None:
         prefix="Hits",
         pre_algorithm="hits:warm_up",
     )
-    record = algorithm.build_record("vertex")
+    record = algorithm.build_record()
     assert record.name == "mean"
     assert record.algorithm == ALGORITHM
     assert record.strategy == "SequentialBoundaries"
@@ -121,7 +140,7 @@ def test_every_argument_of_an_algorithm_reaches_the_record() -> None:
     ],
 )
 def test_an_algorithm_is_named_after_its_class(reference: str, name: str) -> None:
-    assert Algorithm(reference).build_record("vertex").name == name
+    assert Algorithm(reference).build_record().name == name
 
 
 def test_every_argument_of_a_calibration_reaches_the_record() -> None:
@@ -190,7 +209,7 @@ def test_the_short_form_and_collections_go_together() -> None:
 
 def test_two_collections_of_one_name_are_refused() -> None:
     with pytest.raises(DefinitionError, match=r"'vertex' has two collections named 'default'") as caught:
-        make_calibration(collections={"default": Collection("hits:Cosmics", "/cosmics/*.root")})
+        build(make_calibration(collections={"default": Collection("hits:Cosmics", "/cosmics/*.root")}))
     assert caught.value.hint == "Rename one of them."
 
 
@@ -202,11 +221,13 @@ def test_two_collections_of_one_name_are_refused() -> None:
         ("max_files_per_collector_job", 3),
         ("output_patterns", ["x"]),
         ("pre_collector", "hits:skim"),
+        ("granularity", "all"),
+        ("files_to_iovs", {"/data/a.root": [1, 2]}),
     ],
 )
 def test_words_of_a_collection_need_a_collector(argument: str, value: Any) -> None:
     with pytest.raises(DefinitionError, match=rf"'vertex' has {argument} but no collector") as caught:
-        Calibration("vertex", algorithms=ALGORITHM, **{argument: value})
+        build(Calibration("vertex", algorithms=ALGORITHM, **{argument: value}))
     assert "`collections`" in str(caught.value.hint)
 
 
@@ -228,7 +249,7 @@ def test_add_calibration_is_as_good_as_naming_it_at_once() -> None:
 def test_one_object_can_serve_in_several_places() -> None:
     collection = Collection(COLLECTOR, [DATA], settings={"window": [1, 2]}, backend_args={"queue": "short"})
     algorithm = Algorithm(ALGORITHM, "SequentialRunByRun", {"iov_coverage": [1, 0, 2, -1]})
-    before = copy.deepcopy((vars(collection), vars(algorithm)))
+    before = (collection.model_copy(deep=True), algorithm.model_copy(deep=True))
     calibrations = [
         Calibration(name, algorithms=[algorithm], collections={"hits": collection}, backend_args={"memory": 100})
         for name in ("first", "second")
@@ -236,7 +257,7 @@ def test_one_object_can_serve_in_several_places() -> None:
     first, second = build(*calibrations).calibrations
     assert first.collections == second.collections
     assert first.algorithms == second.algorithms
-    assert (vars(collection), vars(algorithm)) == before
+    assert (collection, algorithm) == before
 
 
 def test_what_the_user_gives_is_copied_and_never_changed() -> None:
@@ -276,7 +297,7 @@ def test_lists_may_be_anything_that_can_be_gone_through_once() -> None:
     calibration = make_calibration(input_files=files(), algorithms=iter([ALGORITHM]))
     caf = CAF("demo", iter([calibration]))
     assert caf.build_record() == caf.build_record()
-    assert caf.build_record().calibrations[0].collections[0].input_files == ("/data/a.root", "/data/b.root")
+    assert build_members(caf)[0].collections[0].input_files == ("/data/a.root", "/data/b.root")
 
 
 def test_a_path_object_is_as_good_as_its_text() -> None:
@@ -291,15 +312,13 @@ def test_a_path_object_is_as_good_as_its_text() -> None:
 def test_a_relative_input_path_is_refused(path: str) -> None:
     with pytest.raises(DefinitionError) as caught:
         build(make_calibration(input_files=[path]))
-    assert f"The input file {path!r} of collection 'default' of calibration 'vertex' is not absolute." in str(
-        caught.value
-    )
+    assert caught.value.what == f"In input_files of calibration 'vertex': The input file {path!r} is not absolute."
     assert "begins with '/'" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("path", [7, None, b"/data/a.root", ["/data/a.root"]])
 def test_an_input_path_that_is_no_text_is_refused(path: Any) -> None:
-    with pytest.raises(DefinitionError, match="of collection 'default' of calibration 'vertex'"):
+    with pytest.raises(DefinitionError, match="In input_files of calibration 'vertex'"):
         build(make_calibration(input_files=[path]))
 
 
@@ -307,14 +326,14 @@ def test_an_input_path_that_is_no_text_is_refused(path: Any) -> None:
 def test_an_output_pattern_that_leaves_the_folder_is_refused(pattern: str) -> None:
     with pytest.raises(DefinitionError) as caught:
         build(make_calibration(output_patterns=[pattern]))
-    assert f"The output pattern {pattern!r} of collection 'default' of calibration 'vertex' leaves" in str(caught.value)
+    assert f"In output_patterns of calibration 'vertex': The output pattern {pattern!r} leaves" in str(caught.value)
     assert "relative" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("argv", [[], [""], ["python3", 7], ["python3", ""]])
 def test_a_command_that_is_no_list_of_words_is_refused(argv: Any) -> None:
-    with pytest.raises(DefinitionError, match="The command of collection 'hits' of calibration 'vertex' is") as caught:
-        Collection(argv, DATA).build_record("hits", "vertex")
+    with pytest.raises(DefinitionError, match="In collector of the collection: The command is") as caught:
+        Collection(argv, DATA)
     assert "list of words" in str(caught.value.hint)
 
 
@@ -349,12 +368,12 @@ def test_a_hostile_name_is_refused(kind: str, make: Callable[[str], CAF], name: 
 def test_all_mistakes_are_named_at_once() -> None:
     with pytest.raises(DefinitionError) as caught:
         build(
-            make_calibration("first one", max_iterations=-1),
+            make_calibration("first one", algorithms=Algorithm(ALGORITHM, params={"step_size": 1})),
             make_calibration("second", depends_on=["sceond"], algorithms=Algorithm(ALGORITHM, "SingelIOV")),
         )
     text = str(caught.value)
     assert "'first_one' would do" in text
-    assert "max_iterations -1" in text
+    assert "no parameter 'step_size'" in text
     assert "Calibration 'second' depends on 'sceond', which does not exist" in text
     assert "SingleIOV" in text
     assert len(caught.value.causes) == 4
@@ -362,8 +381,10 @@ def test_all_mistakes_are_named_at_once() -> None:
 
 @pytest.mark.parametrize("value", [-1, 101, 1.5, "3", True])
 def test_a_wrong_number_of_iterations_is_refused(value: Any) -> None:
-    with pytest.raises(DefinitionError, match="Calibration 'vertex' has max_iterations"):
-        build(make_calibration(max_iterations=value))
+    with pytest.raises(
+        DefinitionError, match=f"In max_iterations of calibration 'vertex': {value!r} cannot stand here"
+    ):
+        make_calibration(max_iterations=value)
 
 
 @pytest.mark.parametrize(
@@ -387,10 +408,17 @@ def test_a_wrong_run_or_iov_is_refused(changes: dict[str, Any], what: str) -> No
 
 
 def test_a_wrong_iov_of_a_file_says_whose_it_is() -> None:
-    collection = Collection(COLLECTOR, DATA, files_to_iovs={"/data/a.root": [1, 2]})
     with pytest.raises(DefinitionError) as caught:
-        collection.build_record("hits", "vertex")
-    assert caught.value.what == ("In files_to_iovs of collection 'hits' of calibration 'vertex': [1, 2] is not an IoV.")
+        Collection(COLLECTOR, DATA, files_to_iovs={"/data/a.root": [1, 2, 3]})
+    assert caught.value.what == "In files_to_iovs of the collection: [1, 2, 3] is not an IoV."
+    assert caught.value.where == ("files_to_iovs", "/data/a.root")
+
+
+def test_one_run_is_the_iov_of_a_file() -> None:
+    collection = Collection(COLLECTOR, files_to_iovs={"/data/a.root": [1, 2], "/data/b.root": "1.3"})
+    record = collection.build_record("hits", "vertex")
+    assert record.files_to_iovs == {"/data/a.root": IoV(1, 2, 1, 2), "/data/b.root": IoV(1, 3, 1, 3)}
+    assert record.input_files == ("/data/a.root", "/data/b.root")
 
 
 def test_runs_and_iovs_may_be_written_as_text() -> None:
@@ -399,15 +427,16 @@ def test_runs_and_iovs_may_be_written_as_text() -> None:
 
 
 def test_a_setting_that_is_no_json_is_refused() -> None:
-    collection = Collection(COLLECTOR, DATA, settings={"window": object()})
-    with pytest.raises(DefinitionError, match="settings of collection 'hits' of calibration 'vertex'"):
-        build(Calibration("vertex", collections={"hits": collection}, algorithms=ALGORITHM))
+    with pytest.raises(DefinitionError, match=r"In settings of the collection: The value\['window'\] holds <object"):
+        Collection(COLLECTOR, DATA, settings={"window": object()})
 
 
-@pytest.mark.parametrize("entry", [{"kind": "remote", "value": "x"}, {"kind": "local"}, {"kind": "local", "value": ""}])
+@pytest.mark.parametrize(
+    "entry", [{"remote": "x"}, {"local": ""}, {"local": "relative"}, {"local": "/a", "global_tag": "b"}, "/db", {}]
+)
 def test_a_wrong_entry_of_the_database_chain_is_refused(entry: dict[str, str]) -> None:
-    with pytest.raises(DefinitionError, match=r"database|value"):
-        build(make_calibration(database_chain=[entry]))
+    with pytest.raises(DefinitionError, match=r"In database_chain of calibration 'vertex': .*database"):
+        make_calibration(database_chain=[entry])
 
 
 def test_a_calibration_without_collections_is_refused() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,18 @@ import pytest
 from airflow.sdk import DAG, BaseOperator, BaseSensorOperator
 from airflow.serialization.serialized_objects import DagSerialization
 
-from airflow_provider_caf import CAF, Calibration, Collection, build_dag
+from airflow_provider_caf import (
+    CAF,
+    Calibration,
+    CalibrationBase,
+    Collection,
+    ImportedPayloads,
+    SignOff,
+    build_dag,
+    build_dags,
+)
 from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.operators.configure import ConfigureOperator
 from airflow_provider_caf.operators.decide import DecideOperator
 from airflow_provider_caf.operators.finish import FinishOperator
 from airflow_provider_caf.operators.merge import CollectorMergeOperator
@@ -29,15 +37,7 @@ TOP = Path(__file__).resolve().parents[3]
 @pytest.fixture(scope="module")
 def demo() -> DAG:
     """The DAG of the demonstration."""
-    spec = importlib.util.spec_from_file_location("demo_of_test", TOP / "dags" / "demo_calibration.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    dag = module.dag
-    assert isinstance(dag, DAG)
-    return dag
+    return build_dags(TOP / "dags" / "definitions")["demo_calibration"]
 
 
 def make_calibration(name: str, **changes: Any) -> Calibration:
@@ -45,7 +45,7 @@ def make_calibration(name: str, **changes: Any) -> Calibration:
     return Calibration(name, **{**words, **changes})
 
 
-def build(*calibrations: Calibration, **changes: Any) -> DAG:
+def build(*calibrations: CalibrationBase, **changes: Any) -> DAG:
     return build_dag(CAF("demo", calibrations, max_iterations=1), **changes)
 
 
@@ -61,7 +61,7 @@ def test_the_tasks_of_a_calibration() -> None:
     dag = build(make_calibration("vertex"))
     steps = ["default.submit", "default.wait", "default.merge", "MeanAlgorithm", "decide"]
     passes = [f"vertex.iteration_{number}.{step}" for number in (0, 1) for step in steps]
-    assert set(dag.task_ids) == {"vertex.prepare", "vertex.finish", *passes}
+    assert set(dag.task_ids) == {"configure", "vertex.prepare", "vertex.finish", *passes, "join"}
 
 
 def test_the_kinds_of_the_tasks() -> None:
@@ -81,7 +81,7 @@ def test_the_kinds_of_the_tasks() -> None:
 
 def test_the_edges_of_a_calibration() -> None:
     dag = build(make_calibration("vertex"))
-    edges = {task: sorted(list_after(dag, task)) for task in dag.task_ids}
+    edges = {task: sorted(list_after(dag, task)) for task in dag.task_ids if "." in task}
     first, second = "vertex.iteration_0", "vertex.iteration_1"
     assert edges == {
         "vertex.prepare": [f"{first}.default.submit"],
@@ -95,8 +95,9 @@ def test_the_edges_of_a_calibration() -> None:
         f"{second}.default.merge": [f"{second}.MeanAlgorithm"],
         f"{second}.MeanAlgorithm": [f"{second}.decide"],
         f"{second}.decide": ["vertex.finish"],
-        "vertex.finish": [],
+        "vertex.finish": ["join"],
     }
+    assert list_after(dag, "configure") == {"vertex.prepare"}
 
 
 @pytest.mark.parametrize("repetitions", [0, 1, 7])
@@ -109,9 +110,13 @@ def test_there_is_one_pass_more_than_repetitions(repetitions: int) -> None:
 
 def test_finish_runs_when_some_passes_were_skipped_and_none_failed() -> None:
     dag = build(make_calibration("vertex"))
-    assert dag.get_task("vertex.finish").trigger_rule == "none_failed_min_one_success"
-    others = [task for task in dag.tasks if task.task_id != "vertex.finish"]
-    assert {task.trigger_rule for task in others} == {"all_success"}
+    rules = {task.task_id: task.trigger_rule for task in dag.tasks if task.trigger_rule != "all_success"}
+    assert rules == {
+        "vertex.finish": "none_failed_min_one_success",
+        "join": "none_failed_min_one_success",
+        # A calibration that a run leaves out does not hold up those behind it.
+        "vertex.prepare": "none_failed",
+    }
 
 
 def test_algorithms_run_one_after_the_other() -> None:
@@ -121,9 +126,6 @@ def test_algorithms_run_one_after_the_other() -> None:
     assert list_after(dag, f"{group}.Second") == {f"{group}.First"}
     assert list_after(dag, f"{group}.First") == {f"{group}.Third"}
     assert list_after(dag, f"{group}.Third") == {f"{group}.decide"}
-    decide = dag.get_task(f"{group}.decide")
-    assert isinstance(decide, DecideOperator)
-    assert decide.algorithms == ["Second", "First", "Third"]
 
 
 def test_collections_run_side_by_side() -> None:
@@ -140,7 +142,7 @@ def test_a_dependency_is_an_edge_between_calibrations() -> None:
     third = make_calibration("third", depends_on=[first, "second"])
     dag = build(first, second, third)
     assert list_before(dag, "third.prepare") == {"first.finish", "second.finish"}
-    assert list_after(dag, "first.finish") == {"third.prepare"}
+    assert list_after(dag, "first.finish") == {"third.prepare", "join"}
 
 
 def test_a_dependency_may_be_defined_after_what_needs_it() -> None:
@@ -152,44 +154,92 @@ def test_independent_calibrations_have_no_edge() -> None:
     dag = build(make_calibration("first"), make_calibration("second"))
     for task in dag.tasks:
         name = task.task_id.partition(".")[0]
-        assert {other.partition(".")[0] for other in task.downstream_task_ids} <= {name}
+        if name != "configure":
+            assert {other.partition(".")[0] for other in task.downstream_task_ids} <= {name, "join"}
 
 
-def test_prepare_knows_all_ancestors_nearest_first() -> None:
-    first = make_calibration("first")
-    second = make_calibration("second", depends_on=[first])
-    third = make_calibration("third", depends_on=[first, second])
-    dag = build(third, second, first, make_calibration("other"))
-    ancestors = {
-        name: getattr(dag.get_task(f"{name}.prepare"), "ancestors", None) for name in ("first", "second", "third")
+def test_the_definition_stands_once_in_the_dag() -> None:
+    caf = CAF("demo", [make_calibration("vertex", backend_args={"queue": "long"})], backend="{{ params.backend }}")
+    dag = build_dag(caf)
+    holders = [task for task in dag.tasks if "definition" in task.template_fields]
+    assert [task.task_id for task in holders] == ["configure"]
+    assert getattr(holders[0], "definition", None) == caf.to_json()
+
+
+def test_a_step_that_collects_nothing_is_one_task() -> None:
+    calibration = make_calibration("vertex", depends_on=["earlier"])
+    dag = build(ImportedPayloads("earlier", "/by/hand"), calibration)
+    assert {task for task in dag.task_ids if task.startswith("earlier.")} == {"earlier.run"}
+    assert list_after(dag, "earlier.run") == {"vertex.prepare", "join"}
+    assert list_before(dag, "earlier.run") == {"configure"}
+
+
+def test_algorithms_without_a_collector_follow_on_prepare() -> None:
+    merging = Calibration("merging", algorithms="hits:Merge", depends_on=["vertex"], max_iterations=0)
+    dag = build(make_calibration("vertex"), merging)
+    assert list_after(dag, "merging.prepare") == {"merging.iteration_0.Merge"}
+
+
+@pytest.mark.parametrize(
+    ("words", "tasks"),
+    [
+        ({}, ["join"]),
+        ({"sign_off": SignOff(message="Look.")}, ["join", "sign_off", "publish"]),
+        ({"publish": {"folder": "/accepted"}}, ["join", "publish"]),
+    ],
+)
+def test_the_last_task_says_that_the_result_is_ready(words: dict[str, Any], tasks: list[str]) -> None:
+    dag = build_dag(CAF("demo", [make_calibration("vertex")], **words))
+    assert [task for task in ("join", "sign_off", "publish") if task in dag.task_ids] == tasks
+    ready = {task.task_id: [asset.name for asset in task.outlets] for task in dag.tasks if task.outlets}
+    assert ready == {"vertex.finish": ["caf.demo.vertex"], tasks[-1]: ["caf.demo"]}
+
+
+def test_a_definition_can_wait_for_others() -> None:
+    dag = build_dag(CAF("demo", [make_calibration("vertex")], dag={"after": ["other", "beam.spot"]}))
+    schedule: Any = dag.schedule
+    assert [asset.uri for asset in schedule] == ["caf://other/", "caf://beam/spot"]
+
+
+def test_what_a_definition_says_of_its_dag_reaches_airflow() -> None:
+    said = {
+        "schedule": "@daily",
+        "tags": ["mine"],
+        "owner": "anna",
+        "retries": 5,
+        "retry_delay": "5m",
+        "max_active_runs": 2,
+        "max_active_tasks": 9,
     }
-    assert ancestors == {"first": [], "second": ["first"], "third": ["second", "first"]}
+    dag: Any = build_dag(CAF("demo", [make_calibration("vertex")], description="text", dag=said))
+    assert (dag.schedule, dag.description, set(dag.tags)) == ("@daily", "text", {"caf", "mine"})
+    assert (dag.max_active_runs, dag.max_active_tasks) == (2, 9)
+    assert {(task.owner, task.retries, task.retry_delay) for task in dag.tasks} == {("anna", 5, timedelta(minutes=5))}
 
 
-def test_what_the_caf_says_reaches_prepare() -> None:
-    caf = CAF(
-        "demo",
-        [make_calibration("vertex", backend_args={"queue": "long"})],
-        backend="{{ params.backend }}",
-        backend_args={"account": "calib", "memory": "{{ params.memory }}"},
-        connection="farm",
-        database_chain=[{"kind": "global_tag", "value": "main"}],
+def test_params_of_a_definition_stand_beside_those_that_every_run_has() -> None:
+    params = {"folder": {"type": "string", "default": "/data", "title": "Folder"}}
+    calibration = make_calibration(
+        "vertex", input_files="{{ params.folder }}/*.root", max_collector_jobs="{{ params.expert_config.least }}"
     )
-    prepare = build_dag(caf).get_task("vertex.prepare")
-    assert isinstance(prepare, PrepareOperator)
-    assert prepare.backend == "{{ params.backend }}"
-    assert prepare.backend_args == {"account": "calib", "memory": "{{ params.memory }}"}
-    assert prepare.connection == "farm"
-    assert prepare.database_chain == [{"kind": "global_tag", "value": "main"}]
-    assert prepare.definition["backend_args"] == {"queue": "long"}
+    dag = build_dag(CAF("demo", [calibration], params=params, expert_config={"least": 3}))
+    assert dag.params["folder"] == "/data"
+    assert {"input_data", "requested_iov", "expert_config", "calibrations"} <= set(dag.params)
+    schema = dag.params.get_param("expert_config").schema
+    assert schema["properties"] == {"least": {"type": "number", "default": 3}}
+    assert schema["additionalProperties"] is False
+    calibration = make_calibration("vertex", backend_args={"queue": "{{ params.backend }}"})
+    with pytest.raises(DefinitionError, match="has the name of one that every run has"):
+        build_dag(CAF("demo", [calibration], params={"backend": {"default": "x"}}))
 
 
 @pytest.mark.parametrize(
     ("where", "arguments", "message"),
     [
         ("caf", {"backend": "slurn"}, "There is no batch system 'slurn'"),
-        ("caf", {"backend_args": {"memroy": 5}}, "backend_args of CAF 'demo' have an unknown argument 'memroy'"),
-        ("calibration", {"backend_args": {"queu": "a"}}, "backend_args of calibration 'vertex' have an unknown"),
+        ("caf", {"backend_args": {"memroy": 5}}, "backend_args of CAF 'demo': There is no argument 'memroy'"),
+        ("calibration", {"backend": "HTCondr"}, "There is no batch system 'HTCondr'"),
+        ("calibration", {"backend_args": {"queu": "a"}}, "calibration 'vertex': There is no argument 'queu'"),
     ],
 )
 def test_a_batch_system_or_argument_that_is_not_there_is_an_error_of_the_dag_file(
@@ -233,7 +283,7 @@ def test_a_mistake_in_the_definition_is_an_error_of_the_dag_file() -> None:
 
 def test_serialising_twice_gives_the_same_text() -> None:
     def serialise() -> str:
-        first = make_calibration("first", database_chain=[{"kind": "local", "value": "/db"}])
+        first = make_calibration("first", database_chain=[{"local": "/db"}])
         dag = build(first, make_calibration("second", depends_on=[first]), tags=["b", "a", "c"])
         return json.dumps(DagSerialization.to_dict(dag))
 
@@ -253,9 +303,9 @@ def test_the_demonstration_has_the_tasks_that_it_shows(demo: DAG) -> None:
 def test_the_calibrations_of_the_demonstration_wait_for_one_another(demo: DAG) -> None:
     waits = {task: sorted(list_before(demo, task)) for task in demo.task_ids if task.endswith(".prepare")}
     assert waits == {
-        "beam_spot.prepare": [],
+        "beam_spot.prepare": ["configure"],
         "alignment.prepare": ["beam_spot.finish"],
-        "time_offset.prepare": [],
+        "time_offset.prepare": ["configure"],
         "gain.prepare": ["alignment.finish", "time_offset.finish"],
     }
 
@@ -265,21 +315,25 @@ def test_everything_that_may_be_templated_is_an_attribute(demo: DAG) -> None:
     for task in demo.tasks:
         assert isinstance(task, (BaseOperator, BaseSensorOperator))
         assert [field for field in task.template_fields if not hasattr(task, field)] == []
-        assert "calibration" in task.template_fields
+        assert "calibration" in task.template_fields or "." not in task.task_id
 
 
 def test_templates_in_the_definition_are_filled_in() -> None:
-    prepare = build(
+    configure = build(
         make_calibration(
             "vertex",
             input_files=["{{ params.folder }}/a.root", "/data/b.root"],
+            max_collector_jobs="{{ params.jobs }}",
             backend_args={"queue": "{{ params.queue }}"},
         )
-    ).get_task("vertex.prepare")
-    assert isinstance(prepare, PrepareOperator)
-    prepare.render_template_fields({"params": {"folder": "/here", "queue": "short"}})
-    assert prepare.definition["collections"][0]["input_files"] == ["/here/a.root", "/data/b.root"]
-    assert prepare.definition["backend_args"] == {"queue": "short"}
+    ).get_task("configure")
+    assert isinstance(configure, ConfigureOperator)
+    configure.render_template_fields({"params": {"folder": "/here", "queue": "{{ 1 }}", "jobs": 4}})
+    (calibration,) = configure.definition["calibrations"]
+    assert calibration["input_files"] == ["/here/a.root", "/data/b.root"]
+    # One that stands alone keeps the type of its value, and what it gives is not filled in again.
+    assert calibration["max_collector_jobs"] == 4
+    assert calibration["backend_args"] == {"queue": "{{ 1 }}"}
 
 
 def test_what_looks_like_a_file_of_a_template_is_left_alone() -> None:

@@ -35,17 +35,17 @@ def watch(event, arguments):
         seen.append([event, str(arguments[0]) if arguments else "", str(arguments[1]) if len(arguments) > 1 else ""])
 
 sys.addaudithook(watch)
-import demo_calibration
+import caf_definitions
 
 active = False
 new = sorted(set(sys.modules) - before)
 
 def parse():
-    del sys.modules["demo_calibration"]
-    import demo_calibration
+    del sys.modules["caf_definitions"]
+    import caf_definitions
 
     # Airflow goes through sets of field names of its own: the order of keys is not ours, all else is.
-    return json.dumps(DagSerialization.to_dict(demo_calibration.dag), sort_keys=True)
+    return json.dumps(DagSerialization.to_dict(caf_definitions.demo_calibration), sort_keys=True)
 
 print(json.dumps({"seen": seen, "new": new, "dags": [parse(), parse()]}))
 """
@@ -89,7 +89,7 @@ def test_another_process_with_another_hash_seed_gives_the_same_text(answers: lis
 def test_parsing_loads_nothing_heavy(answers: list[dict[str, Any]]) -> None:
     """What `airflow.sdk` itself loads is not ours to change; nothing of this comes on top."""
     loaded = {name.partition(".")[0] for name in answers[0]["new"]}
-    assert {"demo_calibration", "airflow_provider_caf"} <= loaded
+    assert {"caf_definitions", "airflow_provider_caf"} <= loaded
     assert loaded & {"ROOT", "cppyy", "basf2", "sqlalchemy", "numpy", "matplotlib", "rich", "demo_calibrators"} == set()
 
 
@@ -104,14 +104,15 @@ def is_code(path: str) -> bool:
     return any(Path(path).is_relative_to(folder) for folder in (*python, TOP / "dags", TOP / "airflow_provider_caf"))
 
 
-def test_parsing_reads_nothing_but_python_modules(answers: list[dict[str, Any]]) -> None:
+def test_parsing_reads_nothing_but_python_modules_and_definitions(answers: list[dict[str, Any]]) -> None:
     strange = [
         event
         for event in answers[0]["seen"]
         if event[0] == "open" and not (is_code(event[1]) and event[1].endswith((".py", ".pyc", ".so")))
     ]
     # Compiled modules are written under a temporary name beside their source.
-    assert [event for event in strange if ".pyc." not in event[1]] == []
+    read = [event[1] for event in strange if ".pyc." not in event[1]]
+    assert read == [str(TOP / "dags" / "definitions" / "demo_calibration.yaml")]
 
 
 def test_parsing_lists_no_folder_of_data(answers: list[dict[str, Any]]) -> None:

@@ -18,7 +18,7 @@ def make_row() -> IterationRow:
 
 def test_without_a_connection_it_is_a_file_beside_the_work_folder(tmp_path: Path) -> None:
     catalog = find_catalog(tmp_path / "caf")
-    catalog.write_iterations([make_row()])
+    catalog.write([make_row()])
     assert [row.calibration for row in catalog.read_iterations("dag", "run")] == ["vertex"]
     assert [path.name for path in tmp_path.glob("*.sqlite")] == ["caf_catalog.sqlite"]
 
@@ -27,7 +27,7 @@ def test_a_connection_to_a_database_is_used(tmp_path: Path, monkeypatch: pytest.
     file = tmp_path / "elsewhere.sqlite"
     monkeypatch.setenv("AIRFLOW_CONN_CAF_CATALOG", json.dumps({"conn_type": "sqlite", "host": str(file)}))
     catalog = find_catalog(tmp_path / "caf")
-    catalog.write_iterations([make_row()])
+    catalog.write([make_row()])
     assert [row.calibration for row in catalog.read_iterations("dag", "run")] == ["vertex"]
     assert file.stat().st_size > 0
     assert not (tmp_path / "caf_catalog.sqlite").exists()
@@ -37,7 +37,7 @@ def test_the_connection_may_have_another_name(tmp_path: Path, monkeypatch: pytes
     file = tmp_path / "elsewhere.sqlite"
     monkeypatch.setenv("AIRFLOW__CAF__CATALOG_CONN_ID", "my_results")
     monkeypatch.setenv("AIRFLOW_CONN_MY_RESULTS", json.dumps({"conn_type": "sqlite", "host": str(file)}))
-    find_catalog(tmp_path / "caf").write_iterations([make_row()])
+    find_catalog(tmp_path / "caf").write([make_row()])
     assert file.stat().st_size > 0
 
 

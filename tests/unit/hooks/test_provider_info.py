@@ -16,7 +16,9 @@ from airflow.triggers.base import BaseTrigger
 
 from airflow_provider_caf import __version__
 from airflow_provider_caf.batch.spec import parse_resources
+from airflow_provider_caf.batch.systems import SYSTEMS
 from airflow_provider_caf.get_provider_info import get_provider_info
+from airflow_provider_caf.hooks.batch import FIELDS
 
 INFO = get_provider_info()
 jsonschema: Any = import_module("jsonschema")  # has no types here
@@ -48,16 +50,14 @@ def test_every_module_is_there(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "base", "bases_module"),
-    [("operators", BaseOperator, "base"), ("sensors", BaseOperator, ""), ("triggers", BaseTrigger, "")],
+    ("kind", "base"), [("operators", BaseOperator), ("sensors", BaseOperator), ("triggers", BaseTrigger)]
 )
-def test_no_module_with_a_class_is_forgotten(kind: str, base: type, bases_module: str) -> None:
+def test_no_module_with_a_class_is_forgotten(kind: str, base: type) -> None:
     package = import_module(f"airflow_provider_caf.{kind}")
-    names = {path.stem for path in Path(str(package.__file__)).parent.glob("*.py")} - {"__init__", bases_module}
-    modules = {f"{package.__name__}.{name}" for name in names}
-    assert modules == set(list_modules(kind))
-    for module in modules:
-        assert any(issubclass(each, base) for each in list_classes(module))
+    names = {path.stem for path in Path(str(package.__file__)).parent.glob("*.py")} - {"__init__"}
+    modules = {f"{package.__name__}.{name}" for name in names} - {"airflow_provider_caf.operators.base"}
+    with_class = {module for module in modules if any(issubclass(each, base) for each in list_classes(module))}
+    assert with_class == set(list_modules(kind))
 
 
 def test_every_integration_is_described() -> None:
@@ -74,13 +74,26 @@ def test_the_hook_of_every_connection_type_is_there_and_says_the_same() -> None:
         assert hook.hook_name == described["hook-name"]
 
 
-def test_every_field_of_the_form_is_an_argument_that_is_read() -> None:
+def test_every_field_of_the_form_is_one_that_is_read() -> None:
     (described,) = INFO["connection-types"]
-    examples: dict[str, Any] = {"max_processes": 2, "python": "/usr/bin/python3", "setup": "true"}
-    fields = set(described["conn-fields"]) - {"system"}
-    assert fields == set(examples)
-    parse_resources(examples, "the form")
+    fields = described["conn-fields"]
+    examples: dict[str, Any] = {
+        name: field["schema"].get("minimum", field["schema"].get("enum", ["2"])[0])
+        for name, field in fields.items()
+        if name not in FIELDS
+    }
+    parse_resources({**examples, "walltime": "2h", "exclude_hosts": "node1, node2"}, "the form")
+    assert set(FIELDS) <= set(fields)
+    assert fields["system"]["schema"]["enum"] == sorted(SYSTEMS)
     parse_resources(json.loads(described["ui-field-behaviour"]["placeholders"]["extra"]), "the form")
+
+
+def test_every_field_may_be_left_empty() -> None:
+    (described,) = INFO["connection-types"]
+    for name, field in described["conn-fields"].items():
+        assert field["description"].endswith(".")
+        if name != "system":
+            jsonschema.validate(None, field["schema"])
 
 
 @pytest.mark.parametrize("option", [*INFO["config"]["caf"]["options"].values()])
@@ -94,7 +107,7 @@ def test_every_option_is_read_somewhere_and_every_one_that_is_read_is_described(
     package = Path(str(import_module("airflow_provider_caf").__file__)).parent
     text = "".join(
         path.read_text(encoding="utf-8")
-        for room in ("hooks", "operators", "sensors")
+        for room in ("factory", "hooks", "operators", "sensors")
         for path in (package / room).glob("*.py")
     )
     read = {part.split('"')[0] for part in text.split('"caf", "')[1:]}

@@ -13,7 +13,10 @@ from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.io.catalog import (
     ExecutionRow,
     FailedSubjobRow,
+    FigureRow,
     IterationRow,
+    LogRow,
+    MonitoredRow,
     PayloadRow,
     SubjobsRow,
 )
@@ -95,11 +98,59 @@ def make_failed(**changes: Any) -> FailedSubjobRow:
     return FailedSubjobRow(**{**values, **changes})
 
 
-KINDS: dict[str, tuple[Callable[..., Any], str, str]] = {
-    "iterations": (make_iteration, "write_iterations", "read_iterations"),
-    "executions": (make_execution, "write_executions", "read_executions"),
-    "payloads": (make_payload, "write_payloads", "read_payloads"),
-    "subjobs": (make_subjobs, "write_subjobs", "read_subjobs"),
-    "failed": (make_failed, "write_failed_subjobs", "read_failed_subjobs"),
+def make_monitored(**changes: Any) -> MonitoredRow:
+    values: dict[str, Any] = {
+        "dag_id": RUN[0],
+        "run_id": RUN[1],
+        "calibration": "vertex",
+        "iteration": 0,
+        "algorithm": "fit",
+        "execution": 0,
+        "name": "mean",
+        "value": 0.5,
+        "error": 0.25,
+    }
+    return MonitoredRow(**{**values, **changes})
+
+
+def make_figure(**changes: Any) -> FigureRow:
+    values: dict[str, Any] = {
+        "dag_id": RUN[0],
+        "run_id": RUN[1],
+        "calibration": "vertex",
+        "iteration": 0,
+        "algorithm": "fit",
+        "execution": 0,
+        "name": "residuals",
+        "media_type": "image/png",
+        "path": "/data/residuals.png",
+        "content": b"\x89PNG\0\xff",
+    }
+    return FigureRow(**{**values, **changes})
+
+
+def make_log(**changes: Any) -> LogRow:
+    values: dict[str, Any] = {
+        "dag_id": RUN[0],
+        "run_id": RUN[1],
+        "calibration": "vertex",
+        "iteration": 0,
+        "step": "default",
+        "path": "/data/stderr.log",
+        "text": "<b>it broke</b>\n",
+        "is_whole": True,
+        "subjob": 3,
+    }
+    return LogRow(**{**values, **changes})
+
+
+KINDS: dict[str, tuple[Callable[..., Any], str]] = {
+    "iterations": (make_iteration, "read_iterations"),
+    "executions": (make_execution, "read_executions"),
+    "payloads": (make_payload, "read_payloads"),
+    "subjobs": (make_subjobs, "read_subjobs"),
+    "failed": (make_failed, "read_failed_subjobs"),
+    "monitored": (make_monitored, "read_monitored"),
+    "figures": (make_figure, "read_figures"),
 }
-EACH_KIND = pytest.mark.parametrize(("make", "write", "read"), KINDS.values(), ids=KINDS)
+EACH_KIND = pytest.mark.parametrize(("make", "read"), KINDS.values(), ids=KINDS)

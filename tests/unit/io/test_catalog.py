@@ -29,13 +29,10 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from airflow_provider_caf.core.errors import DatabaseError
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.results import ResultCode
-from airflow_provider_caf.io import catalog as catalog_module
-from airflow_provider_caf.io.catalog import (
-    Catalog,
-    is_passing,
-    open_sqlite_catalog,
-)
-from airflow_provider_caf.io.catalog_tables import METADATA, SCHEMA_VERSION
+from airflow_provider_caf.io.catalog import Catalog, RunRow, SelectionRow, open_sqlite_catalog
+from airflow_provider_caf.io.catalog import store as catalog_module
+from airflow_provider_caf.io.catalog.passing import is_passing
+from airflow_provider_caf.io.catalog.tables import METADATA, SCHEMA_VERSION, TABLES
 from tests.unit.io.catalog_rows import (
     EACH_KIND,
     KINDS,
@@ -43,7 +40,9 @@ from tests.unit.io.catalog_rows import (
     RUN,
     make_execution,
     make_failed,
+    make_figure,
     make_iteration,
+    make_log,
     make_payload,
     make_subjobs,
 )
@@ -69,49 +68,85 @@ def catalog(engine: Engine) -> Catalog:
 
 class TestRows:
     @EACH_KIND
-    def test_a_row_comes_back_as_it_was(
-        self, catalog: Catalog, make: Callable[..., Any], write: str, read: str
-    ) -> None:
-        getattr(catalog, write)([make()])
+    def test_a_row_comes_back_as_it_was(self, catalog: Catalog, make: Callable[..., Any], read: str) -> None:
+        catalog.write([make()])
         assert getattr(catalog, read)(*RUN) == (make(),)
 
     @EACH_KIND
-    def test_a_row_written_again_is_one_row(
-        self, catalog: Catalog, make: Callable[..., Any], write: str, read: str
-    ) -> None:
+    def test_a_row_written_again_is_one_row(self, catalog: Catalog, make: Callable[..., Any], read: str) -> None:
         for _ in range(2):
-            getattr(catalog, write)([make(), make(), make(iteration=1)])
+            catalog.write([make(), make(), make(iteration=1)])
         assert getattr(catalog, read)(*RUN) == (make(), make(iteration=1))
 
     @EACH_KIND
     def test_rows_are_found_by_dag_run_and_calibration(
-        self, catalog: Catalog, make: Callable[..., Any], write: str, read: str
+        self, catalog: Catalog, make: Callable[..., Any], read: str
     ) -> None:
         mine = make(calibration="b"), make(calibration="a", iteration=2), make(calibration="a", iteration=10)
         others = [make(dag_id="DAG"), make(run_id="other"), make(dag_id="manual", run_id="dag")]
-        getattr(catalog, write)([*mine, *others])
+        catalog.write([*mine, *others])
         assert getattr(catalog, read)(*RUN) == (mine[1], mine[2], mine[0])
         assert getattr(catalog, read)(*RUN, "a") == (mine[1], mine[2])
         assert getattr(catalog, read)(*RUN, "A") == ()
 
+    def test_what_has_no_passes_stays_when_passes_are_forgotten(self, catalog: Catalog) -> None:
+        run = RunRow(
+            dag_id=RUN[0],
+            run_id=RUN[1],
+            definition={"name": "caf"},
+            chosen=("vertex",),
+            params={"input_data": {}},
+            versions={"python": "3.11"},
+            folder="/data/run",
+            configured=NOW,
+        )
+        selection = SelectionRow(
+            dag_id=RUN[0],
+            run_id=RUN[1],
+            calibration="vertex",
+            collection="default",
+            files=2,
+            subjobs=1,
+            runs=(ExpRun(1, 2),),
+            ignored=(ExpRun(1, 3),),
+            details={"patterns": ["*.root"]},
+        )
+        catalog.write([run, selection, make_log()])
+        catalog.forget_iterations(*RUN, "vertex")
+        assert catalog.read_run(*RUN) == run
+        assert catalog.read_run(RUN[0], "other") is None
+        assert catalog.read_selections(*RUN) == (selection,)
+        assert catalog.read_logs(*RUN, "vertex", 0, "default", 3) == ()
+
+    def test_logs_are_found_by_subjob_and_try(self, catalog: Catalog) -> None:
+        own = make_log(), make_log(attempt=1)
+        of_algorithm = make_log(step="fit", subjob=-1)
+        catalog.write([*reversed(own), of_algorithm, make_log(subjob=4)])
+        assert catalog.read_logs(*RUN, "vertex", 0, "default", 3) == own
+        assert catalog.read_logs(*RUN, "vertex", 0, "fit") == (of_algorithm,)
+
+    def test_figures_are_listed_without_their_content(self, catalog: Catalog) -> None:
+        catalog.write([make_figure()])
+        assert catalog.read_figures(*RUN, with_content=False) == (make_figure(content=None),)
+
     def test_a_row_takes_its_new_values(self, catalog: Catalog) -> None:
-        catalog.write_iterations([make_iteration(started=NOW)])
+        catalog.write([make_iteration(started=NOW)])
         done = make_iteration(started=NOW, ended=NOW, decision="FINISH", reason="content")
-        catalog.write_iterations([done])
+        catalog.write([done])
         assert catalog.read_iterations(*RUN) == (done,)
 
     def test_of_equal_rows_the_last_counts(self, catalog: Catalog) -> None:
-        catalog.write_payloads([make_payload(revision="a"), make_payload(revision="b")])
+        catalog.write([make_payload(revision="a"), make_payload(revision="b")])
         assert catalog.read_payloads(*RUN) == (make_payload(revision="b"),)
 
     def test_nothing_to_write_is_nothing(self, catalog: Catalog) -> None:
-        catalog.write_executions([])
-        catalog.write_executions(iter(()))
+        catalog.write([])
+        catalog.write(iter(()))
         assert catalog.read_executions(*RUN) == ()
 
     def test_times_come_back_in_utc(self, catalog: Catalog) -> None:
         tokyo = NOW.astimezone(timezone(timedelta(hours=9)))
-        catalog.write_iterations([make_iteration(started=tokyo)])
+        catalog.write([make_iteration(started=tokyo)])
         (row,) = catalog.read_iterations(*RUN)
         assert row.started == NOW
         assert row.started is not None
@@ -119,47 +154,47 @@ class TestRows:
 
     def test_a_time_without_a_zone_is_refused(self, catalog: Catalog) -> None:
         with pytest.raises(DatabaseError, match=r"could not be written: .*has no time zone"):
-            catalog.write_iterations([make_iteration(started=NOW.replace(tzinfo=None))])
+            catalog.write([make_iteration(started=NOW.replace(tzinfo=None))])
         assert catalog.read_iterations(*RUN) == ()
 
     def test_output_that_is_no_number_comes_back(self, catalog: Catalog) -> None:
-        catalog.write_executions([make_execution(output=[math.inf, math.nan])])
+        catalog.write([make_execution(output=[math.inf, math.nan])])
         (row,) = catalog.read_executions(*RUN)
         assert isinstance(row.output, list)
         assert row.output[0] == math.inf
         assert repr(row.output[1]) == "nan"
 
     def test_output_can_be_left_out(self, catalog: Catalog) -> None:
-        catalog.write_executions([make_execution()])
+        catalog.write([make_execution()])
         assert catalog.read_executions(*RUN, with_output=False) == (make_execution(output=None),)
 
     def test_executions_of_one_pass(self, catalog: Catalog) -> None:
         rows = [make_execution(iteration=pass_, key=key) for pass_ in (0, 1) for key in (0, 1, 10, 2)]
-        catalog.write_executions(rows)
+        catalog.write(rows)
         got = catalog.read_executions(*RUN, "vertex", 1)
         assert [row.key for row in got] == [0, 1, 2, 10]
         assert {row.iteration for row in got} == {1}
 
     def test_all_runs_of_a_large_execution_come_back(self, catalog: Catalog) -> None:
         row = make_execution(runs=tuple(ExpRun(1, run) for run in range(20_000)))
-        catalog.write_executions([row])
+        catalog.write([row])
         assert catalog.read_executions(*RUN) == (row,)
 
     def test_more_rows_than_one_statement_takes(self, catalog: Catalog) -> None:
         rows = tuple(make_payload(name=f"P{number}", position=number) for number in range(1203))
-        catalog.write_payloads(rows)
-        catalog.write_payloads(rows)
+        catalog.write(rows)
+        catalog.write(rows)
         assert catalog.read_payloads(*RUN) == rows
 
     @pytest.mark.parametrize("hostile", ["a\0b", "\udcff", "'; DROP TABLE caf_failed_subjobs; --", "<script>µ"])
     def test_a_text_of_a_job_is_only_text(self, catalog: Catalog, hostile: str) -> None:
-        catalog.write_failed_subjobs([make_failed(reason=hostile, host=hostile, log=hostile)])
+        catalog.write([make_failed(reason=hostile, host=hostile, log=hostile)])
         (row,) = catalog.read_failed_subjobs(*RUN)
         written_out = hostile.replace("\0", "\\x00").replace("\udcff", "\\udcff")
         assert (row.reason, row.host, row.log) == (written_out, written_out, written_out)
 
     def test_failed_subjobs_can_be_limited(self, catalog: Catalog) -> None:
-        catalog.write_failed_subjobs([make_failed(subjob=number) for number in range(5)])
+        catalog.write([make_failed(subjob=number) for number in range(5)])
         assert [row.subjob for row in catalog.read_failed_subjobs(*RUN, limit=2)] == [0, 1]
 
 
@@ -188,7 +223,7 @@ def test_any_execution_comes_back(
 ) -> None:
     catalog = open_sqlite_catalog(tmp_path / "hypothesis.sqlite")
     row = make_execution(output=output, runs=tuple(runs), seconds=seconds, ended=ended, code=code)
-    catalog.write_executions([row])
+    catalog.write([row])
     assert catalog.read_executions(*RUN) == (row,)
 
 
@@ -196,7 +231,7 @@ class TestFinalAndForget:
     def test_what_was_final_before_is_so_no_more(self, catalog: Catalog) -> None:
         old = make_payload(iteration=3, final=True)
         other = make_payload(calibration="other", final=True)
-        catalog.write_payloads([other])
+        catalog.write([other])
         catalog.write_final_payloads(*RUN, "vertex", [old])
         new = make_payload(iteration=1, final=True)
         catalog.write_final_payloads(*RUN, "vertex", [new])
@@ -207,22 +242,28 @@ class TestFinalAndForget:
         rows = [
             make_payload(run_id=f"run{day}", final=day != 2, committed=NOW + timedelta(days=day)) for day in (1, 2, 3)
         ]
-        catalog.write_payloads([*rows, make_payload(name="Other", final=True)])
+        catalog.write([*rows, make_payload(name="Other", final=True)])
         assert catalog.read_payload_history("dag", "BeamSpot") == (rows[2], rows[0])
 
+    def test_the_history_of_a_collection(self, catalog: Catalog) -> None:
+        rows = [make_subjobs(run_id=f"run{day}", updated=NOW + timedelta(days=day)) for day in (1, 2, 3)]
+        others = [make_subjobs(collection="other"), make_subjobs(calibration="other"), make_subjobs(dag_id="other")]
+        catalog.write([*rows, *others])
+        assert catalog.read_subjobs_history("dag", "vertex", "default") == tuple(reversed(rows))
+        assert catalog.read_subjobs_history("dag", "vertex", "default", limit=1) == (rows[2],)
+        assert catalog.read_subjobs_history("dag", "vertex", "none") == ()
+
     @EACH_KIND
-    def test_passes_are_forgotten_from_one_on(
-        self, catalog: Catalog, make: Callable[..., Any], write: str, read: str
-    ) -> None:
+    def test_passes_are_forgotten_from_one_on(self, catalog: Catalog, make: Callable[..., Any], read: str) -> None:
         kept = (make(calibration="other", iteration=2), make(iteration=0), make(iteration=1))
-        getattr(catalog, write)([*kept, make(iteration=2), make(iteration=3)])
+        catalog.write([*kept, make(iteration=2), make(iteration=3)])
         catalog.forget_iterations(*RUN, "vertex", 2)
         assert getattr(catalog, read)(*RUN) == kept
 
     def test_an_algorithm_is_forgotten_in_one_pass(self, catalog: Catalog) -> None:
         kept = (make_execution(algorithm="other"), make_execution(iteration=1))
-        catalog.write_executions([*kept, make_execution(), make_execution(key=1)])
-        catalog.write_payloads([make_payload(), make_payload(iteration=1)])
+        catalog.write([*kept, make_execution(), make_execution(key=1)])
+        catalog.write([make_payload(), make_payload(iteration=1)])
         catalog.forget_algorithm(*RUN, "vertex", 0, "fit")
         assert catalog.read_executions(*RUN) == kept
         assert catalog.read_payloads(*RUN) == (make_payload(iteration=1),)
@@ -230,7 +271,7 @@ class TestFinalAndForget:
 
 class TestSchema:
     def test_making_the_tables_again_changes_nothing(self, engine: Engine) -> None:
-        Catalog(engine).write_iterations([make_iteration()])
+        Catalog(engine).write([make_iteration()])
         again = Catalog(engine)
         again.create_tables()
         again.create_tables()
@@ -244,6 +285,18 @@ class TestSchema:
             "caf_subjobs",
             "caf_failed_subjobs",
         }
+
+    def test_the_tables_that_version_1_had_not_are_made(self, engine: Engine) -> None:
+        Catalog(engine).write([make_iteration()])
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE caf_schema SET version = 1"))
+            for name in ("runs", "selections", "logs", "monitored", "figures"):
+                connection.execute(text(f"DROP TABLE caf_{name}"))
+        catalog = Catalog(engine)
+        assert catalog.read_monitored(*RUN) == ()
+        assert catalog.read_iterations(*RUN) == (make_iteration(),)
+        with engine.begin() as connection:
+            assert connection.execute(text("SELECT version FROM caf_schema")).scalar() == SCHEMA_VERSION
 
     def test_tables_of_a_newer_version_are_refused(self, engine: Engine) -> None:
         Catalog(engine).create_tables()
@@ -261,7 +314,7 @@ class TestSchema:
         with engine.begin() as connection:
             connection.execute(text("DELETE FROM caf_schema"))
             connection.execute(text("DROP TABLE caf_subjobs"))
-        Catalog(engine).write_subjobs([make_subjobs()])
+        Catalog(engine).write([make_subjobs()])
         assert Catalog(engine).read_subjobs(*RUN) == (make_subjobs(),)
 
     def test_many_writers_at_once(self, engine: Engine) -> None:
@@ -272,7 +325,7 @@ class TestSchema:
             mine = Catalog(engine)
             barrier.wait(30)
             for _ in range(4):
-                mine.write_payloads(rows if turn % 2 else rows[::-1])
+                mine.write(rows if turn % 2 else rows[::-1])
 
         with ThreadPoolExecutor(5) as pool:
             list(pool.map(write, range(5)))
@@ -282,7 +335,7 @@ class TestSchema:
         script = (
             "import sys; from pathlib import Path; from airflow_provider_caf.io.catalog import *\n"
             "row = IterationRow(dag_id='d', run_id='r', calibration=sys.argv[2], iteration=0)\n"
-            "open_sqlite_catalog(Path(sys.argv[1])).write_iterations([row])"
+            "open_sqlite_catalog(Path(sys.argv[1])).write([row])"
         )
         path = tmp_path / "catalog.sqlite"
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
@@ -313,7 +366,7 @@ class TestSqlite:
         holder.execute("BEGIN IMMEDIATE")
         release = threading.Timer(0.3, lambda: holder.execute("COMMIT"))
         release.start()
-        catalog.write_iterations([make_iteration()])
+        catalog.write([make_iteration()])
         release.join()
         holder.close()
         assert catalog.read_iterations(*RUN) == (make_iteration(),)
@@ -322,7 +375,7 @@ class TestSqlite:
         monkeypatch.setattr(catalog_module, "_BUSY_SECONDS", 0.01)
         monkeypatch.setattr(catalog_module, "_RETRY_SECONDS", 0.05)
         catalog = open_sqlite_catalog(path)
-        catalog.write_iterations([make_iteration()])
+        catalog.write([make_iteration()])
         holder = sqlite3.connect(path, isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
         assert catalog.read_iterations(*RUN) == (make_iteration(),)
@@ -336,7 +389,7 @@ class TestSqlite:
         holder = sqlite3.connect(path, isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
         with pytest.raises(DatabaseError) as caught:
-            catalog.write_iterations([make_iteration()])
+            catalog.write([make_iteration()])
         holder.close()
         assert f"The results catalog sqlite:///{path} could not be written: database is locked" in str(caught.value)
         assert "hint: Check that its server runs, or that its file and disk" in str(caught.value)
@@ -354,7 +407,7 @@ class TestSqlite:
 
     def test_a_failed_write_leaves_nothing(self, path: Path) -> None:
         catalog = open_sqlite_catalog(path)
-        catalog.write_payloads([make_payload(final=True)])
+        catalog.write([make_payload(final=True)])
         bad = make_payload(name="Bad", committed=NOW.replace(tzinfo=None))
         with pytest.raises(DatabaseError):
             catalog.write_final_payloads(*RUN, "vertex", [make_payload(revision="new", final=True), bad])
@@ -372,7 +425,7 @@ class TestSqlite:
             if "FROM caf_" in statement or statement.startswith("UPDATE"):
                 asked.append((statement, parameters))
 
-        for _, _, read in KINDS.values():
+        for _, read in KINDS.values():
             getattr(catalog, read)(*RUN)
             getattr(catalog, read)(*RUN, "vertex")
         catalog.read_executions(*RUN, "vertex", 1, with_output=False)
@@ -397,7 +450,9 @@ class TestOtherDatabases:
             for table in METADATA.sorted_tables
             for index in table.indexes
         ]
-        assert len(said) == 12
+        assert len(said) == len(METADATA.sorted_tables) + len(TABLES) + 1, (
+            "an index for each kind, and one for histories"
+        )
         if dialect.name == "mysql":
             joined = "\n".join(said)
             assert "runs LONGTEXT" in joined

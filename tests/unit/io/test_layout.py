@@ -69,6 +69,7 @@ HOSTILE = [
         (CDC.merged_index, "2/merged/default.index.json"),
         (CDC.merge_request, "2/merged/default.merge.json"),
         (CDC.merge_log, "2/merged/default.merge.log"),
+        (CDC.failed_file, "2/merged/default.failed.json"),
         (PASS.algorithm("BeamSpot").folder, "2/algorithm_output/BeamSpot"),
         (PASS.algorithm("BeamSpot").database, "2/algorithm_output/BeamSpot/outputdb"),
         (PASS.algorithm("BeamSpot").log, "2/algorithm_output/BeamSpot/BeamSpot.log"),

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
 
+from airflow_provider_caf import CAF, Calibration, ImportedPayloads, Publish, build_dag
 from airflow_provider_caf.core import errors
 from airflow_provider_caf.core.errors import (
+    AlgorithmDied,
     AlgorithmFailed,
     CafError,
     CheckpointError,
@@ -26,32 +30,33 @@ from airflow_provider_caf.core.errors import (
     SubmitError,
     TransportError,
 )
+from airflow_provider_caf.core.iov import IoV
+from airflow_provider_caf.hooks.catalog import find_work_dir
 from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.operators.base import CafOperator, failing_for_good, find_run, find_work_dir
+from airflow_provider_caf.operators.base import CafOperator, failing_for_good, find_run
 from airflow_provider_caf.operators.decide import DecideOperator
 from airflow_provider_caf.operators.finish import FinishOperator
+from airflow_provider_caf.operators.member import StepOperator
 from airflow_provider_caf.operators.merge import CollectorMergeOperator
 from airflow_provider_caf.operators.prepare import PrepareOperator
 from airflow_provider_caf.operators.strategy import StrategyOperator
 from airflow_provider_caf.operators.submit import CollectorSubmitOperator
+from airflow_provider_caf.steps.manifest import CalibrationManifest, CollectionManifest
+from tests.unit.store import Store
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Lab
 
 ARGUMENTS: dict[type[CafOperator], dict[str, Any]] = {
-    PrepareOperator: {"definition": {"name": "vertex"}, "ancestors": ["a"], "backend_args": {"queue": "short"}},
+    PrepareOperator: {},
+    StepOperator: {},
     CollectorSubmitOperator: {"iteration": 1, "collection": "hits"},
     CollectorMergeOperator: {"iteration": 1, "collection": "hits"},
     StrategyOperator: {"iteration": 1, "algorithm": "mean"},
-    DecideOperator: {"iteration": 1, "algorithms": ["mean"], "max_iterations": 3},
+    DecideOperator: {"iteration": 1},
     FinishOperator: {},
 }
 OPERATORS = list(ARGUMENTS)
-
-
-class Store(dict[str, Any]):
-    def set(self, name: str, value: Any) -> None:
-        self[name] = value
 
 
 def make(cls: type[CafOperator], **changes: Any) -> CafOperator:
@@ -111,16 +116,22 @@ def test_a_work_folder_that_is_relative_fails_for_good(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("error", [DefinitionError, InputError, JobFailed, AlgorithmFailed, NotEnoughData])
 def test_what_no_retry_mends_fails_at_once(error: type[CafError]) -> None:
-    with pytest.raises(AirflowFailException) as caught, failing_for_good():
+    context: Any = {"task_state_store": Store()}
+    with pytest.raises(AirflowFailException) as caught, failing_for_good(context):
         raise error("what happened", hint="what to do")
+    assert context["task_state_store"] == {"reason": "what happened\n  hint: what to do"}
     assert str(caught.value) == "what happened\n  hint: what to do"
     assert isinstance(caught.value.__cause__, error)
 
 
-@pytest.mark.parametrize("error", [TransportError, SubmitError, PollError, DatabaseError, CheckpointError])
+@pytest.mark.parametrize(
+    "error", [TransportError, SubmitError, PollError, DatabaseError, CheckpointError, AlgorithmDied]
+)
 def test_what_a_retry_may_mend_stays_as_it_is(error: type[CafError]) -> None:
-    with pytest.raises(error), failing_for_good():
+    context: Any = {"task_state_store": Store()}
+    with pytest.raises(error), failing_for_good(context):
         raise error("what happened")
+    assert context["task_state_store"] == {"reason": "what happened"}
 
 
 def test_every_error_was_thought_of() -> None:
@@ -133,13 +144,38 @@ def test_every_error_was_thought_of() -> None:
     assert package == {
         "CafError",
         *("DefinitionError", "InputError", "JobFailed", "AlgorithmFailed", "NotEnoughData", "JobHeld", "JobLost"),
-        *("TransportError", "SubmitError", "PollError", "DatabaseError", "CheckpointError"),
+        *("TransportError", "SubmitError", "PollError", "DatabaseError", "CheckpointError", "AlgorithmDied"),
     }
 
 
-def run_prepare(lab: Lab, context: Any, **changes: Any) -> Any:
-    record = lab.calibration(collections={"default": lab.copies()}).build_record(2)
-    return make(PrepareOperator, definition=record.to_json(), ancestors=[], backend_args={}, **changes).execute(context)
+def build_context(context: Any, dag: DAG, conf: dict[str, Any] | None = None) -> Any:
+    """Give the context of a task of a run that was triggered with a conf."""
+    params = {**{name: dag.params[name] for name in dag.params}, **(conf or {})}
+    return {**context, "params": params, "dag_run": SimpleNamespace(conf=conf or {}), "outlet_events": Events()}
+
+
+class Events(dict[Any, Any]):
+    """Stands for what Airflow gives to say more of an asset."""
+
+    def __missing__(self, asset: Any) -> Any:
+        self[asset] = SimpleNamespace(extra=None)
+        return self[asset]
+
+
+def run_task(dag: DAG, task_id: str, context: Any) -> Any:
+    """Do what Airflow does with a task: fill in its templates, then run it."""
+    task: Any = copy.copy(dag.get_task(task_id))
+    task.render_template_fields(context)
+    return task.execute(context)
+
+
+def run_prepare(lab: Lab, context: Any, backend_args: dict[str, Any] | None = None, **changes: Any) -> Any:
+    collection = lab.copies(backend_args=backend_args or {})
+    caf = CAF("lab", [lab.calibration(collections={"default": collection})], **changes)
+    dag = build_dag(caf)
+    context = build_context(context, dag)
+    run_task(dag, "configure", context)
+    return run_task(dag, "vertex.prepare", context)
 
 
 def test_prepare_and_submit_give_paths_and_counts(lab: Lab, context: Any) -> None:
@@ -161,12 +197,30 @@ def test_prepare_reads_its_connection(lab: Lab, context: Any, monkeypatch: pytes
     assert lab.open().manifest.resources.max_processes == 1
 
 
+@pytest.mark.parametrize("backend", [None, "", "Slurm"])
+def test_the_connection_says_the_system(
+    lab: Lab, context: Any, monkeypatch: pytest.MonkeyPatch, backend: str | None
+) -> None:
+    extra = {"system": "Slurm", "ssh_conn_id": "login", "queue": "main"}
+    monkeypatch.setenv("AIRFLOW_CONN_FARM", json.dumps({"conn_type": "caf_batch", "extra": extra}))
+    run_prepare(lab, context, backend=backend, connection="farm")
+    manifest = CollectionManifest.read(lab.layout().iteration(0).collection("default"))
+    assert (manifest.backend, manifest.connection) == ("slurm", "farm")
+    assert manifest.resources.queue == "main"
+
+
+def test_what_has_no_effect_is_said(lab: Lab, context: Any, caplog: pytest.LogCaptureFixture) -> None:
+    run_prepare(lab, context, {"queue": "short", "memory": 100})
+    said = [each.getMessage() for each in caplog.records if each.name == "airflow_provider_caf.steps.prepare"]
+    assert said == ["Collection default: local has no use for the backend_args memory, queue; they have no effect."]
+
+
 def test_a_connection_to_another_system_fails_for_good(lab: Lab, context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     extra = {"system": "slurm"}
     monkeypatch.setenv("AIRFLOW_CONN_FARM", json.dumps({"conn_type": "caf_batch", "extra": extra}))
     with pytest.raises(AirflowFailException) as caught:
-        run_prepare(lab, context, connection="farm")
-    assert "The CAF runs on 'local', but its connection 'farm' is to 'slurm'." in str(caught.value)
+        run_prepare(lab, context, backend="Local", connection="farm")
+    assert "Calibration 'vertex' runs on 'local', but its connection 'farm' is to 'slurm'." in str(caught.value)
     assert "Change the backend" in str(caught.value)
 
 
@@ -178,8 +232,6 @@ def make_decide(iteration: int) -> DecideOperator:
                 task_id=f"vertex.iteration_{number}.decide",
                 calibration="vertex",
                 iteration=number,
-                algorithms=["mean"],
-                max_iterations=12,
             )
             for number in (0, 1, 2, 10, 12)
         ]
@@ -189,6 +241,7 @@ def make_decide(iteration: int) -> DecideOperator:
 
 
 def put_result(lab: Lab, code: int) -> None:
+    lab.prepare(lab.calibration(algorithms=lab.algorithm(name="mean"), max_iterations=12))
     layout = lab.layout().iteration(1).algorithm("mean")
     layout.folder.mkdir(parents=True)
     LocalDatabase(layout.database).create()
@@ -214,3 +267,131 @@ def test_an_algorithm_that_wants_more_skips_nothing(lab: Lab, context: Any) -> N
 def test_the_mixin_is_known_to_the_scheduler() -> None:
     """Without the flag Airflow would not skip again what somebody cleared."""
     assert DecideOperator.inherits_from_skipmixin is True
+
+
+def test_a_run_may_lower_the_number_of_passes(lab: Lab, context: Any) -> None:
+    dag = build_dag(CAF("lab", [lab.calibration(max_iterations=3)]))
+    context = build_context(context, dag, {"max_iterations": 1})
+    run_task(dag, "configure", context)
+    run_task(dag, "vertex.prepare", context)
+    manifest = CalibrationManifest.read(lab.layout())
+    assert manifest.calibration.max_iterations == 1
+
+
+def test_a_calibration_that_the_run_leaves_out_is_skipped(lab: Lab, context: Any) -> None:
+    other = lab.calibration("other", depends_on=["vertex"])
+    dag = build_dag(CAF("lab", [lab.calibration(), other]))
+    context = build_context(context, dag, {"calibrations": ["other"]})
+    assert run_task(dag, "configure", context)["calibrations"] == ["other"]
+    with pytest.raises(AirflowSkipException, match="leaves out calibration 'vertex'"):
+        run_task(dag, "vertex.prepare", context)
+    run_task(dag, "other.prepare", context)
+    # What it depends on is not there, and nobody looks for it.
+    assert CalibrationManifest.read(lab.layout("other")).database_chain == ()
+
+
+@pytest.mark.parametrize(
+    ("conf", "what"),
+    [
+        ({"max_iteration": 1}, "unknown word 'max_iteration'.*Did you mean 'max_iterations'"),
+        ({"expert_config": {"leest": 1}}, "expert_config of this run has 'leest'.*Did you mean 'least'"),
+        ({"input_data": {"event": ["/a"]}}, "input_data of this run has 'event'.*Did you mean 'events'"),
+        ({"calibrations": ["vertx"]}, "calibrations of this run has 'vertx'.*Did you mean 'vertex'"),
+        ({"input_data": {"events": ["/nowhere/*.root"]}}, "matches no file"),
+        ({"requested_iov": [2, 0, 1, 0]}, "ends before it starts"),
+        ({"ignored_runs": ["17"]}, "'17' is not a run"),
+        ({"backend_args": {"memory": "much"}}, "'much'"),
+    ],
+)
+def test_a_bad_conf_is_refused_before_anything_is_submitted(
+    lab: Lab, context: Any, conf: dict[str, Any], what: str
+) -> None:
+    calibration = Calibration(
+        "vertex",
+        lab.files.name("HitCollector"),
+        lab.algorithm(settings={"least": "{{ params.expert_config.least }}"}),
+        input_data="events",
+    )
+    caf = CAF(
+        "lab",
+        [calibration],
+        expert_config={"least": 1},
+        input_data={"events": [str(path) for path in lab.files.events]},
+    )
+    dag = build_dag(caf)
+    context = build_context(context, dag, conf)
+
+    def run() -> None:
+        run_task(dag, "configure", context)
+        run_task(dag, "vertex.prepare", context)
+
+    with pytest.raises(AirflowFailException) as caught:
+        run()
+    assert re.search(what, str(caught.value), re.DOTALL)
+
+
+def test_params_of_a_run_reach_the_calibration(lab: Lab, context: Any) -> None:
+    calibration = Calibration(
+        "vertex",
+        lab.files.name("HitCollector"),
+        lab.algorithm(settings={"least": "{{ params.expert_config.least }}"}),
+        input_data="events",
+        ignored_runs=["1.1"],
+    )
+    files = [str(path) for path in lab.files.events]
+    caf = CAF("lab", [calibration], expert_config={"least": 1}, input_data={"events": files[:1]})
+    dag = build_dag(caf)
+    conf = {
+        "input_data": {"events": files},
+        "expert_config": {"least": 5},
+        "ignored_runs": [[1, 2]],
+        "backend_args": {"max_processes": 1},
+        "global_tags": ["main"],
+    }
+    context = build_context(context, dag, conf)
+    run_task(dag, "configure", context)
+    run_task(dag, "vertex.prepare", context)
+    manifest = CalibrationManifest.read(lab.layout())
+    # A template that stands alone keeps the type of its value.
+    assert manifest.calibration.algorithms[0].settings == {"least": 5}
+    assert [str(run) for run in manifest.calibration.ignored_runs] == ["1.2", "1.1"]
+    assert manifest.resources.max_processes == 1
+    assert [entry.value for entry in manifest.database_chain] == ["main"]
+    assert len(CollectionManifest.read(lab.layout().iteration(0).collection("default")).subjobs) == len(files)
+
+
+def test_a_corrected_definition_counts_from_the_next_clear_of_prepare(lab: Lab, context: Any) -> None:
+    first = build_dag(CAF("lab", [lab.calibration(algorithms=lab.algorithm(settings={"least": 1}))]))
+    context = build_context(context, first)
+    run_task(first, "configure", context)
+    corrected = build_dag(CAF("lab", [lab.calibration(algorithms=lab.algorithm(settings={"least": 7}))]))
+    run_task(corrected, "vertex.prepare", context)
+    assert CalibrationManifest.read(lab.layout()).calibration.algorithms[0].settings == {"least": 7}
+
+
+def test_a_step_and_the_end_of_a_run_say_that_payloads_are_ready(lab: Lab, context: Any, tmp_path: Path) -> None:
+    payload = tmp_path / "payload"
+    payload.write_bytes(b"root")
+    source = LocalDatabase(tmp_path / "by_hand")
+    source.commit([("Spot", payload, IoV(1, 0, 2, -1)), ("Other", payload, IoV(1, 0, 1, 5))])
+    caf = CAF(
+        "lab",
+        [ImportedPayloads("earlier", source.folder, payloads=["Spot"])],
+        publish=Publish(folder=str(tmp_path / "accepted")),
+    )
+    dag = build_dag(caf)
+    context = build_context(context, dag)
+    answers: dict[str, Any] = {}
+    context["ti"].xcom_pull = lambda task_ids: answers[task_ids]
+    for task_id in ("configure", "earlier.run", "join", "publish"):
+        answers[task_id] = run_task(dag, task_id, context)
+    events = {asset.name: event.extra for asset, event in context["outlet_events"].items()}
+    assert events["caf.lab.earlier"]["payloads"] == {"Spot": 1}
+    assert events["caf.lab.earlier"]["iov"] == [1, 0, 2, -1]
+    assert events["caf.lab"]["payloads"] == {"Spot": 1}
+    (accepted,) = (each for each in (tmp_path / "accepted" / "lab").iterdir() if each.is_dir())
+    assert [str(entry.iov) for entry in LocalDatabase(accepted).entries()] == ["1,0,2,-1"]
+    # Never twice: what was done is known.
+    (accepted / "database.txt").unlink()
+    run_task(dag, "publish", context)
+    assert not (accepted / "database.txt").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -12,36 +13,42 @@ import pytest
 from airflow.sdk.exceptions import (
     AirflowFailException,
     AirflowRescheduleException,
+    AirflowRuntimeError,
     AirflowSensorTimeout,
+    AirflowSkipException,
+    ErrorType,
     TaskDeferred,
 )
+from airflow.sdk.execution_time.comms import ErrorResponse
 
-from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.core.errors import PollError
+from airflow_provider_caf.io.jobs.subjobs import SubjobStatus, Verdict
+from airflow_provider_caf.io.jobs.submission import Observation
 from airflow_provider_caf.sensors import batch
-from airflow_provider_caf.sensors.batch import BatchJobSensor
+from airflow_provider_caf.sensors.batch import BatchJobSensor, _Look
+from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.triggers import batch as trigger_module
 from airflow_provider_caf.triggers.batch import BatchJobTrigger
+from tests.unit.store import Store
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Lab
 
-OTHERS = {"HTCondorJobSensor": "htcondor", "LSFJobSensor": "lsf", "PBSJobSensor": "pbs", "SlurmJobSensor": "slurm"}
-
-
-class Store(dict[str, Any]):
-    """What stands for the store that keeps values across the tries of a task."""
-
-    def set(self, name: str, value: Any) -> None:
-        self[name] = value
+OTHERS = {
+    "HTCondorJobSensor": "htcondor",
+    "LSFJobSensor": "lsf",
+    "PBSJobSensor": "pbs",
+    "SlurmJobSensor": "slurm",
+    "TorqueJobSensor": "torque",
+}
 
 
 @pytest.fixture
 def context(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setenv("AIRFLOW__CAF__WORK_DIR", str(lab.run.work_dir))
+    monkeypatch.setenv("AIRFLOW__CAF__POLL_INTERVAL_MIN", "0.05")
     monkeypatch.setenv("AIRFLOW__CAF__POLL_INTERVAL_MAX", "0.1")
-    monkeypatch.setattr(batch, "Patience", lambda **words: Patience(shortest=0.05, **words))
-    ti = SimpleNamespace(dag_id=lab.run.dag_id, run_id=lab.run.run_id, rescheduled=None)
+    ti = SimpleNamespace(dag_id=lab.run.dag_id, run_id=lab.run.run_id, rescheduled=None, try_number=1, max_tries=2)
     ti.get_first_reschedule_date = lambda _: ti.rescheduled
     return {"ti": ti, "task_state_store": Store()}
 
@@ -68,7 +75,7 @@ def list_attempts(lab: Lab) -> list[tuple[int, int]]:
 def test_it_returns_when_all_are_done_and_does_not_defer(lab: Lab, context: dict[str, Any]) -> None:
     set_up(lab, jobs=2)
     result = make_sensor().execute(context)  # type: ignore[arg-type]
-    assert result == {"subjobs": 2, "array_ids": lab.open().list_array_ids()}
+    assert result == {"subjobs": 2, "array_ids": lab.open().list_array_ids(), "failed": 0}
     assert list_attempts(lab) == [(0, 0), (1, 0)]
 
 
@@ -180,7 +187,8 @@ def test_the_trigger_hands_back_when_the_time_is_up(
 ) -> None:
     monkeypatch.setattr(trigger_module, "_HOLD_BACK", 0.0)
     set_up(lab, build_gate(lab, tmp_path / "never"))
-    trigger = BatchJobTrigger(str(lab.layout().folder), 0, "default", deadline=time.time() + 0.5, longest_interval=0.1)
+    place = (str(lab.layout().folder), lab.run.dag_id, lab.run.run_id, 0, "default")
+    trigger = BatchJobTrigger(*place, deadline=time.time() + 0.5, longest_interval=0.1)
 
     async def wait() -> dict[str, Any]:
         async for event in trigger.run():
@@ -248,3 +256,136 @@ def test_the_constructor_only_assigns() -> None:
     assert sensor.max_subjob_retries == 7
     assert sensor.deferrable
     assert [field for field in sensor.template_fields if not hasattr(sensor, field)] == []
+
+
+def test_how_far_it_is_stands_in_the_store(lab: Lab, context: dict[str, Any], tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    set_up(lab, build_gate(lab, gate))
+    sensor = make_sensor()
+    run = sensor._open(context)  # type: ignore[arg-type]
+    while sensor._look(context, run, 0) is _Look.WAITING and context["task_state_store"]["progress"] != "1 running":  # type: ignore[arg-type]
+        time.sleep(0.02)
+    gate.touch()
+    sensor.execute(context)  # type: ignore[arg-type]
+    assert context["task_state_store"]["progress"] == "1 done"
+
+
+@pytest.mark.parametrize(("try_number", "status"), [(2, "running"), (3, "cancelled")])
+def test_the_last_try_of_the_task_ends_what_still_runs(
+    lab: Lab, context: dict[str, Any], tmp_path: Path, try_number: int, status: str
+) -> None:
+    gate = tmp_path / "gate"
+    set_up(lab, build_gate(lab, gate))
+    wait_for_status(lab, "running")
+    context["ti"].try_number = try_number
+    with pytest.raises(PollError, match="the server is down"):
+        make_sensor().execute_complete(context, {"error": "the server is down"})  # type: ignore[arg-type]
+    wait_for_status(lab, status)
+    gate.touch()
+    lab.wait(lab.open())
+
+
+def test_a_failure_to_end_the_jobs_does_not_hide_why_the_task_fails(
+    context: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    context["ti"].try_number = 3
+    with pytest.raises(PollError, match="the server is down"):
+        make_sensor().execute_complete(context, {"error": "the server is down"})  # type: ignore[arg-type]
+    assert "What still runs of collection 'default' could not be ended" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_soft_sensor_whose_time_is_up_ends_what_still_runs_too(
+    lab: Lab, context: dict[str, Any], tmp_path: Path, deferrable: bool
+) -> None:
+    set_up(lab, build_gate(lab, tmp_path / "never"))
+    sensor = make_sensor(timeout=0.5, soft_fail=True, deferrable=deferrable, poke_interval=0.1)
+    with pytest.raises(AirflowSkipException):
+        sensor.execute(context)  # type: ignore[arg-type]
+    wait_for_status(lab, "cancelled")
+
+
+def wait_for_status(lab: Lab, status: str) -> None:
+    run = lab.open()
+    for _ in range(1000):
+        if {verdict.status.value for verdict in run.observe().verdicts.values()} == {status}:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"not {status} within 20 s")
+
+
+def observe(state: SubjobStatus, **words: Any) -> Observation:
+    verdict = Verdict(subjob=0, status=state, attempt=0, **words)
+    return Observation(arrays=(), verdicts={0: verdict}, problem=None)
+
+
+def test_it_stays_while_only_the_grace_time_is_waited_for(
+    lab: Lab, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The triggerer would begin it anew, and so would a rescheduled sensor: neither would ever come to its end."""
+    monkeypatch.setenv("AIRFLOW__CAF__DEFER_AFTER", "0")
+    set_up(lab)
+    lab.wait(lab.open())
+    seen = [observe(SubjobStatus.QUEUED, settling=True)] * 3
+    look = CollectionRun.observe
+    monkeypatch.setattr(CollectionRun, "observe", lambda self: seen.pop() if seen else look(self))
+    assert make_sensor().execute(context)["subjobs"] == 1  # type: ignore[arg-type]
+    seen = [observe(SubjobStatus.QUEUED, settling=True)] * 3
+    assert make_sensor(deferrable=False, mode="reschedule").poke(context)  # type: ignore[arg-type]
+    assert seen == []
+
+
+def test_a_silent_batch_system_is_given_up_by_a_rescheduled_sensor(
+    lab: Lab, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look is a new process with an empty memory."""
+    monkeypatch.setenv("AIRFLOW__CAF__POLL_DEADLINE", "0.3")
+    set_up(lab)
+    lab.wait(lab.open())
+    context["task_state_store"]["first_attempt"] = 0
+    look = CollectionRun.observe
+    silent = replace(observe(SubjobStatus.QUEUED), problem="no route to host")
+    monkeypatch.setattr(CollectionRun, "observe", lambda _: silent)
+
+    def poke() -> bool:
+        return make_sensor(deferrable=False, mode="reschedule").poke(context)  # type: ignore[arg-type]
+
+    assert not poke()
+    assert "silent_since" in context["task_state_store"]
+    time.sleep(0.3)
+    with pytest.raises(PollError, match=r"not answered for 0\.3 s: no route to host"):
+        poke()
+    monkeypatch.setattr(CollectionRun, "observe", look)
+    assert poke()
+    assert "silent_since" not in context["task_state_store"]
+
+
+def test_a_store_that_is_busy_does_not_end_the_wait(
+    lab: Lab, context: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up(lab)
+
+    class Busy(Store):
+        def set(self, name: str, value: Any) -> None:
+            if name == "progress":
+                raise AirflowRuntimeError(ErrorResponse(error=ErrorType.GENERIC_ERROR))
+            super().set(name, value)
+
+    context["task_state_store"] = Busy()
+    assert make_sensor().execute(context)["subjobs"] == 1  # type: ignore[arg-type]
+    assert "could not be put into the task's state store" in capsys.readouterr().out
+
+
+def test_a_failure_that_the_definition_allows_ends_the_wait_with_a_warning(
+    lab: Lab, context: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["bash", "-c", 'test "$1" = 0 && cp "$2" CollectorOutput.root', "-", "{subjob}"]
+    words.append(str(lab.files.collected[0]))
+    collection = lab.copies(words, max_collector_jobs=2, max_failed_subjobs=1, max_subjob_retries=0)
+    lab.prepare(lab.calibration(collections={"default": collection}))
+    lab.submit()
+    # What the definition says about the tries counts.
+    result = make_sensor().execute(context)  # type: ignore[arg-type]
+    assert (result["subjobs"], result["failed"]) == (2, 1)
+    assert "1 of 2 subjobs of collection 'default'" in capsys.readouterr().out
+    assert [attempt for subjob, attempt in list_attempts(lab) if subjob == 1][-1] <= 1

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_caf.batch.resubmit import RetryPolicy
 from airflow_provider_caf.core.errors import InputError, JobFailed
 from airflow_provider_caf.core.iov import IoV
+from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
 from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.io.subjobs import SubjobStatus
 from airflow_provider_caf.steps.collect import describe_observation, find_failed, is_over
 
 if TYPE_CHECKING:
@@ -200,18 +199,104 @@ def test_only_failed_subjobs_run_again_once_the_cause_is_mended(lab: Lab, tmp_pa
 
 
 def test_tries_are_counted_from_the_first_that_counts(lab: Lab) -> None:
-    lab.prepare(lab.calibration(collections={"default": lab.copies(["false"], max_collector_jobs=1)}))
-    policy = RetryPolicy(max_retries=1)
+    collection = lab.copies(["false"], max_collector_jobs=1, max_subjob_retries=1)
+    lab.prepare(lab.calibration(collections={"default": collection}))
     lab.submit()
     run = lab.open()
     lab.wait(run)
-    assert run.submit_missing(policy, first_attempt=0).submitted == (0,)
+    assert run.submit_missing(0).submitted == (0,)
     lab.wait(run)
-    spent = run.submit_missing(policy, first_attempt=0)
+    spent = run.submit_missing(0)
     assert (spent.submitted, spent.spent) == ((), (0,))
-    assert run.submit_missing(policy, first_attempt=2).submitted == (0,)
+    assert run.submit_missing(2).submitted == (0,)
     lab.wait(run)
     assert {each.attempt for each in run.read_attempts()} == {0, 1, 2}
+
+
+def test_several_subjobs_in_a_job_have_their_own_folders_records_and_tries(lab: Lab, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    script = 'if [ "$1" = 1 ] && [ ! -e "$2" ]; then exit 3; fi; cp "$3" CollectorOutput.root'
+    words = ["bash", "-c", script, "-", "{subjob}", str(there), str(lab.files.collected[0])]
+    lab.prepare(lab.calibration(collections={"default": lab.copies(words, backend_args={"subjobs_per_job": 3})}))
+    assert lab.submit() == (0, 1, 2)
+    run = lab.open()
+    lab.wait(run)
+    assert [array.array.elements for array in run.observe().arrays] == [((0, 1, 2),)]
+    assert find_failed(run.observe()) == (1,)
+    there.touch()
+    assert lab.collect() == (1,)
+    assert {(each.subjob, each.attempt): each.exit_code for each in run.read_attempts()} == {
+        (0, 0): 0,
+        (1, 0): 3,
+        (1, 1): 0,
+        (2, 0): 0,
+    }
+    assert len({each.folder for each in run.read_attempts()}) == 4
+
+
+def test_auto_packs_by_the_pass_before_then_by_the_runs_before(lab: Lab) -> None:
+    many = [{"number": number} for number in range(40)]
+    copy = ["cp", str(lab.files.collected[0]), "CollectorOutput.root"]
+    auto = {"subjobs_per_job": "auto"}
+    collection = lab.copies(copy, files=[], arguments=many, max_subjobs=40, backend_args=auto)
+    lab.prepare(lab.calibration(collections={"default": collection}))
+
+    def submit(iteration: int, seconds: float | None) -> set[int]:
+        run = lab.open(iteration=iteration)
+        run.write_jobs()
+        (array,) = run.submit_missing(find_seconds=lambda: seconds).arrays
+        lab.wait(run)
+        run.check_done(run.observe())
+        return {len(element) for element in array.array.elements}
+
+    for iteration in (0, 2):
+        LocalDatabase(lab.layout().iteration(iteration).database).create()
+    assert submit(0, None) == {1}
+    assert max(submit(1, 1000.0)) > 5
+    # Nobody has made the pass before this one.
+    assert submit(3, 1000.0) == {1}
+
+
+def test_a_subjob_begins_with_the_memory_that_it_needed_in_the_pass_before(lab: Lab, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    fails_once = 'if [ "$1" = 1 ] && [ ! -e "$2" ]; then touch "$2"; echo MemoryError >&2; exit 1; fi; '
+    script = fails_once + 'cp "$3" CollectorOutput.root'
+    words = ["bash", "-c", script, "-", "{subjob}", str(there), str(lab.files.collected[0])]
+    asked = {"memory": 1000, "memory_factor": 2}
+    lab.prepare(lab.calibration(collections={"default": lab.copies(words, backend_args=asked)}))
+    LocalDatabase(lab.layout().iteration(0).database).create()
+
+    def submit(iteration: int) -> dict[tuple[int, ...], int | None]:
+        run = lab.open(iteration=iteration)
+        run.write_jobs()
+        first = run.submit_missing()
+        lab.wait(run)
+        run.submit_missing(first.attempt)
+        lab.wait(run)
+        run.check_done(run.observe())
+        return {array.array.subjobs: array.array.resources.memory for array in run.observe().arrays}
+
+    assert submit(0) == {(0, 1, 2): 1000, (1,): 2000}
+    assert submit(1) == {(0, 2): 1000, (1,): 2000}
+
+
+@pytest.mark.parametrize("allowed", [1, 0.34, "34%"])
+def test_a_calibration_goes_on_with_what_it_has(lab: Lab, allowed: Any) -> None:
+    script = '[ "$1" != 1 ] && cp "$2" CollectorOutput.root'
+    words = ["bash", "-c", script, "-", "{subjob}", str(lab.files.collected[0])]
+    collection = lab.copies(words, max_failed_subjobs=allowed, max_subjob_retries=0)
+    lab.prepare(lab.calibration(collections={"default": collection}))
+    lab.submit()
+    run = lab.open()
+    lab.wait(run)
+    assert run.submit_missing(0).submitted == ()
+    assert run.check_done(run.observe()) == (1,)
+    said = run.describe_failed(run.observe())
+    assert said.startswith("1 of 3 subjobs of collection 'default' in calibration 'vertex', iteration 0, failed. max_f")
+    assert "exit code 1" in said
+    find_output(lab, 2).unlink()
+    with pytest.raises(JobFailed, match=r"2 of 3 subjobs .* failed, and only 1 may\."):
+        run.check_done(run.observe())
 
 
 def test_cancelled_subjobs_are_over_and_can_be_submitted_again(lab: Lab, tmp_path: Path) -> None:
@@ -222,6 +307,8 @@ def test_cancelled_subjobs_are_over_and_can_be_submitted_again(lab: Lab, tmp_pat
     lab.submit()
     run = lab.open()
     assert not is_over(run.observe())
+    with pytest.raises(JobFailed, match=r"The subjobs of collection 'default' .* are not over: \d .*running"):
+        run.check_done(run.observe())
     run.cancel()
     lab.wait(run)
     assert {verdict.status for verdict in run.observe().verdicts.values()} == {SubjobStatus.CANCELLED}

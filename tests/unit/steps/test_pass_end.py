@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ import pytest
 from airflow_provider_caf.core.errors import CheckpointError, InputError, JobFailed
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.iteration import IterationAction
+from airflow_provider_caf.io.catalog import SubjobsRow
+from airflow_provider_caf.io.jobs.subjobs import SubjobStatus, Verdict
+from airflow_provider_caf.io.jobs.submission import Observation
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.decide import find_last_pass
 
@@ -73,6 +77,64 @@ def test_an_output_that_was_removed_since_is_told_and_nothing_is_merged(lab: Lab
     assert not lab.layout().iteration(0).collection("default").merged_file.exists()
     (row,) = lab.catalog.read_subjobs(*DAG)
     assert (row.done, row.failed) == (2, 1)
+
+
+def test_what_is_done_is_merged_where_failures_are_allowed_and_the_result_says_so(lab: Lab) -> None:
+    collect_copies(lab, max_failed_subjobs=1)
+    find_outputs(lab)[1].unlink()
+    merged = lab.merge()
+    assert (merged.inputs, merged.failed) == (2, 1)
+    assert merged.warning is not None
+    assert "the calibration goes on without their data" in merged.warning
+    place = lab.layout().iteration(0).collection("default")
+    assert json.loads(place.failed_file.read_text()) == {"version": 1, "failed": [1], "subjobs": 3}
+    put_result(lab, [0])
+    lab.decide()
+    assert lab.finish().failed_subjobs == {"default": 1}
+    # All is there again.
+    lab.collect()
+    merged = lab.merge()
+    assert (merged.inputs, merged.failed, merged.warning) == (3, 0, None)
+    assert lab.finish().failed_subjobs == {}
+
+
+def test_tries_without_a_record_are_in_the_catalog(lab: Lab) -> None:
+    collect_copies(lab)
+    run = lab.open()
+    seen = run.observe()
+    lost = Verdict(subjob=1, status=SubjobStatus.LOST, attempt=2, reason="in no queue", host="n1", log=Path("/w/e.log"))
+    verdicts = {**seen.verdicts, 1: lost, 2: Verdict(subjob=2, status=SubjobStatus.MISSING)}
+    changed = Observation(arrays=seen.arrays, verdicts=verdicts)
+    lab.results().add_subjobs(0, "default", changed, run.read_attempts(), run.manifest.resources)
+    (row,) = lab.catalog.read_failed_subjobs(*DAG)
+    assert (row.subjob, row.attempt, row.reason, row.host, row.log) == (1, 2, "in no queue", "n1", "/w/e.log")
+    assert (row.exit_code, row.signal, row.ended) == (None, None, None)
+
+
+def test_the_usual_run_time_is_that_of_the_last_other_run(lab: Lab) -> None:
+    results = lab.results()
+    rows = [("old", 10, 100.0, 1), ("new", 10, 300.0, 2), ("none", 0, 0.0, 3), (DAG[1], 10, 9000.0, 4)]
+    assert results.find_subjob_seconds("default") is None
+    lab.catalog.write(
+        SubjobsRow(
+            dag_id=DAG[0],
+            run_id=run,
+            calibration="vertex",
+            iteration=0,
+            collection="default",
+            total=10,
+            done=done,
+            failed=10 - done,
+            retries=5,
+            wall_seconds=seconds,
+            updated=datetime(2026, 1, day, tzinfo=UTC),
+        )
+        for run, done, seconds, day in rows
+    )
+    # 10 subjobs in 15 tries.
+    assert results.find_subjob_seconds("default") == 20.0
+    assert results.find_subjob_seconds("other") is None
+    assert lab.results("other").find_subjob_seconds("default") is None
 
 
 def test_an_output_that_is_no_root_file_is_told(lab: Lab) -> None:
@@ -251,7 +313,7 @@ def test_runs_without_a_payload_are_told_as_gaps(lab: Lab) -> None:
     assert list(final.gaps) == ["Mean"]
     assert final.gaps["Mean"].uncovered == (ExpRun(1, 3),)
     written = json.loads(lab.layout().gaps.read_text())
-    assert written["Mean"]["runs"] == [[1, 3]]
+    assert written == {"open": {"Mean": {"runs": [[1, 3]], "gaps": []}}, "filled": []}
 
 
 def test_a_result_without_gaps_says_so(lab: Lab) -> None:
@@ -259,7 +321,7 @@ def test_a_result_without_gaps_says_so(lab: Lab) -> None:
     put_result(lab, [0])
     lab.decide()
     assert lab.finish().gaps == {}
-    assert json.loads(lab.layout().gaps.read_text()) == {}
+    assert json.loads(lab.layout().gaps.read_text()) == {"open": {}, "filled": []}
 
 
 def test_finishing_again_gives_the_same(lab: Lab) -> None:

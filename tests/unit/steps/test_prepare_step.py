@@ -104,17 +104,23 @@ def test_an_unknown_argument_of_a_definition_says_whose_it_is(lab: Lab, level: s
 
 
 def test_the_chain_of_databases_nearest_first(lab: Lab) -> None:
-    own, further, last = ({"kind": "local", "value": f"/db/{name}"} for name in ("collection", "calibration", "caf"))
+    own, further, last = ({"local": f"/db/{name}"} for name in ("collection", "calibration", "caf"))
     collections = {"default": lab.copies(database_chain=[own]), "plain": lab.copies()}
     calibration = lab.calibration(collections=collections, database_chain=[further])
     lab.prepare(
         calibration,
         ancestors=("near", "far"),
-        database_chain=(DatabaseEntry.from_json(last), DatabaseEntry.from_json(own)),
+        database_chain=tuple(DatabaseEntry(kind="local", value=each["local"]) for each in (last, own)),
     )
     near, far = (str(lab.layout().sibling(name).database) for name in ("near", "far"))
     rest = [near, far, "/db/calibration", "/db/caf"]
-    assert list_texts(read_collection(lab).database_chain) == ["/db/collection", *rest]
+    assert list_texts(read_collection(lab).database_chain) == [
+        near,
+        far,
+        "/db/collection",
+        "/db/calibration",
+        "/db/caf",
+    ]
     assert list_texts(read_collection(lab, "plain").database_chain) == [*rest, "/db/collection"]
     assert list_texts(CalibrationManifest.read(lab.layout()).database_chain) == [*rest, "/db/collection"]
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_caf import Algorithm, Collection
-from airflow_provider_caf.core.errors import AlgorithmFailed, InputError, NotEnoughData
+from airflow_provider_caf.core.errors import (
+    AlgorithmDied,
+    AlgorithmFailed,
+    CafError,
+    DefinitionError,
+    InputError,
+    NotEnoughData,
+)
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies import FinalState
@@ -72,7 +79,7 @@ def test_running_again_replaces_what_the_first_run_left(lab: Lab) -> None:
     first = list_iovs(lab)
     folder = lab.layout().iteration(0).algorithm("MeanAlgorithm")
     (folder.staging_folder / "left_over").write_text("x")
-    lab.calibrate()
+    lab.calibrate(generation=1)
     assert list_iovs(lab) == first
     assert not (folder.staging_folder / "left_over").exists()
     assert len(lab.catalog.read_executions(*DAG)) == 4
@@ -123,7 +130,7 @@ def test_a_strategy_that_fails_keeps_what_it_committed(lab: Lab) -> None:
         in text
     )
     assert "MeanAlgorithm.log" in text
-    assert "1 payloads were committed before and are kept in" in str(caught.value.hint)
+    assert "1 payloads are committed and kept in" in str(caught.value.hint)
     assert list_iovs(lab) == [IoV(1, 1, 1, 1)]
     assert [row.iov for row in lab.catalog.read_payloads(*DAG)] == [IoV(1, 1, 1, 1)]
     assert [row.key for row in lab.catalog.read_executions(*DAG)] == [0, 1]
@@ -144,23 +151,35 @@ def test_a_mistake_in_the_code_of_a_strategy_is_shown_as_such(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "error", "words"),
+    ("behaviour", "error", "reason"),
     [
-        ("exit", AlgorithmFailed, ["ended with exit code 3 before it answered"]),
+        ("exit", AlgorithmDied, "ended with exit code 3 before it answered"),
+        ("crash", AlgorithmDied, "was ended by SIGSEGV (signal 11)"),
+        ("kill", AlgorithmDied, "was ended by SIGKILL (signal 9)"),
+        ("hang", AlgorithmDied, "did not answer within 5 s and was ended"),
+        ("close", AlgorithmDied, "closed its pipes before it answered"),
+        ("raise", AlgorithmFailed, "raised RuntimeError: no convergence after 17 steps"),
+        ("nonsense", DefinitionError, "gave 'fine', which is no result code"),
     ],
 )
-def test_an_algorithm_that_breaks_keeps_what_was_committed(
-    lab: Lab, behaviour: str, error: type[Exception], words: list[str]
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_execution_that_breaks_is_told_and_the_other_runs_survive(
+    lab: Lab, behaviour: str, error: type[CafError], reason: str, workers: int
 ) -> None:
-    set_up(lab, lab.algorithm(settings={"behaviour": behaviour}))
+    settings = {"behaviour": behaviour}
+    set_up(lab, lab.algorithm(settings=settings, workers=workers, execution_timeout=5 if behaviour == "hang" else 60))
     with pytest.raises(error) as caught:
         lab.calibrate()
-    text = str(caught.value)
-    assert "algorithm 'Mean" in text
-    assert [word for word in words if word not in text] == []
-    assert list_iovs(lab) == [IoV(1, 1, 1, 1), IoV(1, 2, 1, 2)]
-    assert [row.key for row in lab.catalog.read_executions(*DAG)] == [0, 1]
-    assert not lab.layout().iteration(0).algorithm("MeanAlgorithm").result.exists()
+    assert "1 of 4 executions of algorithm 'MeanAlgorithm' in calibration 'vertex' broke" in str(caught.value)
+    assert "One was for run 1.3: " in str(caught.value)
+    assert reason in str(caught.value)
+    assert "3 payloads are committed" in str(caught.value.hint)
+    if isinstance(caught.value, AlgorithmFailed):
+        assert "MeanAlgorithm" in str(caught.value.log)
+        assert behaviour in ("exit", "hang", "close", "kill") or caught.value.log_tail
+    assert list_iovs(lab) == [IoV(1, 1, 1, 1), IoV(1, 2, 1, 2), IoV(2, 1, 2, 1)]
+    rows = lab.catalog.read_executions(*DAG)
+    assert [row.code for row in rows] == [ResultCode.OK, ResultCode.OK, ResultCode.FAILURE, ResultCode.OK]
 
 
 def test_an_algorithm_that_was_mended_begins_afresh(lab: Lab) -> None:
@@ -235,5 +254,5 @@ def test_what_runs_before_the_algorithm_runs_once_in_its_folder(lab: Lab) -> Non
 
 def test_a_collection_that_was_not_merged_is_an_error_that_names_it(lab: Lab) -> None:
     lab.prepare(lab.calibration(algorithms=lab.algorithm()))
-    with pytest.raises(InputError, match=r"default\.index\.json"):
+    with pytest.raises(InputError, match=r"default\.outputs\.json"):
         lab.calibrate()

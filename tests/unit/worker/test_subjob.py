@@ -169,6 +169,23 @@ def test_several_subjobs_in_one_element_run_one_after_the_other(collection: Coll
     assert [collection.read_record(f"{number:05d}.0.json")["exit_code"] for number in range(3)] == [0, 4, 0]
 
 
+@pytest.mark.parametrize("record", [None, "", "[]", '{"exit_code": 0}'])
+def test_an_element_that_is_started_again_goes_on_after_those_that_are_done(
+    collection: Collection, record: str | None
+) -> None:
+    for number in range(3):
+        collection.add("sh", "-c", f"[ $CAF_ATTEMPT != 0 ] || exit {number % 2}")
+    collection.elements = [[0, 1, 2]]
+    assert run_element(collection).returncode == 1
+    status = collection.folder / "out" / "status"
+    if record is not None:
+        (status / "00002.0.json").write_text(record)
+    assert run_element(collection).returncode == 0
+    # Only the second had failed; of a third, whose record is none, nobody knows.
+    again = ["00001.0_r1.json"] if record is None else ["00001.0_r1.json", "00002.0_r1.json"]
+    assert sorted(path.name for path in status.glob("*_r1.json")) == again
+
+
 def test_the_number_of_the_first_element(collection: Collection) -> None:
     collection.add("true")
     assert run_element(collection, 1, "--first", "1").returncode == 0
@@ -196,6 +213,17 @@ def test_a_signal_of_the_batch_system_reaches_the_job_and_the_record(collection:
     assert log.read_text() == "ready\nbye\n"
     # What would come after it is not begun.
     assert not (collection.folder / "out" / "00001").exists()
+
+
+@pytest.mark.parametrize(("text", "stays"), [("", False), ("the site is ill\n", True)])
+def test_the_log_of_an_element_stays_only_if_something_is_in_it(collection: Collection, text: str, stays: bool) -> None:
+    collection.add("true")
+    log = collection.folder / "array" / "element_0.log"
+    log.parent.mkdir()
+    log.write_text(text)
+    # The log has our number of the element, not that of a system which counts from 1.
+    assert run_element(collection, 1, "--first", "1").returncode == 0
+    assert log.exists() == stays
 
 
 def test_a_signal_before_the_start_is_handed_on_too() -> None:

@@ -5,33 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, Resources, SubmittedArray
+from airflow_provider_caf.batch.spec import Command, CommandResult, Resources, SubmittedArray
 from airflow_provider_caf.batch.states import JobState
 from airflow_provider_caf.batch.systems import SYSTEMS, load_system
 from airflow_provider_caf.batch.systems.base import Native, Query
 from airflow_provider_caf.batch.systems.local import LocalSystem, build_tool
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
+from tests.unit.batch.arrays import make_array
 
 SYSTEM = LocalSystem(tool=("tool",))
-
-
-def make_array(name: str = "caf_a", elements: int = 3, **changes: Any) -> ArraySpec:
-    values: dict[str, Any] = {
-        "name": name,
-        "folder": f"/w/{name}",
-        "input_folder": "/w/in",
-        "output_folder": "/w/out",
-        "status_folder": "/w/out/status",
-        "elements": tuple((subjob,) for subjob in range(elements)),
-        "attempt": 0,
-        "app": "/w/app.pyz",
-        "python": "python3",
-    }
-    return ArraySpec(**{**values, **changes})
 
 
 def submitted(name: str = "caf_a", elements: int = 3) -> SubmittedArray:
@@ -99,7 +84,7 @@ def test_the_lookup() -> None:
     ],
 )
 def test_not_knowing_is_not_there_is_none(result: CommandResult) -> None:
-    with pytest.raises(SubmitError, match="It is not known whether array caf_a has a pool"):
+    with pytest.raises(SubmitError, match="It is not known whether array caf_a was submitted"):
         SYSTEM.parse_lookup(make_array(), result)
 
 
@@ -200,8 +185,13 @@ def test_systems_are_found_by_name() -> None:
     assert [load_system(name).name for name in SYSTEMS] == list(SYSTEMS)
 
 
+@pytest.mark.parametrize("name", ["Local", "LSF", "PBS", "HTCondor"])
+def test_the_names_of_the_caf_are_known(name: str) -> None:
+    assert load_system(name).name == name.lower()
+
+
 def test_an_unknown_system_is_refused_with_a_guess() -> None:
     with pytest.raises(DefinitionError) as caught:
-        load_system("Local")
-    assert "There is no batch system 'Local'." in str(caught.value)
+        load_system("Lokal")
+    assert "There is no batch system 'Lokal'." in str(caught.value)
     assert "Did you mean 'local'?" in str(caught.value)

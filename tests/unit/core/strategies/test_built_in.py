@@ -47,6 +47,7 @@ def follow(
         find_boundaries=lambda action: boundaries,
         commit=lambda action: committed.append(action.execution.iov),
         report=lambda action: reported.append(action.execution.code),
+        write_file=lambda action: pytest.fail(str(action)),
     )
     return outcome, executed, committed, reported
 
@@ -206,6 +207,7 @@ def test_an_experts_own_strategy() -> None:
         find_boundaries=lambda action: (),
         commit=lambda action: committed.append((action.execution.key, action.iov)),
         report=lambda action: None,
+        write_file=lambda action: pytest.fail(str(action)),
     )
     assert committed == [(0, IoV(1, 1, 1, 2))]
     assert outcome.reason == "2 of 3 are equal."

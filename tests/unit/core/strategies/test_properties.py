@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_caf.core.errors import CheckpointError
 from airflow_provider_caf.core.iov import ExpRun, IoV, find_iov_gaps, find_uncovered_runs
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies import build_strategy
@@ -22,7 +21,7 @@ from airflow_provider_caf.core.strategies.base import (
     Outcome,
     Report,
 )
-from airflow_provider_caf.core.strategies.drive import drive_plan, use_recorded
+from airflow_provider_caf.core.strategies.drive import drive_plan
 
 run_lists = st.lists(
     st.builds(ExpRun, st.integers(0, 3), st.integers(0, 12)), min_size=1, max_size=25, unique=True
@@ -80,16 +79,16 @@ def run_plan(
     kind: Kind,
     runs: tuple[ExpRun, ...],
     codes: Sequence[ResultCode],
-    recorded: Sequence[Execution] = (),
 ) -> Trace:
     name, params = kind
     trace = Trace(codes)
     trace.outcome = drive_plan(
         build_strategy(name, params).plan(runs),
-        execute=use_recorded(trace.execute, {execution.key: execution for execution in recorded}),
+        execute=trace.execute,
         find_boundaries=lambda action: action.runs[::3],
         commit=trace.commit,
         report=trace.report,
+        write_file=lambda action: pytest.fail(str(action)),
     )
     return trace
 
@@ -161,49 +160,3 @@ def test_coverage_is_covered_when_all_goes_well(kind: Kind, runs: tuple[ExpRun, 
     trace = run_plan((name, {**params, "iov_coverage": list(coverage)}), runs, [ResultCode.OK])
     assert trace.committed[0].low == coverage.low
     assert trace.committed[-1].high == coverage.high
-
-
-@given(kinds, run_lists, answers, st.integers(0, 40))
-def test_restart_goes_on_where_it_stopped(
-    kind: Kind, runs: tuple[ExpRun, ...], codes: list[ResultCode], done: int
-) -> None:
-    whole = run_plan(kind, runs, codes)
-    recorded = [Execution.from_json(each.to_json()) for each in whole.executions[:done]]
-
-    class Rest(Trace):
-        def execute(self, number: int, action: Execute) -> Execution:
-            assert number >= done
-            self.executions.append(whole.executions[number])
-            assert (action.runs, action.iov) == (whole.executions[number].runs, whole.executions[number].iov)
-            return whole.executions[number]
-
-    rest = Rest(codes)
-    name, params = kind
-    outcome = drive_plan(
-        build_strategy(name, params).plan(runs),
-        execute=use_recorded(rest.execute, {each.key: each for each in recorded}),
-        find_boundaries=lambda action: action.runs[::3],
-        commit=rest.commit,
-        report=rest.report,
-    )
-    assert outcome == whole.outcome
-    assert rest.commits == whole.commits
-    assert rest.reports == whole.reports
-    assert rest.executions == whole.executions[done:]
-
-
-def test_a_record_of_other_runs_is_refused() -> None:
-    runs = (ExpRun(1, 1), ExpRun(1, 2))
-    recorded = run_plan(("SimpleRunByRun", {}), runs, [ResultCode.OK]).executions
-    with pytest.raises(CheckpointError) as caught:
-        run_plan(("SingleIOV", {}), runs, [ResultCode.OK], recorded)
-    assert "Execution 0 was recorded for the 1 runs of IoV 1,1,1,1" in str(caught.value)
-    assert "asks for the 2 runs of IoV 1,1,1,2" in str(caught.value)
-    assert "Clear the task's checkpoint" in str(caught.value)
-
-
-def test_a_record_of_another_iov_is_refused() -> None:
-    runs = (ExpRun(1, 1),)
-    recorded = run_plan(("SingleIOV", {}), runs, [ResultCode.OK]).executions
-    with pytest.raises(CheckpointError, match="asks for the 1 runs of IoV 0,0,-1,-1"):
-        run_plan(("SingleIOV", {"apply_iov": [0, 0, -1, -1]}), runs, [ResultCode.OK], recorded)

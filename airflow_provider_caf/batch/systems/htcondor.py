@@ -1,0 +1,345 @@
+"""HTCondor: one cluster per array, one process of it per element.
+
+Theory
+------
+* An element is the process `cluster.number`; both count from 0.
+* What is over stays in the queue for a while (`leave_in_queue`), so that one `condor_q` tells all. What left it before
+  anybody looked is asked of `condor_history`.
+* A site may want processes to be made late (`max_materialize`, `max_idle` in `extra_lines`). Those that do not exist
+  yet are in no list. Each one that does tells the number of the next (`JobMaterializeNextProcId`), and all from there
+  on count as queued. One of these cannot be removed alone: the system does not know it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
+from airflow_provider_caf.batch.states import JobState
+from airflow_provider_caf.batch.systems.base import Answer, Native, Query, Submission, refuse_lookup, show_output
+from airflow_provider_caf.batch.systems.htcondor_file import INPUTS_FILE, SUBMIT_FILE, build_submit_file, list_paths
+from airflow_provider_caf.batch.wrapper import build_element_script, build_scratch_script
+from airflow_provider_caf.core.errors import PollError, SubmitError
+
+STATES: Mapping[str, JobState] = {
+    "IDLE": JobState.QUEUED,
+    "UNMATERIALIZED": JobState.QUEUED,
+    "RUNNING": JobState.RUNNING,
+    "SUSPENDED": JobState.RUNNING,
+    "TRANSFERRING_OUTPUT": JobState.TRANSFERRING,
+    "HELD": JobState.HELD,
+    "COMPLETED": JobState.EXITED,
+    "REMOVED_BY_POLICY": JobState.EXITED,
+    "REMOVED": JobState.CANCELLED,
+}
+"""HTCondor's words for `JobStatus`, and two of ours: a process that does not exist yet, and one that a policy (a time
+limit, a rule of the site) removed: that is a failure of the job, nobody has cancelled it."""
+
+_WORDS = {
+    1: "IDLE",
+    2: "RUNNING",
+    3: "REMOVED",
+    4: "COMPLETED",
+    5: "HELD",
+    6: "TRANSFERRING_OUTPUT",
+    7: "SUSPENDED",
+}
+
+_HOPELESS = frozenset({6, 7, 8, 12, 13, 14, 32, 33, 34, 46, 47})
+"""`HoldReasonCode`s of what does not mend itself: the program cannot be started (6), output or input cannot be opened
+(7, 8), files cannot be transferred (12, 13, or are too large: 32, 33), no working directory (14), out of memory or disk
+(34), over its time (46, 47)."""
+_OUT_OF_RESOURCES = 34
+_MEMORY = re.compile(r"\bmemory\b|RequestMemory|ResidentSetSize|MemoryUsage|ImageSize", re.IGNORECASE)
+_POLICY = re.compile(r"PeriodicRemove|SYSTEM_PERIODIC_REMOVE|OnExitRemove")
+
+_ATTRIBUTES = (
+    *("ClusterId", "ProcId", "JobStatus", "ExitCode", "ExitBySignal", "ExitSignal", "CompletionDate"),
+    *("HoldReason", "HoldReasonCode", "RemoveReason", "LastRejMatchReason", "RemoteHost", "LastRemoteHost"),
+    "JobMaterializeNextProcId",
+)
+
+_SUBMIT_TIMEOUT = 300.0
+"""Seconds. Ten thousand processes take ten; a frozen schedd would hang the command for ever."""
+_HISTORY_TIMEOUT = 120.0
+_LOOKUP_TIMEOUT = 300.0
+"""Seconds. A name that is not in the history makes the command read all of it."""
+_SCAN_LIMIT = 100_000
+"""The history has no index: it is read backwards, some thousand jobs a second."""
+_IDS_OF_A_COMMAND = 1000
+_LARGEST_ARRAY = 10_000
+"""The schedd's own limit (`MAX_JOBS_PER_SUBMISSION`) is 20 000 by default."""
+
+_LOOKUP = """\
+condor_q -constraint "$1" -af ClusterId &&
+condor_q -factory -constraint "$1" -af ClusterId &&
+echo history &&
+condor_history -constraint "$1" -af ClusterId
+"""
+"""A constant text. The second line finds an array of which no process exists yet."""
+
+_TERSE = re.compile(r"^(\d+)\.0 - (\d+)\.(\d+)\s*$", re.MULTILINE)
+_NO_HISTORY = re.compile(r"HISTORY is (?:unset|not defined)|No history file")
+_ALREADY_OVER = re.compile(r"not found|Couldn't find/|There are no jobs in the queue|already|not held", re.IGNORECASE)
+
+
+class HTCondorSystem:
+    """Run subjobs as the processes of a cluster."""
+
+    name = "htcondor"
+    largest_array: int | None = _LARGEST_ARRAY
+    longest_name = 100
+    ignored = frozenset({"max_processes", "queue"})
+    states = STATES
+    # A network file system shows a file up to half a minute late.
+    grace = 60.0
+
+    def build_submit(self, array: ArraySpec) -> Submission:
+        """Give `condor_submit`, the submit file and the script.
+
+        :raises DefinitionError: if a path or a line cannot be said in a submit file.
+        """
+        travels = bool(array.resources.transfer_files)
+        build_its_script = build_scratch_script if travels else build_element_script
+        files = [
+            TextFile(path=array.script_file, text=build_its_script(array, '"$1"'), executable=True),
+            TextFile(path=f"{array.folder}/{SUBMIT_FILE}", text=build_submit_file(array)),
+        ]
+        if travels:
+            table = "".join(f"{list_paths(paths)}\n" for paths in array.inputs)
+            files.append(TextFile(path=f"{array.folder}/{INPUTS_FILE}", text=table))
+        command = Command(
+            argv=("condor_submit", "-terse", f"{array.folder}/{SUBMIT_FILE}"),
+            timeout=_SUBMIT_TIMEOUT,
+        )
+        return Submission(command=command, files=tuple(files))
+
+    def parse_submit(self, array: ArraySpec, result: CommandResult) -> tuple[str, ...]:
+        """Read the cluster. It counts also where the command failed: it has been seen to crash after it had submitted.
+
+        :raises SubmitError: if there is none, or it is not of this array.
+        """
+        found = _TERSE.findall(result.stdout)
+        expected = str(len(array.elements) - 1)
+        if len(found) == 1 and found[0][0] == found[0][1] and found[0][2] == expected:
+            return (str(found[0][0]),)
+        raise SubmitError(
+            f"HTCondor did not take the array {array.name} (exit code {result.exit_code}): {show_output(result)}",
+            hint=f"Try: condor_submit {array.folder}/{SUBMIT_FILE}",
+        )
+
+    def build_lookup(self, array: ArraySpec) -> Command:
+        """Give the commands that look into queue and history for the attribute `CafName`."""
+        # The only shell text is the constant; the name comes in as an argument.
+        argv = ("/bin/sh", "-c", _LOOKUP, "caf-lookup", f'CafName =?= "{array.name}"')
+        return Command(argv=argv, timeout=_LOOKUP_TIMEOUT)
+
+    def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
+        """Give each cluster of that name.
+
+        :raises SubmitError: if queue or history did not answer.
+        """
+        words = result.stdout.split()
+        ids = {word for word in words if word.isdecimal()}
+        asked = words.count("history") == 1 and len(words) == 1 + sum(word.isdecimal() for word in words)
+        # A site that keeps no history says so; what is over there is known by its exit records alone.
+        answered = result.exit_code == 0 or _NO_HISTORY.search(result.stderr)
+        if not asked or not answered:
+            raise refuse_lookup(array, result)
+        return tuple((each,) for each in sorted(ids, key=int))
+
+    def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
+        """Give one `condor_q` for all arrays, or one per thousand of them."""
+        return tuple(
+            Query(
+                command=Command(argv=("condor_q", *_list_ids(part), "-json", "-attributes", ",".join(_ATTRIBUTES))),
+                arrays=tuple(part),
+            )
+            for part in _cut(arrays)
+        )
+
+    def parse_query(self, query: Query, result: CommandResult) -> Answer:
+        """Read the answer. Nothing at all, with exit code 0, means that none of the arrays is in the queue.
+
+        :raises PollError: if the schedd did not answer, or the answer is not whole.
+        """
+        if result.exit_code != 0:
+            raise _refuse_answer("The queue", result)
+        return _read_answer(query, _read_ads("The queue", result), in_queue=True)
+
+    def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
+        """Give `condor_history` for all arrays. It stops when it has found as many as there are."""
+        queries = []
+        for part in _cut(arrays):
+            count = sum(len(array.array.elements) for array in part)
+            limits = ("-limit", str(count), "-scanlimit", str(_SCAN_LIMIT))
+            argv = ("condor_history", *_list_ids(part), *limits, "-json", "-attributes", ",".join(_ATTRIBUTES))
+            queries.append(Query(command=Command(argv=argv, timeout=_HISTORY_TIMEOUT), arrays=tuple(part)))
+        return tuple(queries)
+
+    def parse_history(self, query: Query, result: CommandResult) -> Answer:
+        """Read the answer of the history. A site that keeps none knows nothing of what is over.
+
+        :raises PollError: if it could not be read, or the answer is not whole.
+        """
+        if result.exit_code != 0:
+            if _NO_HISTORY.search(result.stderr):
+                return Answer(elements={array.array.name: {} for array in query.arrays})
+            raise _refuse_answer("The history", result)
+        return _read_answer(query, _read_ads("The history", result), in_queue=False)
+
+    def build_cancel(self, array: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
+        """Give `condor_rm` with the clusters, or with the processes."""
+        if elements is None:
+            return (Command(argv=("condor_rm", *array.ids), timeout=_SUBMIT_TIMEOUT),)
+        return _build_actions("condor_rm", array, elements)
+
+    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
+        """Check the answer.
+
+        :raises PollError: if the schedd did not take it.
+        """
+        _check_action(array, result, "cancelled", "condor_rm")
+
+    def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
+        """Give `condor_release` with the processes."""
+        return _build_actions("condor_release", array, elements)
+
+    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
+        """Check the answer.
+
+        :raises PollError: if the schedd did not take it.
+        """
+        _check_action(array, result, "released", "condor_release")
+
+
+def _cut(arrays: Sequence[SubmittedArray]) -> list[Sequence[SubmittedArray]]:
+    return [arrays[start : start + _IDS_OF_A_COMMAND] for start in range(0, len(arrays), _IDS_OF_A_COMMAND)]
+
+
+def _list_ids(arrays: Iterable[SubmittedArray]) -> list[str]:
+    return [each for array in arrays for each in array.ids]
+
+
+def _read_ads(what: str, result: CommandResult) -> list[dict[str, Any]]:
+    """Give the job records.
+
+    :raises PollError: if the text is not a whole list of them.
+    """
+    if not result.stdout.strip():
+        return []
+    try:
+        ads = json.loads(result.stdout)
+        numbers = [ad[name] for ad in ads for name in ("ClusterId", "ProcId", "JobStatus")]
+        if isinstance(ads, list) and all(isinstance(number, int) for number in numbers):
+            return ads
+    except (ValueError, TypeError, KeyError):
+        pass  # said below, with what was printed
+    raise _refuse_answer(what, result)
+
+
+def _refuse_answer(what: str, result: CommandResult) -> PollError:
+    return PollError(
+        f"{what} of HTCondor did not answer as it should (exit code {result.exit_code}): {show_output(result)}",
+        hint=f"Try: {' '.join(result.argv[:2])}",
+    )
+
+
+def _read_answer(query: Query, ads: Iterable[Mapping[str, Any]], *, in_queue: bool) -> Answer:
+    owners = {number: array for array in query.arrays for number in array.ids}
+    elements: dict[str, dict[int, Native]] = {array.array.name: {} for array in query.arrays}
+    nexts: dict[str, int] = {}
+    for ad in ads:
+        array = owners.get(str(ad["ClusterId"]))
+        if array is None:
+            continue
+        name = array.array.name
+        if 0 <= ad["ProcId"] < len(array.array.elements):
+            elements[name][ad["ProcId"]] = _read_native(ad, array)
+        following = ad.get("JobMaterializeNextProcId")
+        if in_queue and isinstance(following, int):
+            nexts[name] = following
+    for array in query.arrays:
+        name = array.array.name
+        for index in range(nexts.get(name, len(array.array.elements)), len(array.array.elements)):
+            elements[name].setdefault(index, Native(code="UNMATERIALIZED", reason="it is not made yet"))
+    return Answer(elements=elements)
+
+
+def _read_native(ad: Mapping[str, Any], array: SubmittedArray) -> Native:
+    code = _WORDS.get(ad["JobStatus"], f"JobStatus {ad['JobStatus']}")
+    if code == "REMOVED":
+        code = _judge_removal(ad)
+    hold = ad.get("HoldReasonCode")
+    reason, exit_code = None, None
+    if code == "HELD":
+        reason = f"{_mark_memory(_read_text(ad, 'HoldReason') or 'no reason given', hold)} (hold code {hold})"
+    elif code == "COMPLETED":
+        exit_code = _read_exit_code(ad)
+    elif code in ("REMOVED", "REMOVED_BY_POLICY"):
+        reason = _read_text(ad, "RemoveReason")
+        if reason is not None and code == "REMOVED_BY_POLICY":
+            reason = _mark_memory(_mark_walltime(reason, array.array.resources.walltime), None)
+    elif code == "IDLE":
+        reason = _read_text(ad, "LastRejMatchReason")
+    host = _read_text(ad, "RemoteHost") or _read_text(ad, "LastRemoteHost")
+    return Native(
+        code=code,
+        reason=reason,
+        exit_code=exit_code,
+        # slot1_3@machine
+        host=None if host is None else host.rpartition("@")[2],
+        is_hopeless=code == "HELD" and hold in _HOPELESS,
+    )
+
+
+def _judge_removal(ad: Mapping[str, Any]) -> str:
+    """Tell a job that was ended from one that had ended before, and both from one that broke a rule."""
+    if ad.get("CompletionDate"):
+        return "COMPLETED"
+    return "REMOVED_BY_POLICY" if _POLICY.search(str(ad.get("RemoveReason", ""))) else "REMOVED"
+
+
+def _read_exit_code(ad: Mapping[str, Any]) -> int | None:
+    if ad.get("ExitBySignal") is True and isinstance(ad.get("ExitSignal"), int):
+        return 128 + int(ad["ExitSignal"])
+    code = ad.get("ExitCode")
+    return code if isinstance(code, int) else None
+
+
+def _read_text(ad: Mapping[str, Any], name: str) -> str | None:
+    value = ad.get(name)
+    return value.strip() or None if isinstance(value, str) else None
+
+
+def _mark_memory(reason: str, hold: Any) -> str:
+    """Say in one known word that memory was the cause: the texts differ by version and site."""
+    out = hold == _OUT_OF_RESOURCES and "disk" not in reason.lower()
+    return f"OUT_OF_MEMORY: {reason}" if out or _MEMORY.search(reason) else reason
+
+
+def _mark_walltime(reason: str, walltime: int | None) -> str:
+    ours = walltime is not None and f"EnteredCurrentStatus > {walltime}" in reason
+    return f"it ran longer than its walltime of {walltime} s: {reason}" if ours else reason
+
+
+def _build_actions(tool: str, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
+    words = [f"{number}.{element}" for number in array.ids for element in elements]
+    return tuple(
+        Command(argv=(tool, *words[start : start + _IDS_OF_A_COMMAND]), timeout=_SUBMIT_TIMEOUT)
+        for start in range(0, len(words), _IDS_OF_A_COMMAND)
+    )
+
+
+def _check_action(array: SubmittedArray, result: CommandResult, done: str, tool: str) -> None:
+    """Check what an action said about each job: that it was done, or that there was nothing to do."""
+    said = [line for line in result.stderr.splitlines() if line.strip()]
+    if result.exit_code == 0 or (said and all(map(_ALREADY_OVER.search, said))):
+        return
+    raise PollError(
+        f"Array {array.array.name} could not be {done} (exit code {result.exit_code}): {show_output(result)}",
+        hint=f"Try: {tool} {' '.join(array.ids)}",
+    )

@@ -1,0 +1,408 @@
+"""IBM Spectrum LSF from 10.1.0.2 on, and systems that are compatible with it.
+
+Theory
+------
+* An array is `bsub -J "name[1-n]%k"`; its elements are counted from 1, ours from 0. A name that is no valid array, or
+  one that is larger than the site's MAX_JOB_ARRAY_SIZE, is refused by LSF. Compatible systems make one plain job of it
+  instead, without a word: its index is 0, and `LSB_JOBINDEX` too, so that the job ends at once.
+* What `bsub` runs is a shell's text, and it reads `#BSUB` lines everywhere in it. It gets a few lines that begin the
+  real script, and no text of a user but the directives he asked for.
+* `bjobs -a` knows what is over for CLEAN_PERIOD (an hour by default), then only `bhist` does, which reads all event
+  files and is slow. So the history is asked only for what has left the queue.
+* With a dead server every command prints "still trying" for ever: each one has a time limit.
+* How an element ended is told by the exit record. After a restart of its daemons a compatible system showed jobs as
+  EXIT that ran on and ended well.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
+from airflow_provider_caf.batch.states import JobState
+from airflow_provider_caf.batch.systems.base import Answer, Native, Query, Submission, refuse_lookup
+from airflow_provider_caf.batch.systems.lsf_history import CANCELLED, build_end, read_history, read_host, read_text
+from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL, build_element_script, quote
+from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
+
+_TIMEOUT = 120.0
+"""Seconds. A busy mbatchd answers after tens of seconds; a dead one never."""
+_HISTORY_TIMEOUT = 300.0
+"""Seconds. `bhist` reads all event files of the cluster."""
+_ARGUMENTS_LIMIT = 90_000
+"""Characters of ids in one command; Linux takes 128 kB in one argument and 2 MB in all."""
+
+_FIELDS = "jobid jobindex stat exec_host exit_code exit_reason pend_reason"
+_FEW_FIELDS = "jobid job_name stat exec_host"
+"""What compatible systems know; there the index stands in the name."""
+_FIELD_REFUSED = 99
+"""What the compatible system's `bjobs` exits with, before it has printed anything, at a field it does not know."""
+
+_ASK = f"""full=$1; few=$2; shift 2
+bjobs -a -o "$full" -json "$@"; code=$?
+[ "$code" -eq {_FIELD_REFUSED} ] || exit "$code"
+exec bjobs -a -o "$few" -json "$@"
+"""
+_BETWEEN = "exit code of bjobs:"
+_FIND = f"""bjobs -a -J "$1" -o 'jobid job_name' -json 2>&1; code=$?
+echo; echo "{_BETWEEN} $code"
+exec bhist -a -l -n 0 -J "$1"
+"""
+"""One command, as a lookup has to say whether there is one in the queue or in the history."""
+
+STATES: Mapping[str, JobState] = {
+    "PEND": JobState.QUEUED,
+    "WAIT": JobState.QUEUED,  # in a chunk of short jobs that run one after the other
+    "PROV": JobState.QUEUED,  # its host is being woken up
+    "PSUSP": JobState.HELD,
+    "USUSP": JobState.HELD,
+    "RUN": JobState.RUNNING,
+    # LSF goes on with it as soon as there is room; `bresume` of its owner has no effect.
+    "SSUSP": JobState.RUNNING,
+    "DONE": JobState.EXITED,
+    "EXIT": JobState.EXITED,
+    # The host is unreachable and may come back: no news.
+    "UNKWN": JobState.UNKNOWN,
+    "ZOMBI": JobState.UNKNOWN,
+    **dict.fromkeys(CANCELLED, JobState.CANCELLED),
+}
+
+_MEANINGS: Mapping[str, str] = {
+    "PSUSP": "held while it was pending",
+    "USUSP": "suspended by its owner or an administrator",
+    "SSUSP": "suspended by LSF, for the load of the host or for jobs of a higher priority",
+    "UNKWN": "its host cannot be reached",
+    "ZOMBI": "it was killed while its host could not be reached",
+}
+_SUBMITTED = re.compile(r"Job <(\d+)> is submitted")
+_NOT_FOUND = re.compile(r"is not found|No (?:\w+ )?job found")
+_INDEX = re.compile(r"\[(\d+)\]$")
+_CONTROLLED = re.compile(r"^Job <.*$", re.MULTILINE)
+_CONTROL_DONE = re.compile(
+    r"is being (?:terminated|signaled|resumed|killed)|has already (?:finished|started)|has not started yet|"
+    r"Operation is in progress|No matching job found|is not found"
+)
+"""What `bkill` and `bresume` say, with exit code 255, where there is nothing to do."""
+
+_QUERY_HINT = (
+    "Try the command by hand on the submit host. LSF 10.1.0.2 or newer is needed; is its folder on the PATH of the "
+    "Airflow worker and the triggerer?"
+)
+
+
+class LSFSystem:
+    """Submit to LSF."""
+
+    name = "lsf"
+    largest_array: int | None = 1000
+    longest_name = 64
+    ignored = frozenset({"getenv", "max_processes", "path_prefix", "transfer_files", "universe"})
+    states = STATES
+    grace = 60.0
+
+    def build_submit(self, array: ArraySpec) -> Submission:
+        """Give the `bsub` command, with the lines that begin the script on its standard input.
+
+        :raises DefinitionError: if an extra line is no directive, or the folder's name has a line break.
+        """
+        if re.search(r"[\r\n]", array.script_file):
+            raise DefinitionError(
+                f"The folder {array.folder!r} of array {array.name} has a line break in its name.",
+                hint="bsub would read a line of it as a directive. Choose another work folder.",
+            )
+        resources = array.resources
+        for line in resources.extra_lines or ():
+            if not line.startswith("#BSUB "):
+                raise DefinitionError(
+                    f"The extra line {line!r} of array {array.name} is no directive of LSF.",
+                    hint="Write '#BSUB -option value', and lines of the shell into 'setup'.",
+                )
+        begin = [
+            "#!/bin/sh",
+            *(resources.extra_lines or ()),
+            f"exec {quote(resources.shell or DEFAULT_SHELL)} {quote(array.script_file)}",
+        ]
+        script = build_element_script(array, '"$LSB_JOBINDEX"', first=1)
+        return Submission(
+            command=Command(argv=_build_bsub(array), stdin="\n".join(begin) + "\n", timeout=_TIMEOUT),
+            files=(TextFile(path=array.script_file, text=script, executable=True),),
+        )
+
+    def parse_submit(self, array: ArraySpec, result: CommandResult) -> tuple[str, ...]:
+        """Find the id: scripts of the site and warnings may print lines before and after it.
+
+        :raises SubmitError: if there is none.
+        """
+        ids = set(_SUBMITTED.findall(f"{result.stdout}\n{result.stderr}"))
+        if len(ids) != 1:
+            raise SubmitError(
+                f"LSF did not take array {array.name} (exit code {result.exit_code}): {_tail(result)}",
+                hint="Mend what LSF says in the backend_args, or wait until its server is up.",
+            )
+        return (ids.pop(),)
+
+    def build_lookup(self, array: ArraySpec) -> Command:
+        """Give the command that asks the queue and the history for the name."""
+        return Command(argv=("/bin/sh", "-c", _FIND, "caf-find", array.name), timeout=_HISTORY_TIMEOUT)
+
+    def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
+        """Read the ids of that name. The history need not answer where the queue knows it.
+
+        :raises SubmitError: if the queue does not say, or knows none and the history does not say.
+        """
+        queue, between, history = result.stdout.partition(f"\n{_BETWEEN}")
+        records = _read_records(queue) if between else None
+        if records is not None:
+            jobs = [each for each in records if _NOT_FOUND.search(str(each.get("ERROR", ""))) is None]
+            names = {str(each.get("JOBID")): str(each.get("JOB_NAME")) for each in jobs}
+            blocks = read_history(history)
+            if blocks is None and not names and _NOT_FOUND.search(history + result.stderr):
+                blocks = []
+            names.update({block.id: block.name for block in blocks or () if block.name is not None})
+            found = sorted(id for id, name in names.items() if name.partition("[")[0] == array.name)
+            if all("ERROR" not in each for each in jobs) and (found or blocks is not None):
+                return tuple((id,) for id in found)
+        raise refuse_lookup(array, result, _tail(result))
+
+    def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
+        """Give one `bjobs` command for all arrays. Where a field is not known, the shell asks for fewer."""
+        argv = ("/bin/sh", "-c", _ASK, "caf-ask", _FIELDS, _FEW_FIELDS)
+        return tuple(
+            Query(command=Command(argv=(*argv, *_list_ids(part)), timeout=_TIMEOUT), arrays=part)
+            for part in _cut(arrays)
+        )
+
+    def parse_query(self, query: Query, result: CommandResult) -> Answer:
+        """Read the records. Ids that LSF does not know any more have none, or one that says so.
+
+        :raises PollError: if there are none, and not because LSF knows none of the ids.
+        """
+        records = _read_records(f"{result.stdout}\n{result.stderr}")
+        if records is None:
+            raise PollError(f"bjobs gave no answer (exit code {result.exit_code}): {_tail(result)}", hint=_QUERY_HINT)
+        by_id: dict[str, list[Mapping[str, Any]]] = {}
+        for each in records:
+            by_id.setdefault(str(each.get("JOBID")), []).append(each)
+        elements: dict[str, Mapping[int, Native]] = {}
+        problems: dict[str, str] = {}
+        for submitted in query.arrays:
+            told = _read_elements(submitted, by_id.get(submitted.ids[0], []))
+            if isinstance(told, str):
+                problems[submitted.array.name] = told
+            else:
+                elements[submitted.array.name] = told
+        return Answer(elements=elements, problems=problems)
+
+    def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
+        """Give the `bhist` command that searches all event files."""
+        return tuple(
+            Query(
+                command=Command(argv=("bhist", "-l", "-n", "0", *_list_ids(part)), timeout=_HISTORY_TIMEOUT),
+                arrays=part,
+            )
+            for part in _cut(arrays)
+        )
+
+    def parse_history(self, query: Query, result: CommandResult) -> Answer:
+        """Read how elements ended. One whose end is not in the history stays missing.
+
+        :raises PollError: if it is no history.
+        """
+        blocks = read_history(result.stdout)
+        if blocks is None:
+            if _NOT_FOUND.search(f"{result.stdout}\n{result.stderr}") is None:
+                raise PollError(
+                    f"bhist gave no answer (exit code {result.exit_code}): {_tail(result)}",
+                    hint="Try the command by hand: it has to be able to read LSF's event files.",
+                )
+            blocks = []
+        elements: dict[str, Mapping[int, Native]] = {}
+        for submitted in query.arrays:
+            own = [block for block in blocks if block.id == submitted.ids[0] and block.end is not None]
+            elements[submitted.array.name] = _place(submitted, [(each.index, each.end) for each in own if each.end])
+        return Answer(elements=elements)
+
+    def build_cancel(self, array: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
+        """Give the `bkill` commands."""
+        return _build_control("bkill", array, elements)
+
+    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
+        """Check the answer. A job that is over or not known any more is no error.
+
+        :raises PollError: if LSF did not take the command.
+        """
+        _check_control(array, result, "cancelled")
+
+    def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
+        """Give the `bresume` commands."""
+        return _build_control("bresume", array, elements)
+
+    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
+        """Check the answer. A job that is not suspended any more is no error.
+
+        :raises PollError: if LSF did not take the command.
+        """
+        _check_control(array, result, "released")
+
+
+def _build_bsub(array: ArraySpec) -> tuple[str, ...]:
+    resources = array.resources
+    throttle = "" if resources.throttle is None else f"%{resources.throttle}"
+    # Without -o the owner gets a mail for each element. What an element prints goes to a file of its own.
+    argv = ["bsub", "-J", f"{array.name}[1-{len(array.elements)}]{throttle}", "-o", "/dev/null"]
+    if resources.queue is not None:
+        argv += ["-q", resources.queue]
+    if resources.account is not None:
+        argv += ["-P", resources.account]
+    if resources.walltime is not None:
+        argv += ["-W", str(-(-resources.walltime // 60))]
+    if resources.cpus is not None:
+        argv += ["-n", str(resources.cpus)]
+    if resources.memory is not None:
+        # Without a unit the number means what the site's LSF_UNIT_FOR_LIMITS says, kB otherwise.
+        argv += ["-M", f"{resources.memory}MB"]
+    requirement = _build_requirement(array)
+    if requirement:
+        argv += ["-R", requirement]
+    return tuple(argv)
+
+
+def _build_requirement(array: ArraySpec) -> str:
+    resources = array.resources
+    hosts = " && ".join(f"hname!='{host}'" for host in resources.exclude_hosts or ())
+    used = ":".join(
+        f"{name}={size}MB" for name, size in (("mem", resources.memory), ("tmp", resources.disk)) if size is not None
+    )
+    parts = [
+        f"select[{hosts}]" if hosts else "",
+        f"rusage[{used}]" if used else "",
+        # Threads of one subjob share memory.
+        "span[hosts=1]" if resources.cpus is not None and resources.cpus > 1 else "",
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def _list_ids(arrays: Sequence[SubmittedArray]) -> list[str]:
+    return [id for submitted in arrays for id in submitted.ids]
+
+
+def _cut(arrays: Sequence[SubmittedArray]) -> Iterator[tuple[SubmittedArray, ...]]:
+    part: list[SubmittedArray] = []
+    length = 0
+    for submitted in arrays:
+        more = sum(len(id) + 1 for id in submitted.ids)
+        if part and length + more > _ARGUMENTS_LIMIT:
+            yield tuple(part)
+            part, length = [], 0
+        part.append(submitted)
+        length += more
+    if part:
+        yield tuple(part)
+
+
+def _read_records(text: str) -> list[Mapping[str, Any]] | None:
+    """Give the records of `bjobs -json`, none where it says so in plain text, or None where it says nothing."""
+    start = text.find("{")
+    if start < 0:
+        return [] if _NOT_FOUND.search(text) else None
+    try:
+        answer, _ = json.JSONDecoder().raw_decode(text[start:])
+    except ValueError:
+        return None
+    records = answer.get("RECORDS") if isinstance(answer, dict) else None
+    if not isinstance(records, list) or not all(isinstance(each, dict) and "JOBID" in each for each in records):
+        return None
+    return records
+
+
+def _read_elements(submitted: SubmittedArray, records: Sequence[Mapping[str, Any]]) -> dict[int, Native] | str:
+    """Give what is said about each element, or why nothing is."""
+    found = []
+    for each in records:
+        error = each.get("ERROR")
+        if error is not None:
+            if _NOT_FOUND.search(str(error)) is None:
+                return str(error)
+        elif not isinstance(each.get("STAT"), str):
+            return f"a record of job {each['JOBID']} has no STAT"
+        else:
+            found.append((_read_index(each), _read_native(each)))
+    return _place(submitted, found)
+
+
+def _place(submitted: SubmittedArray, found: Sequence[tuple[int, Native]]) -> dict[int, Native]:
+    """Give what is said by our numbers of the elements.
+
+    Index 0 is a plain job: then no element will ever run, and all of them end as it does.
+    """
+    count = len(submitted.array.elements)
+    elements: dict[int, Native] = {}
+    for index, native in found:
+        if 1 <= index <= count:
+            elements[index - 1] = native
+        elif index == 0:
+            reason = (
+                f"LSF has made one plain job of the array of {count}: is it larger than the site's MAX_JOB_ARRAY_SIZE? "
+                "Set 'array_limit'"
+            )
+            elements = dict.fromkeys(range(count), Native(code=native.code, reason=reason, host=native.host))
+    return elements
+
+
+def _read_index(values: Mapping[str, Any]) -> int:
+    index = str(values.get("JOBINDEX", ""))
+    if not index.isdecimal():
+        match = _INDEX.search(str(values.get("JOB_NAME", "")))
+        index = match[1] if match else "0"
+    return int(index)
+
+
+def _read_native(values: Mapping[str, Any]) -> Native:
+    stat = values["STAT"]
+    host = read_host(str(values.get("EXEC_HOST", "")))
+    if stat in ("DONE", "EXIT"):
+        code = str(values.get("EXIT_CODE", ""))
+        return build_end(stat, int(code) if code.isdecimal() else None, read_text(values.get("EXIT_REASON")), host)
+    said = [_MEANINGS.get(stat), read_text(values.get("PEND_REASON"))]
+    return Native(code=stat, reason=": ".join(text for text in said if text) or None, host=host)
+
+
+def _build_control(program: str, submitted: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
+    id = submitted.ids[0]
+    if elements is None:
+        return (Command(argv=(program, id), timeout=_TIMEOUT),)
+    words = [f"{id}[{first}]" if first == last else f"{id}[{first}-{last}]" for first, last in _find_ranges(elements)]
+    step = max(1, _ARGUMENTS_LIMIT // (len(id) + len("[-]") + 2 * len(str(len(submitted.array.elements))) + 1))
+    return tuple(
+        Command(argv=(program, *words[start : start + step]), timeout=_TIMEOUT) for start in range(0, len(words), step)
+    )
+
+
+def _find_ranges(elements: Sequence[int]) -> list[tuple[int, int]]:
+    """Give LSF's numbers of elements as ranges."""
+    ranges: list[tuple[int, int]] = []
+    for index in sorted({element + 1 for element in elements}):
+        if ranges and ranges[-1][1] == index - 1:
+            ranges[-1] = (ranges[-1][0], index)
+        else:
+            ranges.append((index, index))
+    return ranges
+
+
+def _check_control(submitted: SubmittedArray, result: CommandResult, done: str) -> None:
+    if result.exit_code == 0:
+        return
+    told = _CONTROLLED.findall(f"{result.stdout}\n{result.stderr}")
+    if not told or not all(_CONTROL_DONE.search(line) for line in told):
+        raise PollError(
+            f"Array {submitted.array.name} (job {submitted.ids[0]}) could not be {done} (exit code "
+            f"{result.exit_code}): {_tail(result)}",
+            hint=f"Try by hand: {' '.join(result.argv[:2])}",
+        )
+
+
+def _tail(result: CommandResult) -> str:
+    return f"{result.stdout.strip()}\n{result.stderr.strip()}".strip()[-500:] or "it printed nothing"

@@ -1,0 +1,491 @@
+"""Slurm: `sbatch --array`, watched by one `squeue`, then by `sacct`.
+
+What shaped this module, seen on real sites:
+
+* An element that is cancelled while it waits leaves no record anywhere, unless it has been held before: holding
+  gives it a job record of its own. So single elements are held first and cancelled then.
+* `squeue --json` ignores `-j`, and `sacct --json` gives wrong exit codes for arrays. Both are asked for columns.
+* `squeue` forgets a job some minutes after its end (`MinJobAge`). When it has forgotten all that are asked for, it
+  fails with "Invalid job id specified"; when it knows one of them, it leaves out the others without a word.
+* `sacct` is late, and what it says of a job that has not ended may be wrong for ever ("runaway jobs"). Only its
+  final states are believed.
+* A submit command that failed or timed out may have submitted all the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, Resources, SubmittedArray, TextFile
+from airflow_provider_caf.batch.states import FINAL, JobState
+from airflow_provider_caf.batch.systems.base import Answer, Native, Query, Submission, refuse_lookup, show_output
+from airflow_provider_caf.batch.wrapper import build_element_script
+from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
+
+_HELD = "PENDING_HELD"
+"""Ours: Slurm says PENDING and a reason."""
+
+STATES: Mapping[str, JobState] = {
+    "PENDING": JobState.QUEUED,
+    _HELD: JobState.HELD,
+    "CONFIGURING": JobState.QUEUED,
+    "POWER_UP_NODE": JobState.QUEUED,
+    "REQUEUED": JobState.QUEUED,
+    "REQUEUE_FED": JobState.QUEUED,
+    "REQUEUE_HOLD": JobState.HELD,
+    "RESV_DEL_HOLD": JobState.HELD,
+    "SPECIAL_EXIT": JobState.HELD,
+    "RUNNING": JobState.RUNNING,
+    # It keeps its place on the node and goes on by itself; `scontrol release` does nothing for it.
+    "SUSPENDED": JobState.RUNNING,
+    "STOPPED": JobState.RUNNING,
+    "SIGNALING": JobState.RUNNING,
+    "RESIZING": JobState.RUNNING,
+    # The node tidies up after it: it may go on like that for minutes.
+    "COMPLETING": JobState.TRANSFERRING,
+    "STAGE_OUT": JobState.TRANSFERRING,
+    "COMPLETED": JobState.EXITED,
+    "FAILED": JobState.EXITED,
+    "TIMEOUT": JobState.EXITED,
+    "OUT_OF_MEMORY": JobState.EXITED,
+    "NODE_FAIL": JobState.EXITED,
+    "BOOT_FAIL": JobState.EXITED,
+    "DEADLINE": JobState.EXITED,
+    "PREEMPTED": JobState.EXITED,
+    "LAUNCH_FAILED": JobState.EXITED,
+    "RECONFIG_FAIL": JobState.EXITED,
+    "CANCELLED": JobState.CANCELLED,
+}
+
+_COLUMNS = (
+    ("ArrayJobID", 16),
+    ("ArrayTaskID", 16),
+    ("State", 24),
+    ("exit_code", 16),
+    ("BatchHost", 64),
+    ("Reason", 96),
+)
+"""Columns of fixed width: every version has them, and a line that was cut is seen. The free text comes last."""
+
+_ENDS = tuple(sum(width for _, width in _COLUMNS[: number + 1]) for number in range(len(_COLUMNS)))
+
+_ENVIRONMENT = {"SLURM_BITSTR_LEN": "0"}
+"""Without it `sacct` cuts a long list of waiting elements at 64 characters."""
+
+_MEANINGS: Mapping[str, str] = {
+    "AccountNotAllowed": "the partition does not take this account",
+    "BadConstraints": "no node can ever have what it asks for",
+    "DependencyNeverSatisfied": "it depends on a job that has failed",
+    "InvalidAccount": "there is no such account",
+    "InvalidQOS": "there is no such quality of service",
+    "JobHeldAdmin": "held by an administrator",
+    "JobHeldUser": "held by its owner",
+    "JobHoldMaxRequeue": "it was requeued too often",
+    "PartitionTimeLimit": "its walltime is more than the partition allows",
+    "QOSNotAllowed": "the partition does not take this quality of service",
+    "launch_failed_requeued_held": "its node could not start it; held",
+    "user_env_retrieval_failed_requeued_held": "its node could not load the user's login environment; held",
+    "BOOT_FAIL": "its node did not start",
+    "DEADLINE": "its deadline is over",
+    "NODE_FAIL": "its node failed",
+    "OUT_OF_MEMORY": "it used more memory than it had asked for",
+    "PREEMPTED": "a job of higher priority took its place",
+    "TIMEOUT": "its walltime is over",
+}
+"""Reason or final state → what it means, where its own word does not say."""
+
+# Not `PartitionConfig` and `PartitionNodeLimit`: nodes that are down for an hour cause them too.
+_HOPELESS = frozenset(
+    {
+        *("AccountNotAllowed", "BadConstraints", "DependencyNeverSatisfied", "InvalidAccount", "InvalidQOS"),
+        *("JobHoldMaxRequeue", "PartitionTimeLimit", "QOSNotAllowed"),
+    }
+)
+_LIMIT_OF_ONE_JOB = re.compile(r"(?:Assoc|QOS)\w*PerJob\w*|QOSMin\w+", re.ASCII)
+"""A limit on each job, such as `AssocMaxWallDurationPerJobLimit`: it does not pass as others' jobs end."""
+
+_ID = re.compile(r"(\d+)(?:;[\w.-]+)?|Submitted batch job (\d+)", re.ASCII)
+_STATE = re.compile(r"\w+", re.ASCII)
+_EXIT = re.compile(r"(\d+)(?::(\d+))?", re.ASCII)
+_HISTORY_ID = re.compile(r"(\d+)(?:_(?:(\d+)|\[([^\]]*)\]?))?", re.ASCII)
+_RANGE = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?", re.ASCII)
+_NOT_STARTED = 53
+"""Slurm's own "signal" of a job that could not be started."""
+
+_UNKNOWN_IDS = "Invalid job id specified"
+_NO_HISTORY = "accounting storage is disabled"
+_NO_ERROR = re.compile(
+    rf"{_UNKNOWN_IDS}|[Jj]ob has already finished|already completing or completed|no longer pending|: No error$"
+)
+"""Answers about a job that is over, or that does not wait any more."""
+
+_MOST_IDS = 7000
+_MOST_ELEMENTS = 5000
+"""One argument of a command may have 128 kB."""
+
+_BACKLOG = 5
+"""Seconds. A controller that was frozen takes up a submission that its sender has given up for lost, and may answer a
+query before that: "none" is asked again."""
+
+# Queue and history, always: a short array may have left the queue, and a fresh one is not in the history yet.
+_LOOK_UP = """\
+user=$(id -u)
+ask() { squeue -h -t all -u "$user" --name="$1" -o %F; }
+found=$(ask "$1"); status=$?
+if [ "$status$found" = 0 ]; then sleep "$2"; found=$(ask "$1"); status=$?; fi
+echo "$found"; echo "squeue $status"
+status=0; sacct -X -n -P -u "$user" --name="$1" -S now-30days -o JobID || status=$?
+echo "sacct $status"
+"""
+_LOOKED_UP = re.compile(r"(?P<queue>(?:.*\n)*?)squeue 0\n(?P<history>(?:.*\n)*?)sacct (?P<status>\d+)\n")
+
+
+class SlurmSystem:
+    """Run subjobs on Slurm, on a file system that submit host and nodes share."""
+
+    name = "slurm"
+    # The stock MaxArraySize is 1001, and the largest index is one less.
+    largest_array: int | None = 1000
+    longest_name = 64
+    ignored = frozenset({"getenv", "max_processes", "path_prefix", "transfer_files", "universe"})
+    states = STATES
+    grace = 60.0
+
+    def build_submit(self, array: ArraySpec) -> Submission:
+        """Give the submit command. Options go before the script, where they win over its own lines.
+
+        :raises DefinitionError: if `extra_lines` are not options of `sbatch`.
+        """
+        resources = array.resources
+        first, rest = build_element_script(array, '"$SLURM_ARRAY_TASK_ID"').split("\n", 1)
+        text = "\n".join([first, *_build_directives(array), rest])
+        limit = "" if resources.throttle is None else f"%{resources.throttle}"
+        argv = (
+            "sbatch",
+            "--parsable",
+            f"--job-name={array.name}",
+            f"--array=0-{len(array.elements) - 1}{limit}",
+            f"--output={_build_output(array)}",
+            "--open-mode=append",
+            # The script goes to its folder itself: a folder that a node does not see is an exit code then, and not
+            # a job that dies without a word.
+            "--chdir=/",
+            # Nothing of our environment; the node gives the one of a login.
+            "--export=NONE",
+            *_build_options(resources),
+            array.script_file,
+        )
+        return Submission(
+            command=Command(argv=argv),
+            files=(TextFile(path=array.script_file, text=text, executable=True),),
+        )
+
+    def parse_submit(self, array: ArraySpec, result: CommandResult) -> tuple[str, ...]:
+        """Read the id. A plugin of the site may have printed something around it.
+
+        :raises SubmitError: if it was refused, or if there is no id in it.
+        """
+        matches = [match for line in result.stdout.splitlines() if (match := _ID.fullmatch(line.strip()))]
+        if result.exit_code != 0 or not matches:
+            raise SubmitError(
+                f"sbatch did not take array {array.name} (exit code {result.exit_code}): {show_output(result)}",
+                hint=_advise(result),
+            )
+        return (matches[-1][1] or matches[-1][2],)
+
+    def build_lookup(self, array: ArraySpec) -> Command:
+        """Give the command that looks an array up by its name; the name never becomes text of a shell."""
+        return Command(argv=("/bin/sh", "-c", _LOOK_UP, "caf-lookup", array.name, str(_BACKLOG)), timeout=120.0)
+
+    def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
+        """Read the ids of all arrays of that name.
+
+        Where a site keeps no history, the queue alone decides: what it has forgotten does not run any more.
+
+        :raises SubmitError: if queue or history did not answer.
+        """
+        match = _LOOKED_UP.fullmatch(result.stdout)
+        known = match is not None and (match["status"] == "0" or _NO_HISTORY in result.stderr)
+        lines = [*match["queue"].splitlines(), *match["history"].splitlines()] if match else []
+        ids = [_HISTORY_ID.fullmatch(line.strip()) for line in lines if line]
+        if not known or None in ids:
+            raise refuse_lookup(array, result)
+        found = sorted({match[1] for match in ids if match}, key=int)
+        return tuple((each,) for each in found)
+
+    def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
+        """Give one `squeue` for all arrays, one line per element, also for what has ended lately."""
+        columns = ",".join(f"{name}:{width}" for name, width in _COLUMNS)
+        return _build_queries(arrays, ("squeue", "-h", "-r", "-t", "all", "-O", columns, "-j"))
+
+    def parse_query(self, query: Query, result: CommandResult) -> Answer:
+        """Read the lines of `squeue`.
+
+        :raises PollError: if the controller did not answer, or if the answer is cut or something else.
+        """
+        elements: dict[str, dict[int, Native]] = {array.array.name: {} for array in query.arrays}
+        if result.exit_code != 0 and _UNKNOWN_IDS in result.stderr:
+            return Answer(elements=elements)
+        if result.exit_code != 0 or not _is_whole(result.stdout):
+            raise _fail("squeue", result)
+        owners = _find_owners(query.arrays)
+        for line in result.stdout.splitlines():
+            job, index, native = _read_queue_line(line)
+            if job in owners:
+                elements[owners[job]][index] = native
+        return Answer(elements=elements)
+
+    def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
+        """Give one `sacct` for all arrays. With ids it looks at all times."""
+        return _build_queries(arrays, ("sacct", "-X", "-n", "-P", "-o", "JobID,State,ExitCode,NodeList", "-j"))
+
+    def parse_history(self, query: Query, result: CommandResult) -> Answer:
+        """Read the final states. A site without accounting knows nothing, and says so.
+
+        :raises PollError: if the accounting did not answer, or if the answer is cut or something else.
+        """
+        elements: dict[str, dict[int, Native]] = {array.array.name: {} for array in query.arrays}
+        if _NO_HISTORY in result.stderr:
+            return Answer(elements=elements)
+        if result.exit_code != 0 or not _is_whole(result.stdout):
+            raise _fail("sacct", result)
+        owners = _find_owners(query.arrays)
+        counts = {array.array.name: len(array.array.elements) for array in query.arrays}
+        groups: list[tuple[str, str, Native]] = []
+        for line in result.stdout.splitlines():
+            match, native = _read_history_line(line)
+            name = owners.get(match[1])
+            if name is None or STATES.get(native.code) not in FINAL:
+                continue
+            if match[2] is not None:
+                elements[name][int(match[2])] = native
+            elif match[3] is not None:
+                groups.append((name, match[3], native))
+            # An id alone is the first, unfinished record of one element or of all: the next answer will tell.
+        for name, listed, native in groups:
+            # One line for all that never started. An element that did has a line of its own, which says more.
+            for index in _read_ranges(listed, counts[name]):
+                elements[name].setdefault(index, native)
+        return Answer(elements=elements)
+
+    def build_cancel(self, array: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
+        """Give the commands that end elements; see above why some are held first."""
+        if elements is None:
+            return (Command(argv=("scancel", *array.ids)),)
+        return tuple(
+            Command(argv=(*words, job))
+            for job in _build_element_ids(array, elements)
+            for words in (("scontrol", "hold"), ("scancel",))
+        )
+
+    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
+        """Check the answer.
+
+        :raises PollError: if the controller did not take the command.
+        """
+        _check_done(array, result)
+
+    def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
+        """Give the commands that let held elements go on."""
+        return tuple(Command(argv=("scontrol", "release", job)) for job in _build_element_ids(array, elements))
+
+    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
+        """Check the answer.
+
+        :raises PollError: if the controller did not take the command.
+        """
+        _check_done(array, result)
+
+
+def _build_directives(array: ArraySpec) -> list[str]:
+    """Give the user's own options as lines of the script, which `sbatch` reads up to the first command."""
+    directives = []
+    for line in (line.strip() for line in array.resources.extra_lines or ()):
+        if line.startswith("-"):
+            directives.append(f"#SBATCH {line}")
+        elif line.startswith("#SBATCH "):
+            directives.append(line)
+        elif line:
+            raise DefinitionError(
+                f"The extra_lines of array {array.name} have the line {line!r}, which is no option of sbatch.",
+                hint="Write '--option=value' or '#SBATCH --option=value'; shell lines belong into 'setup'.",
+            )
+    return directives
+
+
+def _build_output(array: ArraySpec) -> str:
+    """Give the pattern of the element's log, where Slurm adds its own lines ("exceeded memory limit")."""
+    folder, mark, rest = array.element_log("%a").rpartition("%a")
+    if "\\" in folder:
+        # A backslash turns every `%` of a pattern into plain text. The script still writes its log itself.
+        return "/dev/null"
+    return folder.replace("%", "%%") + mark + rest
+
+
+def _build_options(resources: Resources) -> list[str]:
+    given = (
+        ("partition", resources.queue),
+        ("account", resources.account),
+        # Minutes are the unit; less would be cut off.
+        ("time", None if resources.walltime is None else -(-resources.walltime // 60)),
+        ("mem", None if resources.memory is None else f"{resources.memory}M"),
+        ("cpus-per-task", resources.cpus),
+        ("tmp", None if resources.disk is None else f"{resources.disk}M"),
+        ("exclude", ",".join(resources.exclude_hosts or ()) or None),
+    )
+    return [f"--{name}={value}" for name, value in given if value is not None]
+
+
+def _build_queries(arrays: Sequence[SubmittedArray], words: Sequence[str]) -> tuple[Query, ...]:
+    chunks = (arrays[start : start + _MOST_IDS] for start in range(0, len(arrays), _MOST_IDS))
+    return tuple(
+        Query(
+            command=Command(
+                argv=(*words, ",".join(job for array in chunk for job in array.ids)), environment=_ENVIRONMENT
+            ),
+            arrays=tuple(chunk),
+        )
+        for chunk in chunks
+    )
+
+
+def _build_element_ids(array: SubmittedArray, elements: Sequence[int]) -> Iterator[str]:
+    """Give `5_[0-3,7]` for many elements at once."""
+    ordered = sorted(elements)
+    for start in range(0, len(ordered), _MOST_ELEMENTS):
+        listed = _join_ranges(ordered[start : start + _MOST_ELEMENTS])
+        for job in array.ids:
+            yield f"{job}_[{listed}]"
+
+
+def _join_ranges(numbers: Sequence[int]) -> str:
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+
+
+def _read_ranges(text: str, count: int) -> Iterator[int]:
+    """Give the elements of `1-4,7%2`. What is cut off (`...`) is left out."""
+    for part in text.partition("%")[0].split(","):
+        match = _RANGE.fullmatch(part.strip())
+        if match is not None:
+            first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
+            yield from range(first, min(last + 1, count), max(step, 1))
+
+
+def _find_owners(arrays: Iterable[SubmittedArray]) -> dict[str, str]:
+    return {job: array.array.name for array in arrays for job in array.ids}
+
+
+def _is_whole(text: str) -> bool:
+    return not text or text.endswith("\n")
+
+
+def _read_queue_line(line: str) -> tuple[str, int, Native]:
+    starts = (0, *_ENDS)
+    job, index, state, status, host, word = (
+        line[start:end].strip() for start, end in zip(starts, (*_ENDS[:-1], None), strict=False)
+    )
+    if not (len(line) >= _ENDS[-2] and job.isdecimal() and index.isdecimal() and _STATE.fullmatch(state)):
+        raise PollError(
+            f"squeue printed a line that cannot be read: {line.strip()[:300]!r}",
+            hint="Is 'squeue' on the PATH of the submit host the one of Slurm? The query is tried again.",
+        )
+    word = word.strip("()").replace(" ", "_")
+    held = state == "PENDING" and (word.startswith(("JobHeld", "JobHold")) or word.endswith("_held"))
+    exit_code, reason = _explain(state, "" if word in ("None", "N/A") else word, status)
+    native = Native(
+        code=_HELD if held else state,
+        reason=reason,
+        exit_code=exit_code,
+        host=None if host in ("", "n/a") else host,
+        is_hopeless=state == "PENDING" and (word in _HOPELESS or _LIMIT_OF_ONE_JOB.fullmatch(word) is not None),
+    )
+    return job, int(index), native
+
+
+def _read_history_line(line: str) -> tuple[re.Match[str], Native]:
+    job, _, rest = line.partition("|")
+    state, _, rest = rest.partition("|")
+    status, _, host = rest.partition("|")
+    match = _HISTORY_ID.fullmatch(job)
+    # `CANCELLED by 1000`
+    word = state.split(" ")[0]
+    if match is None or not _STATE.fullmatch(word) or not _EXIT.fullmatch(status):
+        raise PollError(
+            f"sacct printed a line that cannot be read: {line[:300]!r}",
+            hint="Is 'sacct' on the PATH of the submit host the one of Slurm? The query is tried again.",
+        )
+    exit_code, reason = _explain(word, "", status)
+    return match, Native(
+        code=word, reason=reason, exit_code=exit_code, host=None if host in ("", "None assigned") else host
+    )
+
+
+def _explain(state: str, word: str, status: str) -> tuple[int | None, str | None]:
+    """Give exit code and reason of an element.
+
+    :param word: the reason in Slurm's words; empty: none.
+    :param status: `3:0` (exit code, signal) from sacct; the raw wait status of the script from squeue.
+    """
+    parts = []
+    if word:
+        parts.append(f"{word}: {_MEANINGS[word]}" if word in _MEANINGS else word)
+    known = STATES.get(state)
+    if known in (JobState.RUNNING, JobState.TRANSFERRING, JobState.CANCELLED):
+        # They keep the word of the time when the element waited.
+        return None, None
+    if known not in FINAL:
+        return None, "".join(parts) or None
+    if state in _MEANINGS:
+        parts.append(f"{state}: {_MEANINGS[state]}")
+    match = _EXIT.fullmatch(status)
+    if match is None:
+        return None, ", ".join(parts) or None
+    number = int(match[1])
+    exit_code, signal = (number >> 8, number & 127) if match[2] is None else (number, int(match[2]))
+    if signal == _NOT_STARTED:
+        parts.append("the node could not start it: are user, folder and log file known there?")
+    elif signal:
+        parts.append(f"ended by signal {signal}")
+    return (None if signal else exit_code), ", ".join(parts) or None
+
+
+def _check_done(array: SubmittedArray, result: CommandResult) -> None:
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    if result.exit_code != 0 and not (lines and all(_NO_ERROR.search(line) for line in lines)):
+        words = " ".join(result.argv[:2])
+        raise PollError(
+            f"Slurm did not do '{words}' for array {array.array.name} (exit code {result.exit_code}): "
+            f"{show_output(result)}",
+            hint=f"Try it by hand: {' '.join(result.argv)}"[:300],
+        )
+
+
+def _fail(command: str, result: CommandResult) -> PollError:
+    how = f"exit code {result.exit_code}" if result.exit_code else "its answer was cut off"
+    return PollError(
+        f"{command} did not answer ({how}): {show_output(result)}",
+        hint="Try 'scontrol ping' on the submit host. The query is tried again.",
+    )
+
+
+def _advise(result: CommandResult) -> str:
+    said = result.stderr.lower()
+    advice = (
+        ("partition", "Is 'queue' one of the partitions that sinfo shows?"),
+        ("account", "Is 'account' one of yours? sacctmgr show associations user=$USER shows them."),
+        ("job array", "The site takes smaller arrays (MaxArraySize): set 'array_limit'."),
+        ("can not be satisfied", "No node has what is asked for: look at 'memory', 'cpus' and 'disk'."),
+        ("node configuration", "No node has what is asked for: look at 'memory', 'cpus' and 'disk'."),
+        ("limit", "Lower what is asked for, or ask for less at once: a limit of the site refuses it."),
+        ("contact", "The controller is down. The task can be run again."),
+        ("timed out", "The controller is busy. The task can be run again."),
+    )
+    found = (hint for word, hint in advice if word in said)
+    return next(found, "Look at 'queue', 'account' and 'extra_lines'.")

@@ -1,0 +1,151 @@
+"""Torque, as a variation of PBS.
+
+What is different:
+
+* Arrays are `qsub -t`, and the script finds its number in `PBS_ARRAYID`. Elements have the array's name with `-2`
+  behind. Any element can be released alone.
+* The script's text is fed to a shell, whatever its first line says: the shell is named with `-S`.
+* There is no history. What is over stands in the queue as C for some minutes (`keep_completed`), then it is unknown.
+* Job names had 15 characters for most of its life.
+
+The commands of the same names that come with Slurm take single jobs well enough: a plain number as the id, no exit
+status, exit code 153 and not a word where nothing was found. Their `qstat` shows the elements of an array without
+their indices, and takes neither `-t` nor `-x`: arrays do not work there, `array_limit: 1` does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray
+from airflow_provider_caf.batch.states import JobState
+from airflow_provider_caf.batch.systems.base import Native, Query, refuse_lookup
+from airflow_provider_caf.batch.systems.pbs import (
+    CANCEL_TIMEOUT,
+    Job,
+    PBSSystem,
+    build_clock,
+    build_element_id,
+    build_range,
+    cut_words,
+    find_problem,
+    parse_jobs,
+)
+from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL
+from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
+
+_REMOVED = "271"
+"""256 + SIGTERM, the exit status of what `qdel` ended or took out of the queue."""
+
+_EXIT_REASONS: Mapping[int, str] = {
+    -1: "Torque could not start it",
+    -2: "Torque could not start it",
+    -3: "Torque could not start it and tries again",
+    -8: "its shell could not be started",
+    -10: "OUT_OF_MEMORY: it used more memory than it had asked for",
+    -11: "walltime: it ran longer than it had asked for",
+    -12: "it used more CPU time than it had asked for",
+}
+
+
+class TorqueSystem(PBSSystem):
+    """Run subjobs on Torque, or through the Torque-like commands of another system."""
+
+    name = "torque"
+    longest_name = 15
+    states: Mapping[str, JobState] = {
+        "Q": JobState.QUEUED,
+        "W": JobState.QUEUED,
+        "T": JobState.QUEUED,
+        "H": JobState.HELD,
+        "R": JobState.RUNNING,
+        "S": JobState.RUNNING,
+        "E": JobState.TRANSFERRING,
+        "C": JobState.EXITED,
+        f"C{_REMOVED}": JobState.CANCELLED,
+    }
+    exit_reasons = _EXIT_REASONS
+
+    def parse_submit(self, array: ArraySpec, result: CommandResult) -> tuple[str, ...]:
+        """Read the id, and say so where the commands are those over Slurm and it is an array.
+
+        :raises SubmitError: if it was refused, or if there is no id of the right kind in it.
+        """
+        try:
+            return super().parse_submit(array, result)
+        except SubmitError as error:
+            if result.exit_code == 0 and re.fullmatch(r"\d+", result.stdout.strip(), re.ASCII):
+                raise SubmitError(
+                    f"qsub gave array {array.name} the id {result.stdout.strip()} of a single job.",
+                    hint=f"This qsub has no arrays: qdel {result.stdout.strip()}, then set 'array_limit': 1.",
+                ) from error
+            raise
+
+    def build_lookup(self, array: ArraySpec) -> Command:
+        """Give the command that lists the queue: `qselect` of Torque does not show all arrays."""
+        return Command(argv=("qstat", "-f"))
+
+    def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
+        """Look for the name. Some releases list the elements, whose names have `-2` behind, some the array.
+
+        :raises SubmitError: if the server has not answered.
+        """
+        problem = find_problem(result)
+        try:
+            jobs = parse_jobs(result)
+        except PollError as error:
+            problem = error.what
+        if problem is not None:
+            raise refuse_lookup(array, result)
+        name = re.compile(re.escape(array.name) + r"(?:-\d+)?")
+        ids = [re.sub(r"\[\d+\]", "[]", id) for id, job in jobs.items() if name.fullmatch(job.get("Job_Name", ""))]
+        return tuple((id,) for id in dict.fromkeys(ids))
+
+    def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
+        """Give one command for all arrays. `-t` stands there only where there is an array, see above."""
+        arrayed = any(len(array.array.elements) > 1 for array in arrays)
+        return self._build_queries(arrays, ("-f", "-t") if arrayed else ("-f",))
+
+    def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
+        """Give nothing: there is no history."""
+        return ()
+
+    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
+        """Check the answer of `qdel`. What is over or unknown is no error; the one over Slurm says it without words.
+
+        :raises PollError: if the server did not take the command.
+        """
+        if (result.stdout + result.stderr).strip():
+            super().parse_cancel(array, result)
+
+    def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
+        """Give the `qrls` commands."""
+        ids = (build_element_id(array, element) for element in elements)
+        return tuple(Command(argv=("qrls", *part), timeout=CANCEL_TIMEOUT) for part in cut_words(ids))
+
+    def _build_array_words(self, array: ArraySpec) -> list[str]:
+        shell = array.resources.shell or DEFAULT_SHELL
+        if set(shell) & set("@,"):
+            raise DefinitionError(
+                f"The shell {shell!r} of array {array.name} cannot be said to qsub.",
+                hint="Its path may hold no '@' and no comma.",
+            )
+        return ["-S", shell] if len(array.elements) == 1 else ["-S", shell, "-t", build_range(array)]
+
+    def _build_index_word(self) -> str:
+        return '"$PBS_ARRAYID"'
+
+    def _build_resource_words(self, array: ArraySpec) -> list[str]:
+        resources = array.resources
+        words = [] if resources.cpus is None else [f"nodes=1:ppn={resources.cpus}"]
+        words += [] if resources.memory is None else [f"mem={resources.memory}mb"]
+        words += [] if resources.walltime is None else [f"walltime={build_clock(resources.walltime)}"]
+        # In one option: of several, the qsub over Slurm takes the last.
+        return ["-l", ",".join(words)] if words else []
+
+    def _read_job(self, job: Job, parent: Job) -> Native:
+        native = super()._read_job(job, parent)
+        if native.code == "C" and job.get("exit_status") == _REMOVED:
+            return Native(code=f"C{_REMOVED}", reason="removed", host=native.host)
+        return native

@@ -1,0 +1,154 @@
+"""`airflow caf …`: the commands, declared. Every `airflow` command loads this file, so it imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.cli.cli_config import ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
+
+_COMMANDS = "airflow_provider_caf.cli"
+
+
+def _arg(*flags: str, **words: Any) -> Arg:
+    return Arg(flags, **words)  # type: ignore[no-untyped-call]
+
+
+_FILES = _arg("files", nargs="+", metavar="FILE", help="definition files, or folders of them")
+_FILE = _arg("file", metavar="FILE", help="a definition file")
+_JSON = _arg("--json", action="store_true", dest="as_json", help="print JSON")
+_OUTPUT = _arg("-o", "--output", metavar="FILE", help="write to this file instead of the terminal")
+_DAG = _arg("dag_id", metavar="DAG", help="the DAG, which is the name of the CAF")
+_RUN = _arg("run_id", metavar="RUN", help="the id of the DAG run, or `last`")
+_CALIBRATION = _arg("calibration", metavar="CALIBRATION")
+_YES = _arg("-y", "--yes", action="store_true", help="do not ask")
+_CONF = _arg("--conf", metavar="JSON", help="the params of a run, as JSON, or @FILE")
+_ITERATION = _arg("--iteration", type=int, metavar="N", help="a pass, counted from 0; without it the last one")
+
+
+def _build(name: str, module: str, text: str, *args: Arg, description: str | None = None) -> ActionCommand:
+    return ActionCommand(
+        name=name,
+        help=text,
+        description=description,
+        func=lazy_load_command(f"{_COMMANDS}.{module}.{name}"),
+        args=args,
+    )
+
+
+def _list_checks() -> tuple[ActionCommand, ...]:
+    """Give the commands on definition files."""
+    return (
+        _build("lint", "check", "Find all mistakes in definitions", _FILES, _JSON),
+        _build("show", "check", "Show what is in a definition", _FILE, _JSON),
+        _build("schema", "check", "Print the JSON Schema of definition files", _OUTPUT),
+        _build(
+            "new",
+            "check",
+            "Begin a definition",
+            _arg("name", metavar="NAME", help="its name"),
+            _OUTPUT,
+        ),
+        _build(
+            "plan",
+            "plan",
+            "Show what a run would submit and execute",
+            _FILE,
+            _CONF,
+            _arg("--dry-run", action="store_true", help="show the submit commands and scripts, too"),
+            _JSON,
+        ),
+    )
+
+
+def _list_maps() -> tuple[ActionCommand, ...]:
+    """Give the command on data files."""
+    return (
+        _build(
+            "filemap",
+            "filemap",
+            "Write which runs and how many events are in files",
+            _arg("patterns", nargs="+", metavar="PATTERN", help="paths, globs or URIs"),
+            _arg("-o", "--output", required=True, metavar="FILE", help="a .json or .parquet file"),
+            _arg(
+                "--regex",
+                metavar="REGEX",
+                help="take the runs from the path: groups exp, run, and if need be exp_high, run_high",
+            ),
+            _arg("--basf2", action="store_true", help="read basf2's own metadata"),
+            _arg("--tree", default="events", help="the tree of events"),
+            _arg("--exp-branch", default="exp", help="its branch with the experiment"),
+            _arg("--run-branch", default="run", help="its branch with the run"),
+            _arg("--python", metavar="PROGRAM", help="a Python that has ROOT; without it this one"),
+            _arg("--processes", type=int, metavar="N", help="at most so many at once"),
+        ),
+    )
+
+
+def _list_looks() -> tuple[ActionCommand, ...]:
+    """Give the commands that look at runs."""
+    return (
+        _build(
+            "status",
+            "look",
+            "Show how far a run is",
+            _arg("dag_id", metavar="DAG", help="the DAG"),
+            _arg("run_id", nargs="?", metavar="RUN", help="without it the newest one"),
+            _JSON,
+            _arg("--watch", action="store_true", help="until it has ended"),
+        ),
+        _build(
+            "logs",
+            "look",
+            "Show the logs of failed subjobs, or of an algorithm",
+            _DAG,
+            _RUN,
+            _CALIBRATION,
+            _ITERATION,
+            _arg("--collection", metavar="NAME", help="of this collection only"),
+            _arg("--subjob", type=int, metavar="N", help="of this subjob, failed or not"),
+            _arg("--algorithm", metavar="NAME", help="of this algorithm"),
+            _arg("--full", action="store_true", help="the whole log instead of its end"),
+        ),
+    )
+
+
+def _list_steers() -> tuple[ActionCommand, ...]:
+    """Give the commands that change runs."""
+    return (
+        _build(
+            "reset",
+            "steer",
+            "Go back to a pass or a checkpoint of a calibration",
+            _DAG,
+            _RUN,
+            _CALIBRATION,
+            _ITERATION,
+            _arg(
+                "--to",
+                choices=("prepare", "collect", "merge", "algorithms", "decide"),
+                default="collect",
+                help="the first step that runs again in this pass",
+            ),
+            _YES,
+        ),
+        _build(
+            "cancel",
+            "steer",
+            "End a run, or a calibration of it, with its batch jobs",
+            _DAG,
+            _RUN,
+            _arg("calibration", nargs="?", metavar="CALIBRATION", help="only this one"),
+            _YES,
+        ),
+    )
+
+
+def get_caf_cli_commands() -> list[CLICommand]:
+    """Give the commands of this provider."""
+    return [
+        GroupCommand(
+            name="caf",
+            help="Calibrations: check definitions, look at runs, steer them",
+            subcommands=(*_list_checks(), *_list_maps(), *_list_looks(), *_list_steers()),
+        )
+    ]

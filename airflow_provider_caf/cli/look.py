@@ -1,0 +1,193 @@
+"""`status` and `logs`: how far a run is, and why something failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.live import Live
+
+from airflow_provider_caf.cli.output import command, fail, find_console, show_json, show_text
+from airflow_provider_caf.cli.table import build_table
+from airflow_provider_caf.core.calibration import StepRecord
+from airflow_provider_caf.core.errors import CafError
+from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.hooks.batch import open_collection
+from airflow_provider_caf.hooks.catalog import find_catalog, find_work_dir
+from airflow_provider_caf.io.jobs.subjobs import SubjobStatus, build_failure_table
+from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout
+from airflow_provider_caf.io.tails import read_tail
+from airflow_provider_caf.status.airflow_run import RunRow, read_run
+from airflow_provider_caf.status.progress import CalibrationProgress, read_progress
+from airflow_provider_caf.status.tasks import TaskRow, check_calibration
+from airflow_provider_caf.steps.manifest import CalibrationManifest, read_member
+
+_OVER = ("success", "failed")
+_WATCH_SECONDS = 2.0
+
+
+@command
+def status(arguments: Any) -> None:
+    """Show how far a run is."""
+    if arguments.watch:
+        if arguments.as_json:
+            fail("--watch and --json do not go together.", 2)
+        watch(arguments.dag_id, arguments.run_id)
+        return
+    run, progress = read_status(arguments.dag_id, arguments.run_id)
+    if arguments.as_json:
+        show_json(
+            {
+                "dag_id": run.dag_id,
+                "run_id": run.run_id,
+                "state": run.state,
+                "seconds": round(run.seconds, 1),
+                "calibrations": [each.to_json() for each in progress],
+            }
+        )
+        return
+    find_console().print(build_table(progress, _describe(run)))
+    for line in (*describe_whole(run), *(f"{each.name}: {each.reason}" for each in progress if each.reason)):
+        show_text(line)
+
+
+def describe_whole(run: RunRow) -> list[str]:
+    """Say what the tasks of the whole run wait for, or why they have failed."""
+    said = {"failed": "failed; see its log", "awaiting_input": "waits for an answer in the web UI"}
+    return [
+        f"{task_id}: {(task.state == 'failed' and task.reason) or said[task.state]}"
+        for task_id, task in sorted(run.tasks.items())
+        if "." not in task_id and task.state in said
+    ]
+
+
+def watch(dag_id: str, run_id: str | None) -> None:
+    """Show the table until the run has ended."""
+    with Live(console=find_console(), refresh_per_second=4) as live:
+        while True:
+            run, progress = read_status(dag_id, run_id)
+            live.update(build_table(progress, _describe(run)))
+            if run.state in _OVER:
+                return
+            # The run that was the newest at first stays the one that is shown.
+            run_id = run.run_id
+            time.sleep(_WATCH_SECONDS)
+
+
+def read_status(dag_id: str, run_id: str | None) -> tuple[RunRow, list[CalibrationProgress]]:
+    """Read how far a run is.
+
+    :raises CafError: if there is no such run.
+    """
+    run = read_run(dag_id, run_id)
+    return run, read_progress(run.dag_id, run.run_id, run.tasks, find_catalog(find_work_dir()))
+
+
+def find_layout(run: RunRow) -> RunLayout:
+    """Give the paths of a run."""
+    return RunLayout(work_dir=find_work_dir(), dag_id=run.dag_id, run_id=run.run_id)
+
+
+def _describe(run: RunRow) -> str:
+    minutes, seconds = divmod(int(run.seconds), 60)
+    return f"{run.dag_id} {run.run_id}: {run.state}, {minutes} min {seconds:02d} s"
+
+
+@command
+def logs(arguments: Any) -> None:
+    """Show the logs of what has failed, or of one subjob or algorithm."""
+    run = read_run(arguments.dag_id, arguments.run_id)
+    check_calibration(run.tasks, arguments.calibration)
+    layout = find_layout(run).calibration(arguments.calibration)
+    if not layout.definition.exists():
+        raise CafError(
+            f"Calibration {arguments.calibration!r} has left nothing in run {run.run_id!r}.",
+            hint="It has not begun, or failed in prepare: see the log of its task in the web UI.",
+        )
+    if isinstance(read_member(layout), StepRecord):
+        show_log(layout.command_log, full=arguments.full)
+        return
+    manifest = CalibrationManifest.read(layout)
+    iteration = find_iteration(layout, arguments.iteration)
+    if arguments.algorithm is not None:
+        manifest.find_algorithm(arguments.algorithm)
+        log = layout.iteration(iteration).algorithm(arguments.algorithm).log
+        show_log(log, full=arguments.full)
+        return
+    names = [each.name for each in manifest.calibration.collections]
+    if arguments.collection is not None and arguments.collection not in names:
+        raise CafError(
+            f"Calibration {layout.name!r} has no collection {arguments.collection!r}.",
+            hint=build_word_hint(arguments.collection, names, "collections"),
+        )
+    shown = 0
+    for name in names if arguments.collection is None else [arguments.collection]:
+        for log in find_logs(layout, iteration, name, arguments.subjob):
+            show_log(log, full=arguments.full)
+            shown += 1
+    if arguments.collection is None and arguments.subjob is None:
+        for log in find_task_logs(layout, iteration, run.tasks):
+            show_log(log, full=arguments.full)
+            shown += 1
+    if not shown:
+        show_text(f"No subjob and no algorithm of calibration {layout.name!r} has failed in pass {iteration}.")
+
+
+def find_task_logs(layout: CalibrationLayout, iteration: int, tasks: Mapping[str, TaskRow]) -> Iterator[Path]:
+    """Give the logs of the algorithms and merges of a pass that have failed."""
+    pass_layout = layout.iteration(iteration)
+    group = f"{layout.name}.iteration_{iteration}."
+    for task_id, task in sorted(tasks.items()):
+        if task.state != "failed" or not task_id.startswith(group):
+            continue
+        name, _, step = task_id.removeprefix(group).partition(".")
+        if step == "merge":
+            yield pass_layout.collection(name).merge_log
+        elif not step and name != "decide":
+            yield pass_layout.algorithm(name).log
+
+
+def find_iteration(layout: CalibrationLayout, asked: int | None) -> int:
+    """Give a pass that has begun: the one asked for, or the last one.
+
+    :raises CafError: if it has not begun.
+    """
+    begun = sorted(int(each.name) for each in layout.folder.iterdir() if each.name.isdecimal())
+    if not begun:
+        raise CafError(f"No pass of calibration {layout.name!r} has begun.", hint="See airflow caf status.")
+    if asked is not None and asked not in begun:
+        raise CafError(f"Pass {asked} of calibration {layout.name!r} has not begun.", hint=f"There is: {begun}.")
+    return begun[-1] if asked is None else asked
+
+
+def find_logs(layout: CalibrationLayout, iteration: int, collection: str, subjob: int | None) -> Iterator[Path]:
+    """Say what became of failed subjobs, and give their logs."""
+    if not layout.iteration(iteration).collection(collection).input_folder.exists():
+        return
+    verdicts = open_collection(layout, iteration, collection).observe(check_outputs=False).verdicts
+    if subjob is not None and subjob not in verdicts:
+        raise CafError(f"Collection {collection!r} has no subjob {subjob}.", hint=f"It has {len(verdicts)}, from 0.")
+    chosen = {
+        number: verdict
+        for number, verdict in verdicts.items()
+        if (number == subjob if subjob is not None else verdict.status.is_over and verdict.status != SubjobStatus.DONE)
+    }
+    if chosen and subjob is None:
+        show_text(f"Collection {collection}, pass {iteration}:\n{build_failure_table(chosen)}")
+    for verdict in chosen.values():
+        if verdict.record is not None:
+            yield from (verdict.record.folder / name for name in ("stdout.log", "stderr.log"))
+        elif verdict.log is not None:
+            yield verdict.log
+
+
+def show_log(path: Path, *, full: bool) -> None:
+    """Print a log, or its end."""
+    show_text(f"── {path}")
+    if not path.exists():
+        show_text("(it is not there)")
+        return
+    text = path.read_text("utf-8", errors="replace") if full else read_tail(path)
+    show_text(text.rstrip("\n") or "(it is empty)")

@@ -1,0 +1,273 @@
+"""`plan`: what a run would submit and execute."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2.sandbox import SandboxedEnvironment
+from rich.markup import escape
+from rich.table import Table
+
+from airflow_provider_caf.batch.spec import Resources, merge_resources, parse_resources
+from airflow_provider_caf.cli.output import EXIT_PROBLEM, command, find_console, show_json, show_text
+from airflow_provider_caf.core.calibration import CafRecord, CalibrationRecord, CollectionRecord, StepRecord
+from airflow_provider_caf.core.errors import CafError, DefinitionError
+from airflow_provider_caf.core.graph import find_ancestors, order_calibrations
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.splitting import Splitting, SubjobPlan, plan_subjobs, share_budget
+from airflow_provider_caf.definitions.caf import CAF
+from airflow_provider_caf.definitions.files import load_definitions
+from airflow_provider_caf.definitions.run_params import (
+    CALIBRATIONS,
+    apply_params,
+    check_conf,
+    describe_params,
+    merge_params,
+)
+from airflow_provider_caf.definitions.templates import render
+from airflow_provider_caf.hooks.batch import find_backend
+from airflow_provider_caf.io.job_app import build_job_app
+from airflow_provider_caf.io.layout import RunLayout
+from airflow_provider_caf.steps.collect import CollectionRun
+from airflow_provider_caf.steps.configure import choose_calibrations, list_sharing
+from airflow_provider_caf.steps.input_files import InputFiles, find_input
+from airflow_provider_caf.steps.manifest import CollectionManifest
+
+_RUN = "plan"
+"""Stands for the id of the run, which is not there yet."""
+
+
+@record
+class CollectionPlan:
+    """What would be submitted for a collection.
+
+    :param files: how many input files it has, before a selection.
+    :param runs: how many different IoVs its files hold, None where nobody said.
+    :param problem: why its input could not be found.
+    """
+
+    calibration: CalibrationRecord
+    collection: CollectionRecord
+    files: int
+    runs: int | None
+    subjobs: tuple[SubjobPlan, ...]
+    problem: str | None = None
+
+
+@command
+def plan(arguments: Any) -> None:
+    """Show what a run would submit and execute."""
+    conf = read_conf(arguments.conf)
+    planned = []
+    for caf in load_definitions(Path(arguments.file)):
+        record, chosen = resolve(caf, conf)
+        planned.append((record, chosen, plan_run(record, chosen)))
+    if arguments.as_json:
+        show_json([_build_json(*each, dry_run=arguments.dry_run) for each in planned])
+    else:
+        for record, chosen, plans in planned:
+            _show(record, chosen, plans)
+            for each in plans if arguments.dry_run else ():
+                if each.problem is None:
+                    show_text(preview(record, each))
+    if any(each.problem is not None for *_, plans in planned for each in plans):
+        raise SystemExit(EXIT_PROBLEM)
+
+
+def read_conf(text: str | None) -> dict[str, Any]:
+    """Read the params of a run: JSON, or `@file`.
+
+    :raises DefinitionError: if it is no JSON object.
+    """
+    if text is None:
+        return {}
+    try:
+        value = json.loads(Path(text[1:]).read_text("utf-8") if text.startswith("@") else text)
+    except (OSError, ValueError) as error:
+        raise DefinitionError(f"--conf cannot be read: {error}.", hint='Write {"param": value}, or @file.') from error
+    if not isinstance(value, dict):
+        raise DefinitionError("--conf is no JSON object.", hint='Write {"param": value}, or @file.')
+    return value
+
+
+def resolve(caf: CAF, conf: Mapping[str, Any]) -> tuple[CafRecord, tuple[str, ...]]:
+    """Do what the task `configure` does: give the definition of a run, and the calibrations that run.
+
+    :raises DefinitionError: if the conf does not fit the definition.
+    """
+    described = describe_params(caf)
+    check_conf(caf, conf, described)
+    params = {**{name: schema["default"] for name, schema in described.items()}, **conf}
+    environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined)
+    variables = {"params": merge_params(caf, params), "dag_run": {"conf": dict(conf), "run_id": _RUN}, "run_id": _RUN}
+    rendered = render(caf.to_json(), variables, environment)
+    record = CAF.from_json(apply_params(rendered, params), templates=False).build_record()
+    return record, choose_calibrations(record, params.get(CALIBRATIONS))
+
+
+def plan_run(caf: CafRecord, chosen: tuple[str, ...]) -> list[CollectionPlan]:
+    """Plan the subjobs of all collections, in the order in which calibrations may run."""
+    members = {each.name: each for each in caf.calibrations}
+    found: dict[tuple[str, str], tuple[CalibrationRecord, CollectionRecord, InputFiles | None, str | None]] = {}
+    for name in order_calibrations(caf.map_dependencies()):
+        member = members[name]
+        if name not in chosen or not isinstance(member, CalibrationRecord):
+            continue
+        for collection in member.collections:
+            where = f"collection {collection.name!r} of calibration {name!r}"
+            try:
+                found[name, collection.name] = (member, collection, find_input(collection, where), None)
+            except CafError as error:
+                # One that has no input yet does not hide the others.
+                found[name, collection.name] = (member, collection, None, str(error))
+    counts = {
+        key: len(files.files) for key in list_sharing(caf) if key in found and (files := found[key][2]) is not None
+    }
+    shares = {} if caf.job_budget is None else share_budget(caf.job_budget, counts)
+    plans = []
+    for key, (member, collection, files, problem) in found.items():
+        if files is None:
+            plans.append(
+                CollectionPlan(
+                    calibration=member, collection=collection, files=0, runs=None, subjobs=(), problem=problem
+                )
+            )
+            continue
+        splitting = Splitting(max_collector_jobs=shares[key]) if key in shares else collection.splitting
+        plans.append(
+            CollectionPlan(
+                calibration=member,
+                collection=collection,
+                files=len(files.files),
+                runs=len(set(files.iovs.values())) if files.iovs else None,
+                subjobs=plan_subjobs(files.files, splitting),
+            )
+        )
+    return plans
+
+
+def preview(caf: CafRecord, planned: CollectionPlan) -> str:
+    """Give the submit commands, files and scripts of a collection. Nothing is submitted.
+
+    :raises DefinitionError: if the batch system cannot do what the arguments ask for.
+    """
+    backend, _, arguments = find_backend(caf, planned.calibration)
+    own = _merge_arguments(caf, planned.calibration, arguments)
+    with tempfile.TemporaryDirectory(prefix="caf-plan-") as folder:
+        layout = RunLayout(work_dir=Path(folder), dag_id=caf.name, run_id=_RUN).calibration(planned.calibration.name)
+        where = layout.iteration(0).collection(planned.collection.name)
+        layout.manifest_folder.mkdir(parents=True)
+        build_job_app(layout.app, set())
+        CollectionManifest(
+            calibration=planned.calibration.name,
+            collection=planned.collection,
+            prefix="",
+            granularity=planned.collection.granularity or "run",
+            subjobs=planned.subjobs,
+            database_chain=planned.collection.database_chain,
+            backend=backend,
+            resources=merge_resources(own, parse_resources(planned.collection.backend_args, planned.collection.name)),
+        ).write(where)
+        run = CollectionRun(layout, 0, planned.collection.name)
+        run.write_jobs()
+        lines = [f"── {planned.calibration.name}, collection {planned.collection.name}, on {backend}"]
+        lines.append(f"constants from: {_describe_chain(caf, planned) or 'nowhere'}")
+        for array, submission in run.preview():
+            lines.append(f"{len(array.elements)} elements, submitted with")
+            lines.append("  " + shlex.join(submission.command.argv))
+            for file in submission.files:
+                lines += [f"  {file.path}:", *(f"    | {line}" for line in file.text.splitlines())]
+        # The folder is made up; in a run it is that of the run.
+        return "\n".join(lines).replace(folder, "<work_dir>")
+
+
+def _describe_chain(caf: CafRecord, planned: CollectionPlan) -> str:
+    """Say where constants are looked up in the first pass, nearest first."""
+    calibration = planned.calibration
+    own = (*planned.collection.database_chain, *calibration.database_chain, *caf.database_chain)
+    ancestors = [f"payloads of {name}" for name in find_ancestors(caf.map_dependencies(), calibration.name)]
+    return ", ".join(dict.fromkeys([*ancestors, *(f"{each.kind} {each.value}" for each in own)]))
+
+
+def _merge_arguments(caf: CafRecord, calibration: CalibrationRecord, connection: dict[str, Any]) -> Resources:
+    return merge_resources(
+        parse_resources(connection, "the connection"),
+        parse_resources(caf.backend_args, f"CAF {caf.name!r}"),
+        parse_resources(calibration.backend_args, f"calibration {calibration.name!r}"),
+    )
+
+
+def _show(caf: CafRecord, chosen: tuple[str, ...], plans: list[CollectionPlan]) -> None:
+    table = Table(title=f"{escape(caf.name)}: what a run would do", title_justify="left")
+    for name in ("calibration", "collection", "files", "IoVs known", "subjobs", "files each", "then"):
+        table.add_column(name, justify="right" if name in ("files", "IoVs known", "subjobs", "files each") else "left")
+    for name in order_calibrations(caf.map_dependencies()):
+        member = next(each for each in caf.calibrations if each.name == name)
+        if name not in chosen:
+            table.add_row(escape(name), "[dim]left out", "", "", "", "", "")
+        elif not isinstance(member, CalibrationRecord):
+            table.add_row(escape(name), f"[dim]{escape(member.kind)}", "", "", "", "", escape(_describe_step(member)))
+        else:
+            rows = [each for each in plans if each.calibration.name == name]
+            then = f"{_describe_algorithms(member)}; {_describe_passes(member)}"
+            if not rows:
+                table.add_row(escape(name), "[dim]collects nothing", "", "", "", "", escape(then))
+            for number, each in enumerate(rows):
+                first = number == 0
+                table.add_row(escape(name) if first else "", *_describe_row(each), escape(then) if first else "")
+    find_console().print(table)
+    for each in plans:
+        if each.problem is not None:
+            show_text(each.problem)
+
+
+def _describe_row(each: CollectionPlan) -> list[str]:
+    name = escape(each.collection.name)
+    if each.problem is not None:
+        return [name, "[red]not found", "", "", ""]
+    sizes = [len(subjob.files) for subjob in each.subjobs]
+    most = f"{min(sizes)}-{max(sizes)}" if sizes and min(sizes) != max(sizes) else str(max(sizes, default=0))
+    selected = " (before the selection)" if each.collection.selection is not None else ""
+    return [name, f"{each.files}{selected}", "" if each.runs is None else str(each.runs), str(len(sizes)), most]
+
+
+def _describe_step(step: StepRecord) -> str:
+    if step.kind == "external_command":
+        return shlex.join(step.options["command"])
+    return step.type or str(step.options.get("folder", ""))
+
+
+def _describe_algorithms(calibration: CalibrationRecord) -> str:
+    return ", ".join(f"{each.name} ({each.strategy.rpartition(':')[2]})" for each in calibration.algorithms)
+
+
+def _describe_passes(calibration: CalibrationRecord) -> str:
+    return f"up to {calibration.max_iterations + 1} passes" if calibration.max_iterations else "1 pass"
+
+
+def _build_json(
+    caf: CafRecord, chosen: tuple[str, ...], plans: list[CollectionPlan], *, dry_run: bool
+) -> dict[str, Any]:
+    return {
+        "caf": caf.to_json(),
+        "chosen": list(chosen),
+        "collections": [
+            {
+                "calibration": each.calibration.name,
+                "collection": each.collection.name,
+                "files": each.files,
+                "problem": each.problem,
+                **({"dry_run": preview(caf, each)} if dry_run and each.problem is None else {}),
+                "subjobs": [
+                    {"files": list(subjob.files), "arguments": dict(subjob.arguments)} for subjob in each.subjobs
+                ],
+            }
+            for each in plans
+        ],
+    }

@@ -1,0 +1,172 @@
+"""Tell the questions of a plan apart, so that an answer can be kept and found again.
+
+A question is known by what it asks: verb, runs, IoV, settings and input, and by how often the plan asked the
+same before. Its place in the plan does not count: a plan may take another way after a restart, and what it asks
+on the new way may have been answered all the same.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from airflow_provider_caf.core.iov import ExpRun, IoV
+from airflow_provider_caf.core.json_form import (
+    ObjectReader,
+    build_json,
+    normalise_json,
+    read_list,
+    read_number,
+    read_object,
+    read_optional,
+    read_text,
+    read_whole_number,
+    read_with,
+)
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.results import ResultCode
+from airflow_provider_caf.core.strategies.base import (
+    READ_FIGURES,
+    READ_MONITORED,
+    Answer,
+    Execute,
+    Execution,
+    FindBoundaries,
+    Question,
+    StagedPayload,
+)
+
+
+@record
+class Ticket:
+    """What tells a question from all others of its plan.
+
+    :param iov: None where boundaries are asked for.
+    :param settings: as JSON text with sorted keys, empty where there are none.
+    :param input: as JSON text with sorted keys, empty where there is none.
+    :param repeat: how often the same was asked before.
+    """
+
+    runs: tuple[ExpRun, ...]
+    iov: IoV | None
+    settings: str
+    input: str
+    repeat: int = 0
+
+
+class TicketCounter:
+    """Give the tickets of the questions of one plan, in the order in which it asks them."""
+
+    def __init__(self) -> None:
+        self._asked: dict[Ticket, int] = {}
+
+    def give(self, question: Question) -> Ticket:
+        """Give the ticket of the next question.
+
+        :raises DefinitionError: if settings or input have no JSON form.
+        """
+        first = build_ticket(question)
+        repeat = self._asked.get(first, 0)
+        self._asked[first] = repeat + 1
+        return first if repeat == 0 else build_ticket(question, repeat)
+
+
+def build_ticket(question: Question, repeat: int = 0) -> Ticket:
+    """Give the ticket of a question.
+
+    :raises DefinitionError: if settings or input have no JSON form.
+    """
+    settings = _build_text(question.settings, "settings of an execution")
+    if isinstance(question, FindBoundaries):
+        return Ticket(runs=question.runs, iov=None, settings=settings, input="", repeat=repeat)
+    given = _build_text(question.input, "input of an execution")
+    return Ticket(runs=question.runs, iov=question.iov, settings=settings, input=given, repeat=repeat)
+
+
+@record
+class Answered:
+    """A question with its answer: what a checkpoint keeps.
+
+    The key of an execution is not kept: its place in the plan may be another one the next time.
+
+    :param repeat: how often the plan asked the same before.
+    :param seconds: how long the algorithm took.
+    :param ended: when, as ISO text with time zone.
+    """
+
+    question: Question
+    answer: Answer
+    repeat: int = 0
+    seconds: float = 0.0
+    ended: str = ""
+
+    @property
+    def ticket(self) -> Ticket:
+        """The ticket of the question."""
+        return build_ticket(self.question, self.repeat)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the form that `from_json` reads; what is not set is left out, since there are thousands of them."""
+        value: dict[str, Any] = {"runs": build_json(self.question.runs), "seconds": self.seconds, "ended": self.ended}
+        if self.question.settings is not None:
+            value["settings"] = normalise_json(self.question.settings, "settings of an execution")
+        if self.repeat:
+            value["repeat"] = self.repeat
+        if not isinstance(self.answer, Execution) or isinstance(self.question, FindBoundaries):
+            assert not isinstance(self.answer, Execution)
+            return {**value, "boundaries": build_json(self.answer)}
+        value["iov"] = self.question.iov.to_json()
+        if self.question.input is not None:
+            value["input"] = normalise_json(self.question.input, "input of an execution")
+        return {
+            **value,
+            "code": int(self.answer.code),
+            "output": self.answer.output,
+            "payloads": build_json(self.answer.payloads),
+            **self.answer.build_shown(),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Answered:
+        """Read what `to_json` gave.
+
+        :raises DefinitionError: if a field is missing, unknown or wrong.
+        """
+        reader = ObjectReader(value, "finished execution")
+        runs = reader.take("runs", _READ_RUNS)
+        settings = reader.take_or("settings", read_optional(read_object), None)
+        question: Question
+        answer: Answer
+        if "boundaries" in value:
+            question = FindBoundaries(runs=runs, settings=settings)
+            answer = reader.take("boundaries", _READ_RUNS)
+        else:
+            iov = reader.take("iov", read_with(IoV.from_json))
+            given = reader.take_or("input", normalise_json, None)
+            question = Execute(runs=runs, iov=iov, settings=settings, input=given)
+            answer = Execution(
+                key=0,
+                runs=runs,
+                iov=iov,
+                code=reader.take("code", read_with(ResultCode.from_json)),
+                output=reader.take("output", normalise_json),
+                payloads=reader.take("payloads", read_list(read_with(StagedPayload.from_json))),
+                monitored=reader.take_or("monitored", READ_MONITORED, ()),
+                figures=reader.take_or("figures", READ_FIGURES, ()),
+            )
+        answered = cls(
+            question=question,
+            answer=answer,
+            repeat=reader.take_or("repeat", read_whole_number, 0),
+            seconds=reader.take("seconds", read_number),
+            ended=reader.take("ended", read_text),
+        )
+        reader.finish()
+        return answered
+
+
+_READ_RUNS = read_list(read_with(ExpRun.from_json))
+
+
+def _build_text(value: Any, where: str) -> str:
+    return "" if value is None else json.dumps(normalise_json(value, where), sort_keys=True)

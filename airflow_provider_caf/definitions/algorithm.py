@@ -1,0 +1,142 @@
+"""What a definition says of an algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from airflow_provider_caf.core.calibration import AlgorithmRecord
+from airflow_provider_caf.core.calibration_records import DEFAULT_MEMORY_GROWTH
+from airflow_provider_caf.definitions.collection import fill
+from airflow_provider_caf.definitions.form import Form, Word
+from airflow_provider_caf.definitions.references import build_reference
+from airflow_provider_caf.definitions.words import (
+    CodeReference,
+    Count,
+    Flag,
+    OptionalCount,
+    OptionalSeconds,
+    OptionalText,
+    Settings,
+    code,
+    optional_code,
+    read_optional_text,
+)
+
+
+def _read_strategy(value: Any) -> Any:
+    if isinstance(value, str) and value and ":" not in value:
+        return value
+    return build_reference(value, "strategy")
+
+
+def _read_name(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else read_optional_text(value)
+
+
+class Algorithm(Form):
+    """One algorithm with the strategy that runs it over intervals of validity."""
+
+    noun: ClassVar[str] = "algorithm"
+
+    algorithm: Annotated[str, code("algorithm"), Field(description="An Algorithm class.")]
+    strategy: Annotated[
+        str,
+        Word(_read_strategy, {"type": "string"}, fixed=True),
+        Field(description="A built-in strategy, or a `Strategy` subclass of your own."),
+    ] = "SingleIOV"
+    params: Annotated[
+        Settings, Field(description="Parameters of the strategy. One that it does not know is an error.")
+    ] = {}
+    settings: Annotated[
+        Settings, Field(description="Attributes set on the algorithm. One that it does not have is an error.")
+    ] = {}
+    name: Annotated[
+        str | None,
+        Word(_read_name, {"type": ["string", "null"]}, fixed=True),
+        Field(description="Its name in task ids and folders; without it that of the class."),
+    ] = None
+    prefix: Annotated[
+        OptionalText,
+        Field(description="The prefix of the collector whose objects it reads. Needed where there are several."),
+    ] = None
+    pre_algorithm: Annotated[
+        str | None,
+        optional_code("pre_algorithm"),
+        Field(
+            description=(
+                "A function that runs before the first execution of each of the algorithm's processes; it gets the "
+                "algorithm, and may change the files in its `input_files`: they are copies."
+            )
+        ),
+    ] = None
+    data_input: Annotated[
+        str | None,
+        optional_code("data_input"),
+        Field(
+            description=(
+                "A function that gets the algorithm and gives the list of files that become its `input_files`, "
+                "instead of the merged ones."
+            )
+        ),
+    ] = None
+    workers: Annotated[
+        Count, Field(description="How many processes execute at the same time. The result is that of one.")
+    ] = 1
+    run_ahead: Annotated[
+        Flag, Field(description="Whether executions may begin on the guess that those before them succeed.")
+    ] = True
+    cpus: Annotated[
+        Count, Field(description="How many threads each process may use; the algorithm finds it as `self.cpus`.")
+    ] = 1
+    execution_timeout: Annotated[
+        OptionalSeconds, Field(description="An execution that takes longer is ended and counts as failed.")
+    ] = None
+    memory_growth: Annotated[
+        OptionalCount,
+        Field(description="In MB; a process that grew by more since its first execution is started afresh."),
+    ] = DEFAULT_MEMORY_GROWTH
+    keep_executions: Annotated[
+        Flag, Field(description="Whether a clear of the task keeps its finished executions. A retry always does.")
+    ] = False
+    fill_gaps: Annotated[
+        Flag,
+        Field(
+            description=(
+                "Extend a payload over the runs after it that have none, up to the next payload of the experiment or "
+                "the last executed run."
+            )
+        ),
+    ] = False
+
+    def __init__(
+        self,
+        algorithm: CodeReference | None = None,
+        strategy: CodeReference | None = None,
+        params: Mapping[str, Any] | None = None,
+        **words: Any,
+    ) -> None:
+        given: dict[str, Any] = {"algorithm": algorithm, "strategy": strategy, "params": params}
+        super().__init__(**{name: value for name, value in given.items() if value is not None}, **words)
+
+    def build_record(self) -> AlgorithmRecord:
+        """Give the record."""
+        return AlgorithmRecord(
+            name=self.name or self.algorithm.rpartition(":")[2].replace(".", "_"),
+            algorithm=self.algorithm,
+            strategy=self.strategy,
+            params=fill(self.params, {}),
+            settings=fill(self.settings, {}),
+            prefix=self.prefix,
+            pre_algorithm=self.pre_algorithm,
+            data_input=self.data_input,
+            workers=fill(self.workers, 1),
+            run_ahead=fill(self.run_ahead, True),
+            cpus=fill(self.cpus, 1),
+            execution_timeout=fill(self.execution_timeout, None),
+            memory_growth=fill(self.memory_growth, None),
+            keep_executions=fill(self.keep_executions, False),
+            fill_gaps=fill(self.fill_gaps, False),
+        )

@@ -1,0 +1,369 @@
+"""What a definition says as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from airflow_provider_caf.core.calibration import CafRecord, Member, check_caf, find_mistakes
+from airflow_provider_caf.core.calibration_records import DEFAULT_MAX_ITERATIONS
+from airflow_provider_caf.core.ending import GAP_POLICIES, Ending
+from airflow_provider_caf.core.ending import Publish as PublishRecord
+from airflow_provider_caf.core.ending import SignOff as SignOffRecord
+from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
+from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.definitions.calibration import (
+    Calibration,
+    CalibrationBase,
+    choose_type,
+)
+from airflow_provider_caf.definitions.collection import build_chain, fill
+from airflow_provider_caf.definitions.databases import HasDatabases
+from airflow_provider_caf.definitions.form import Chooser, Form, Word, is_template
+from airflow_provider_caf.definitions.unused import find_unused
+from airflow_provider_caf.definitions.words import (
+    Backend,
+    BackendArgs,
+    Databases,
+    DataSet,
+    Name,
+    OptionalArgv,
+    OptionalCount,
+    OptionalIov,
+    OptionalSeconds,
+    OptionalText,
+    Runs,
+    read_count,
+    read_items,
+    read_mapping,
+    read_names,
+    read_optional,
+    read_optional_text,
+    read_seconds,
+    read_text,
+    refuse,
+)
+
+_TEXT = {"type": ["string", "null"]}
+_COUNT = {"type": ["integer", "null"], "minimum": 1}
+
+
+class DagOptions(Form):
+    """Options of the Airflow DAG."""
+
+    noun: ClassVar[str] = "dag"
+
+    schedule: Annotated[
+        str | None,
+        Word(read_optional_text, _TEXT, fixed=True),
+        Field(description="A cron expression or preset such as `@daily`. Without it a run is triggered by hand."),
+    ] = None
+    after: Annotated[
+        list[str],
+        Word(read_names, {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}, fixed=True),
+        Field(description="Run when these are ready: `caf` or `caf.calibration` of others. Not with `schedule`."),
+    ] = []
+    tags: Annotated[
+        list[str],
+        Word(read_names, {"type": "array", "items": {"type": "string"}}, fixed=True),
+        Field(description="Tags in the web UI, beside `caf`."),
+    ] = []
+    owner: Annotated[
+        str | None, Word(read_optional_text, _TEXT, fixed=True), Field(description="Who is shown as owner.")
+    ] = None
+    max_active_runs: Annotated[
+        int | None,
+        Word(read_optional(read_count(1)), _COUNT, fixed=True),
+        Field(description="At most so many runs at once."),
+    ] = None
+    max_active_tasks: Annotated[
+        int | None,
+        Word(read_optional(read_count(1)), _COUNT, fixed=True),
+        Field(description="At most so many tasks of a run at once."),
+    ] = None
+    retries: Annotated[
+        int | None,
+        Word(read_optional(read_count(0)), {"type": ["integer", "null"], "minimum": 0}, fixed=True),
+        Field(description="Tries of a task after its first, for causes that another try may mend."),
+    ] = None
+    retry_delay: Annotated[
+        float | None,
+        Word(read_optional(read_seconds), {"type": ["number", "string", "null"]}, fixed=True),
+        Field(description="Time between two tries, in seconds or as `5m`."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _check(self) -> DagOptions:
+        if self.schedule is not None and self.after:
+            raise DefinitionError("It has both schedule and after.", hint="Give one of them.")
+        return self
+
+
+class SignOff(Form):
+    """An expert approves or rejects the result."""
+
+    noun: ClassVar[str] = "sign_off"
+
+    message: Annotated[OptionalText, Field(description="What the expert reads above the summary.")] = None
+    users: Annotated[
+        list[str],
+        Word(
+            lambda value: [read_text(each) for each in read_items(value, "user names")],
+            {"type": "array", "items": {"type": "string"}},
+        ),
+        Field(description="Who may answer; without it everybody who may edit the run."),
+    ] = []
+    timeout: Annotated[OptionalSeconds, Field(description="Without an answer until then the task fails.")] = None
+
+    def build_record(self) -> SignOffRecord:
+        """Give the record."""
+        return SignOffRecord(
+            message=self.message or "", users=tuple(fill(self.users, [])), timeout=fill(self.timeout, None)
+        )
+
+
+class Publish(Form):
+    """What becomes of the joined local database in the end."""
+
+    noun: ClassVar[str] = "publish"
+
+    folder: Annotated[
+        OptionalText, Field(description="The database is copied to a folder of its own in this one; absolute.")
+    ] = None
+    command: Annotated[
+        OptionalArgv,
+        Field(description="A list of words, run once; `{database}` stands for the folder of the local database."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Publish:
+        self.build_record()
+        if self.folder is not None and not self.folder.startswith(("/", "{{")):
+            raise DefinitionError(f"The folder {self.folder!r} is not absolute.", hint="Begin it with '/'.")
+        return self
+
+    def build_record(self) -> PublishRecord:
+        """Give the record.
+
+        :raises DefinitionError: unless one of the two is given.
+        """
+        command = ["{{ }}"] if is_template(self.command) else self.command
+        return PublishRecord(folder=self.folder, command=None if command is None else tuple(command))
+
+
+def _read_gaps(value: Any) -> str:
+    if value not in GAP_POLICIES:
+        raise DefinitionError(
+            f"There is no policy {value!r} for gaps.", hint=build_word_hint(str(value), GAP_POLICIES, "policies")
+        )
+    return str(value)
+
+
+def _read_members(value: Any) -> list[Any]:
+    if isinstance(value, CalibrationBase):
+        return [value]
+    members: list[Any] = []
+    for index, each in enumerate(read_items(value, "calibrations")):
+        try:
+            members.append(each if isinstance(each, CalibrationBase) else _read_member(each))
+        except DefinitionError as error:
+            raise DefinitionError(error.what, hint=error.hint, where=(index, *error.where)) from error
+    return members
+
+
+def _read_member(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise refuse(value, "A calibration is a mapping that begins with `name:`.")
+    return value
+
+
+def _make_member(value: Any) -> CalibrationBase:
+    return value if isinstance(value, CalibrationBase) else choose_type(value)(**value)
+
+
+def _read_data_sets(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise refuse(value, "Write a mapping of names to files.")
+    return dict(value)
+
+
+def _read_params(value: Any) -> dict[str, Any]:
+    params = read_mapping(value)
+    for name, schema in params.items():
+        if not name.isidentifier():
+            raise DefinitionError(f"{name!r} cannot be the name of a param.", hint="Use letters, digits and '_'.")
+        if not isinstance(schema, dict) or "default" not in schema:
+            raise DefinitionError(
+                f"The param {name!r} has no default.",
+                hint="Write a mapping with type, default, title and description, as JSON Schema has them.",
+            )
+    return params
+
+
+class CAF(HasDatabases):
+    """Several calibrations that run together as one DAG."""
+
+    noun: ClassVar[str] = "CAF"
+    parts: ClassVar[Mapping[str, Chooser]] = {
+        "dag": lambda _: DagOptions,
+        "sign_off": lambda _: SignOff,
+        "publish": lambda _: Publish,
+    }
+    members: ClassVar[Mapping[str, Chooser]] = {"calibrations": choose_type}
+    elsewhere: ClassVar[tuple[type[Form], ...]] = (DagOptions, Calibration)
+
+    name: Annotated[Name, Field(description="The id of the DAG.")]
+    calibrations: Annotated[
+        list[Annotated[Any, BeforeValidator(_make_member)]],
+        BeforeValidator(_read_members),
+        Field(description="In any order; dependencies decide which runs first."),
+    ] = []
+    description: Annotated[
+        str | None, Word(read_optional_text, _TEXT, fixed=True), Field(description="Shown in the web UI.")
+    ] = None
+    dag: Annotated[DagOptions | None, Field(description="Options of the Airflow DAG.")] = None
+    params: Annotated[
+        dict[str, Any],
+        Word(_read_params, {"type": "object", "additionalProperties": {"type": "object"}}, fixed=True),
+        Field(description="Further params of a run, a JSON Schema with `default` each; `{{ params.x }}` in templates."),
+    ] = {}
+    expert_config: Annotated[
+        dict[str, Any],
+        Word(read_mapping, {"type": "object"}, fixed=True),
+        Field(description="Expert options with their defaults; `{{ params.expert_config.x }}` in templates."),
+    ] = {}
+    input_data: Annotated[
+        dict[str, DataSet],
+        BeforeValidator(_read_data_sets),
+        Field(description="Named data sets: files, a mapping from file to IoV or run, or `{filemap: path}`."),
+    ] = {}
+    backend: Annotated[
+        Backend,
+        Field(
+            description=(
+                "The batch system: `htcondor`, `local`, `lsf`, `pbs`, `slurm` or `torque`; capitals do not matter. "
+                "Without it that of the connection, else `local`."
+            )
+        ),
+    ] = None
+    backend_args: Annotated[BackendArgs, Field(description="Arguments of the batch system for all calibrations.")] = {}
+    connection: Annotated[
+        OptionalText,
+        Field(
+            description=(
+                "An Airflow connection of type `caf_batch`; its arguments stand below those of the definition."
+            )
+        ),
+    ] = None
+    max_iterations: Annotated[
+        int,
+        Word(read_count(0, 100), {"type": "integer", "minimum": 0, "maximum": 100}, fixed=True),
+        Field(description="The default of its calibrations."),
+    ] = DEFAULT_MAX_ITERATIONS
+    requested_iov: Annotated[OptionalIov, Field(description="The default of its calibrations.")] = None
+    ignored_runs: Annotated[Runs, Field(description="Runs that no algorithm of any calibration sees.")] = []
+    database_chain: Annotated[Databases, Field(description="The end of the database chain of every calibration.")] = []
+    job_budget: Annotated[
+        OptionalCount,
+        Field(
+            description=(
+                "How many subjobs all collections without a splitting of their own have together; each gets a share "
+                "by its number of files."
+            )
+        ),
+    ] = None
+    gaps: Annotated[
+        str,
+        Word(_read_gaps, {"enum": list(GAP_POLICIES)}),
+        Field(description="What gaps in the joined local database lead to: `report`, `fill` or `fail`."),
+    ] = "report"
+    sign_off: Annotated[SignOff | None, Field(description="Who approves the result.")] = None
+    publish: Annotated[Publish | None, Field(description="What becomes of the result.")] = None
+
+    def __init__(
+        self,
+        name: str | None = None,
+        calibrations: CalibrationBase | Iterable[CalibrationBase] | None = None,
+        **words: Any,
+    ) -> None:
+        given: dict[str, Any] = {"name": name, "calibrations": calibrations}
+        super().__init__(**{word: value for word, value in given.items() if value is not None}, **words)
+
+    def add_calibration(self, calibration: CalibrationBase) -> None:
+        """Add a calibration. Its name is checked against the others when the record is built."""
+        self.calibrations = [*self.calibrations, calibration]
+
+    def build_record(self) -> CafRecord:
+        """Give the checked record of the whole. Where a template stands for a value, its default stands in the record.
+
+        :raises DefinitionError: with every mistake found.
+        """
+        # What was changed in place has been read by nobody yet.
+        return CAF.from_json(self.to_json())._check_and_build()
+
+    def _check_and_build(self) -> CafRecord:
+        records: list[Member] = []
+        mistakes: list[DefinitionError] = []
+        places: list[int] = []
+        for number, calibration in enumerate(self.calibrations):
+            try:
+                records.append(calibration.build_record(self))
+                places.append(number)
+            except DefinitionError as error:
+                mistakes += [_move(each, number) for each in error.causes or (error,)]
+        # A name with a slip of the pen would be told twice: as unknown, and the right one as unused.
+        mistakes = mistakes or list(find_unused(self.to_json()))
+        mistakes += self._find_own_asset()
+        if mistakes:
+            missing = {each.name for each in self.calibrations} - {each.name for each in records}
+            found = [
+                replace(each, depends_on=tuple(other for other in each.depends_on if other not in missing))
+                for each in records
+            ]
+            more = find_mistakes(self._build_record(found)) if found else ()
+            mistakes += [_move_member(each, places) for each in more]
+            raise join_definition_errors(mistakes, f"CAF {self.name!r}")
+        record = self._build_record(records)
+        check_caf(record)
+        return record
+
+    def _find_own_asset(self) -> Iterator[DefinitionError]:
+        for number, other in enumerate([] if self.dag is None else self.dag.after):
+            if other.partition(".")[0] == self.name:
+                yield DefinitionError(
+                    f"The CAF {self.name!r} runs after {other!r}, which is its own: each run would start the next.",
+                    hint="Name another CAF.",
+                    where=("dag", "after", number),
+                )
+
+    def _build_record(self, members: Sequence[Member]) -> CafRecord:
+        return CafRecord(
+            name=self.name,
+            calibrations=tuple(members),
+            backend=self.backend,
+            backend_args=fill(self.backend_args, {}),
+            connection=self.connection,
+            database_chain=build_chain(self.database_chain),
+            job_budget=fill(self.job_budget, None),
+            ending=Ending(
+                gaps=fill(self.gaps, "report"),
+                sign_off=None if self.sign_off is None else self.sign_off.build_record(),
+                publish=None if self.publish is None else self.publish.build_record(),
+            ),
+        )
+
+
+def _move(error: DefinitionError, number: int) -> DefinitionError:
+    return DefinitionError(error.what, hint=error.hint, where=("calibrations", number, *error.where))
+
+
+def _move_member(error: DefinitionError, places: Sequence[int]) -> DefinitionError:
+    """Give a mistake that was found among some of the calibrations its place among all of them."""
+    if error.where[:1] != ("calibrations",) or len(error.where) < 2:
+        return error
+    return DefinitionError(
+        error.what, hint=error.hint, where=("calibrations", places[int(error.where[1])], *error.where[2:])
+    )

@@ -1,0 +1,488 @@
+"""What a definition says of a calibration, and of the steps that may stand between calibrations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Protocol, TypeVar
+
+from pydantic import BeforeValidator, Field
+
+from airflow_provider_caf.core.calibration import CalibrationRecord, Member, StepRecord
+from airflow_provider_caf.core.calibration_records import DEFAULT_SUBJOB_RETRIES
+from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
+from airflow_provider_caf.core.iov import ExpRun, IoV
+from airflow_provider_caf.definitions.algorithm import Algorithm
+from airflow_provider_caf.definitions.collection import (
+    COLLECTOR_TEXT,
+    FAILED_TEXT,
+    FILES_TO_IOVS_TEXT,
+    GRANULARITY_TEXT,
+    INPUT_DATA_TEXT,
+    INPUT_FILES_TEXT,
+    MAX_FILES_TEXT,
+    MAX_JOBS_TEXT,
+    PATTERNS_TEXT,
+    PRE_COLLECTOR_TEXT,
+    RETRIES_TEXT,
+    Collection,
+    Collector,
+    Granularity,
+    PreCollector,
+    build_chain,
+    fill,
+)
+from airflow_provider_caf.definitions.databases import HasDatabases
+from airflow_provider_caf.definitions.form import Chooser, Form, Word, is_template
+from airflow_provider_caf.definitions.references import build_reference
+from airflow_provider_caf.definitions.words import (
+    Argv,
+    Backend,
+    BackendArgs,
+    CodeReference,
+    Databases,
+    FilePath,
+    FilesToIovs,
+    Flag,
+    Folder,
+    Iterations,
+    Name,
+    NamesOfData,
+    OptionalCount,
+    OptionalIov,
+    OptionalSeconds,
+    OptionalText,
+    Paths,
+    Patterns,
+    Retries,
+    Runs,
+    Settings,
+    Tolerated,
+    read_items,
+    read_list,
+    read_text,
+    refuse,
+)
+
+DEFAULT_COLLECTION = "default"
+"""The name of the collection that `Calibration(collector=…, input_files=…)` makes."""
+
+_SHORT_FORM = (
+    "input_files",
+    "input_data",
+    "files_to_iovs",
+    "granularity",
+    "max_files_per_collector_job",
+    "max_collector_jobs",
+    "output_patterns",
+    "pre_collector",
+)
+_B = TypeVar("_B", bound="CalibrationBase")
+
+
+class Surrounding(Protocol):
+    """What a CAF says for all its members."""
+
+    max_iterations: int
+    requested_iov: Any
+    ignored_runs: list[Any]
+    input_data: dict[str, Any]
+
+
+def _read_dependencies(value: Any) -> list[str]:
+    names = [each.name if isinstance(each, CalibrationBase) else each for each in read_items(value, "calibrations")]
+    found: list[str] = read_list(read_text, "names")(names)
+    return found
+
+
+Dependencies = Annotated[
+    list[str], Word(_read_dependencies, {"type": "array", "items": {"type": "string"}}, fixed=True)
+]
+
+
+class StepPlace(Protocol):
+    """What `CalibrationBase.run` gets.
+
+    `folder` is the step's own, `database` the folder in which a local database becomes its payloads, `database_chain`
+    what it sees, `run_id` the DAG run; `log` writes to the task's log.
+    """
+
+    @property
+    def folder(self) -> str: ...
+    @property
+    def database(self) -> str: ...
+    @property
+    def database_chain(self) -> Sequence[Mapping[str, str]]: ...
+    @property
+    def run_id(self) -> str: ...
+    def log(self, text: str) -> None: ...
+
+
+class CalibrationBase(HasDatabases):
+    """A member of a CAF: what calibrations and steps share, and the base of types of your own.
+
+    A type of your own declares its words as fields and implements `run`. It runs in one task. What it leaves as a local
+    database in `step.database` are its payloads.
+    """
+
+    noun: ClassVar[str] = "calibration"
+
+    name: Annotated[Name, Field(description="Stands in task ids and folders.")]
+    # As a default, and not in the annotation: there type checkers would not see the alias.
+    dependencies: Dependencies = Field(
+        default=[], alias="depends_on", description="Calibrations whose payloads it needs. They run before it."
+    )
+    save_payloads: Annotated[
+        Flag,
+        Field(description="False leaves its payloads out of the joined local database: they only serve others."),
+    ] = True
+    database_chain: Annotated[
+        Databases, Field(description="Looked at after the calibrations that it depends on; first hit wins.")
+    ] = []
+
+    def __init__(self, name: str | None = None, **words: Any) -> None:
+        given: dict[str, Any] = {} if name is None else {"name": name}
+        super().__init__(**given, **words)
+
+    def depends_on(self, calibration: CalibrationBase | str) -> None:
+        """Say that this one needs the payloads of another."""
+        name = calibration.name if isinstance(calibration, CalibrationBase) else calibration
+        self.dependencies = [*self.dependencies, name]
+
+    def run(self, step: StepPlace) -> None:
+        """Do the work of a type of your own.
+
+        Running it again after a failure must do no harm.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no run(step).")
+
+    @classmethod
+    def from_options(cls: type[_B], name: str, options: Mapping[str, Any]) -> _B:
+        """Make the object that a task runs.
+
+        :raises DefinitionError: if a word is unknown or has a value that it cannot have.
+        """
+        return cls.from_json({"name": name, **options}, templates=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give what was said, with the type where it is one of the user's."""
+        kind = self._find_type()
+        return {**super().to_json(), **({} if kind is None else {"type": kind})}
+
+    def _find_type(self) -> str | None:
+        if type(self).run is CalibrationBase.run:
+            raise DefinitionError(
+                f"Calibration {self.name!r} is of the type {type(self).__name__}, which has no run.",
+                hint="Write `def run(self, step)`: it does the work.",
+            )
+        return build_reference(type(self), f"type of calibration {self.name!r}")
+
+    def build_record(self, caf: Surrounding) -> Member:
+        """Give the checked record.
+
+        :param caf: what the CAF says for all.
+        :raises DefinitionError: if something written here cannot be.
+        """
+        words = {**super().to_json()}
+        options = {word: value for word, value in words.items() if word not in _COMMON}
+        return self._build_step("own", options, self._find_type())
+
+    def _build_step(self, kind: str, options: Mapping[str, Any], reference: str | None = None) -> StepRecord:
+        return StepRecord(
+            name=self.name,
+            kind=kind,
+            type=reference,
+            options=options,
+            depends_on=tuple(self.dependencies),
+            save_payloads=fill(self.save_payloads, True),
+            database_chain=build_chain(self.database_chain),
+        )
+
+
+_COMMON = ("name", "type", "depends_on", "save_payloads", "database_chain")
+
+
+def _read_algorithms(value: Any) -> Any:
+    is_one = isinstance(value, (str, type, Algorithm, Mapping)) or callable(value)
+    return [
+        {"algorithm": each} if isinstance(each, (str, type)) or callable(each) else each
+        for each in ([value] if is_one else read_items(value, "algorithms"))
+    ]
+
+
+def _read_collections(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise refuse(value, "Write a mapping of names to collections, as in {muons: {collector: …}}.")
+    return dict(value)
+
+
+class Calibration(CalibrationBase):
+    """Collections, then algorithms, repeated until the algorithms are content.
+
+    Give either `collector` with its input, which makes one collection named `default`, or `collections`, or both.
+    Without any, the algorithms work on payloads of the calibrations that it depends on.
+    """
+
+    elsewhere: ClassVar[tuple[type[Form], ...]] = (Collection, Algorithm)
+    members: ClassVar[Mapping[str, Chooser]] = {"collections": lambda _: Collection, "algorithms": lambda _: Algorithm}
+
+    kind: Annotated[
+        str,
+        Word(read_text, {"const": "calibration"}, fixed=True),
+        Field(alias="type", description="`calibration`, or left out."),
+    ] = "calibration"
+    collector: Annotated[Collector, Field(description=f"Of the collection `default`. {COLLECTOR_TEXT}")] = None
+    algorithms: Annotated[
+        list[Algorithm],
+        BeforeValidator(_read_algorithms),
+        Field(description="In the order in which they run; code stands for an algorithm without further words."),
+    ] = []
+    input_files: Annotated[Paths, Field(description=f"Of the collection `default`. {INPUT_FILES_TEXT}")] = []
+    input_data: Annotated[NamesOfData, Field(description=f"Of the collection `default`. {INPUT_DATA_TEXT}")] = []
+    files_to_iovs: Annotated[FilesToIovs, Field(description=f"Of the collection `default`. {FILES_TO_IOVS_TEXT}")] = {}
+    granularity: Annotated[Granularity, Field(description=f"Of the collection `default`. {GRANULARITY_TEXT}")] = None
+    max_files_per_collector_job: Annotated[
+        OptionalCount, Field(description=f"Of the collection `default`. {MAX_FILES_TEXT}")
+    ] = None
+    max_collector_jobs: Annotated[OptionalCount, Field(description=f"Of the collection `default`. {MAX_JOBS_TEXT}")] = (
+        None
+    )
+    output_patterns: Annotated[Patterns, Field(description=f"Of the collection `default`. {PATTERNS_TEXT}")] = []
+    pre_collector: Annotated[PreCollector, Field(description=f"Of the collection `default`. {PRE_COLLECTOR_TEXT}")] = (
+        None
+    )
+    collections: Annotated[
+        dict[str, Collection], BeforeValidator(_read_collections), Field(description="Named collections.")
+    ] = {}
+    max_iterations: Annotated[
+        Iterations,
+        Field(
+            description=(
+                "At most so many repetitions *after* the first pass: 0 is one pass. Without it the CAF's counts. "
+                "Reaching it is a normal end and is reported."
+            )
+        ),
+    ] = None
+    ignored_runs: Annotated[Runs, Field(description="Runs that no algorithm sees, with those of the CAF.")] = []
+    requested_iov: Annotated[
+        OptionalIov,
+        Field(description="Only runs inside it are calibrated, and only files that may hold such runs are read."),
+    ] = None
+    backend_args: Annotated[
+        BackendArgs, Field(description="For all its collections and algorithms, over those of the CAF.")
+    ] = {}
+    backend: Annotated[
+        Backend, Field(description="Its own batch system. The connection of the CAF does not count for it then.")
+    ] = None
+    connection: Annotated[OptionalText, Field(description="Its own connection of type `caf_batch`.")] = None
+    max_subjob_retries: Annotated[
+        Retries, Field(description=f"Of its collections that say nothing else. {RETRIES_TEXT}")
+    ] = DEFAULT_SUBJOB_RETRIES
+    max_failed_subjobs: Annotated[
+        Tolerated, Field(description=f"Of its collections that say nothing else. {FAILED_TEXT}")
+    ] = 0
+
+    def __init__(
+        self,
+        name: str | None = None,
+        collector: CodeReference | Sequence[str] | None = None,
+        algorithms: CodeReference | Algorithm | Iterable[CodeReference | Algorithm] | None = None,
+        input_files: FilePath | Iterable[FilePath] | None = None,
+        **words: Any,
+    ) -> None:
+        given: dict[str, Any] = {
+            "name": name,
+            "collector": collector,
+            "algorithms": algorithms,
+            "input_files": input_files,
+        }
+        super().__init__(**{word: value for word, value in given.items() if value is not None}, **words)
+
+    def add_collection(self, name: str, collection: Collection) -> None:
+        """Add a named collection.
+
+        :raises DefinitionError: if the name is taken.
+        """
+        if name in self.collections or (name == DEFAULT_COLLECTION and self.collector is not None):
+            raise self._refuse_second(name)
+        self.collections = {**self.collections, name: collection}
+
+    def _find_type(self) -> str | None:
+        return None
+
+    def list_collections(self) -> dict[str, Collection]:
+        """Give all collections, the one of the short form first.
+
+        :raises DefinitionError: if words of the short form stand without a collector.
+        """
+        given = {word: getattr(self, word) for word in _SHORT_FORM if getattr(self, word)}
+        if self.collector is None:
+            if given:
+                raise DefinitionError(
+                    f"Calibration {self.name!r} has {', '.join(sorted(given))} but no collector.",
+                    hint="Give `collector` too, or put them on the collections in `collections`.",
+                    where=(next(iter(given)),),
+                )
+            return dict(self.collections)
+        if DEFAULT_COLLECTION in self.collections:
+            raise self._refuse_second(DEFAULT_COLLECTION)
+        return {DEFAULT_COLLECTION: Collection(self.collector, **given), **self.collections}
+
+    def _refuse_second(self, name: str) -> DefinitionError:
+        return DefinitionError(
+            f"Calibration {self.name!r} has two collections named {name!r}.", hint="Rename one of them."
+        )
+
+    def build_record(self, caf: Surrounding) -> CalibrationRecord:
+        """Give the checked record.
+
+        :raises DefinitionError: with every mistake found.
+        """
+        records = []
+        mistakes: list[DefinitionError] = []
+        for number, (name, collection) in enumerate(self.list_collections().items()):
+            try:
+                records.append(
+                    collection.build_record(
+                        name,
+                        self.name,
+                        data_sets=caf.input_data,
+                        default_retries=fill(self.max_subjob_retries, DEFAULT_SUBJOB_RETRIES),
+                        default_failed=fill(self.max_failed_subjobs, 0),
+                    )
+                )
+            except DefinitionError as error:
+                where = ("collections", number, *error.where)
+                mistakes.append(DefinitionError(error.what, hint=error.hint, where=where))
+        if mistakes:
+            raise join_definition_errors(mistakes, f"calibration {self.name!r}")
+        return CalibrationRecord(
+            name=self.name,
+            collections=tuple(records),
+            algorithms=tuple(algorithm.build_record() for algorithm in self.algorithms),
+            max_iterations=caf.max_iterations if self.max_iterations is None else self.max_iterations,
+            ignored_runs=build_runs(caf.ignored_runs, self.ignored_runs),
+            requested_iov=build_iov(self.requested_iov if self.requested_iov is not None else caf.requested_iov),
+            depends_on=tuple(self.dependencies),
+            save_payloads=fill(self.save_payloads, True),
+            database_chain=build_chain(self.database_chain),
+            backend_args=fill(self.backend_args, {}),
+            backend=self.backend,
+            connection=self.connection,
+        )
+
+
+class ImportedPayloads(CalibrationBase):
+    """A local database that was made elsewhere enters the chain as a step."""
+
+    kind: Annotated[
+        str,
+        Word(read_text, {"const": "imported_payloads"}, fixed=True),
+        Field(alias="type", description="`imported_payloads`."),
+    ] = "imported_payloads"
+    folder: Annotated[Folder, Field(description="The folder of the local database, absolute.")]
+    payloads: Annotated[
+        list[str] | None,
+        Word(
+            lambda value: None if value is None else read_list(read_text, "names")(value),
+            {"type": ["array", "null"], "items": {"type": "string"}},
+        ),
+        Field(description="The names of the payloads to take; without it all."),
+    ] = None
+
+    def __init__(self, name: str | None = None, folder: FilePath | None = None, **words: Any) -> None:
+        given: dict[str, Any] = {"name": name, "folder": None if folder is None else str(folder)}
+        super().__init__(**{word: value for word, value in given.items() if value is not None}, **words)
+
+    def _find_type(self) -> str | None:
+        return "imported_payloads"
+
+    def build_record(self, caf: Surrounding) -> StepRecord:
+        """Give the record."""
+        return self._build_step("imported_payloads", {"folder": self.folder, "payloads": self.payloads})
+
+
+class ExternalCommand(CalibrationBase):
+    """A command that has to run between calibrations, such as a production of data that the later ones read."""
+
+    kind: Annotated[
+        str,
+        Word(read_text, {"const": "external_command"}, fixed=True),
+        Field(alias="type", description="`external_command`."),
+    ] = "external_command"
+    command: Annotated[
+        Argv,
+        Field(
+            description=(
+                "A list of words, run without a shell. `{folder}`, `{database}` and `{database_chain}` stand for the "
+                "step's folder, the local database that it may fill, and a JSON file with what it sees."
+            )
+        ),
+    ]
+    environment: Annotated[Settings, Field(description="Variables of the command, over those of the worker.")] = {}
+    timeout: Annotated[OptionalSeconds, Field(description="After this time it is ended and has failed.")] = None
+
+    def __init__(self, name: str | None = None, command: Sequence[str] | None = None, **words: Any) -> None:
+        given: dict[str, Any] = {"name": name, "command": command}
+        super().__init__(**{word: value for word, value in given.items() if value is not None}, **words)
+
+    def _find_type(self) -> str | None:
+        return "external_command"
+
+    def build_record(self, caf: Surrounding) -> StepRecord:
+        """Give the record."""
+        options = {
+            "command": self.command,
+            "environment": fill(self.environment, {}),
+            "timeout": fill(self.timeout, None),
+        }
+        return self._build_step("external_command", options)
+
+
+class OwnCalibration(CalibrationBase):
+    """A calibration of a type of the user's, as a file names it; the class is not imported here."""
+
+    model_config: ClassVar[Any] = {**CalibrationBase.model_config, "extra": "allow"}
+
+    kind: Annotated[
+        str,
+        Word(lambda value: build_reference(value, "type"), {"type": "string", "pattern": ":"}, fixed=True),
+        Field(alias="type", description="`module:Class` of a `CalibrationBase`; its further words are its own."),
+    ]
+
+    def _find_type(self) -> str | None:
+        return self.kind
+
+
+def choose_type(value: Any) -> type[CalibrationBase]:
+    """Give the form of a member of a CAF, by its word `type`.
+
+    :raises DefinitionError: if there is no such type.
+    """
+    kind = value.get("type", "calibration") if isinstance(value, Mapping) else "calibration"
+    if isinstance(kind, str) and kind in _TYPES:
+        return _TYPES[kind]
+    if isinstance(kind, str) and ":" in kind:
+        return OwnCalibration
+    raise DefinitionError(
+        f"There is no type {kind!r} of calibration.",
+        hint=f"Known types: {', '.join(_TYPES)}, or 'module:Class' for one of your own.",
+        where=("type",),
+    )
+
+
+_TYPES: dict[Any, type[CalibrationBase]] = {
+    "calibration": Calibration,
+    "imported_payloads": ImportedPayloads,
+    "external_command": ExternalCommand,
+}
+
+
+def build_runs(*lists: Any) -> tuple[ExpRun, ...]:
+    """Give the runs of several lists, each once; templates are left out."""
+    runs = [ExpRun.from_json(run) for runs in lists for run in fill(runs, []) if not is_template(run)]
+    return tuple(dict.fromkeys(runs))
+
+
+def build_iov(value: Any) -> IoV | None:
+    """Give an IoV; None for None and for a template."""
+    return None if value is None or is_template(value) else IoV.from_json(value)

@@ -1,0 +1,202 @@
+"""Read definitions from files, and say in which line a mistake stands."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterable
+from importlib.abc import Loader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
+from airflow_provider_caf.definitions.caf import CAF
+from airflow_provider_caf.definitions.calibration import DEFAULT_COLLECTION
+from airflow_provider_caf.definitions.yaml_reader import Source, Way, read_source
+
+DATA_SUFFIXES = (".json", ".yaml", ".yml")
+SUFFIXES = (*DATA_SUFFIXES, ".py")
+
+_AROUND = 2
+
+
+def list_definition_files(folder: Path) -> list[Path]:
+    """Give the files of definitions in a folder and below it, sorted; names that begin with `.` or `_` are left out."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
+    )
+
+
+def load_definitions(path: Path) -> list[CAF]:
+    """Read all definitions of a file: one of a YAML or JSON file, the global CAF objects of a Python file.
+
+    :raises DefinitionError: with every mistake found, each with its line.
+    """
+    if path.suffix in DATA_SUFFIXES:
+        return [read_definition(path)]
+    if path.suffix != ".py":
+        raise DefinitionError(
+            "This is no file of a definition.", hint=f"Its name has to end in {', '.join(SUFFIXES)}.", file=str(path)
+        )
+    return run_definitions(path)
+
+
+def read_definition(path: Path) -> CAF:
+    """Read and check the definition in a YAML or JSON file.
+
+    :raises DefinitionError: with every mistake found, each with its line.
+    """
+    source = read_source(path)
+    try:
+        caf = CAF.from_json(source.value)
+    except DefinitionError as error:
+        mistakes = (*(error.causes or (error,)), *_find_more(source.value, error.causes or (error,)))
+        raise place_errors(source, join_definition_errors(mistakes, str(path))) from None
+    try:
+        caf.build_record()
+    except DefinitionError as error:
+        raise place_errors(source, error) from None
+    return caf
+
+
+def _find_more(value: Any, mistakes: Iterable[DefinitionError]) -> list[DefinitionError]:
+    """Find the mistakes that can only be seen in what is written as it should be.
+
+    :param mistakes: in what is not; it is left out.
+    """
+    wheres = [each.where for each in mistakes]
+    members = value.get("calibrations") if isinstance(value, dict) else None
+    if not isinstance(members, list):
+        return []
+    bad = {where[1] for where in wheres if where[:1] == ("calibrations",) and len(where) > 1}
+    good = [number for number, each in enumerate(members) if number not in bad and isinstance(each, dict)]
+    names = {members[number].get("name") for number in good}
+    rest = {word: each for word, each in value.items() if (word,) not in [where[:1] for where in wheres]}
+    # Whether what depends on the others is there cannot be said of what is left out.
+    rest["calibrations"] = [
+        {word: [one for one in each if one in names] if word == "depends_on" else each for word, each in member.items()}
+        for member in (members[number] for number in good)
+    ]
+    try:
+        if good:
+            CAF.from_json({"name": "x", **rest}).build_record()
+    except DefinitionError as error:
+        return [
+            DefinitionError(
+                each.what, hint=each.hint, where=("calibrations", good[int(each.where[1])], *each.where[2:])
+            )
+            for each in error.causes or (error,)
+            if each.where[:1] == ("calibrations",) and len(each.where) > 1
+        ]
+    return []
+
+
+def place_errors(source: Source, error: DefinitionError) -> DefinitionError:
+    """Give each mistake of a definition its line."""
+    mistakes = [source.locate(each, find_way(source.value, each.where)) for each in error.causes or (error,)]
+    mistakes.sort(key=lambda each: each.line or 0)
+    return join_definition_errors(mistakes, str(source.path))
+
+
+def find_way(value: Any, where: Iterable[Any]) -> Way:
+    """Give the way in what was written that belongs to a place in the record.
+
+    In the record collections have numbers, and the short form of a calibration is a collection like the others.
+    """
+    way: Way = ()
+    rest = list(where)
+    while rest:
+        part = rest.pop(0)
+        if part == "collections" and rest and isinstance(rest[0], int) and isinstance(value, dict):
+            names = [DEFAULT_COLLECTION] if value.get("collector") is not None else []
+            names += list(value.get("collections") or {})
+            name = names[rest.pop(0)]
+            if name == DEFAULT_COLLECTION and value.get("collector") is not None:
+                continue
+            way = (*way, "collections", name)
+            value = value["collections"][name]
+            continue
+        if part == "command" and isinstance(value, dict) and part not in value:
+            # In the record a collector that is a list of words is a command.
+            part = "collector"
+        way = (*way, part)
+        # One word may stand for a list of one.
+        if not isinstance(value, (dict, list)):
+            return way
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return way
+    return way
+
+
+def run_definitions(path: Path) -> list[CAF]:
+    """Run a Python file and give its global CAF objects, in their order.
+
+    :raises DefinitionError: with the line of the file in which it was raised.
+    """
+    name = f"caf_definitions_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise DefinitionError("It cannot be run as Python.", file=str(path))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.parent))
+    try:
+        _execute(spec.loader, module, path)
+        cafs = list(dict.fromkeys(id(value) for value in vars(module).values() if isinstance(value, CAF)))
+        found = [next(value for value in vars(module).values() if id(value) == each) for each in cafs]
+        _check_names(found)
+        for caf in found:
+            caf.build_record()
+    except DefinitionError as error:
+        raise _place_in_python(path, error) from error
+    finally:
+        # The file may have changed the list.
+        if str(path.parent) in sys.path:
+            sys.path.remove(str(path.parent))
+        sys.modules.pop(name, None)
+    if not found:
+        raise DefinitionError(
+            "There is no definition in this file.", hint="Make a global `caf = CAF(…)`.", file=str(path)
+        )
+    return found
+
+
+def _execute(loader: Loader, module: ModuleType, path: Path) -> None:
+    try:
+        loader.exec_module(module)
+    except SystemExit as error:
+        raise DefinitionError(
+            f"It ends Python with exit code {error.code!r}.", hint="A file of definitions must not.", file=str(path)
+        ) from error
+
+
+def _check_names(cafs: Iterable[CAF]) -> None:
+    names: set[str] = set()
+    for caf in cafs:
+        if caf.name in names:
+            raise DefinitionError(f"There are two definitions named {caf.name!r}.", hint="Rename one of them.")
+        names.add(caf.name)
+
+
+def _place_in_python(path: Path, error: DefinitionError) -> DefinitionError:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    line = frames[-1].lineno if frames else None
+    excerpt = ""
+    if line is not None:
+        lines = path.read_text("utf-8", errors="replace").splitlines()
+        first, last = max(1, line - _AROUND), min(len(lines), line + _AROUND)
+        excerpt = "\n".join(
+            f"  {'>' if number == line else ' '} {number:>{len(str(last))}} | {lines[number - 1][:200]}"
+            for number in range(first, last + 1)
+        )
+    return DefinitionError(
+        error.what, hint=error.hint, file=str(path), line=line, where=error.where, causes=error.causes, excerpt=excerpt
+    )

@@ -1,0 +1,278 @@
+"""The base of all classes of a definition: strict words, templates, JSON, and errors that name their place.
+
+The classes are pydantic models. A model declares its words once, with type, reader, schema and description: the Python
+constructors, YAML and JSON files, the JSON Schema and the reference page all come from that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, core_schema
+
+from airflow_provider_caf.batch.arguments import ARGUMENTS
+from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
+from airflow_provider_caf.core.iov import ExpRun, IoV
+from airflow_provider_caf.core.suggestions import build_word_hint, suggest_word
+from airflow_provider_caf.definitions.references import build_reference
+
+_F = TypeVar("_F", bound="Form")
+
+Chooser = Callable[[Any], "type[Form]"]
+TEMPLATE_SCHEMA = {"type": "string", "pattern": r"\{\{[\s\S]*\}\}"}
+
+
+class _Mode(NamedTuple):
+    """How values are read at the moment.
+
+    :param templates: whether a template may stand for a value.
+    :param nested: whether an outer form is being read, which collects the errors.
+    """
+
+    templates: bool = True
+    nested: bool = False
+
+
+_MODE: ContextVar[_Mode] = ContextVar("caf_definition_mode", default=_Mode())  # noqa: B039 - a tuple does not change
+
+
+@contextmanager
+def reading(*, templates: bool) -> Iterator[None]:
+    """Say whether templates may stand for values. They may not any more once a run has filled them in."""
+    token = _MODE.set(_MODE.get()._replace(templates=templates))
+    try:
+        yield
+    finally:
+        _MODE.reset(token)
+
+
+def is_template(value: Any) -> bool:
+    """Tell whether a value is a text that Airflow fills in when the task runs."""
+    return isinstance(value, str) and "{{" in value
+
+
+@dataclass(frozen=True)
+class Word:
+    """How the value of one word is read, in an annotation: `Annotated[int, Word(read_count, {"type": "integer"})]`.
+
+    :param read: gives the JSON form of what a user wrote; it raises `DefinitionError`.
+    :param schema: the JSON Schema of what may be written in a file.
+    :param is_text: whether the value is a text anyway, in which a template is nothing special.
+    :param fixed: whether no template can stand here, because the shape of the DAG depends on the value.
+    """
+
+    read: Callable[[Any], Any]
+    schema: Mapping[str, Any]
+    is_text: bool = False
+    fixed: bool = False
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._read)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        if self.is_text or self.fixed:
+            return dict(self.schema)
+        return {"anyOf": [dict(self.schema), TEMPLATE_SCHEMA]}
+
+    def _read(self, value: Any) -> Any:
+        if is_template(value):
+            if self.fixed:
+                raise DefinitionError(
+                    f"{value!r} is a template.", hint="The shape of the DAG depends on this value: write it out."
+                )
+            if _MODE.get().templates and not self.is_text:
+                return value
+        return self.read(value)
+
+
+class Form(BaseModel):
+    """What one object of a definition says."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", validate_assignment=True, validate_by_alias=True, validate_by_name=True
+    )
+    noun: ClassVar[str] = "definition"
+    """What it is to the reader of an error."""
+    parts: ClassVar[Mapping[str, Chooser]] = {}
+    """Word → what gives the form of its value."""
+    members: ClassVar[Mapping[str, Chooser]] = {}
+    """Word → what gives the form of each item of its value."""
+    elsewhere: ClassVar[tuple[type[Form], ...]] = ()
+    """Forms to which a word that this one does not know may belong."""
+
+    def __init__(self, **words: Any) -> None:
+        mode = _MODE.get()
+        token = _MODE.set(mode._replace(nested=True))
+        try:
+            super().__init__(**words)
+        except ValidationError as error:
+            if mode.nested:
+                raise
+            raise _translate(error, type(self), words) from None
+        finally:
+            _MODE.reset(token)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        try:
+            super().__setattr__(name, value)
+        except ValidationError as error:
+            raise _translate(error, type(self), self.to_json()) from None
+
+    @classmethod
+    def from_json(cls: type[_F], value: Any, *, templates: bool = True) -> _F:
+        """Read the form that files have.
+
+        :param templates: whether a template may stand for a value.
+        :raises DefinitionError: with every mistake found; each has its way in `value` as `where`.
+        """
+        if not isinstance(value, Mapping):
+            raise DefinitionError(
+                f"The {cls.noun} is {_show(value)}, not a mapping of words to values.",
+                hint=f"Begin with `name:`. Known words: {', '.join(list_words(cls))}.",
+            )
+        strangers = [key for key in value if not isinstance(key, str)]
+        if strangers:
+            raise DefinitionError(f"The {cls.noun} has the word {strangers[0]!r}.", hint="Words have to be texts.")
+        with reading(templates=templates):
+            return cls(**value)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give what was said, in the form that `from_json` reads. Defaults are left out.
+
+        What was changed in place, such as `caf.backend_args["queue"] = "long"`, was said as well.
+        """
+        said = {
+            field.alias or name: getattr(self, name)
+            for name, field in type(self).model_fields.items()
+            if name in self.model_fields_set or getattr(self, name) != field.get_default(call_default_factory=True)
+        }
+        return {word: _to_json(value) for word, value in {**said, **(self.model_extra or {})}.items()}
+
+
+def list_words(form: type[Form]) -> list[str]:
+    """Give the words that a form has."""
+    return [field.alias or name for name, field in form.model_fields.items()]
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, Form):
+        return value.to_json()
+    if isinstance(value, Mapping):
+        return {key: _to_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_to_json(item) for item in value]
+    if isinstance(value, (ExpRun, IoV)):
+        return value.to_json()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, type) or callable(value):
+        return build_reference(value, "code")
+    return value
+
+
+def _translate(error: ValidationError, form: type[Form], words: Mapping[str, Any]) -> DefinitionError:
+    """Make our errors of pydantic's."""
+    mistakes = [_translate_one(dict(each), form, words) for each in error.errors(include_url=False)]
+    return join_definition_errors(mistakes, describe_place(form, words, ()))
+
+
+def _translate_one(mistake: dict[str, Any], form: type[Form], words: Mapping[str, Any]) -> DefinitionError:
+    where = tuple(mistake["loc"])
+    original = mistake.get("ctx", {}).get("error")
+    if isinstance(original, DefinitionError):
+        place = describe_place(form, words, where)
+        return DefinitionError(f"In {place}: {original.what}", hint=original.hint, where=(*where, *original.where))
+    owner = describe_place(form, words, where[:-1])
+    if mistake["type"] == "extra_forbidden":
+        word = str(where[-1])
+        hint = _explain_stranger(word, _find_form(form, where[:-1], words))
+        return DefinitionError(f"{owner[0].upper()}{owner[1:]} has an unknown word {word!r}.", hint=hint, where=where)
+    if mistake["type"] == "missing":
+        word = str(where[-1])
+        return DefinitionError(
+            f"{owner[0].upper()}{owner[1:]} has no {word!r}.", hint=f"Add {word!r}.", where=where[:-1]
+        )
+    place = describe_place(form, words, where)
+    return DefinitionError(
+        f"In {place}: {_show(mistake['input'])} cannot stand here.", hint=f"{mistake['msg']}.", where=where
+    )
+
+
+def describe_place(form: type[Form], words: Mapping[str, Any], where: tuple[Any, ...]) -> str:
+    """Say in words where something stands, such as `input_files of collection 'hits' of calibration 'vertex'`."""
+    parts = [_describe_object(form, words.get("name"))]
+    value: Any = words
+    before = None
+    for part in where:
+        value = _step_into(value, part)
+        if before == "calibrations":
+            parts = [_describe_object(None, _name_of(value), "calibration", part)]
+        elif before == "collections":
+            parts.insert(0, f"collection {part!r}")
+        elif before == "algorithms":
+            parts.insert(0, _describe_object(None, _name_of(value) or _code_of(value), "algorithm", part))
+        elif part not in ("calibrations", "collections", "algorithms") and isinstance(part, str):
+            parts.insert(0, part)
+        before = part
+    return " of ".join(parts)
+
+
+def _describe_object(form: type[Form] | None, name: Any, noun: str = "", number: int | None = None) -> str:
+    noun = form.noun if form is not None else noun
+    if isinstance(name, str) and name:
+        return f"{noun} {name!r}"
+    return f"the {noun}" if number is None else f"{noun} number {number + 1}"
+
+
+def _step_into(value: Any, part: Any) -> Any:
+    if isinstance(value, Form):
+        return getattr(value, str(part), None)
+    try:
+        return value[part]
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _name_of(value: Any) -> Any:
+    return value.get("name") if isinstance(value, Mapping) else getattr(value, "name", None)
+
+
+def _code_of(value: Any) -> Any:
+    code = value.get("algorithm") if isinstance(value, Mapping) else value
+    return code.rpartition(":")[2] if isinstance(code, str) else None
+
+
+def _find_form(form: type[Form], where: tuple[Any, ...], words: Any) -> type[Form]:
+    """Give the form of a place."""
+    value: Any = words
+    members: Chooser | None = None
+    for part in where:
+        value = _step_into(value, part)
+        if members is not None:
+            form, members = members(value), None
+        elif part in form.parts:
+            form = form.parts[part](value)
+        else:
+            members = form.members.get(part)
+    return form
+
+
+def _explain_stranger(word: str, form: type[Form]) -> str:
+    known = list_words(form)
+    if word in ARGUMENTS and suggest_word(word, known) is None:
+        return f"{word!r} is an argument of the batch system: put it into backend_args."
+    for other in form.elsewhere:
+        if word in list_words(other):
+            return f"{word!r} is a word of the {other.noun}: put it there."
+    return build_word_hint(word, known, "words")
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}…"

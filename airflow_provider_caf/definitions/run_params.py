@@ -1,0 +1,267 @@
+"""The params of a run: what the trigger form asks for, and how it changes the definition.
+
+Each has a JSON Schema, by which Airflow makes its form and refuses a wrong conf when a run is triggered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from airflow_provider_caf.batch.arguments import ARGUMENTS, CAF_NAMES
+from airflow_provider_caf.batch.systems import SYSTEMS
+from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
+from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.definitions.caf import CAF
+from airflow_provider_caf.definitions.calibration import Calibration
+from airflow_provider_caf.definitions.form import is_template
+
+_FILES = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "array", "items": {"type": "string"}},
+        {"type": "object"},
+    ]
+}
+_RUN = {"anyOf": [{"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}, {"type": "string"}]}
+
+CALIBRATIONS = "calibrations"
+"""The param that says which calibrations run."""
+
+
+def describe_params(caf: CAF) -> dict[str, dict[str, Any]]:
+    """Give the JSON Schema of each param, with `default`, `title` and `description`.
+
+    :raises DefinitionError: if a param of the definition has the name of one of ours, or an option no JSON type.
+    """
+    ours = {**_describe_data_params(caf), **_describe_job_params(), **_describe_course_params(caf)}
+    for name in caf.params:
+        if name in ours:
+            raise DefinitionError(
+                f"The param {name!r} of CAF {caf.name!r} has the name of one that every run has.",
+                hint="Rename it.",
+                where=("params", name),
+            )
+    return {**ours, **{name: dict(schema) for name, schema in caf.params.items()}}
+
+
+def _describe_data_params(caf: CAF) -> dict[str, dict[str, Any]]:
+    """Give the params that say what is calibrated."""
+    tags = [entry["global_tag"] for entry in _list_entries(caf) if "global_tag" in entry]
+    return {
+        "input_data": {
+            "type": "object",
+            "default": {},
+            "properties": {name: _FILES for name in caf.input_data},
+            "additionalProperties": False,
+            "title": "Input data",
+            "description": _describe_data(caf.input_data),
+        },
+        "requested_iov": {
+            "anyOf": [
+                {"type": "null"},
+                {"type": "array", "items": {"type": "integer"}, "minItems": 4, "maxItems": 4},
+                {"type": "string"},
+            ],
+            "default": None,
+            "title": "Requested IoV",
+            "description": "Only these runs: `exp, run, exp, run`, -1 for an open end. Empty: as the definition says.",
+        },
+        "ignored_runs": {
+            "type": ["array", "null"],
+            "items": _RUN,
+            "default": [],
+            "title": "Ignored runs",
+            "description": "Not these runs, in addition to those of the definition: [[exp, run], …].",
+        },
+        "global_tags": {
+            "type": ["array", "null"],
+            "items": {"type": "string", "minLength": 1},
+            "default": tags,
+            "title": "Global tags",
+            "description": "Instead of those in the CAF's database chain; the first that has a payload wins.",
+        },
+    }
+
+
+def _describe_job_params() -> dict[str, dict[str, Any]]:
+    """Give the params that say where jobs run."""
+    return {
+        "backend": {
+            "type": ["string", "null"],
+            "enum": [None, *sorted(SYSTEMS)],
+            "default": None,
+            "title": "Batch system",
+            "description": "Empty: as the definition or the connection says.",
+        },
+        "backend_args": {
+            "type": ["object", "null"],
+            "default": {},
+            "properties": {name: {} for name in sorted({*ARGUMENTS, *CAF_NAMES})},
+            "additionalProperties": False,
+            "title": "Arguments of the batch system",
+            "description": 'Over those of the CAF, as in {"queue": "long", "memory": "4 GB"}.',
+        },
+        "connection": {
+            "type": ["string", "null"],
+            "default": None,
+            "title": "Connection to a batch system",
+            "description": "Empty: as the definition says.",
+        },
+    }
+
+
+def _describe_course_params(caf: CAF) -> dict[str, dict[str, Any]]:
+    """Give the params that say how a run goes."""
+    names = [each.name for each in caf.calibrations]
+    return {
+        "max_iterations": {
+            "type": ["integer", "null"],
+            "minimum": 0,
+            "maximum": find_most_iterations(caf),
+            "default": None,
+            "title": "Most iterations",
+            "description": "No calibration repeats more often than this. Empty: as the definition says.",
+        },
+        "expert_config": {
+            "type": ["object", "null"],
+            "default": {},
+            "properties": {name: _describe_option(value) for name, value in caf.expert_config.items()},
+            "additionalProperties": False,
+            "title": "Expert options",
+            "description": _describe_options(caf.expert_config),
+        },
+        CALIBRATIONS: {
+            "type": ["array", "null"],
+            "items": {"type": "string", "enum": names},
+            "examples": names,
+            "default": [],
+            "title": "Calibrations",
+            "description": "Only these; the others are skipped. Empty: all.",
+        },
+    }
+
+
+def find_most_iterations(caf: CAF) -> int:
+    """Give how often the calibration repeats that may do so most."""
+    own = [each.max_iterations for each in caf.calibrations if isinstance(each, Calibration)]
+    return max((caf.max_iterations if each is None else each for each in own), default=0)
+
+
+def check_conf(caf: CAF, conf: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Refuse a conf with words that nobody reads. Airflow takes them without a word.
+
+    :param known: the params of the DAG.
+    :raises DefinitionError: with "did you mean".
+    """
+    known = list(known)
+    mistakes = [
+        DefinitionError(
+            f"The conf of this run has an unknown word {word!r}.", hint=build_word_hint(word, known, "params")
+        )
+        for word in conf
+        if word not in known
+    ]
+    for word, names, plural in (
+        ("input_data", caf.input_data, "data sets"),
+        ("expert_config", caf.expert_config, "options"),
+        (CALIBRATIONS, [each.name for each in caf.calibrations], "calibrations"),
+    ):
+        for name in conf.get(word) or ():
+            if name not in names:
+                mistakes.append(
+                    DefinitionError(f"{word} of this run has {name!r}.", hint=build_word_hint(str(name), names, plural))
+                )
+    if mistakes:
+        raise join_definition_errors(mistakes, "the conf of this run")
+
+
+def merge_params(caf: CAF, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the params as templates see them: expert options are merged over the defaults, one level deep."""
+    given = params.get("expert_config") or {}
+    merged = {
+        name: {**default, **given[name]}
+        if name in given and isinstance(default, Mapping) and isinstance(given[name], Mapping)
+        else given.get(name, default)
+        for name, default in caf.expert_config.items()
+    }
+    return {**params, "expert_config": merged}
+
+
+def apply_params(definition: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the definition of one run: the one that is for all, with the run's params over it.
+
+    :param definition: in the form of files, its templates filled in.
+    :raises DefinitionError: if a param cannot be.
+    """
+    # What the options had to say has been filled in.
+    run: dict[str, Any] = {word: value for word, value in definition.items() if word not in ("expert_config", "params")}
+    if data := params.get("input_data"):
+        run["input_data"] = {**run.get("input_data", {}), **data}
+    for word in ("backend", "connection"):
+        if params.get(word):
+            run[word] = params[word]
+            # A definition's backend or connection for one calibration stays what it is.
+    if params.get("connection") and not params.get("backend"):
+        run.pop("backend", None)
+    if arguments := params.get("backend_args"):
+        run["backend_args"] = {**run.get("backend_args", {}), **arguments}
+    chain = run.get("database_chain", [])
+    own = [entry["global_tag"] for entry in chain if "global_tag" in entry]
+    if (tags := params.get("global_tags")) is not None and list(tags) != own:
+        rest = [entry for entry in chain if "global_tag" not in entry]
+        run["database_chain"] = [*rest, *({"global_tag": tag} for tag in tags)]
+    if ignored := params.get("ignored_runs"):
+        run["ignored_runs"] = [*run.get("ignored_runs", []), *ignored]
+    iov, limit = params.get("requested_iov"), params.get("max_iterations")
+    if iov not in (None, ""):
+        run["requested_iov"] = iov
+    run["calibrations"] = [_apply_to_member(member, run, iov, limit) for member in run.get("calibrations", [])]
+    return run
+
+
+def _apply_to_member(member: Mapping[str, Any], caf: Mapping[str, Any], iov: Any, limit: int | None) -> dict[str, Any]:
+    changed = dict(member)
+    if member.get("type", "calibration") != "calibration":
+        return changed
+    if iov not in (None, ""):
+        changed.pop("requested_iov", None)
+    if limit is not None:
+        own = member.get("max_iterations")
+        default = caf.get("max_iterations", CAF.model_fields["max_iterations"].default)
+        changed["max_iterations"] = min(limit, default if own is None else own)
+    return changed
+
+
+def _list_entries(caf: CAF) -> list[dict[str, str]]:
+    chain = [] if is_template(caf.database_chain) else caf.database_chain
+    return [entry for entry in chain if not is_template(entry)]
+
+
+def _describe_data(data: Mapping[str, Any]) -> str:
+    if not data:
+        return "The definition has no named data sets."
+    return "Other files for: " + ", ".join(data) + '. As in {"' + next(iter(data)) + '": ["/data/*.root"]}.'
+
+
+def _describe_options(options: Mapping[str, Any]) -> str:
+    if not options:
+        return "The definition has no expert options."
+    return "Over the defaults: " + ", ".join(f"{name} = {value!r}" for name, value in options.items()) + "."
+
+
+def _describe_option(value: Any) -> dict[str, Any]:
+    """Give the schema of an option, by its default."""
+    if value is None:
+        return {}
+    if isinstance(value, bool):
+        return {"type": "boolean", "default": value}
+    kinds: tuple[tuple[Any, str], ...] = ((int, "number"), (float, "number"), (str, "string"), (list, "array"))
+    kind = next((kind for each, kind in kinds if isinstance(value, each)), "object")
+    schema: dict[str, Any] = {"type": kind, "default": value}
+    if kind == "object":
+        schema |= {
+            "properties": {name: _describe_option(item) for name, item in value.items()},
+            "additionalProperties": False,
+        }
+    return schema

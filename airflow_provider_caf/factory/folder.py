@@ -1,0 +1,100 @@
+"""All definitions of a folder, as DAGs: a broken file does not touch the others."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, conf
+
+from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.definitions.files import list_definition_files, load_definitions
+from airflow_provider_caf.factory.dag import build_dag
+from airflow_provider_caf.io.layout import slug
+
+_PROCESS_CONTEXT = "_AIRFLOW_PROCESS_CONTEXT"
+"""Airflow sets it to `client` where users' code runs for it: in the DAG processor, in workers and in the triggerer."""
+
+_log = logging.getLogger(__name__)
+
+
+class BrokenDefinition(DAG):
+    """Stands for a definition that cannot be read, so that Airflow shows its error and loads all others.
+
+    Airflow knows import errors of files, and one file loads many definitions. Its DAG processor makes an import error
+    of each DAG that cannot be serialised, under the DAG's file. Here that is the file of the definition: under the file
+    that loads the folder, all of its DAGs would be marked as broken.
+    """
+
+    @classmethod
+    def of(cls, path: Path, error: Exception) -> BrokenDefinition:
+        """Give the one for a file.
+
+        :param error: what is shown.
+        """
+        dag = cls(dag_id=f"broken_definition.{slug(str(path))}", schedule=None)
+        # Not by attributes: Airflow sets them all when it has run the file.
+        dag.__dict__["_broken"] = (str(path), error)
+        return dag
+
+    def __getattribute__(self, name: str) -> Any:
+        broken = super().__getattribute__("__dict__").get("_broken")
+        if broken is not None:
+            if name in ("fileloc", "relative_fileloc"):
+                return broken[0]
+            if name == "get_serialized_fields":
+                raise broken[1]
+        return super().__getattribute__(name)
+
+
+def find_definitions_folder(loader: Path) -> Path:
+    """Give the folder of definitions: `[caf] definitions_folder`, or the folder `definitions` beside a DAG file.
+
+    :param loader: the DAG file.
+    """
+    configured = conf.get("caf", "definitions_folder", fallback="")
+    return Path(configured) if configured else loader.resolve().parent / "definitions"
+
+
+def build_dags(folder: str | Path) -> dict[str, DAG]:
+    """Build the DAGs of all definitions of a folder and those below it.
+
+    A file with a mistake gives a DAG that Airflow's DAG processor cannot serialise: it shows as an import error of that
+    file. Elsewhere it is left out with a line in the log, for commands such as `airflow dags test` serialise all DAGs
+    of a file, and would not get to the one that is asked for.
+
+    :param folder: absolute, or relative to the current one.
+    :return: DAG id → DAG, in the order of the files.
+    :raises DefinitionError: if the folder is not there.
+    """
+    place = Path(folder)
+    if not place.is_dir():
+        raise DefinitionError(
+            f"The folder of definitions {str(place)!r} is not there.",
+            hint="Make it, or set [caf] definitions_folder to another one.",
+        )
+    dags: dict[str, DAG] = {}
+    files: dict[str, Path] = {}
+    for path in list_definition_files(place):
+        try:
+            built = [build_dag(caf) for caf in load_definitions(path)]
+            for dag in built:
+                if dag.dag_id in dags:
+                    raise DefinitionError(
+                        f"There are two definitions named {dag.dag_id!r}: the other is in {files[dag.dag_id]}.",
+                        hint="Rename one of them.",
+                        file=str(path),
+                    )
+        except Exception as error:  # noqa: BLE001 - a Python file may raise anything; it is shown as this file's error
+            if os.environ.get(_PROCESS_CONTEXT) == "client":
+                broken = BrokenDefinition.of(path, error)
+                dags[broken.dag_id] = broken
+            else:
+                _log.error("The definition %s cannot be used: %s", path, error)
+            continue
+        for dag in built:
+            dags[dag.dag_id] = dag
+            files[dag.dag_id] = path
+    return dags

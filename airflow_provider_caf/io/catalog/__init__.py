@@ -1,0 +1,36 @@
+"""The results catalog: what the DAG runs gave, for pages, reports and comparisons."""
+
+from airflow_provider_caf.io.catalog.rows import (
+    ExecutionCount,
+    ExecutionRow,
+    FailedSubjobRow,
+    FigureRow,
+    IterationRow,
+    JsonValue,
+    LogRow,
+    MonitoredRow,
+    PayloadRow,
+    Row,
+    RunRow,
+    SelectionRow,
+    SubjobsRow,
+)
+from airflow_provider_caf.io.catalog.store import Catalog, open_sqlite_catalog
+
+__all__ = [
+    "Catalog",
+    "ExecutionCount",
+    "ExecutionRow",
+    "FailedSubjobRow",
+    "FigureRow",
+    "IterationRow",
+    "JsonValue",
+    "LogRow",
+    "MonitoredRow",
+    "PayloadRow",
+    "Row",
+    "RunRow",
+    "SelectionRow",
+    "SubjobsRow",
+    "open_sqlite_catalog",
+]

@@ -1,0 +1,119 @@
+"""Column types that give back on every database what was put in."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+from sqlalchemy import Integer, Text
+from sqlalchemy.dialects import mysql
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import DateTime, TypeDecorator, TypeEngine
+
+from airflow_provider_caf.core.iov import ExpRun
+from airflow_provider_caf.core.results import ResultCode
+from airflow_provider_caf.io.catalog.rows import JsonValue
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment: aware in Python, UTC without a zone in the database, since not every database has zones."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[datetime]:
+        """Ask MySQL for microseconds: it cuts them off by default."""
+        is_mysql = dialect.name in ("mysql", "mariadb")
+        return dialect.type_descriptor(mysql.DATETIME(fsp=6) if is_mysql else DateTime())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a time without a zone: nobody knows what it means."""
+        if value is None:
+            return None
+        if value.utcoffset() is None:
+            raise ValueError(f"{value!r} has no time zone")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the zone back."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+_LONG_TEXT = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+"""MySQL's TEXT ends at 64 kB: the runs of one execution can be more."""
+
+
+class JsonText(TypeDecorator[JsonValue]):
+    """A JSON value as text: not every database can store JSON, and what is stored comes back as it was."""
+
+    impl = _LONG_TEXT
+    cache_ok = True
+
+    def process_bind_param(self, value: JsonValue, dialect: Dialect) -> str | None:
+        """Write the text; None is the database's NULL."""
+        return None if value is None else json.dumps(value, separators=(",", ":"))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> JsonValue:
+        """Read the text."""
+        if value is None:
+            return None
+        found: JsonValue = json.loads(value)
+        return found
+
+
+class RunsText(TypeDecorator[tuple[ExpRun, ...]]):
+    """Runs as the JSON text `[[exp,run],…]`."""
+
+    impl = _LONG_TEXT
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[ExpRun, ...] | None, dialect: Dialect) -> str:
+        """Write the text."""
+        return json.dumps(value or (), separators=(",", ":"))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[ExpRun, ...]:
+        """Read the text."""
+        return tuple(ExpRun(exp, run) for exp, run in json.loads(value or "[]"))
+
+
+class NamesText(TypeDecorator[tuple[str, ...]]):
+    """Names as a JSON list."""
+
+    impl = _LONG_TEXT
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> str:
+        """Write the text."""
+        return json.dumps(value or (), separators=(",", ":"))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...]:
+        """Read the text."""
+        return tuple(json.loads(value or "[]"))
+
+
+class PlainText(TypeDecorator[str]):
+    """A text that came from a job: what no database takes in a text is written out."""
+
+    impl = _LONG_TEXT
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Write out NUL and bytes that were no UTF-8."""
+        if value is None:
+            return None
+        return value.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+class CodeInteger(TypeDecorator[ResultCode]):
+    """A result code as its number."""
+
+    impl = Integer
+    cache_ok = True
+
+    def process_bind_param(self, value: ResultCode | None, dialect: Dialect) -> int | None:
+        """Write the number."""
+        return None if value is None else int(value)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> ResultCode:
+        """Read the number."""
+        return ResultCode(ResultCode.UNDEFINED if value is None else value)

@@ -1,0 +1,98 @@
+"""The first task of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.definitions.caf import CAF
+from airflow_provider_caf.definitions.run_params import CALIBRATIONS, apply_params, check_conf, merge_params
+from airflow_provider_caf.definitions.templates import render
+from airflow_provider_caf.hooks.catalog import find_catalog
+from airflow_provider_caf.operators.base import failing_for_good, find_run
+from airflow_provider_caf.steps.configure import choose_calibrations, configure_run
+
+if TYPE_CHECKING:
+    import jinja2
+    from airflow.sdk import Context
+
+    from airflow_provider_caf.core.calibration import CafRecord
+
+CONFIGURE = "configure"
+"""The id of this task in every DAG that is made of a definition."""
+
+
+@record
+class Resolved:
+    """A definition as one run has it.
+
+    :param chosen: the calibrations that run.
+    """
+
+    caf: CafRecord
+    chosen: tuple[str, ...]
+
+
+class ConfigureOperator(BaseOperator):
+    """Fill in the templates of the definition, apply the params of the run, and check everything at once.
+
+    It holds the only copy of the definition in the DAG. The task `prepare` of each calibration takes it from here, as
+    it is then: a corrected definition counts from the next clear of `prepare` on.
+
+    :param definition: the definition in the form of files, see `CAF.to_json`; texts in it may be templates.
+    """
+
+    template_fields: Sequence[str] = ("definition",)
+    template_fields_renderers = {"definition": "json"}  # noqa: RUF012
+    ui_color = "#fdf3d8"
+
+    def __init__(self, *, definition: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.definition = definition
+
+    def render_template(
+        self,
+        content: Any,
+        context: Context,
+        jinja_env: jinja2.Environment | None = None,
+        seen_oids: set[int] | None = None,
+    ) -> Any:
+        """Fill in templates as the definition's own rules say: one that stands alone keeps the type of its value."""
+        with failing_for_good(context):
+            environment = jinja_env or self.get_template_env(self.get_dag())
+            params = merge_params(CAF.from_json(content), context["params"])
+            return render(content, {**context, "params": params}, environment)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Configure the run, and give how many input files each collection has.
+
+        :raises AirflowFailException: for whatever is wrong with definition, conf or input.
+        """
+        with failing_for_good(context):
+            resolved = self._resolve(self.definition, context)
+            params = {name: value for name, value in dict(context["params"]).items()}
+            run = find_run(context)
+            counts = configure_run(resolved.caf, resolved.chosen, params, run, find_catalog(run.work_dir))
+        for name in resolved.chosen:
+            self.log.info("Calibration %s runs.", name)
+        for name, count in counts.items():
+            self.log.info("Collection %s: %d input files.", name, count)
+        return {"calibrations": list(resolved.chosen), "files": counts}
+
+    def resolve(self, context: Context) -> Resolved:
+        """Give the definition of a run to another of its tasks.
+
+        :raises DefinitionError: if it is not as it should be.
+        """
+        return self._resolve(self.render_template(self.definition, context), context)
+
+    def _resolve(self, definition: Mapping[str, Any], context: Context) -> Resolved:
+        dag = self.get_dag()
+        conf = getattr(context["dag_run"], "conf", None) or {}
+        params = dict(context["params"])
+        check_conf(CAF.from_json(definition, templates=False), conf, () if dag is None else dag.params)
+        caf = CAF.from_json(apply_params(definition, params), templates=False).build_record()
+        return Resolved(caf=caf, chosen=choose_calibrations(caf, params.get(CALIBRATIONS)))

@@ -1,0 +1,123 @@
+"""The last tasks of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.exceptions import HITLTimeoutError
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_provider_caf.core.calibration import Publish
+from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run
+from airflow_provider_caf.operators.configure import CONFIGURE, ConfigureOperator
+from airflow_provider_caf.steps.ending import Joined, Publication, join_run, write_sign_off
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_caf.core.calibration import Ending
+
+JOIN, SIGN_OFF, PUBLISH = "join", "sign_off", "publish"
+"""Ids of the tasks at the end of every DAG that is made of a definition."""
+
+
+class _EndingOperator(CafTask, BaseOperator):
+    ui_color = "#fdf3d8"
+
+    def find_ending(self, context: Context) -> Ending:
+        """Give what the definition says of the end of the run."""
+        configure = self.dag.get_task(CONFIGURE)
+        assert isinstance(configure, ConfigureOperator)
+        return configure.resolve(context).caf.ending
+
+
+class JoinOperator(_EndingOperator):
+    """Make the joined local database of the run, and deal with its gaps."""
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Join, and give the database's path, its payloads and a summary for whoever signs off.
+
+        :raises AirflowFailException: if there are gaps and the definition does not allow them.
+        """
+        run = find_run(context)
+        with failing_for_good(context):
+            joined = join_run(run, self.find_ending(context).gaps)
+        for each in joined.filled:
+            self.log.info("Payload %s: %s extended to %s.", each.name, each.before, each.after)
+        for name, gap in joined.gaps.items():
+            self.log.warning("Payload %s leaves gaps: %s", name, gap)
+        self.emit(context, {"database": joined.database, "payloads": dict(joined.payloads), "run_id": run.run_id})
+        return {
+            "database": joined.database,
+            "payloads": dict(joined.payloads),
+            "payloads_with_gaps": sorted(joined.gaps),
+            "summary": describe_joined(joined),
+        }
+
+
+class SignOffOperator(ApprovalOperator):
+    """Ask a person to approve or reject the result.
+
+    An answer within a moment of the question can fail the task in Airflow up to 3.3.2 (apache/airflow#71580); a retry
+    asks again. One that did not come in time is not waited for a second time.
+    """
+
+    ui_color = "#fdf3d8"
+
+    def process_trigger_event_error(self, event: dict[str, Any]) -> None:
+        """Fail for good when nobody has answered in time."""
+        try:
+            super().process_trigger_event_error(event)
+        except HITLTimeoutError as error:
+            raise AirflowFailException("Nobody has signed off the result in time.") from error
+
+
+class PublishOperator(_EndingOperator):
+    """Keep who signed off, and publish the result, once."""
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Publish, and give what was done.
+
+        :raises AirflowFailException: if the command of the site fails.
+        :raises CheckpointError: if an earlier try has died, and nobody knows how far it came.
+        """
+        run = find_run(context)
+        ti = context["ti"]
+        with failing_for_good(context):
+            ending = self.find_ending(context)
+            if ending.sign_off is not None:
+                answer = ti.xcom_pull(task_ids=SIGN_OFF)
+                write_sign_off(run, _describe_answer(answer))
+            what = self._publish(ending.publish, context)
+        joined = ti.xcom_pull(task_ids=JOIN)
+        self.emit(context, {"database": joined["database"], "payloads": joined["payloads"], "run_id": run.run_id})
+        return {"what": what}
+
+    def _publish(self, publish: Publish | None, context: Context) -> str:
+        if publish is None:
+            return "nothing to publish"
+        what, before = Publication(find_run(context), publish).run()
+        self.log.info("The local database was %s%s.", what, " by an earlier try" if before else "")
+        return what
+
+
+def describe_joined(joined: Joined) -> str:
+    """Give the summary of a result in Markdown, for whoever signs off."""
+    lines = ["| payload | IoVs |", "|---|---|"]
+    lines += [f"| {name} | {count} |" for name, count in joined.payloads.items()]
+    if joined.gaps:
+        lines += ["", "Gaps:", "", *(f"- {name}: {gap}" for name, gap in joined.gaps.items())]
+    return "\n".join([*lines, "", f"Local database: `{joined.database}`"])
+
+
+def _describe_answer(answer: Mapping[str, Any]) -> dict[str, Any]:
+    comment = answer.get("params_input") or {}
+    return {
+        "approved": True,
+        "comment": comment.get("comment"),
+        "by": answer.get("responded_by_user"),
+        "at": str(answer.get("responded_at")),
+    }

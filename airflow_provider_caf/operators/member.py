@@ -1,0 +1,50 @@
+"""The task of a step that collects nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_caf.core.calibration import StepRecord
+from airflow_provider_caf.core.errors import CheckpointError
+from airflow_provider_caf.operators.base import CafOperator
+from airflow_provider_caf.operators.prepare import find_member, list_ancestors
+from airflow_provider_caf.steps.members import StepRun
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_caf.io.layout import CalibrationLayout
+
+
+class StepOperator(CafOperator):
+    """Import payloads, run an external command, or run a calibration of an own type."""
+
+    ui_color = "#efe6f7"
+    _run: StepRun | None = None
+
+    def run_step(self, context: Context, layout: CalibrationLayout) -> dict[str, Any]:
+        """Run it, and give its local database and how many payloads are in it."""
+        resolved, record = find_member(self, context)
+        if not isinstance(record, StepRecord):
+            raise CheckpointError(
+                f"{self.calibration!r} is no step that collects nothing any more.",
+                hint="The definition changed its type since the run began: trigger a new run.",
+            )
+        self._run = StepRun(
+            record,
+            layout,
+            ancestors=list_ancestors(resolved, self.calibration),
+            database_chain=resolved.caf.database_chain,
+            run_id=context["ti"].run_id,
+            say=self.log.info,
+        )
+        database = self._run.run()
+        entries = database.entries()
+        self.open_results(context).add_final(entries)
+        self.emit_asset(context, database, passes=1)
+        return {"database": str(database.folder), "iovs": len(entries)}
+
+    def on_kill(self) -> None:
+        """End the command."""
+        if self._run is not None:
+            self._run.stop()

@@ -1,0 +1,58 @@
+// Elements are made here and nowhere else: text is always text, so that nothing a job has printed can become markup.
+
+/** Make an element. Attributes that are null or false are left out; `onclick` and the like are listeners. */
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : String(value));
+  }
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** Make an element of a drawing. */
+export function svg(tag, attributes = {}, ...children) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
+  element.append(...children);
+  return element;
+}
+
+/** Put new content into a place, if it differs from what is there: focus and scrolling stay where nothing has changed. */
+export function fill(place, key, build) {
+  if (place.dataset.key === key) return;
+  const focused = document.activeElement && place.contains(document.activeElement) ? document.activeElement.id : "";
+  place.dataset.key = key;
+  place.replaceChildren(...[build()].flat(Infinity).filter(Boolean));
+  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+}
+
+export function formatSeconds(seconds) {
+  if (seconds === null || seconds === undefined) return "";
+  if (seconds < 60) return `${Math.round(seconds)} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${String(Math.round(seconds % 60)).padStart(2, "0")} s`;
+  return `${Math.floor(seconds / 3600)} h ${String(Math.floor((seconds % 3600) / 60)).padStart(2, "0")} min`;
+}
+
+export function formatNumber(value) {
+  if (value === null || value === undefined) return "–";
+  return Number.isInteger(value) ? String(value) : Number(value).toPrecision(5).replace(/(\.\d*?)0+(e|$)/, "$1$2").replace(/\.(e|$)/, "$1");
+}
+
+const KINDS = {
+  completed: ["good", "✓"], success: ["good", "✓"],
+  failed: ["bad", "✗"], "upstream failed": ["bad", "⤳"], upstream_failed: ["bad", "⤳"],
+  running: ["busy", "▶"], collecting: ["busy", "▶"], merging: ["busy", "▶"], preparing: ["busy", "▶"],
+  "running algorithms": ["busy", "▶"], deciding: ["busy", "▶"], deferred: ["busy", "▶"],
+  awaiting_input: ["ask", "?"],
+};
+
+/** Show a state: a sign, a word and a colour. */
+export function badge(state) {
+  const [kind, sign] = KINDS[state] ?? ["idle", "○"];
+  return h("span", { class: `badge ${kind}` }, h("span", { "aria-hidden": "true" }, sign), (state ?? "waiting").replaceAll("_", " "));
+}

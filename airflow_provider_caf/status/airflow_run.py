@@ -1,0 +1,215 @@
+"""What is read from Airflow's database about a run, and changed in it, with Airflow's own functions.
+
+As Airflow's own commands do, they work on the machine of the scheduler or wherever the database can be reached.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_caf.core.errors import CafError
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.status.tasks import TaskRow
+
+if TYPE_CHECKING:
+    from airflow.models.dagrun import DagRun
+    from airflow.serialization.definitions.dag import SerializedDAG
+    from sqlalchemy.orm import Session
+
+LAST = "last"
+_TOLD = ("progress", "reason")
+"""Keys of the task state store that tell people something."""
+
+
+@record
+class RunRow:
+    """One DAG run.
+
+    :param tasks: task id → its row.
+    """
+
+    dag_id: str
+    run_id: str
+    state: str
+    started: datetime | None
+    ended: datetime | None
+    tasks: Mapping[str, TaskRow]
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts, or lasted."""
+        return _measure(self.started, self.ended)
+
+
+@record
+class RunSummary:
+    """A DAG run in a list."""
+
+    dag_id: str
+    run_id: str
+    state: str
+    started: datetime | None
+    ended: datetime | None
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts, or lasted."""
+        return _measure(self.started, self.ended)
+
+
+def list_runs(session: Session, dag_id: str, *, limit: int) -> list[RunSummary]:
+    """Give the newest runs of a DAG, the newest first."""
+    from airflow.models.dagrun import DagRun
+    from sqlalchemy import select
+
+    columns = (DagRun.run_id, DagRun.state, DagRun.start_date, DagRun.end_date)
+    newest = select(*columns).where(DagRun.dag_id == dag_id).order_by(DagRun.run_after.desc(), DagRun.id.desc())
+    return [
+        RunSummary(dag_id=dag_id, run_id=run_id, state=str(state), started=started, ended=ended)
+        for run_id, state, started, ended in session.execute(newest.limit(limit))
+    ]
+
+
+def _measure(started: datetime | None, ended: datetime | None) -> float:
+    return 0.0 if started is None else ((ended or datetime.now(UTC)) - started).total_seconds()
+
+
+def read_run(dag_id: str, run_id: str | None, session: Session | None = None) -> RunRow:
+    """Read a run.
+
+    :param run_id: None or `last`: the newest one.
+    :param session: None: one of its own.
+    :raises CafError: if there is no such DAG or run.
+    """
+    if session is None:
+        with _session() as own:
+            return read_run(dag_id, run_id, own)
+    from airflow.models.task_state_store import TaskStateStoreModel
+    from airflow.models.taskinstance import TaskInstance
+    from sqlalchemy import select
+
+    run = _find_run(session, dag_id, run_id)
+    store = TaskStateStoreModel
+    wanted = select(store.task_id, store.key, store.value).where(store.dag_run_id == run.id, store.key.in_(_TOLD))
+    told = {(task_id, key): json.loads(value) for task_id, key, value in session.execute(wanted)}
+    ti = TaskInstance
+    columns = select(ti.task_id, ti.state, ti.start_date, ti.end_date).where(
+        ti.dag_id == dag_id, ti.run_id == run.run_id
+    )
+    tasks = {
+        task_id: TaskRow(
+            state=None if state is None else str(state),
+            started=started,
+            ended=ended,
+            progress=told.get((task_id, "progress")),
+            reason=told.get((task_id, "reason")),
+        )
+        for task_id, state, started, ended in session.execute(columns)
+    }
+    return RunRow(
+        dag_id=dag_id,
+        run_id=run.run_id,
+        state=str(run.state),
+        started=run.start_date,
+        ended=run.end_date,
+        tasks=tasks,
+    )
+
+
+def find_to_clear(dag_id: str, run_id: str, task_ids: Collection[str]) -> list[str]:
+    """Give some tasks and all that come after them, as far as they have begun.
+
+    :raises CafError: if there is no such DAG, run or task.
+    """
+    with _session() as session:
+        dag = _load_dag(session, _find_run(session, dag_id, run_id))
+        return sorted(_add_later(dag, task_ids))
+
+
+def clear(dag_id: str, run_id: str, task_ids: Collection[str]) -> int:
+    """Clear tasks, so that they run again, and give how many.
+
+    :raises CafError: if there is no such DAG, run or task.
+    """
+    with _session() as session:
+        run = _find_run(session, dag_id, run_id)
+        dag = _load_dag(session, run)
+        count: int = dag.clear(run_id=run.run_id, task_ids=list(task_ids), session=session)
+        return count
+
+
+def fail_run(dag_id: str, run_id: str) -> list[str]:
+    """End a run as failed, and give the tasks that were under way."""
+    from airflow.api.common.mark_tasks import set_dag_run_state_to_failed
+
+    with _session() as session:
+        run = _find_run(session, dag_id, run_id)
+        _, killed = set_dag_run_state_to_failed(
+            dag=_load_dag(session, run), run_id=run.run_id, commit=True, session=session
+        )
+        return sorted(ti.task_id for ti in killed)
+
+
+def fail_tasks(dag_id: str, run_id: str, task_ids: Collection[str]) -> None:
+    """End tasks as failed."""
+    from airflow.utils.state import TaskInstanceState
+
+    with _session() as session:
+        run = _find_run(session, dag_id, run_id)
+        dag = _load_dag(session, run)
+        for task_id in sorted(task_ids):
+            dag.set_task_instance_state(
+                task_id=task_id, run_id=run.run_id, state=TaskInstanceState.FAILED, commit=True, session=session
+            )
+
+
+@contextmanager
+def _session() -> Iterator[Session]:
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        yield session
+
+
+def _find_run(session: Session, dag_id: str, run_id: str | None) -> DagRun:
+    from airflow.models.dag import DagModel
+    from airflow.models.dagrun import DagRun
+    from sqlalchemy import select
+
+    runs = select(DagRun).where(DagRun.dag_id == dag_id).order_by(DagRun.run_after.desc(), DagRun.id.desc())
+    is_newest = run_id in (None, LAST)
+    found: DagRun | None = session.scalar(runs.limit(1) if is_newest else runs.where(DagRun.run_id == run_id))
+    if found is not None:
+        return found
+    newest = list(session.scalars(runs.limit(10)))
+    if newest:
+        raise CafError(
+            f"The DAG {dag_id!r} has no run {run_id!r}.",
+            hint=build_word_hint(str(run_id), [each.run_id for each in newest], "runs (the newest)"),
+        )
+    known = list(session.scalars(select(DagModel.dag_id)))
+    if dag_id in known:
+        raise CafError(f"The DAG {dag_id!r} has no run yet.", hint=f"airflow dags trigger {dag_id}")
+    raise CafError(f"There is no DAG {dag_id!r}.", hint=build_word_hint(dag_id, known, "DAGs"))
+
+
+def _load_dag(session: Session, run: DagRun) -> SerializedDAG:
+    from airflow.models.dagbag import DBDagBag
+
+    dag = DBDagBag(load_op_links=False).get_dag_for_run(run, session=session)
+    if dag is None:
+        raise CafError(f"The DAG {run.dag_id!r} of run {run.run_id!r} is not there any more.")
+    return dag
+
+
+def _add_later(dag: SerializedDAG, task_ids: Collection[str]) -> set[str]:
+    found: set[str] = set(task_ids)
+    for task_id in task_ids:
+        task: Any = dag.get_task(task_id)
+        found |= set(task.get_flat_relative_ids(upstream=False))
+    return found

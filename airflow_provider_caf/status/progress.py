@@ -1,0 +1,252 @@
+"""How far the calibrations of a run are, in the words of the CAF: from Airflow's task states and the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_provider_caf.core.calibration import CafRecord, Member
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.io.catalog import Catalog, ExecutionCount, FailedSubjobRow, SubjobsRow
+from airflow_provider_caf.status.tasks import FINISHED, UNBEGUN, TaskName, TaskRow, group_by_calibration
+
+LEFT_OUT, NOT_REACHED = "left out", "not reached"
+
+Tasks = Mapping[TaskName, TaskRow]
+
+
+@record
+class AlgorithmProgress:
+    """How far an algorithm is in the pass that the calibration is in.
+
+    :param state: of its task, in Airflow's words.
+    :param codes: result code → how many executions ended so.
+    :param seconds: of all its executions.
+    """
+
+    name: str
+    state: str | None
+    codes: Mapping[str, int]
+    seconds: float = 0.0
+
+    @property
+    def executions(self) -> int:
+        """How many executions have ended."""
+        return sum(self.codes.values())
+
+
+@record
+class CalibrationProgress:
+    """How far one calibration is.
+
+    :param state: in the CAF's words: waiting, preparing, collecting, merging, running algorithms, deciding, completed,
+        failed, upstream failed, running, left out, not reached.
+    :param iteration: the number of the pass it is in, from 0; None before the first.
+    :param passes: how many there can be.
+    :param checkpoint: the last step of this pass that has ended, None before the first.
+    :param collections: the counts of this pass.
+    :param waiting: what it waits for: jobs, other calibrations; None where it does not.
+    :param seconds: since its first task began, until its last one ended.
+    :param reason: why it failed; None where it has not.
+    """
+
+    name: str
+    state: str
+    iteration: int | None = None
+    passes: int = 0
+    checkpoint: str | None = None
+    collections: tuple[SubjobsRow, ...] = ()
+    algorithms: tuple[AlgorithmProgress, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    waiting: str | None = None
+    seconds: float = 0.0
+    reason: str | None = None
+
+    @property
+    def subjobs(self) -> int:
+        """How many subjobs this pass has."""
+        return sum(each.total for each in self.collections)
+
+    @property
+    def subjobs_done(self) -> int:
+        """How many of them ended well."""
+        return sum(each.done for each in self.collections)
+
+    @property
+    def subjobs_failed(self) -> int:
+        """How many of them have failed in their last try."""
+        return sum(each.failed for each in self.collections)
+
+    @property
+    def executions(self) -> int:
+        """IoVs that the algorithms of this pass have executed."""
+        return sum(each.executions for each in self.algorithms)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the form of `status --json`."""
+        return {
+            "name": self.name,
+            "state": self.state,
+            "iteration": self.iteration,
+            "passes": self.passes,
+            "checkpoint": self.checkpoint,
+            "subjobs": self.subjobs,
+            "subjobs_done": self.subjobs_done,
+            "subjobs_failed": self.subjobs_failed,
+            "executions": self.executions,
+            "depends_on": list(self.depends_on),
+            "waiting": self.waiting,
+            "seconds": self.seconds,
+            "reason": self.reason,
+        }
+
+
+def read_progress(
+    dag_id: str, run_id: str, tasks: Mapping[str, TaskRow], catalog: Catalog
+) -> list[CalibrationProgress]:
+    """Read how far every calibration of a run is.
+
+    :param tasks: all tasks of the run.
+    :param catalog: holds counts, executions and the definition of the run.
+    """
+    run = catalog.read_run(dag_id, run_id)
+    members: dict[str, Member] = {}
+    if run is not None:
+        members = {each.name: each for each in CafRecord.from_json(run.definition).calibrations}
+    groups = group_by_calibration(tasks)
+    judged = {name: judge_state(own) for name, own in groups.items()}
+    states = {
+        # Airflow skips what a run has not reached when it is ended; the run had not left it out.
+        name: NOT_REACHED if state == LEFT_OUT and run is not None and name in run.chosen else state
+        for name, (state, _) in judged.items()
+    }
+    subjobs = catalog.read_subjobs(dag_id, run_id)
+    executed = catalog.count_executions(dag_id, run_id)
+    failures = {row.calibration: row for row in catalog.read_failed_subjobs(dag_id, run_id, newest=len(groups) + 50)}
+    found = []
+    for name, own in groups.items():
+        iteration = judged[name][1]
+        depends_on = members[name].depends_on if name in members else ()
+        found.append(
+            CalibrationProgress(
+                name=name,
+                state=states[name],
+                iteration=iteration,
+                passes=len({task.iteration for task in own if task.iteration is not None}),
+                checkpoint=find_checkpoint(own, iteration),
+                collections=tuple(row for row in subjobs if (row.calibration, row.iteration) == (name, iteration)),
+                algorithms=_list_algorithms(own, iteration or 0, executed),
+                depends_on=depends_on,
+                waiting=_find_waiting(own, iteration, [each for each in depends_on if states.get(each) != "completed"]),
+                seconds=_measure(own.values()),
+                reason=_find_reason(own, failures.get(name)) if states[name] == "failed" else None,
+            )
+        )
+    return found
+
+
+def judge_state(tasks: Tasks) -> tuple[str, int | None]:
+    """Say what a calibration is doing, and in which iteration.
+
+    :param tasks: its tasks.
+    """
+    begun = [task.iteration for task, row in tasks.items() if task.iteration is not None and row.state not in UNBEGUN]
+    iteration = max(begun, default=None)
+    steps = {task.step: row.state for task, row in tasks.items() if task.iteration is None}
+    prepare = steps.get("prepare")
+    if "success" in (steps.get("finish"), steps.get("run")):
+        return "completed", iteration
+    if "failed" in {row.state for row in tasks.values()}:
+        return "failed", iteration
+    if "run" in steps:
+        known = {"skipped": LEFT_OUT, "upstream_failed": "upstream failed", None: "waiting"}
+        return known.get(steps["run"], "running"), iteration
+    if prepare != "success":
+        known = {"skipped": LEFT_OUT, "upstream_failed": "upstream failed", None: "waiting"}
+        return known.get(prepare, "preparing"), iteration
+    return _judge_pass(tasks, iteration), iteration
+
+
+def _judge_pass(tasks: Tasks, iteration: int | None) -> str:
+    open_steps = {
+        task.step for task, row in tasks.items() if task.iteration == (iteration or 0) and row.state not in FINISHED
+    }
+    if open_steps & {"submit", "wait"}:
+        return "collecting"
+    if "merge" in open_steps:
+        return "merging"
+    return "running algorithms" if "algorithm" in open_steps else "deciding"
+
+
+def find_checkpoint(tasks: Tasks, iteration: int | None) -> str | None:
+    """Give the last step that all of a pass has behind it, in the words of the CAF."""
+    steps = {task.step: row.state for task, row in tasks.items() if task.iteration is None}
+    if "success" in (steps.get("finish"), steps.get("run")):
+        return "finished"
+    if steps.get("prepare") != "success":
+        return None
+    reached = "prepared"
+    for word, step in (
+        ("submitted", "submit"),
+        ("collected", "wait"),
+        ("merged", "merge"),
+        ("algorithms run", "algorithm"),
+        ("decided", "decide"),
+    ):
+        states = [row.state for task, row in tasks.items() if task.iteration == iteration and task.step == step]
+        if iteration is None or any(state != "success" for state in states):
+            break
+        reached = word if states else reached
+    return reached
+
+
+def _list_algorithms(tasks: Tasks, iteration: int, executed: Iterable[ExecutionCount]) -> tuple[AlgorithmProgress, ...]:
+    found = []
+    for task, row in tasks.items():
+        if task.step == "algorithm" and task.iteration == iteration:
+            place = (task.calibration, iteration, task.owner)
+            own = [each for each in executed if (each.calibration, each.iteration, each.algorithm) == place]
+            found.append(
+                AlgorithmProgress(
+                    name=task.owner or "",
+                    state=row.state,
+                    codes={each.code.name: each.executions for each in own},
+                    seconds=round(sum(each.seconds for each in own), 3),
+                )
+            )
+    return tuple(found)
+
+
+def _find_waiting(tasks: Tasks, iteration: int | None, unfinished: Iterable[str]) -> str | None:
+    """Say what a calibration waits for: its jobs, or other calibrations."""
+    if all(row.state in FINISHED for row in tasks.values()):
+        return None
+    if all(row.state is None for row in tasks.values()):
+        return ", ".join(unfinished) or None
+    told = [
+        row.progress
+        for task, row in tasks.items()
+        if row.progress and task.iteration == iteration and row.state not in FINISHED
+    ]
+    return "; ".join(told) or None
+
+
+def _measure(rows: Iterable[TaskRow]) -> float:
+    """Give for how long some tasks have been at work."""
+    times = [(row.started, row.ended or datetime.now(UTC)) for row in rows if row.started is not None]
+    if not times:
+        return 0.0
+    return round((max(ended for _, ended in times) - min(began for began, _ in times)).total_seconds(), 1)
+
+
+def _find_reason(tasks: Tasks, failure: FailedSubjobRow | None) -> str:
+    """Give why a calibration failed, in few words."""
+    broken, row = min(
+        ((task, row) for task, row in tasks.items() if row.state == "failed"), key=lambda each: each[0].task_id
+    )
+    if row.reason:
+        return f"{broken.task_id}: {row.reason}"
+    if failure is not None and broken.step in ("wait", "merge"):
+        return f"subjob {failure.subjob} of {failure.collection}: {failure.reason}"
+    return f"the task {broken.task_id} failed; see its log"

@@ -1,0 +1,159 @@
+"""Numbers over passes, runs and IoVs: what the page draws and the report prints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from airflow_provider_caf.core.iov import ExpRun, IoV
+from airflow_provider_caf.core.payloads import GapReport, PayloadEntry, find_gaps
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.io.catalog import ExecutionRow, JsonValue, MonitoredRow, PayloadRow
+
+_ERROR_NAMES = ("{}_error", "{}_err", "{}_uncertainty", "{}_sigma")
+_PLAIN_ERROR_NAMES = ("error", "err", "uncertainty", "sigma")
+_MOST_FIELDS = 50
+_MOST_LEAVES = 200
+
+
+@record
+class TrendPoint:
+    """A constant with the IoV for which it holds.
+
+    :param error: one standard deviation; None where the payload names none.
+    """
+
+    iov: IoV
+    value: float
+    error: float | None = None
+
+
+@record
+class ConvergencePoint:
+    """What the executions of a pass have handed in under one name.
+
+    :param value: the mean, where there are several.
+    :param error: where there is one execution, what it handed in; else None.
+    :param low: the smallest.
+    :param high: the largest.
+    :param count: how many.
+    """
+
+    iteration: int
+    value: float
+    error: float | None
+    low: float
+    high: float
+    count: int
+
+
+def list_fields(value: JsonValue) -> list[str]:
+    """Give the numbers in a payload's value that can be drawn, as dotted paths; a number itself is the path ''.
+
+    What is the error of another one is left out.
+    """
+    leaves = dict(_walk(value, ()))
+    errors = {found for path in leaves if (found := find_error_field(path, leaves)) is not None}
+    return [path for path in leaves if path not in errors][:_MOST_FIELDS]
+
+
+def find_error_field(path: str, known: Iterable[str]) -> str | None:
+    """Find which number is the error of another one: `gain_error` of `gain`, or `error` of the only `value`."""
+    known = set(known)
+    group, _, name = path.rpartition(".")
+    front = f"{group}." if group else ""
+    for form in _ERROR_NAMES:
+        if front + form.format(name) in known:
+            return front + form.format(name)
+    if name in ("value", "mean", "val"):
+        return next((front + each for each in _PLAIN_ERROR_NAMES if front + each in known), None)
+    return None
+
+
+def read_field(value: JsonValue, path: str) -> float | None:
+    """Give a number of a payload's value, or None where there is none or it is not finite."""
+    found: Any = value
+    for part in path.split(".") if path else ():
+        if isinstance(found, dict) and part in found:
+            found = found[part]
+        elif isinstance(found, list) and part.isdecimal() and int(part) < len(found):
+            found = found[int(part)]
+        else:
+            return None
+    is_number = isinstance(found, (int, float)) and not isinstance(found, bool)
+    return float(found) if is_number and math.isfinite(found) else None
+
+
+def build_points(payloads: Iterable[PayloadRow], field: str) -> list[TrendPoint]:
+    """Give a constant of the payloads of one name, in the order of their first run."""
+    points = []
+    for row in payloads:
+        value = read_field(row.value, field)
+        if value is not None:
+            leaves = dict(_walk(row.value, ()))
+            error = find_error_field(field, leaves)
+            points.append(
+                TrendPoint(iov=row.iov, value=value, error=None if error is None else read_field(row.value, error))
+            )
+    return sorted(points, key=lambda point: point.iov)
+
+
+def build_convergence(numbers: Iterable[MonitoredRow]) -> dict[tuple[str, str], list[ConvergencePoint]]:
+    """Give the monitored numbers of a calibration against the pass: (algorithm, name) → points."""
+    groups: dict[tuple[str, str], dict[int, list[MonitoredRow]]] = {}
+    for row in numbers:
+        if row.value is not None:
+            groups.setdefault((row.algorithm, row.name), {}).setdefault(row.iteration, []).append(row)
+    return {
+        key: [_summarise(iteration, rows) for iteration, rows in sorted(passes.items())]
+        for key, passes in groups.items()
+    }
+
+
+def find_payload_gaps(
+    payloads: Iterable[PayloadRow], executions: Iterable[ExecutionRow]
+) -> dict[tuple[str, str], GapReport]:
+    """Find what the final payloads leave open: (calibration, payload) → gaps, where there are any.
+
+    :param executions: their runs are those that should be covered.
+    """
+    runs: dict[str, set[ExpRun]] = {}
+    for execution in executions:
+        runs.setdefault(execution.calibration, set()).update(execution.runs)
+    by_name: dict[tuple[str, str], list[PayloadEntry]] = {}
+    for row in payloads:
+        entry = PayloadEntry(name=row.name, revision=row.revision, iov=row.iov)
+        by_name.setdefault((row.calibration, row.name), []).append(entry)
+    found = {}
+    for (calibration, name), entries in by_name.items():
+        report = find_gaps(entries, name, runs.get(calibration, ()))
+        if not report.is_empty:
+            found[calibration, name] = report
+    return found
+
+
+def _summarise(iteration: int, rows: Sequence[MonitoredRow]) -> ConvergencePoint:
+    values = [row.value for row in rows if row.value is not None]
+    return ConvergencePoint(
+        iteration=iteration,
+        value=math.fsum(values) / len(values),
+        error=rows[0].error if len(rows) == 1 else None,
+        low=min(values),
+        high=max(values),
+        count=len(values),
+    )
+
+
+def _walk(value: JsonValue, way: tuple[str, ...]) -> Iterator[tuple[str, float]]:
+    left = [(value, way)]
+    count = 0
+    while left and count < _MOST_LEAVES:
+        found, path = left.pop(0)
+        if isinstance(found, Mapping):
+            left += [(item, (*path, str(key))) for key, item in found.items()]
+        elif isinstance(found, list):
+            left += [(item, (*path, str(number))) for number, item in enumerate(found[:_MOST_FIELDS])]
+        elif isinstance(found, (int, float)) and not isinstance(found, bool):
+            count += 1
+            yield ".".join(path), float(found)

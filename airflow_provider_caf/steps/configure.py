@@ -1,0 +1,191 @@
+"""The first step of a run: its whole definition, checked, before anything is submitted.
+
+`definition.json` in the run's folder has what came out, for readers such as reports and the command line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+from airflow_provider_caf.core.calibration import CafRecord, CalibrationRecord, CollectionRecord, StepRecord
+from airflow_provider_caf.core.checks import MAKERS
+from airflow_provider_caf.core.errors import DefinitionError, InputError
+from airflow_provider_caf.core.graph import find_ancestors
+from airflow_provider_caf.core.json_form import (
+    ObjectReader,
+    normalise_json,
+    read_list,
+    read_object,
+    read_text,
+    read_whole_number,
+    read_with,
+)
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.splitting import Splitting, share_budget
+from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.io.catalog import Catalog, JsonValue, RunRow
+from airflow_provider_caf.io.files import read_json, write_json
+from airflow_provider_caf.io.layout import RunLayout
+from airflow_provider_caf.steps.input_files import find_input
+
+_VERSION = 1
+
+
+@record
+class RunDefinition:
+    """What a run does.
+
+    :param caf: the definition with the run's params applied and its templates filled in.
+    :param chosen: the calibrations that run, in the order of the definition.
+    :param params: what the run was given.
+    :param shares: calibration → collection → the most subjobs it may have, where the collections share a budget.
+    """
+
+    caf: CafRecord
+    chosen: tuple[str, ...]
+    params: Mapping[str, Any]
+    shares: Mapping[str, Mapping[str, int]]
+
+    def write(self, layout: RunLayout) -> None:
+        """Write it into the run's folder."""
+        layout.folder.mkdir(parents=True, exist_ok=True)
+        write_json(
+            layout.definition,
+            {
+                "version": _VERSION,
+                "caf": self.caf.to_json(),
+                "chosen": list(self.chosen),
+                "params": dict(self.params),
+                "shares": {name: dict(shares) for name, shares in self.shares.items()},
+            },
+        )
+
+    @classmethod
+    def read(cls, layout: RunLayout) -> RunDefinition:
+        """Read what the task `configure` wrote.
+
+        :raises InputError: if it is missing or cut off.
+        :raises DefinitionError: if a field is missing, unknown or wrong.
+        """
+        where = f"definition of run {layout.run_id!r}"
+        reader = ObjectReader(read_json(layout.definition, f"The {where}"), where)
+        if reader.take("version", read_whole_number) != _VERSION:
+            raise InputError(f"The {where} was written by another version.", hint="Clear the task `configure`.")
+        definition = cls(
+            caf=reader.take("caf", read_with(CafRecord.from_json)),
+            chosen=reader.take("chosen", read_list(read_text)),
+            params=reader.take("params", read_object),
+            shares=reader.take("shares", read_object),
+        )
+        reader.finish()
+        return definition
+
+
+def choose_calibrations(caf: CafRecord, names: Any) -> tuple[str, ...]:
+    """Give the calibrations that run: those named, or all.
+
+    :raises DefinitionError: if one is named that there is not.
+    """
+    known = [each.name for each in caf.calibrations]
+    for name in names or ():
+        if name not in known:
+            raise DefinitionError(
+                f"This run asks for calibration {name!r}, which does not exist.",
+                hint=build_word_hint(str(name), known, "calibrations"),
+            )
+    return tuple(name for name in known if not names or name in names)
+
+
+def configure_run(
+    caf: CafRecord, chosen: tuple[str, ...], params: Mapping[str, Any], layout: RunLayout, catalog: Catalog
+) -> dict[str, int]:
+    """Look for the input of all calibrations at once, share the job budget, and write the run's definition.
+
+    What comes behind an external command is not looked for: the command may make it.
+
+    :param catalog: is told what the run does.
+    :return: `<calibration>.<collection>` → how many input files it has.
+    :raises InputError: with every pattern that matches nothing.
+    :raises DefinitionError: if the job budget is too small.
+    """
+    counts: dict[tuple[str, str], int] = {}
+    problems: list[InputError] = []
+    for calibration, collection in _list_early(caf, chosen):
+        where = f"collection {collection.name!r} of calibration {calibration.name!r}"
+        try:
+            counts[calibration.name, collection.name] = len(find_input(collection, where).files)
+        except InputError as error:
+            problems.append(error)
+    if problems:
+        raise _join(problems)
+    RunDefinition(caf=caf, chosen=chosen, params=params, shares=_share(caf, counts)).write(layout)
+    catalog.write(
+        [
+            RunRow(
+                dag_id=layout.dag_id,
+                run_id=layout.run_id,
+                definition=caf.to_json(),
+                chosen=chosen,
+                params=normalise_json(dict(params), "params of the run"),
+                versions=find_versions(),
+                folder=str(layout.folder),
+                configured=datetime.now(UTC),
+            )
+        ]
+    )
+    return {".".join(key): count for key, count in counts.items()}
+
+
+def find_versions() -> dict[str, JsonValue]:
+    """Give the versions of what runs the tasks."""
+    found: dict[str, JsonValue] = {"python": platform.python_version(), "system": platform.platform(terse=True)}
+    for name in ("airflow-provider-caf", "apache-airflow", "ROOT"):
+        # ROOT may be in the environment of the jobs alone.
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def list_sharing(caf: CafRecord) -> list[tuple[str, str]]:
+    """Give calibration and name of the collections that share the job budget."""
+    if caf.job_budget is None:
+        return []
+    return [
+        (calibration.name, collection.name)
+        for calibration in caf.calibrations
+        if isinstance(calibration, CalibrationRecord)
+        for collection in calibration.collections
+        if collection.splitting == Splitting()
+    ]
+
+
+def _share(caf: CafRecord, counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+    sharing = {key: counts[key] for key in list_sharing(caf) if key in counts}
+    shares: dict[str, dict[str, int]] = {}
+    if caf.job_budget is not None:
+        for (calibration, collection), share in share_budget(caf.job_budget, sharing).items():
+            shares.setdefault(calibration, {})[collection] = share
+    return shares
+
+
+def _list_early(caf: CafRecord, chosen: tuple[str, ...]) -> Iterator[tuple[CalibrationRecord, CollectionRecord]]:
+    dependencies = caf.map_dependencies()
+    makers = {each.name for each in caf.calibrations if isinstance(each, StepRecord) and each.kind in MAKERS}
+    for calibration in caf.calibrations:
+        if calibration.name not in chosen or isinstance(calibration, StepRecord):
+            continue
+        if not makers.intersection(find_ancestors(dependencies, calibration.name)):
+            for collection in calibration.collections:
+                yield calibration, collection
+
+
+def _join(problems: list[InputError]) -> InputError:
+    if len(problems) == 1:
+        return problems[0]
+    text = "\n".join(f"- {problem}" for problem in problems)
+    return InputError(f"The input of {len(problems)} collections is not there:\n{text}")

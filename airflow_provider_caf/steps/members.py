@@ -1,0 +1,259 @@
+"""Steps of a run that collect nothing: imported payloads, external commands, and types of the user's own.
+
+What they bring is a local database, the step's `outputdb`. Calibrations that depend on the step see it like the
+payloads of any other calibration.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_caf.core.calibration import DatabaseEntry, StepRecord
+from airflow_provider_caf.core.chain import build_database_chain
+from airflow_provider_caf.core.errors import DefinitionError, JobFailed
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.reference import load_reference
+from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.io.files import write_json
+from airflow_provider_caf.io.layout import CalibrationLayout
+from airflow_provider_caf.io.local_database import LocalDatabase
+from airflow_provider_caf.io.tails import read_tail
+from airflow_provider_caf.steps.finish import join_database
+from airflow_provider_caf.steps.manifest import write_step
+
+_GRACE_SECONDS = 10.0
+
+
+@record
+class StepPlace:
+    """What a calibration of an own type gets in `run`.
+
+    :param folder: the step's own.
+    :param database: the folder in which a local database becomes its payloads.
+    :param database_chain: what it sees, `{"kind": …, "path" or "name": …}` each, first hit wins.
+    :param run_id: of the DAG run.
+    :param say: writes a line to the task's log.
+    """
+
+    folder: str
+    database: str
+    database_chain: Sequence[Mapping[str, str]]
+    run_id: str
+    say: Callable[[str], None]
+
+    def log(self, text: str) -> None:
+        """Write a line to the task's log."""
+        self.say(text)
+
+
+class StepRun:
+    """One step in one run.
+
+    :param step: its definition, filled in.
+    :param layout: its paths.
+    :param ancestors: the calibrations it depends on, directly or not, nearest first.
+    :param database_chain: the end of the chain, that of the CAF.
+    :param run_id: of the DAG run.
+    :param say: writes a line to the task's log.
+    """
+
+    def __init__(
+        self,
+        step: StepRecord,
+        layout: CalibrationLayout,
+        *,
+        ancestors: Sequence[str] = (),
+        database_chain: Sequence[DatabaseEntry] = (),
+        run_id: str = "",
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self.step = step
+        self.layout = layout
+        self._run_id = run_id
+        self._say = say
+        databases = [str(layout.sibling(name).database) for name in ancestors]
+        self._chain = build_database_chain(None, databases, (*step.database_chain, *database_chain))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = threading.Event()
+
+    def run(self) -> LocalDatabase:
+        """Do the work and give the step's final database. It can be called again at any time.
+
+        :raises DefinitionError: if the definition cannot be carried out.
+        :raises JobFailed: if a command fails or takes too long.
+        :raises DatabaseError: if a database is damaged or cannot be written.
+        """
+        write_step(self.step, self.layout)
+        {"imported_payloads": self._import, "external_command": self._run_command, "own": self._run_own}[
+            self.step.kind
+        ]()
+        join_database(self.layout)
+        return LocalDatabase(self.layout.database)
+
+    def stop(self) -> None:
+        """End a command that runs, with all that it has started."""
+        self._stopped.set()
+        if self._process is not None:
+            _end(self._process)
+
+    def _import(self) -> None:
+        source = LocalDatabase(self.step.options["folder"])
+        wanted = self.step.options.get("payloads")
+        if not source.exists():
+            raise DefinitionError(
+                f"There is no local database in {source.folder}, from which {self.step.name!r} imports.",
+                hint=f"It has to hold {source.text_file.name}.",
+            )
+        source.verify()
+        entries = source.entries()
+        names = {entry.name for entry in entries}
+        for name in wanted or ():
+            if name not in names:
+                raise DefinitionError(
+                    f"{self.step.name!r} imports the payload {name!r}, which is not in {source.folder}.",
+                    hint=build_word_hint(name, names, "payloads"),
+                )
+        chosen = [entry for entry in entries if wanted is None or entry.name in wanted]
+        target = LocalDatabase(self.layout.database)
+        target.create()
+        target.rewrite([(entry.name, source.get_file(entry), entry.iov) for entry in chosen])
+        self._say(f"Imported {len(chosen)} of {len(entries)} payloads from {source.folder}.")
+
+    def _begin_database(self) -> LocalDatabase:
+        """Give the empty database that the user's code may fill. What an earlier try left is gone."""
+        if self.layout.made_database.exists():
+            shutil.rmtree(self.layout.made_database)
+        database = LocalDatabase(self.layout.made_database)
+        database.create()
+        return database
+
+    def _take_over(self, database: LocalDatabase) -> None:
+        database.verify()
+        database.copy_to(self.layout.database)
+        self._say(f"{len(database.entries())} payloads.")
+
+    def _run_own(self) -> None:
+        assert self.step.type is not None
+        what = f"type of calibration {self.step.name!r}"
+        cls = load_reference(self.step.type, what)
+        if not (hasattr(cls, "from_options") and callable(getattr(cls, "run", None))):
+            raise DefinitionError(
+                f"The {what}, {self.step.type!r}, is no CalibrationBase.", hint="Derive it from CalibrationBase."
+            )
+        options = {
+            **self.step.options,
+            "depends_on": list(self.step.depends_on),
+            "save_payloads": self.step.save_payloads,
+        }
+        own = cls.from_options(self.step.name, options)
+        database = self._begin_database()
+        own.run(
+            StepPlace(
+                folder=str(self.layout.folder),
+                database=str(database.folder),
+                database_chain=[entry.to_job_json() for entry in self._chain],
+                run_id=self._run_id,
+                say=self._say,
+            )
+        )
+        self._take_over(database)
+
+    def _run_command(self) -> None:
+        database = self._begin_database()
+        write_json(self.layout.seen_databases, [entry.to_job_json() for entry in self._chain])
+        places = {
+            "folder": str(self.layout.folder),
+            "database": str(database.folder),
+            "database_chain": str(self.layout.seen_databases),
+        }
+        argv = [_fill(word, places) for word in self.step.options["command"]]
+        environment = {
+            **os.environ,
+            **{f"CAF_STEP_{name.upper()}": path for name, path in places.items()},
+            "CAF_RUN_ID": self._run_id,
+            **{name: str(value) for name, value in (self.step.options.get("environment") or {}).items()},
+        }
+        log = self.layout.command_log
+        self._say(f"Runs {argv}; it prints to {log}")
+        with log.open("ab") as output:
+            start = output.tell()
+            self._process = _start(argv, self.layout.folder, environment, output, self.step.name)
+            timed_out = self._wait(self._process, self.step.options.get("timeout"))
+        for line in read_tail(log, start=start).splitlines():
+            self._say(f"| {line}")
+        self._judge(self._process.returncode, timed_out, log, start)
+        self._take_over(database)
+
+    def _wait(self, process: subprocess.Popen[bytes], timeout: float | None) -> bool:
+        """Wait for a command, and tell whether it had to be ended."""
+        if self._stopped.is_set():
+            _end(process)
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            return True
+        return False
+
+    def _judge(self, code: int, timed_out: bool, log: Path, start: int) -> None:
+        if code == 0 and not timed_out:
+            return
+        how = f"ended by signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        if timed_out:
+            how = f"no end within {self.step.options['timeout']:g} s"
+        raise JobFailed(
+            f"The command of step {self.step.name!r} failed: {how}.",
+            hint="Mend the cause and clear this task: it runs again from its beginning.",
+            log=str(log),
+            log_tail=read_tail(log, start=start),
+        )
+
+
+def _fill(word: str, places: Mapping[str, str]) -> str:
+    for name, path in places.items():
+        word = word.replace(f"{{{name}}}", path)
+    return word
+
+
+def _start(
+    argv: Sequence[str], folder: Path, environment: Mapping[str, str], output: Any, name: str
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            argv,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise JobFailed(
+            f"The command of step {name!r} cannot be started: {argv[0]!r}: {error.strerror}.",
+            hint="Check the program's name and that the worker has it.",
+        ) from error
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process group: asked first, then killed."""
+    for number, patience in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, None)):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            return
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            continue
+        # The group's leader has ended; the others get the last signal all the same.
+        if number == signal.SIGTERM:
+            continue
+        return

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Run the contract and the demonstration on a real HTCondor and a real Slurm, and a part of the contract on Slurm's
+# Torque-style commands: `make test-batch`.
+# What is missing is installed from Debian's packages, which needs root. Both are stopped at the end.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+python=${1:-.venv/bin/python}
+
+if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
+    echo 'make test-batch installs HTCondor and Slurm from Debian packages and starts Slurm: it needs root and apt-get.' >&2
+    echo 'On a site that has a batch system: pytest tests/contract --system slurm --real (see CONTRIBUTING.md).' >&2
+    exit 1
+fi
+
+folder=$(mktemp -d)
+export CONDOR_HOME=${CONDOR_HOME:-${TMPDIR:-/tmp}/caf-condor} SLURM_HOME=${SLURM_HOME:-${TMPDIR:-/tmp}/caf-slurm}
+export SLURM_DBD=1 SLURM_TORQUE=1
+stop() {
+    tests/batch/condor-up.sh stop
+    tests/batch/slurm-up.sh stop
+    rm -rf "$folder"
+}
+trap stop EXIT
+
+# In a file, not by `eval "$(…)"`, which would not see that it failed.
+tests/batch/condor-up.sh start >"$folder/env"
+tests/batch/slurm-up.sh start >>"$folder/env"
+# shellcheck source=/dev/null
+source "$folder/env"
+
+failed=0
+contract() {
+    "$python" -m pytest --real --system "$@" || failed=1
+}
+demo() {
+    "$python" scripts/demo.py --folder "$folder/demo" --backend "$1" || failed=1
+}
+contract htcondor tests/contract
+demo htcondor
+contract slurm tests/contract
+demo slurm
+# The wrappers build a shell string from the script's path, and know no element of an array.
+contract torque --plain-paths --backend-arg array_limit=1 tests/contract/test_systems.py \
+    -k 'each_subjob or only_what_is_missing or is_gone or changed_job or program_that_is_not_there or tries or memory_grows'
+exit "$failed"

@@ -1,0 +1,155 @@
+"""The algorithm step on a real Airflow: kill -9 of everything, and what a clear does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from airflow_provider_caf.io.layout import AlgorithmLayout
+from airflow_provider_caf.io.local_database import LocalDatabase
+from airflow_provider_caf.io.private_airflow import COMPONENTS
+from tests.integration.started_airflow import StartedAirflow
+
+pytestmark = pytest.mark.airflow
+
+DAG = "restarting"
+ALGORITHM = "SlowAlgorithm"
+RUNS = 7
+FREE = 3
+"""So many executions end before everything is killed, see the DAG's calibrators."""
+
+NAMES = ("child", "task", "simple", "content", "stages", "experiment")
+
+MAKE_EVENTS = """
+import sys, numpy, ROOT
+for run in range(1, int(sys.argv[2]) + 1):
+    branches = {"exp": numpy.full(run, 1 + run // 5, dtype=numpy.int32), "run": numpy.full(run, run, dtype=numpy.int32)}
+    ROOT.RDF.FromNumpy(branches).Snapshot("events", f"{sys.argv[1]}/run_{run}.root")
+"""
+
+
+@pytest.fixture(scope="module")
+def run_id(started: StartedAirflow, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Give a run in which everything was killed while the algorithms were at work."""
+    folder = tmp_path_factory.mktemp("events")
+    subprocess.run([sys.executable, "-W", "ignore", "-c", MAKE_EVENTS, str(folder), str(RUNS)], check=True)
+    run_id = started.trigger(DAG, {"folder": str(folder)})
+    for name in NAMES:
+        wait_for_notes(started, run_id, name, FREE + 1)
+    os.kill(read_notes(started, run_id, "child")[-1]["pid"], signal.SIGKILL)
+    os.kill(find_parent(read_notes(started, run_id, "task")[-1]["pid"]), signal.SIGKILL)
+    for name in ("child", "task"):
+        wait_for_notes(started, run_id, name, len(read_notes(started, run_id, name)) + 1)
+    for component in COMPONENTS:
+        started.airflow.kill_component(component)
+    for name in NAMES:
+        (find_layout(started, run_id, name).folder / "resume").touch()
+    started.airflow.start()
+    assert started.wait(DAG, run_id, timeout=280) == "success", started.read_states(DAG, run_id)
+    return run_id
+
+
+def wait_for_notes(started: StartedAirflow, run_id: str, name: str, count: int) -> None:
+    started.wait_until(lambda: len(read_notes(started, run_id, name)) >= count)
+
+
+def find_layout(started: StartedAirflow, run_id: str, name: str) -> AlgorithmLayout:
+    return started.find_run(DAG, run_id).calibration(name).iteration(0).algorithm(ALGORITHM)
+
+
+def read_notes(started: StartedAirflow, run_id: str, name: str) -> list[dict[str, Any]]:
+    notes = find_layout(started, run_id, name).folder / "executed.jsonl"
+    return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
+
+
+def find_parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def read_database(layout: AlgorithmLayout) -> dict[str, bytes]:
+    LocalDatabase(layout.database).verify()
+    return {path.name: path.read_bytes() for path in layout.database.iterdir()}
+
+
+def count_most(notes: list[dict[str, Any]]) -> int:
+    """Count how often the execution that was repeated most was done."""
+    keys = [json.dumps({**note, "pid": 0}) for note in notes]
+    return max(keys.count(key) for key in keys)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", NAMES)
+def test_after_kill_9_only_what_was_not_finished_is_executed(started: StartedAirflow, run_id: str, name: str) -> None:
+    result = started.read_xcom(DAG, run_id, f"{name}.iteration_0.{ALGORITHM}")
+    notes = read_notes(started, run_id, name)
+    workers = 2 if name in ("task", "simple") else 1
+    # With two workers, one execution is counted when it begins and may end after the kill.
+    assert result["replayed"] >= FREE + 1 - workers
+    # The machine died once, and the process or the task before: what was under way then was begun again.
+    kills = 2 if name in ("child", "task") else 1
+    assert len(notes) <= result["executions"] + result["wasted"] + kills * workers
+    assert count_most(notes) <= 1 + kills
+
+
+@pytest.mark.timeout(600)
+def test_the_database_after_kill_9_is_byte_for_byte_that_of_an_undisturbed_run(
+    started: StartedAirflow, run_id: str
+) -> None:
+    killed = {name: read_database(find_layout(started, run_id, name)) for name in NAMES}
+    before = {name: len(read_notes(started, run_id, name)) for name in NAMES}
+    started.clear(DAG, run_id, *(f"{name}.iteration_0.{ALGORITHM}" for name in NAMES))
+    assert started.wait(DAG, run_id, timeout=280) == "success"
+    for name in NAMES:
+        result = started.read_xcom(DAG, run_id, f"{name}.iteration_0.{ALGORITHM}")
+        assert result["replayed"] == 0, "a clear is a fresh run"
+        assert len(read_notes(started, run_id, name)) == before[name] + result["executions"] + result["wasted"]
+        assert read_database(find_layout(started, run_id, name)) == killed[name]
+
+
+@pytest.mark.timeout(600)
+def test_a_user_can_keep_the_finished_executions_when_clearing(started: StartedAirflow, run_id: str) -> None:
+    task = f"stages.iteration_0.{ALGORITHM}"
+    store = f"/dags/{DAG}/dagRuns/{quote(run_id)}/taskInstances/{task}/state-store"
+    before = len(read_notes(started, run_id, "stages"))
+    database = read_database(find_layout(started, run_id, "stages"))
+    started.airflow.call_api("PUT", f"{store}/keep_executions", {"value": True})
+    started.clear(DAG, run_id, task)
+    assert started.wait(DAG, run_id) == "success"
+    result = started.read_xcom(DAG, run_id, task)
+    assert result["replayed"] == result["executions"] > RUNS
+    assert len(read_notes(started, run_id, "stages")) == before
+    assert read_database(find_layout(started, run_id, "stages")) == database
+    log = started.read_log(DAG, run_id, task)
+    assert f"{result['executions']} finished executions of an earlier try are used again" in log
+
+
+@pytest.mark.timeout(600)
+def test_the_task_log_has_the_last_lines_of_the_algorithm(started: StartedAirflow, run_id: str) -> None:
+    log = started.read_log(DAG, run_id, f"simple.iteration_0.{ALGORITHM}")
+    assert "Execution 0: OK for run 1.1" in log
+    assert "payloads committed" in log
+
+
+@pytest.mark.timeout(600)
+def test_a_clear_of_a_running_task_is_a_fresh_run_too(started: StartedAirflow, run_id: str) -> None:
+    task = f"child.iteration_0.{ALGORITHM}"
+    folder = find_layout(started, run_id, "child").folder
+    (folder / "resume").unlink()
+    (folder / "executed.jsonl").unlink()
+    started.clear(DAG, run_id, task)
+    wait_for_notes(started, run_id, "child", FREE + 1)
+    started.clear(DAG, run_id, task)
+    wait_for_notes(started, run_id, "child", FREE + 2)
+    (folder / "resume").touch()
+    assert started.wait(DAG, run_id) == "success"
+    result = started.read_xcom(DAG, run_id, task)
+    assert result["replayed"] == 0
+    assert len(read_notes(started, run_id, "child")) == FREE + 1 + result["executions"]
