@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -94,8 +94,7 @@ class CalibrationResults:
     def __init__(self, catalog: Catalog, dag_id: str, run_id: str, calibration: str) -> None:
         self.catalog = catalog
         self._ids: Ids = {"dag_id": dag_id, "run_id": run_id, "calibration": calibration}
-        self._failed: set[tuple[int, str, int, int]] = set()
-        self._logs: Counter[tuple[int, str]] = Counter()
+        self._failed: defaultdict[tuple[int, str], set[tuple[int, int]]] = defaultdict(set)
 
     def add_selections(self, calibration: CalibrationRecord, manifests: Sequence[CollectionManifest]) -> None:
         """Write what the collections of a calibration take as their input."""
@@ -269,53 +268,57 @@ class CalibrationResults:
         attempts: Sequence[ExitRecord],
         resources: Resources,
     ) -> None:
-        """Write how many subjobs of a collection are in which state, and what they have used.
+        """Write how many subjobs of a collection are in which state, what they have used, and which tries failed why.
 
         :param attempts: the exit records of all tries.
         :param resources: what was asked for.
         """
         counts = count_subjobs(observation.verdicts)
-        self.catalog.write(
-            [
-                SubjobsRow(
-                    **self._ids,
-                    iteration=iteration,
-                    collection=collection,
-                    total=len(observation.verdicts),
-                    queued=sum(counts[status] for status in _WAITING),
-                    held=counts[SubjobStatus.HELD],
-                    running=counts[SubjobStatus.RUNNING],
-                    done=counts[SubjobStatus.DONE],
-                    failed=sum(counts[status] for status in _OVER),
-                    retries=max(0, len(attempts) - len({each.subjob for each in attempts})),
-                    cpu_seconds=sum(each.cpu_seconds for each in attempts),
-                    wall_seconds=sum(each.seconds for each in attempts),
-                    peak_memory_kb=max((each.peak_memory_kb for each in attempts), default=0),
-                    hosts=tuple(sorted({each.host for each in attempts})),
-                    requested_memory_mb=resources.memory,
-                    requested_seconds=resources.walltime,
-                    updated=_now(),
-                )
-            ]
+        row = SubjobsRow(
+            **self._ids,
+            iteration=iteration,
+            collection=collection,
+            total=len(observation.verdicts),
+            queued=sum(counts[status] for status in _WAITING),
+            held=counts[SubjobStatus.HELD],
+            running=counts[SubjobStatus.RUNNING],
+            done=counts[SubjobStatus.DONE],
+            failed=sum(counts[status] for status in _OVER),
+            retries=max(0, len(attempts) - len({each.subjob for each in attempts})),
+            cpu_seconds=sum(each.cpu_seconds for each in attempts),
+            wall_seconds=sum(each.seconds for each in attempts),
+            peak_memory_kb=max((each.peak_memory_kb for each in attempts), default=0),
+            hosts=tuple(sorted({each.host for each in attempts})),
+            requested_memory_mb=resources.memory,
+            requested_seconds=resources.walltime,
+            updated=_now(),
         )
+        known = self._failed[iteration, collection]
+        failed = {
+            (each.subjob, each.attempt): (each, logs)
+            for each, logs in self._list_failed(iteration, collection, observation, attempts)
+            if (each.subjob, each.attempt) not in known
+        }
+        logs_left = max(0, _LOGS_OF_A_PASS - len(known))
+        logs = [log for each in [*failed.values()][:logs_left] for log in self._build_log(*each)]
+        self.catalog.write([row, *(each for each, _ in failed.values()), *logs])
+        known.update(failed)
 
-    def add_failed(
+    def _list_failed(
         self, iteration: int, collection: str, observation: Observation, attempts: Sequence[ExitRecord]
-    ) -> None:
-        """Write the tries that failed, with the ends of their logs; what was written before is not written again."""
-        rows: list[Row] = []
+    ) -> Iterator[tuple[FailedSubjobRow, list[Path]]]:
+        """Give the tries that failed, each with its logs, the most telling first."""
         for each in attempts:
-            if not each.says_success and self._is_new(iteration, collection, each.subjob, each.attempt):
+            if not each.says_success:
                 logs = [each.folder / name for name in (STDERR_FILE, STDOUT_FILE)]
-                row = self._build_failed_try(iteration, collection, each)
-                rows += [row, *self._build_log(row, logs)]
+                yield self._build_failed_try(iteration, collection, each), logs
         for verdict in observation.verdicts.values():
             # Held ones that come free again are no failures; these have left no exit record.
             if verdict.status in _OVER and verdict.record is None:
-                row = self._build_silent_try(iteration, collection, verdict)
-                if self._is_new(iteration, collection, row.subjob, row.attempt):
-                    rows += [row, *self._build_log(row, [] if verdict.log is None else [verdict.log])]
-        self.catalog.write(rows)
+                yield (
+                    self._build_silent_try(iteration, collection, verdict),
+                    [] if verdict.log is None else [verdict.log],
+                )
 
     def add_algorithm_log(self, iteration: int, algorithm: str, path: Path) -> None:
         """Write the end of what an algorithm has printed."""
@@ -325,21 +328,11 @@ class CalibrationResults:
             row = LogRow(**self._ids, iteration=iteration, step=algorithm, path=str(path), text=text, is_whole=is_whole)
             self.catalog.write([row])
 
-    def _is_new(self, iteration: int, collection: str, subjob: int, attempt: int) -> bool:
-        key = (iteration, collection, subjob, attempt)
-        is_new = key not in self._failed
-        self._failed.add(key)
-        return is_new
-
     def _build_log(self, row: FailedSubjobRow, logs: Sequence[Path]) -> Iterator[LogRow]:
-        """Give the end of the first log that says something, for the first failures of a pass."""
-        place = (row.iteration, row.collection)
-        if self._logs[place] >= _LOGS_OF_A_PASS:
-            return
+        """Give the end of the first log that says something."""
         for path in logs:
             found = read_end(path, _LOG_BYTES)
             if found is not None:
-                self._logs[place] += 1
                 yield LogRow(
                     **self._ids,
                     iteration=row.iteration,

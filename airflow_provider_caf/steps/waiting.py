@@ -42,7 +42,6 @@ class LiveCounts:
         attempts = run.read_attempts()
         place = (run.iteration, run.layout.name)
         try:
-            self._results.add_failed(*place, observation, attempts)
             self._results.add_subjobs(*place, observation, attempts, run.manifest.resources)
         except DatabaseError as error:
             if is_last:

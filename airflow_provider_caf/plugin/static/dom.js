@@ -56,3 +56,19 @@ export function badge(state) {
   const [kind, sign] = KINDS[state] ?? ["idle", "○"];
   return h("span", { class: `badge ${kind}` }, h("span", { "aria-hidden": "true" }, sign), (state ?? "waiting").replaceAll("_", " "));
 }
+
+/** Show a moment in the time zone of the reader. */
+export function formatTime(moment) {
+  if (!moment) return "";
+  return new Date(moment).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+}
+
+/** Show a value of any kind in one line. */
+export function formatValue(value) {
+  if (typeof value === "string") return value;
+  if (typeof value === "number") return formatNumber(value);
+  if (value === null || typeof value !== "object") return String(value);
+  const parts = Array.isArray(value) ? value.map(formatValue) : Object.entries(value).map(([name, each]) => `${name} ${formatValue(each)}`);
+  const text = parts.join(", ");
+  return text.length > 600 ? `${text.slice(0, 600)} …` : text;
+}

@@ -91,18 +91,6 @@ def test_an_unknown_argument_says_whose_it_is(lab: Lab, words: dict[str, Any], w
     assert "'queue'" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("level", ["calibration 'vertex'", "collection 'default' of calibration 'vertex'"])
-def test_an_unknown_argument_of_a_definition_says_whose_it_is(lab: Lab, level: str) -> None:
-    wrong = {"queu": "x"}
-    is_collection = level.startswith("collection")
-    calibration = lab.calibration(
-        collections={"default": lab.copies(backend_args=wrong if is_collection else {})},
-        backend_args={} if is_collection else wrong,
-    )
-    with pytest.raises(DefinitionError, match=f"of {level} have an unknown argument 'queu'"):
-        lab.prepare(calibration)
-
-
 def test_the_chain_of_databases_nearest_first(lab: Lab) -> None:
     own, further, last = ({"local": f"/db/{name}"} for name in ("collection", "calibration", "caf"))
     collections = {"default": lab.copies(database_chain=[own]), "plain": lab.copies()}

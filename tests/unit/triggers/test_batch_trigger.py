@@ -31,6 +31,7 @@ def _no_hold_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 DEADLINE = 4e9
+_PLACE = {"calibration_folder", "dag_id", "run_id", "iteration", "collection"}
 """In seconds since 1970: no test lives that long."""
 
 
@@ -69,7 +70,7 @@ def test_it_can_be_made_again_from_what_it_says(lab: Lab) -> None:
     again = getattr(import_module(module), name)(**json.loads(json.dumps(words)))
     assert isinstance(again, BatchJobTrigger)
     assert again.serialize() == (path, words)
-    assert {name: words[name] for name in words if name not in ("calibration_folder", "iteration", "collection")} == {
+    assert {name: words[name] for name in words if name not in _PLACE} == {
         "deadline": DEADLINE,
         "first_attempt": 2,
         "since": 3.5,

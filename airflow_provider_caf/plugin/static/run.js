@@ -1,0 +1,352 @@
+// One DAG run: its calibrations, the IoV map, the failed subjobs and what the run was made with.
+
+import { answerSignOff, cancelRun, clearTasks } from "./actions.js";
+import { address, get, taskAddress } from "./api.js";
+import { chunk, drawBar, drawMap, formatIov } from "./charts.js";
+import { Detail } from "./detail.js";
+import { badge, fill, formatSeconds, formatTime, formatValue, h } from "./dom.js";
+
+const PARTS = ["done", "running", "held", "queued", "failed"];
+const BUSY = ["running", "queued"];
+const SIGN_OFF = "sign_off";
+
+export class RunPage {
+  /** @param wanted dag_id, run_id and maybe a calibration @param page how to go elsewhere, and to ask again */
+  constructor({ dag_id, run_id, calibration }, page) {
+    this.run = { dag_id, run_id };
+    this.page = page;
+    this.chosen = calibration;
+    this.head = h("header");
+    this.signOff = h("div");
+    this.table = h("section", { "aria-labelledby": "calibrations" });
+    this.detailPlace = h("div");
+    this.map = h("section", { class: "panel", "aria-labelledby": "map" });
+    this.failures = h("section", { "aria-labelledby": "failures" });
+    this.facts = h("section");
+    this.root = h("div", {}, this.head, this.signOff, this.table, this.detailPlace, this.map, this.failures, this.facts);
+    this.detail = null;
+    this.offset = 0;
+    this.mapKey = null;
+    new ResizeObserver(() => this.redraw()).observe(this.root);
+  }
+
+  isOf({ dag_id, run_id }) {
+    return dag_id === this.asked?.dag_id && run_id === this.asked?.run_id;
+  }
+
+  choose(name) {
+    this.chosen = name;
+  }
+
+  /** Ask for what has changed, show it, and say whether more is to come. */
+  async update() {
+    this.asked ??= { ...this.run };
+    const data = await get(this.run, "run");
+    this.run = { dag_id: data.dag_id, run_id: data.run_id };
+    this.data = data;
+    const names = data.calibrations.map((each) => each.name);
+    if (this.chosen && !names.includes(this.chosen)) this.chosen = null;
+    fill(this.head, JSON.stringify([data.state, data.may, Math.floor(data.seconds)]), () => this.buildHead(data));
+    fill(this.signOff, JSON.stringify([data.whole, data.may]), () => this.buildSignOff(data));
+    fill(this.table, JSON.stringify([data.calibrations, data.may, this.chosen]), () => this.buildTable(data));
+    fill(this.facts, JSON.stringify([data.versions, data.params, data.folder]), () => this.buildFacts(data));
+    await Promise.all([this.updateDetail(data), this.updateMap(data), this.updateFailures(data)]);
+    return BUSY.includes(data.state);
+  }
+
+  buildHead(data) {
+    const { page, run } = this;
+    return [
+      h("div", { class: "trail" }, page.link({}, "Calibrations"), " / ", page.link({ dag_id: run.dag_id }, run.dag_id), " /"),
+      h(
+        "div",
+        { class: "head" },
+        h("h1", {}, run.run_id),
+        badge(data.state),
+        h("span", { class: "soft" }, data.started ? `started ${formatTime(data.started)}, ${formatSeconds(data.seconds)}` : "not started"),
+        h(
+          "span",
+          { class: "push row" },
+          h("a", { href: `../dags/${encodeURIComponent(run.dag_id)}/runs/${encodeURIComponent(run.run_id)}`, target: "_top" }, "Run in Airflow"),
+          BUSY.includes(data.state) && data.may.cancel && h("button", { class: "danger", id: "cancel", onclick: () => cancelRun(run, page.refresh) }, "Cancel …"),
+        ),
+      ),
+    ];
+  }
+
+  buildSignOff(data) {
+    const task = data.whole.find((each) => each.task_id === SIGN_OFF);
+    if (!task || ["running", "queued", "success"].includes(data.state) === false) return null;
+    if (!["deferred", "running", "awaiting_input"].includes(task.state)) return null;
+    const text = h("textarea", { id: "comment", rows: 2, "aria-label": "Comment", placeholder: "Comment" });
+    const answer = (option) => answerSignOff(this.run, SIGN_OFF, option, text.value, this.page.refresh);
+    return h(
+      "div",
+      { class: "banner" },
+      h("h2", {}, "This result waits for a sign-off"),
+      data.may.answer
+        ? [
+            h("p", {}, "Look at the calibrations below, then approve or reject the result."),
+            h(
+              "div",
+              { class: "row" },
+              text,
+              h("button", { class: "strong", id: "approve", onclick: () => answer("Approve") }, "Approve …"),
+              h("button", { class: "danger", id: "reject", onclick: () => answer("Reject") }, "Reject …"),
+            ),
+          ]
+        : h("p", {}, "You may look at it, but not answer."),
+    );
+  }
+
+  buildTable(data) {
+    const rows = data.calibrations.map((each) => this.buildRow(each, data));
+    return [
+      h("h2", { id: "calibrations" }, "Calibrations"),
+      rows.length
+        ? h(
+            "table",
+            { class: "cards" },
+            h("thead", {}, h("tr", {}, ["calibration", "state", "pass", "collected", "IoVs executed"].map((word) => h("th", { scope: "col" }, word)), h("th", { scope: "col", class: "number" }, "time"))),
+            h("tbody", {}, rows),
+          )
+        : h("p", { class: "note" }, "This run has no calibrations: its DAG is no CAF, or it has not begun."),
+      h("div", { class: "legend", "aria-hidden": "true" }, PARTS.map((word) => h("span", {}, h("span", { class: `swatch c-${word}` }), word))),
+    ];
+  }
+
+  buildRow(each, data) {
+    const isChosen = each.name === this.chosen;
+    const words = { ...this.asked, calibration: isChosen ? null : each.name };
+    const open = h(
+      "button",
+      { "aria-expanded": String(isChosen), id: `open-${each.name}`, onclick: () => this.page.go(words) },
+      h("span", { "aria-hidden": "true" }, isChosen ? "▾ " : "▸ "),
+      each.name,
+    );
+    const retry = () =>
+      clearTasks(this.run, `Retry the failed subjobs of ${each.name}?`, each.retry, "Only subjobs that are not done are submitted again. What was collected stays.", this.page.refresh);
+    return h(
+      "tr",
+      { class: isChosen ? "chosen" : null },
+      h("th", { scope: "row" }, open, each.depends_on.length ? h("div", { class: "soft wide" }, `after ${each.depends_on.join(", ")}`) : null),
+      h(
+        "td",
+        { "data-label": "state" },
+        badge(each.state),
+        each.waiting && h("div", { class: "soft" }, each.state === "waiting" ? `waits for ${each.waiting}` : each.waiting),
+        each.reason && h("div", { class: "reason" }, each.reason),
+        each.retry.length && data.may.clear ? h("div", {}, h("button", { id: `retry-${each.name}`, onclick: retry }, "Retry the failed subjobs …")) : null,
+      ),
+      h("td", { "data-label": "pass" }, each.iteration === null ? "" : `${each.iteration + 1} of at most ${each.passes}`, each.checkpoint && h("div", { class: "soft" }, each.checkpoint)),
+      h("td", { "data-label": "collected" }, each.collections.map(buildCounts)),
+      h("td", { "data-label": "IoVs executed" }, each.algorithms.map(buildCodes)),
+      h("td", { "data-label": "time", class: "number" }, each.seconds ? formatSeconds(each.seconds) : ""),
+    );
+  }
+
+  async updateDetail(data) {
+    const progress = data.calibrations.find((each) => each.name === this.chosen);
+    if (!progress) {
+      this.detail = null;
+      this.detailPlace.replaceChildren();
+      return;
+    }
+    if (this.detail?.name !== progress.name) {
+      this.detail = new Detail(this.run, progress.name, this.page);
+      this.detailPlace.replaceChildren(this.detail.root);
+    }
+    await this.detail.update(progress, data);
+  }
+
+  async updateMap(data) {
+    const finished = data.calibrations.filter((each) => each.state === "completed").map((each) => each.name);
+    const key = JSON.stringify([finished, this.chosen]);
+    if (key === this.mapKey) return;
+    this.mapData = await get(this.run, "map", { name: this.chosen });
+    this.mapKey = key;
+    this.drawMap();
+  }
+
+  drawMap() {
+    const { mapData: data, chosen } = this;
+    if (!data) return;
+    const title = h("h2", { id: "map" }, chosen ? `IoV map of ${chosen}` : "IoV map");
+    if (!data.payloads.length) {
+      const told = chosen ? "This calibration has no final payloads yet." : "No calibration has final payloads yet.";
+      this.map.replaceChildren(title, h("p", { class: "note" }, told));
+      return;
+    }
+    const shown = data.payloads.reduce((sum, each) => sum + each.iovs.length / 4, 0);
+    const info = h("div", { class: "detail", "aria-live": "polite", id: "map-detail" }, h("span", { class: "soft" }, "Point at a bar to see its constants and the runs that were executed for it."));
+    const pick = latest(async ({ payload, iov }) => {
+      const found = await get(this.run, "payload", { name: payload.calibration, payload: payload.name, iov: formatIov(iov) });
+      return () => info.replaceChildren(...describePayload(payload, found));
+    }, (error) => info.replaceChildren(h("span", { class: "reason" }, error.message)));
+    this.mapWidth = measure(this.map);
+    this.map.replaceChildren(
+      title,
+      h("div", { class: "legend" }, h("span", {}, h("span", { class: "swatch c-done" }), "payload"), h("span", {}, h("span", { class: "swatch c-failed" }), "executed run without a payload")),
+      h("div", { class: "chart", id: "map-chart" }, drawMap(data, this.mapWidth, pick)),
+      shown < data.total && h("p", { class: "soft" }, `${shown} of ${data.total} IoVs are drawn; choose a calibration to see all of its own.`) || "",
+      info,
+      buildGapTable(data.payloads),
+    );
+  }
+
+  redraw() {
+    if (this.mapData && this.mapWidth && Math.abs(measure(this.map) - this.mapWidth) > 20) this.drawMap();
+    this.detail?.redraw();
+  }
+
+  async updateFailures(data) {
+    const key = JSON.stringify([data.failed, this.chosen, this.offset]);
+    if (this.failures.dataset.key === key) return;
+    const found = data.failed ? await get(this.run, "failures", { name: this.chosen, offset: this.offset }) : { total: 0, rows: [] };
+    fill(this.failures, key, () => this.buildFailures(found));
+  }
+
+  buildFailures(found) {
+    const title = h("h2", { id: "failures" }, this.chosen ? `Failed subjobs of ${this.chosen}` : "Failed subjobs");
+    if (!found.total) return [title, h("p", { class: "soft" }, "None.")];
+    const turn = (offset) => () => {
+      this.offset = offset;
+      this.page.refresh();
+    };
+    return [
+      title,
+      h("p", { class: "soft" }, `${found.total} failed tries, the newest first. A try that failed may have gone well the next time.`),
+      found.rows.map((row) => this.buildFailure(row)),
+      h(
+        "div",
+        { class: "row" },
+        found.offset > 0 && h("button", { id: "newer", onclick: turn(Math.max(0, found.offset - found.size)) }, "Newer"),
+        found.offset + found.size < found.total && h("button", { id: "older", onclick: turn(found.offset + found.size) }, "Older"),
+      ),
+    ];
+  }
+
+  buildFailure(row) {
+    const end = row.signal ? `signal ${row.signal}` : row.exit_code === null ? "no exit code" : `exit code ${row.exit_code}`;
+    const words = { name: row.calibration, iteration: row.iteration, step: row.collection, subjob: row.subjob, attempt: row.attempt };
+    return h(
+      "details",
+      { class: "failure" },
+      h(
+        "summary",
+        {},
+        h("strong", {}, `${row.calibration} / ${row.collection} subjob ${row.subjob}`),
+        h("span", { class: "soft" }, ` pass ${row.iteration + 1}, try ${row.attempt + 1}: `),
+        h("span", { class: "why" }, row.reason),
+      ),
+      h("p", {}, `${end}${row.host ? ` on ${row.host}` : ""}${row.ended ? `, ${formatTime(row.ended)}` : ""}`),
+      row.tail !== null ? h("pre", { tabindex: 0 }, row.tail) : h("p", { class: "soft" }, "The catalog has no log of this try."),
+      h(
+        "div",
+        { class: "row" },
+        row.tail !== null && h("a", { href: address(this.run, "log", words), target: "_blank" }, "whole log"),
+        h("a", { href: taskAddress(this.run, row.task_id), target: "_top" }, "task in Airflow"),
+        row.path && h("code", {}, row.path),
+      ),
+    );
+  }
+
+  buildFacts(data) {
+    if (!data.versions && !data.params) return null;
+    return h(
+      "details",
+      { class: "panel" },
+      h("summary", {}, h("strong", {}, "What this run was made with")),
+      h("p", {}, "Folder: ", h("code", { id: "folder" }, data.folder ?? "–")),
+      h("h3", {}, "Params"),
+      h("pre", { tabindex: 0 }, JSON.stringify(data.params, null, 2)),
+      h("h3", {}, "Versions"),
+      h("table", {}, h("tbody", {}, Object.entries(data.versions ?? {}).map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, formatValue(value)))))),
+    );
+  }
+}
+
+function buildCounts(row) {
+  const parts = PARTS.map((word) => [word, row[word]]);
+  const said = parts.filter(([, count]) => count > 0).map(([word, count]) => `${count} ${word}`).join(", ") || "none yet";
+  const retried = row.retries ? `, ${row.retries} tried again` : "";
+  return h(
+    "div",
+    { class: "part" },
+    h("div", { class: "label" }, h("span", {}, row.name), h("span", { class: "soft" }, `${row.done}/${row.total}`)),
+    drawBar(parts, row.total, `${row.name}: ${said} of ${row.total} subjobs`),
+    h("div", { class: "counts" }, said, retried),
+  );
+}
+
+function buildCodes(each) {
+  const parts = Object.entries(each.codes);
+  const total = parts.reduce((sum, [, count]) => sum + count, 0);
+  const said = parts.map(([code, count]) => `${count} ${code}`).join(", ");
+  return h(
+    "div",
+    { class: "part" },
+    h("div", { class: "label" }, h("span", {}, each.name), h("span", { class: "soft" }, total ? formatSeconds(each.seconds) : each.state ?? "")),
+    total ? [drawBar(parts, total, `${each.name}: ${said}`), h("div", { class: "counts" }, said)] : null,
+  );
+}
+
+function describePayload(payload, found) {
+  const executed = found.count ? `${found.count} executed ${found.count === 1 ? "run" : "runs"}: ${listRuns(found)}` : "The catalog does not know which runs were executed for it.";
+  const from = found.algorithm ? `from ${found.algorithm}, pass ${found.iteration + 1}` : "";
+  return [
+    h("div", {}, h("strong", {}, payload.name), ` IoV ${found.iov} `, h("span", { class: "soft" }, `${from} (revision ${found.revision})`)),
+    h("div", {}, "Constants: ", h("code", {}, found.value === null ? "not in the catalog" : formatValue(found.value))),
+    h("div", {}, executed),
+  ];
+}
+
+/** List runs, and say how many more there are. */
+export function listRuns({ runs, count }) {
+  const shown = runs.slice(0, 40);
+  return shown.join(" ") + (count > shown.length ? ` and ${count - shown.length} more` : "");
+}
+
+function buildGapTable(payloads) {
+  const open = payloads.filter((each) => each.gaps);
+  if (!open.length) return h("p", { class: "soft" }, "No gaps: every executed run has its payloads.");
+  return h(
+    "div",
+    { class: "scroll", tabindex: 0, role: "group", "aria-label": "Gaps" },
+    h(
+      "table",
+      {},
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "payload"), h("th", { scope: "col" }, "gaps between IoVs"), h("th", { scope: "col" }, "runs without a payload"))),
+      h("tbody", {}, open.map((each) =>
+        h("tr", {}, h("th", { scope: "row" }, each.name), h("td", {}, shorten(chunk(each.gaps.gaps, 4).map(formatIov))), h("td", {}, shorten(chunk(each.gaps.uncovered, 2).map((run) => run.join("."))))))),
+    ),
+  );
+}
+
+function shorten(words) {
+  return words.slice(0, 20).join("  ") + (words.length > 20 ? ` and ${words.length - 20} more` : "");
+}
+
+/** How wide a drawing in a place can be, in CSS pixels. */
+export function measure(place) {
+  return Math.max(280, Math.floor((place.clientWidth || document.documentElement.clientWidth) - 34));
+}
+
+/** Let only the answer to the last question be shown. */
+export function latest(ask, onError) {
+  let newest = 0;
+  let said = "";
+  return async (what) => {
+    const key = JSON.stringify(what);
+    if (key === said) return;
+    said = key;
+    newest += 1;
+    const own = newest;
+    try {
+      const show = await ask(what);
+      if (own === newest) show();
+    } catch (error) {
+      if (own === newest) onError(error);
+    }
+  };
+}
