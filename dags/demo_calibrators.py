@@ -19,6 +19,16 @@ def measure_mean(histogram: Any) -> tuple[float, float]:
     return histogram.GetMean(), histogram.GetStdDev() / math.sqrt(entries)
 
 
+def draw(histogram: Any) -> Any:
+    """Give a canvas with a histogram on it."""
+    import ROOT
+
+    canvas = ROOT.TCanvas(histogram.GetName(), "", 700, 450)
+    histogram.Draw("hist")
+    canvas.Update()
+    return canvas
+
+
 class VertexCollector(Collector):
     """Fills the measured vertex position, in cm."""
 
@@ -43,6 +53,7 @@ class BeamSpotAlgorithm(Algorithm):
         if vertex.GetEntries() < self.min_tracks:
             return ResultCode.NOT_ENOUGH_DATA
         value, error = measure_mean(vertex)
+        self.monitor("beam spot [cm]", value, error)
         self.save_payload({"value": value, "error": error}, "BeamSpot")
         return ResultCode.OK
 
@@ -74,9 +85,14 @@ class AlignmentAlgorithm(Algorithm):
     tolerance = 0.0003
 
     def calibrate(self) -> ResultCode:
-        value, error = measure_mean(self.get("residual"))
+        residual = self.get("residual")
+        value, error = measure_mean(residual)
         before = self.get_payload("SensorOffset", self.runs[0])["value"] if self.iteration else 0.0
         error = math.hypot(error, self._propagate_spot_error())
+        self.monitor("offset [cm]", value, error)
+        self.monitor("change [cm]", abs(value - before))
+        self.monitor("width of the residuals [cm]", residual.GetStdDev(), residual.GetStdDevError())
+        self.add_figure("residuals", draw(residual))
         self.save_payload({"value": value, "error": error, "change": value - before}, "SensorOffset")
         return ResultCode.OK if abs(value - before) < self.tolerance else ResultCode.ITERATE
 
@@ -159,6 +175,7 @@ class GainAlgorithm(Algorithm):
         electrons = measure_mean(self.get("gain", prefix="ElectronCharge"))
         weights = [1 / error**2 for _, error in (muons, electrons)]
         value = (muons[0] * weights[0] + electrons[0] * weights[1]) / sum(weights)
+        self.monitor("muons / electrons", muons[0] / electrons[0])
         self.save_payload({"value": value, "error": 1 / math.sqrt(sum(weights))}, "SensorGain")
         return ResultCode.OK
 

@@ -72,3 +72,33 @@ export function formatValue(value) {
   const text = parts.join(", ");
   return text.length > 600 ? `${text.slice(0, 600)} …` : text;
 }
+
+/** List runs, and say how many more there are. */
+export function listRuns({ runs, count }) {
+  const shown = runs.slice(0, 40);
+  return shown.join(" ") + (count > shown.length ? ` and ${count - shown.length} more` : "");
+}
+
+/** How wide a drawing in a place can be, in CSS pixels. */
+export function measure(place) {
+  return Math.max(280, Math.floor((place.clientWidth || document.documentElement.clientWidth) - 34));
+}
+
+/** Let only the answer to the last question be shown. */
+export function latest(ask, onError) {
+  let newest = 0;
+  let said = "";
+  return async (what) => {
+    const key = JSON.stringify(what);
+    if (key === said) return;
+    said = key;
+    newest += 1;
+    const own = newest;
+    try {
+      const show = await ask(what);
+      if (own === newest) show();
+    } catch (error) {
+      if (own === newest) onError(error);
+    }
+  };
+}

@@ -4,7 +4,7 @@ import { answerSignOff, cancelRun, clearTasks } from "./actions.js";
 import { address, get, taskAddress } from "./api.js";
 import { chunk, drawBar, drawMap, formatIov } from "./charts.js";
 import { Detail } from "./detail.js";
-import { badge, fill, formatSeconds, formatTime, formatValue, h } from "./dom.js";
+import { badge, fill, formatSeconds, formatTime, formatValue, h, latest, listRuns, measure } from "./dom.js";
 
 const PARTS = ["done", "running", "held", "queued", "failed"];
 const BUSY = ["running", "queued"];
@@ -301,12 +301,6 @@ function describePayload(payload, found) {
   ];
 }
 
-/** List runs, and say how many more there are. */
-export function listRuns({ runs, count }) {
-  const shown = runs.slice(0, 40);
-  return shown.join(" ") + (count > shown.length ? ` and ${count - shown.length} more` : "");
-}
-
 function buildGapTable(payloads) {
   const open = payloads.filter((each) => each.gaps);
   if (!open.length) return h("p", { class: "soft" }, "No gaps: every executed run has its payloads.");
@@ -325,28 +319,4 @@ function buildGapTable(payloads) {
 
 function shorten(words) {
   return words.slice(0, 20).join("  ") + (words.length > 20 ? ` and ${words.length - 20} more` : "");
-}
-
-/** How wide a drawing in a place can be, in CSS pixels. */
-export function measure(place) {
-  return Math.max(280, Math.floor((place.clientWidth || document.documentElement.clientWidth) - 34));
-}
-
-/** Let only the answer to the last question be shown. */
-export function latest(ask, onError) {
-  let newest = 0;
-  let said = "";
-  return async (what) => {
-    const key = JSON.stringify(what);
-    if (key === said) return;
-    said = key;
-    newest += 1;
-    const own = newest;
-    try {
-      const show = await ask(what);
-      if (own === newest) show();
-    } catch (error) {
-      if (own === newest) onError(error);
-    }
-  };
 }
