@@ -6,6 +6,7 @@ from typing import Any
 
 _NAME = "CAF"
 _PACKAGE = "airflow_provider_caf"
+_LINKS = ("AlgorithmLogLink", "CafPageLink", "RunFolderLink")
 _OPERATORS = ("configure", "prepare", "submit", "merge", "strategy", "decide", "finish", "member", "ending")
 
 
@@ -28,6 +29,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "triggers": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.triggers.batch"]}],
         "cli": [f"{_PACKAGE}.cli.definition.get_caf_cli_commands"],
+        "extra-links": [f"{_PACKAGE}.operators.links.{name}" for name in _LINKS],
         "asset-uris": [{"schemes": ["caf"], "handler": None}],
         "connection-types": [_describe_batch_connection()],
         "config": {"caf": {"description": "Calibrations run by airflow-provider-caf.", "options": _OPTIONS}},

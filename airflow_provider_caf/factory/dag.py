@@ -22,6 +22,7 @@ from airflow_provider_caf.definitions.run_params import describe_params
 from airflow_provider_caf.factory.assets import find_asset, parse_asset
 from airflow_provider_caf.factory.ending import add_ending
 from airflow_provider_caf.factory.iterations import add_iterations
+from airflow_provider_caf.hooks.messages import caf_message
 from airflow_provider_caf.operators.configure import CONFIGURE, ConfigureOperator
 from airflow_provider_caf.operators.finish import FinishOperator
 from airflow_provider_caf.operators.member import StepOperator
@@ -53,6 +54,7 @@ def build_dag(caf: CAF, **dag_kwargs: Any) -> DAG:
     _check_backend(record)
     options = {**_read_options(caf), **dag_kwargs}
     options["default_args"] = {**_read_default_args(caf), **dag_kwargs.get("default_args", {})}
+    options["user_defined_macros"] = {"caf_message": caf_message, **(dag_kwargs.get("user_defined_macros") or {})}
     params = {**_build_params(caf), **options.pop("params", {})}
     with DAG(**options) as dag:
         configure = ConfigureOperator(task_id=CONFIGURE, definition=caf.to_json())

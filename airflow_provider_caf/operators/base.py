@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +21,11 @@ from airflow_provider_caf.core.errors import (
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.hooks.catalog import find_catalog, find_work_dir
 from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout, slug
+from airflow_provider_caf.operators.links import RUN_LINKS
 from airflow_provider_caf.steps.results import CalibrationResults
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import BaseOperatorLink, Context
 
     from airflow_provider_caf.core.payloads import PayloadEntry
     from airflow_provider_caf.io.local_database import LocalDatabase
@@ -76,8 +77,9 @@ def _tell_reason(context: Context, error: CafError) -> None:
 
 
 class CafTask:
-    """What tasks share that say of a result that it is ready."""
+    """What our tasks share: links, and saying of a result that it is ready."""
 
+    operator_extra_links: Collection[BaseOperatorLink] = RUN_LINKS
     outlets: list[Any]
 
     def emit(self, context: Context, extra: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from airflow_provider_caf.definitions.caf import CAF
 from airflow_provider_caf.definitions.run_params import CALIBRATIONS, apply_params, check_conf, merge_params
 from airflow_provider_caf.definitions.templates import render
 from airflow_provider_caf.hooks.catalog import find_catalog
-from airflow_provider_caf.operators.base import failing_for_good, find_run
+from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run
 from airflow_provider_caf.steps.configure import choose_calibrations, configure_run
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Resolved:
     chosen: tuple[str, ...]
 
 
-class ConfigureOperator(BaseOperator):
+class ConfigureOperator(CafTask, BaseOperator):
     """Fill in the templates of the definition, apply the params of the run, and check everything at once.
 
     It holds the only copy of the definition in the DAG. The task `prepare` of each calibration takes it from here, as

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import SkipMixin
 
 from airflow_provider_caf.core.iteration import IterationAction
+from airflow_provider_caf.hooks.metrics import count
 from airflow_provider_caf.operators.base import CafOperator
 from airflow_provider_caf.steps.decide import decide_pass
 
@@ -40,6 +41,7 @@ class DecideOperator(CafOperator, SkipMixin):
         """Decide. The decision goes to XCom before anything is skipped: nothing after the skip runs."""
         decision = decide_pass(layout, self.iteration)
         self.open_results(context).end_iteration(self.iteration, decision)
+        count("passes", 1, dag_id=context["ti"].dag_id, calibration=self.calibration, decision=decision.action.value)
         self.log.info("%s", decision.reason)
         ti = context["ti"]
         ti.xcom_push(key="return_value", value={"action": decision.action.value, "reason": decision.reason})

@@ -58,7 +58,7 @@ class JoinOperator(_EndingOperator):
         }
 
 
-class SignOffOperator(ApprovalOperator):
+class SignOffOperator(CafTask, ApprovalOperator):
     """Ask a person to approve or reject the result.
 
     An answer within a moment of the question can fail the task in Airflow up to 3.3.2 (apache/airflow#71580); a retry

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_caf.hooks.metrics import count
 from airflow_provider_caf.io.tails import read_tail
 from airflow_provider_caf.operators.base import CafOperator
+from airflow_provider_caf.operators.links import AlgorithmLogLink
 from airflow_provider_caf.steps.strategy import StrategyRun
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ class StrategyOperator(CafOperator):
     """
 
     template_fields: Sequence[str] = (*CafOperator.template_fields, "algorithm")
+    operator_extra_links = (*CafOperator.operator_extra_links, AlgorithmLogLink())
     ui_color = "#e6f5e6"
 
     def __init__(self, *, iteration: int, algorithm: str, **kwargs: Any) -> None:
@@ -45,6 +48,10 @@ class StrategyOperator(CafOperator):
         self.log.info("The algorithm prints to %s", run.layout.log)
         with self._showing_prints(run):
             result = run.run()
+        tags = {"dag_id": context["ti"].dag_id, "calibration": self.calibration, "algorithm": self.algorithm}
+        count("executions", max(0, result.executions - result.replayed), **tags)
+        count("executions.wasted", result.wasted, **tags)
+        count("payloads.committed", len(result.committed), **tags)
         self.log.info(
             "%d executions, %d of them finished in an earlier try, %d more ran ahead in vain; %d payloads committed.",
             result.executions,

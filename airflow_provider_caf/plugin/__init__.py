@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
-from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
-URL_PREFIX = "/caf"
+from airflow_provider_caf.hooks.page import URL_PREFIX, find_root
 
 
 class _LazyApp:
@@ -24,11 +22,6 @@ class _LazyApp:
 
             self._app = build_app()
         await self._app(scope, receive, send)
-
-
-def find_root() -> str:
-    """Give the path of the page, as the browser sees it: behind the path of `[api] base_url`."""
-    return urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/") + URL_PREFIX
 
 
 def _list_views() -> list[dict[str, str]]:

@@ -19,7 +19,8 @@ from airflow.sdk.exceptions import (
 from airflow_provider_caf.batch.polling import Patience, decide_interval, decide_over
 from airflow_provider_caf.core.errors import CafError, DefinitionError, PollError
 from airflow_provider_caf.hooks.batch import open_collection
-from airflow_provider_caf.operators.base import failing_for_good, find_run, open_results
+from airflow_provider_caf.hooks.metrics import count, time_poll
+from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run, open_results
 from airflow_provider_caf.steps.collect import find_failed, is_over
 from airflow_provider_caf.steps.waiting import LiveCounts, attend, is_settling
 from airflow_provider_caf.triggers.batch import BatchJobTrigger
@@ -41,7 +42,7 @@ class _Look(Enum):
     SETTLING = "settling"
 
 
-class BatchJobSensor(BaseSensorOperator):
+class BatchJobSensor(CafTask, BaseSensorOperator):
     """Wait until all subjobs of a collection are done.
 
     It watches in the worker for a while, then in the triggerer. Failed subjobs are submitted again, and only those.
@@ -238,7 +239,8 @@ class BatchJobSensor(BaseSensorOperator):
         :raises JobFailed: when the retries of a subjob are spent.
         :raises PollError: if the batch system has been silent for too long.
         """
-        observation = run.observe()
+        with time_poll(run.client.system.name, in_triggerer=False):
+            observation = run.observe()
         self._is_all_over = is_over(observation)
         assert self._counts is not None, "_open() sets it"
         self._counts.update(observation, is_last=self._is_all_over)
@@ -247,14 +249,20 @@ class BatchJobSensor(BaseSensorOperator):
             self._check_silence(context, run.patience, observation.problem)
         if not self._is_all_over:
             return _Look.SETTLING if is_settling(observation) else _Look.WAITING
-        if not find_failed(observation):
+        failed = find_failed(observation)
+        tags = {"dag_id": context["ti"].dag_id, "calibration": self.calibration, "system": run.client.system.name}
+        count("subjobs.failed", len(failed), **tags)
+        if not failed:
+            count("subjobs.done", len(observation.verdicts), **tags)
             return _Look.DONE
         again = run.submit_missing(first_attempt, max_retries=self.max_subjob_retries)
         if not again.submitted:
             self._failed = len(run.check_done(observation))
+            count("subjobs.done", len(observation.verdicts) - self._failed, **tags)
             self.log.warning("%s", run.describe_failed(observation))
             return _Look.DONE
         self._is_all_over = False
+        count("subjobs.submitted", len(again.submitted), **tags)
         self.log.info("Submitted again: subjobs %s", list(again.submitted))
         return _Look.WAITING
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from airflow_provider_caf.batch.packing import RunTimes
 from airflow_provider_caf.batch.polling import Patience
@@ -55,6 +56,9 @@ from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.io.transport.base import Transport
 from airflow_provider_caf.io.transport.local import LocalTransport
 from airflow_provider_caf.steps.manifest import CollectionManifest
+
+_SHOWN_ARRAYS = 5
+_SHOWN_LETTERS = 4000
 
 
 class CollectionRun:
@@ -208,6 +212,27 @@ class CollectionRun:
     def list_array_ids(self) -> list[str]:
         """Give the ids of all arrays that were submitted."""
         return [one for array in read_arrays(self.layout.arrays_folder) for one in array.ids]
+
+    def describe_submissions(self) -> list[dict[str, Any]]:
+        """Give for each array, the newest first, how it was submitted: command, files, resources."""
+        found = []
+        for each in reversed(read_arrays(self.layout.arrays_folder)[-_SHOWN_ARRAYS:]):
+            array = each.array
+            submission = self.client.system.build_submit(array)
+            found.append(
+                {
+                    "backend": self.manifest.backend,
+                    "name": array.name,
+                    "ids": list(each.ids),
+                    "submitted": each.submitted,
+                    "jobs": len(array.elements),
+                    "subjobs": sum(len(element) for element in array.elements),
+                    "resources": array.resources.to_json(),
+                    "command": list(submission.command.argv),
+                    "files": {file.path: file.text[:_SHOWN_LETTERS] for file in submission.files},
+                }
+            )
+        return found
 
     def check_done(self, observation: Observation, *, to_clear: str = "this task") -> tuple[int, ...]:
         """Refuse to go on if more subjobs failed than the definition's `max_failed_subjobs` allows.

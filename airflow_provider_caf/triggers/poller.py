@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from airflow_provider_caf.batch.spec import SubmittedArray
 from airflow_provider_caf.core.record import record
+from airflow_provider_caf.hooks.metrics import time_poll
 from airflow_provider_caf.io.jobs.client import BatchClient
 from airflow_provider_caf.io.jobs.poll import Snapshot
 
@@ -77,7 +78,7 @@ class SharedPoller:
             requests, self._requests = self._requests, {}
             arrays = [array for request in requests.values() for array in request.arrays]
             try:
-                snapshot = await asyncio.to_thread(self._client.poll, arrays)
+                snapshot = await asyncio.to_thread(self._poll, arrays)
             except Exception as error:  # noqa: BLE001 - those who wait raise it
                 for future in requests:
                     if not future.done():
@@ -88,6 +89,10 @@ class SharedPoller:
                         future.set_result(snapshot)
             # From the end on: a slow server gets a rest, and who takes long to judge an answer is in time for the next.
             self._last = self._loop.time()
+
+    def _poll(self, arrays: Sequence[SubmittedArray]) -> Snapshot:
+        with time_poll(self._client.system.name, in_triggerer=True):
+            return self._client.poll(arrays)
 
     async def _wait_until_due(self) -> None:
         while True:

@@ -6,9 +6,10 @@ const GAP = 0.03; // between two experiments, as a part of the whole axis
 
 /** An axis over the runs of all experiments: each has its stretch, from its first to its last run. */
 export class RunAxis {
-  /** @param ends for each experiment its number, its first and its last run, flat */
-  constructor(ends) {
+  /** @param ends for each experiment its number, its first and its last run, flat @param width of the drawing, in pixels */
+  constructor(ends, width) {
     this.experiments = [];
+    this.width = width;
     const total = chunk(ends, 3).reduce((sum, [, low, high]) => sum + high - low + 1, 0);
     let offset = 0;
     for (const [exp, low, high] of chunk(ends, 3)) {
@@ -38,10 +39,20 @@ export class RunAxis {
 
   get ticks() {
     const labels = new Map();
-    const step = niceStep(this.end / 8);
-    for (const { exp, low, high, offset } of this.experiments) {
-      labels.set(offset, `e${exp} r${low}`);
-      for (let run = Math.ceil((low + step / 2) / step) * step; run <= high; run += step) labels.set(offset + run - low, `${run}`);
+    const letter = (8 * this.end) / this.width;
+    const step = niceStep(7 * letter);
+    let free = 0;
+    const put = (at, text) => {
+      if (at < free) return;
+      labels.set(at, text);
+      free = at + (text.length + 2) * letter;
+    };
+    for (const [index, { exp, low, high, offset }] of this.experiments.entries()) {
+      put(offset, `e${exp} r${low}`);
+      const next = this.experiments[index + 1]?.offset ?? Infinity;
+      for (let run = Math.ceil((low + 1) / step) * step; run <= high; run += step) {
+        if (offset + run - low + 4 * letter < next) put(offset + run - low, `${run}`);
+      }
     }
     return labels;
   }
@@ -81,7 +92,7 @@ function shorten(text, letters) {
 
 /** The IoV map: a row for each payload, a bar for each IoV, gaps hatched. `onPick` gets what the pointer is on. */
 export function drawMap(data, width, onPick) {
-  const axis = new RunAxis(data.runs);
+  const axis = new RunAxis(data.runs, width);
   const several = new Set(data.payloads.map((each) => each.calibration)).size > 1;
   const rows = data.payloads.map((each) => (several ? `${each.calibration} / ${each.name}` : each.name));
   const bars = [];
@@ -147,7 +158,7 @@ function describePoint(point) {
 
 /** A constant against the run, with that of another run or calibration beside it. */
 export function drawTrend(data, ends, width, label) {
-  const axis = new RunAxis(ends);
+  const axis = new RunAxis(ends, width);
   const read = (rows, kind) =>
     rows.map(([a, b, c, d, value, error]) => {
       const [x1, x2] = axis.span([a, b, c, d]);

@@ -180,9 +180,9 @@ export class Detail {
         h("td", { "data-label": "collection" }, each.collection),
         h("td", { "data-label": "files" }, each.files),
         h("td", { "data-label": "subjobs" }, each.subjobs),
-        h("td", { "data-label": "runs" }, `${each.count}: ${listRuns(each)}`),
+        h("td", { "data-label": "runs" }, each.count ? `${each.count}: ${listRuns(each)}` : "found while collecting"),
         h("td", { "data-label": "left out" }, each.ignored.join(" ") || "none"),
-        h("td", { "data-label": "selection" }, each.details ? formatValue(each.details) : ""),
+        h("td", { "data-label": "selection" }, listDetails(each.details)),
       ),
     );
     const heads = ["collection", "files", "subjobs", "runs", "left out", "selection"];
@@ -210,6 +210,11 @@ export class Detail {
   }
 }
 
+function listDetails(details) {
+  const said = Object.entries(details ?? {}).map(([name, value]) => [name, value === null ? "" : formatValue(value)]);
+  return said.filter(([, value]) => value !== "" && value !== "0").map(([name, value]) => h("div", {}, h("span", { class: "soft" }, `${name.replaceAll("_", " ")}: `), value));
+}
+
 function buildPicture(each, source) {
   const missing = h("p", { class: "soft" }, "Too large for this page: ", h("code", {}, each.path));
   const picture = h("img", { src: source, alt: `${each.name} of ${each.algorithm}, pass ${each.iteration + 1}`, loading: "lazy" });
@@ -223,6 +228,7 @@ class Trend {
   constructor(run, name) {
     Object.assign(this, { run, name, key: null, payload: null, field: null, other: "" });
     this.choices = h("div", { class: "row" });
+    this.legend = h("span", { class: "legend", hidden: true }, h("span", {}, h("span", { class: "swatch round c-done" }), "this run"), h("span", {}, h("span", { class: "swatch open" }), "compared"));
     this.chart = h("div", { class: "chart", id: "trend" });
     this.root = h("section");
   }
@@ -265,12 +271,13 @@ class Trend {
     this.choices.replaceChildren(
       constant,
       others.length ? h("label", { class: "row" }, h("span", { class: "soft" }, "compared with"), compared) : "",
-      h("span", { class: "legend" }, h("span", {}, h("span", { class: "swatch round c-done" }), "this run"), h("span", {}, h("span", { class: "swatch open" }), "compared")),
+      this.legend,
     );
   }
 
   change(payload, field, other = this.other) {
     Object.assign(this, { payload, field, other });
+    this.legend.hidden = !other;
     this.load().catch((error) => this.chart.replaceChildren(h("p", { class: "reason" }, error.message)));
   }
 

@@ -51,6 +51,8 @@ export class RunPage {
     fill(this.table, JSON.stringify([data.calibrations, data.may, this.chosen]), () => this.buildTable(data));
     fill(this.facts, JSON.stringify([data.versions, data.params, data.folder]), () => this.buildFacts(data));
     await Promise.all([this.updateDetail(data), this.updateMap(data), this.updateFailures(data)]);
+    if (location.hash && !this.isShown) requestAnimationFrame(() => document.getElementById(location.hash.slice(1))?.scrollIntoView({ block: "center" }));
+    this.isShown = true;
     return BUSY.includes(data.state);
   }
 
@@ -255,7 +257,7 @@ export class RunPage {
     if (!data.versions && !data.params) return null;
     return h(
       "details",
-      { class: "panel" },
+      { class: "panel", open: location.hash === "#folder" },
       h("summary", {}, h("strong", {}, "What this run was made with")),
       h("p", {}, "Folder: ", h("code", { id: "folder" }, data.folder ?? "–")),
       h("h3", {}, "Params"),
