@@ -126,6 +126,11 @@ class CollectionLayout:
         return self.iteration_folder / "merged" / f"{self.name}.index{JSON_SUFFIX}"
 
     @property
+    def merge_progress(self) -> Path:
+        """The file in which a merge says how far it is."""
+        return self.iteration_folder / "merged" / f"{self.name}.merge.progress"
+
+    @property
     def merge_request(self) -> Path:
         """The file that tells the merge what to do."""
         return self.iteration_folder / "merged" / f"{self.name}.merge{JSON_SUFFIX}"

@@ -18,6 +18,7 @@ from airflow_provider_caf.io.inputs import check_root_files, is_uri, resolve_inp
 from airflow_provider_caf.io.layout import CalibrationLayout, metadata_cache_file
 from airflow_provider_caf.io.metadata_cache import MetadataCache
 from airflow_provider_caf.steps.file_metadata import HowToRead, read_metadata
+from airflow_provider_caf.steps.progress import Progress
 
 _log = logging.getLogger(__name__)
 
@@ -136,9 +137,11 @@ def _look_into(
             f"{where} must be known, such as of {closed[0]!r}.",
             hint="Give files_to_iovs, or a file map: airflow caf filemap.",
         )
+    progress = Progress(f"Looking into the input of {where}", len(missing), "files")
     known = read_metadata(
         missing,
         tree,
+        note=lambda part: progress.add(len(part)),
         app=layout.description_app,
         resources=resources,
         cache=MetadataCache(metadata_cache_file(layout.run_folder.parent.parent)),

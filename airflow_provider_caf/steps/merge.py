@@ -15,6 +15,7 @@ from airflow_provider_caf.io.layout import CalibrationLayout, CollectionLayout
 from airflow_provider_caf.io.tails import cut_tail
 from airflow_provider_caf.steps.app_run import run_app
 from airflow_provider_caf.steps.collect import CollectionRun
+from airflow_provider_caf.steps.progress import Progress, following
 from airflow_provider_caf.steps.results import CalibrationResults
 from airflow_provider_caf.steps.waiting import is_settling
 
@@ -79,9 +80,12 @@ def merge_collection(
             "output": str(place.merged_file),
             "index": str(place.merged_index),
             "granularity": run.manifest.granularity,
+            "progress": str(place.merge_progress),
         },
     )
-    _run_merge(run, place)
+    what = f"Merging collection {collection!r} of {run.calibration.name!r}"
+    with following(place.merge_progress, Progress(what, len(inputs), "files")):
+        _run_merge(run, place)
     index = read_json(place.merged_index, f"The index of collection {collection!r}")
     runs = {tuple(one[:2]) for prefix in index["prefixes"].values() for one in prefix["runs"]}
     return Merged(

@@ -17,17 +17,20 @@ from airflow_provider_caf.core.errors import CafError, InputError
 Task = Callable[[], Any]
 
 
-def run_forked(tasks: Sequence[Task], processes: int, what: str) -> list[Any]:
+def run_forked(
+    tasks: Sequence[Task], processes: int, what: str, *, note: Callable[[int], None] | None = None
+) -> list[Any]:
     """Run functions, each in a child process, and give their answers in order.
 
     :param tasks: they give what JSON can say.
     :param processes: how many run at the same time.
     :param what: what one is to the reader, such as `a merge`.
+    :param note: gets the number of each function that has ended.
     :raises InputError: as the first function (in their order) that raised it.
     :raises CafError: if another one failed, or a child crashed.
     """
     if processes <= 1:
-        return [task() for task in tasks]
+        return [_run_here(number, task, note) for number, task in enumerate(tasks)]
     answers: dict[int, Any] = {}
     running: dict[int, tuple[int, int]] = {}
     waiting = list(enumerate(tasks))
@@ -43,9 +46,18 @@ def run_forked(tasks: Sequence[Task], processes: int, what: str) -> list[Any]:
         answers[number] = _read_answer(pipe, status, what)
         if "error" in answers[number]:
             waiting.clear()
+        elif note is not None:
+            note(number)
     for number in sorted(answers):
         _raise_error(answers[number])
     return [answers[number]["answer"] for number in sorted(answers)]
+
+
+def _run_here(number: int, task: Task, note: Callable[[int], None] | None) -> Any:
+    answer = task()
+    if note is not None:
+        note(number)
+    return answer
 
 
 def _start(task: Task) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ class MergeRequest:
 
     :param processes: how many at the same time; None: as many as there are cores.
     :param granularity: what the collector was defined to have; None: what the files have.
+    :param progress: a file for the number of inputs that are done; None: nobody asks.
     """
 
     collection: str
@@ -67,6 +68,7 @@ class MergeRequest:
     index: str
     processes: int | None = None
     granularity: str | None = None
+    progress: str | None = None
 
     @classmethod
     def from_json(cls, value: Any) -> MergeRequest:
@@ -82,6 +84,7 @@ class MergeRequest:
             index=reader.take("index", read_text),
             processes=reader.take_or("processes", read_optional(read_whole_number), None),
             granularity=reader.take_or("granularity", read_optional(read_text), None),
+            progress=reader.take_or("progress", read_optional(read_text), None),
         )
         reader.take("version", read_whole_number)
         reader.finish()
@@ -138,7 +141,7 @@ def merge_collection(request: MergeRequest) -> int:
             else:
                 parts = [str(folder / f"{number:05d}.root") for number in range(len(groups))]
                 tasks = [_build_task(group, part, request) for group, part in zip(groups, parts)]
-                counts = run_forked(tasks, processes, "a merge")
+                counts = run_forked(tasks, processes, "a merge", note=_build_note(request, groups))
                 for prefix, found in _add_counts(counts).items():
                     _check_granularity(prefix, found, request)
                 merge_files(parts, str(temporary), request.output)
@@ -151,6 +154,20 @@ def merge_collection(request: MergeRequest) -> int:
     text = json.dumps(index, sort_keys=True, separators=(",", ":")) + "\n"
     write_bytes(Path(request.index), text.encode(), "index")
     return len({run for each in content.values() for run in each.events})
+
+
+def _build_note(request: MergeRequest, groups: Sequence[Sequence[str]]) -> Callable[[int], None] | None:
+    """Give what is called with the number of a group that is done."""
+    if request.progress is None:
+        return None
+    path, done = Path(request.progress), 0
+
+    def note(number: int) -> None:
+        nonlocal done
+        done += len(groups[number])
+        write_bytes(path, str(done).encode(), "progress")
+
+    return note
 
 
 def merge_group(inputs: Sequence[str], output: str, request: MergeRequest) -> dict[str, dict[str, Any]]:

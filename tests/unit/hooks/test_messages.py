@@ -83,9 +83,10 @@ def dag() -> Iterator[DAG]:
 
 def test_a_notifier_has_the_message_in_its_template(dag: DAG) -> None:
     task = dag.get_task("vertex.prepare")
-    (callback,) = [task.on_failure_callback] if callable(task.on_failure_callback) else task.on_failure_callback
-    context = make_context("vertex.iteration_0.A", exception=ValueError("no peak"))
-    callback({**context, "dag": dag})
+    context: Any = {**make_context("vertex.iteration_0.A", exception=ValueError("no peak")), "dag": dag}
+    callbacks: Any = task.on_failure_callback
+    assert len(callbacks) == 1
+    callbacks[0](context)
     (sent,) = Notifier.sent
     assert sent.startswith("Look: CAF lab, run ")
     assert "calibration vertex, iteration 0, A failed." in sent
