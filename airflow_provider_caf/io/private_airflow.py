@@ -42,6 +42,7 @@ class PrivateAirflow:
     :param dags_folder: where its DAG files lie.
     :param settings: further environment variables, such as `AIRFLOW__CAF__WORK_DIR`.
     :param parallelism: how many tasks run at once.
+    :param first_commands: words of `airflow` commands that are run when the database is there and nothing is started.
     """
 
     def __init__(
@@ -51,10 +52,12 @@ class PrivateAirflow:
         *,
         settings: Mapping[str, str] | None = None,
         parallelism: int = 4,
+        first_commands: Sequence[Sequence[str]] = (),
     ) -> None:
         self.home = home
         self.dags_folder = dags_folder
         self.parallelism = parallelism
+        self.first_commands = first_commands
         self.settings = dict(settings or {})
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.environment: dict[str, str] = {}
@@ -95,7 +98,8 @@ class PrivateAirflow:
             (self.home / "passwords.json").chmod(0o600)
         if not self.environment:  # else started again: with the secrets that it had
             self.environment = self._build_environment()
-        self.run_cli(["db", "migrate"])
+        for words in (["db", "migrate"], *self.first_commands):
+            self.run_cli(words)
         try:
             for component in COMPONENTS:
                 self.start_component(component)

@@ -92,12 +92,11 @@ router = APIRouter()
 
 @router.get("/runs")
 def get_runs(user: GetUserDep, session: SessionDep, catalog: CatalogDep, dag_id: str | None = None) -> Any:
-    """List the newest runs of the CAFs that the user may see."""
-    known = catalog.list_dags()
+    """List the newest runs of a DAG, or of all CAFs that the user may see."""
     allowed = get_auth_manager().get_authorized_dag_ids(user=user, method="GET", session=session)
-    wanted = sorted(each for each in known if each in allowed and dag_id in (None, each))
     if dag_id is not None and dag_id not in allowed:
         raise HTTPException(403, "Forbidden")
+    wanted = sorted({*catalog.list_dags()} & allowed) if dag_id is None else [dag_id]
     runs = [each for name in wanted for each in list_runs(session, name, limit=10 if dag_id is None else 50)]
     return views.build_runs(wanted, runs)
 

@@ -217,10 +217,16 @@ def build_map(run: RunRow, catalog: Catalog, name: str | None) -> dict[str, Any]
     groups: dict[tuple[str, str], list[PayloadRow]] = {}
     for row in rows[:MOST_IOVS]:
         groups.setdefault((row.calibration, row.name), []).append(row)
-    runs = sorted({each for row in executions for each in row.runs})
+    executed = {each for row in executions for each in row.runs}
+    known = {row.calibration for row in executions}
+    # What was not made from runs, as imported payloads, is drawn from its first to its last run.
+    more = (
+        end for row in rows if row.calibration not in known for end in (row.iov.first, row.iov.last) if end.run >= 0
+    )
     return {
         "total": len(rows),
-        "runs": _find_ends(runs),
+        "executed": len(executed),
+        "runs": _find_ends(sorted(executed | {each for each in more if each.exp >= 0})),
         "payloads": [
             {
                 "calibration": calibration,
@@ -289,7 +295,7 @@ def build_failures(run: RunRow, catalog: Catalog, name: str | None, offset: int)
     if name is not None:
         check_calibration(run.tasks, name)
     place = (run.dag_id, run.run_id, name)
-    rows = catalog.read_failed_subjobs(*place, limit=_FAILURES, offset=offset)
+    rows = catalog.read_failed_subjobs(*place, limit=_FAILURES, offset=offset, newest_first=True)
     return {
         "total": catalog.count_failed_subjobs(*place),
         "offset": offset,

@@ -123,7 +123,8 @@ def read_progress(
     }
     subjobs = catalog.read_subjobs(dag_id, run_id)
     executed = catalog.count_executions(dag_id, run_id)
-    failures = {row.calibration: row for row in catalog.read_failed_subjobs(dag_id, run_id, newest=len(groups) + 50)}
+    newest = catalog.read_failed_subjobs(dag_id, run_id, limit=len(groups) + 50, newest_first=True)
+    failures = {row.calibration: row for row in reversed(newest)}
     found = []
     for name, own in groups.items():
         iteration = judged[name][1]

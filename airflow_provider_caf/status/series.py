@@ -107,7 +107,7 @@ def build_convergence(numbers: Iterable[MonitoredRow]) -> dict[tuple[str, str], 
             groups.setdefault((row.algorithm, row.name), {}).setdefault(row.iteration, []).append(row)
     return {
         key: [_summarise(iteration, rows) for iteration, rows in sorted(passes.items())]
-        for key, passes in groups.items()
+        for key, passes in sorted(groups.items())
     }
 
 

@@ -310,20 +310,18 @@ class Catalog:
         *,
         limit: int | None = None,
         offset: int = 0,
-        newest: int | None = None,
+        newest_first: bool = False,
     ) -> tuple[FailedSubjobRow, ...]:
         """Read the failed attempts of subjobs of a DAG run, by calibration, pass, collection and subjob.
 
         :param limit: at most so many.
         :param offset: without so many at the beginning.
-        :param newest: instead, so many that ended last, the newest at the end.
+        :param newest_first: in the order in which they ended instead, the last one first.
         """
         columns = FAILED_SUBJOBS.table.c
         where = _match(columns, dag_id, run_id, calibration)
-        if newest is not None:
-            rows = self._read(FAILED_SUBJOBS, where, order=[columns.ended.desc()], limit=newest)
-            return tuple(reversed(rows))
-        return self._read(FAILED_SUBJOBS, where, limit=limit, offset=offset)
+        order = [columns.ended.desc(), columns.subjob] if newest_first else []
+        return self._read(FAILED_SUBJOBS, where, order=order, limit=limit, offset=offset)
 
     def count_failed_subjobs(self, dag_id: str, run_id: str, calibration: str | None = None) -> int:
         """Count the failed attempts of subjobs of a DAG run."""

@@ -2,6 +2,19 @@
 
 import { formatNumber, h, svg } from "./dom.js";
 
+let loading = null;
+
+/** Wait until the library is there: what needs no drawing is on the screen before. */
+export function loadCharts() {
+  const load = (name) =>
+    new Promise((resolve, reject) => {
+      const script = h("script", { src: `static/vendor/${name}`, onload: resolve, onerror: () => reject(new Error(`${name} cannot be loaded.`)) });
+      document.head.append(script);
+    });
+  loading ??= load("d3.min.js").then(() => load("plot.umd.min.js"));
+  return loading;
+}
+
 const GAP = 0.03; // between two experiments, as a part of the whole axis
 
 /** An axis over the runs of all experiments: each has its stretch, from its first to its last run. */

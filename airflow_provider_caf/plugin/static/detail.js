@@ -2,7 +2,7 @@
 
 import { clearTasks } from "./actions.js";
 import { address, get } from "./api.js";
-import { countCodes, drawConvergence, drawStrip, drawTrend } from "./charts.js";
+import { countCodes, drawConvergence, drawStrip, drawTrend, loadCharts } from "./charts.js";
 import { fill, formatNumber, formatSeconds, formatTime, formatValue, h, latest, listRuns, measure } from "./dom.js";
 
 const MANY_CHARTS = 12;
@@ -27,12 +27,13 @@ export class Detail {
 
   /** Ask again where something has changed. */
   async update(progress, data) {
-    const key = JSON.stringify([progress.state, progress.iteration, progress.checkpoint, progress.collections, progress.algorithms.map((each) => [each.state, each.codes]), data.may]);
+    const key = JSON.stringify([progress.state, progress.iteration, progress.checkpoint, progress.collections, progress.algorithms.map((each) => [each.state, each.codes]), data.may, data.state]);
     if (key === this.key) return;
-    const found = await get(this.run, "calibration", { name: this.name });
+    const [found] = await Promise.all([get(this.run, "calibration", { name: this.name }), loadCharts()]);
     this.found = found;
     this.may = data.may;
-    fill(this.passes, JSON.stringify([found.passes, found.resets, found.algorithms, data.may]), () => this.buildPasses(found));
+    this.runState = data.state;
+    fill(this.passes, JSON.stringify([found.passes, found.resets, found.algorithms, data.may, data.state]), () => this.buildPasses(found));
     fill(this.resources, JSON.stringify(found.resources), () => this.buildResources(found));
     fill(this.input, JSON.stringify(found.selections), () => this.buildInput(found));
     fill(this.figures, JSON.stringify(found.figures), () => this.buildFigures(found));
@@ -49,12 +50,13 @@ export class Detail {
   }
 
   buildPasses(found) {
+    const isOver = !["running", "queued"].includes(this.runState);
     const rows = found.passes.map((each) =>
       h(
         "tr",
         {},
         h("td", { "data-label": "pass" }, each.iteration + 1),
-        h("td", { "data-label": "decision" }, each.decision ?? "under way"),
+        h("td", { "data-label": "decision" }, each.decision ?? (isOver ? "none" : "under way")),
         h("td", { "data-label": "reason" }, each.reason ?? ""),
         h("td", { "data-label": "ended" }, formatTime(each.ended)),
       ),

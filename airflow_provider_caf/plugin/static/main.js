@@ -58,9 +58,10 @@ class ListPage {
     this.root = h("div", {}, dag_id && h("div", { class: "trail" }, link({}, "Calibrations")), this.title, this.body);
   }
 
-  async update() {
+  async update(show) {
     const data = await getRuns(this.dag_id);
     fill(this.body, JSON.stringify(data), () => this.build(data));
+    show();
     return data.runs.some((run) => ["running", "queued"].includes(run.state));
   }
 
@@ -111,11 +112,11 @@ function show() {
 async function refresh() {
   clearTimeout(timer);
   const own = page;
+  const attach = () => own === page && own.root.parentNode !== place && place.replaceChildren(own.root);
   let isBusy = false;
   try {
-    isBusy = await own.update();
+    isBusy = await own.update(attach);
     if (own !== page) return;
-    if (own.root.parentNode !== place) place.replaceChildren(own.root);
     document.getElementById("problem")?.remove();
   } catch (error) {
     if (own !== page) return;

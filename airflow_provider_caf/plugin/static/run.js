@@ -2,7 +2,7 @@
 
 import { answerSignOff, cancelRun, clearTasks } from "./actions.js";
 import { address, get, taskAddress } from "./api.js";
-import { chunk, drawBar, drawMap, formatIov } from "./charts.js";
+import { chunk, drawBar, drawMap, formatIov, loadCharts } from "./charts.js";
 import { Detail } from "./detail.js";
 import { badge, fill, formatSeconds, formatTime, formatValue, h, latest, listRuns, measure } from "./dom.js";
 
@@ -39,7 +39,7 @@ export class RunPage {
   }
 
   /** Ask for what has changed, show it, and say whether more is to come. */
-  async update() {
+  async update(show) {
     this.asked ??= { ...this.run };
     const data = await get(this.run, "run");
     this.run = { dag_id: data.dag_id, run_id: data.run_id };
@@ -50,6 +50,7 @@ export class RunPage {
     fill(this.signOff, JSON.stringify([data.whole, data.may]), () => this.buildSignOff(data));
     fill(this.table, JSON.stringify([data.calibrations, data.may, this.chosen]), () => this.buildTable(data));
     fill(this.facts, JSON.stringify([data.versions, data.params, data.folder]), () => this.buildFacts(data));
+    show();
     await Promise.all([this.updateDetail(data), this.updateMap(data), this.updateFailures(data)]);
     if (location.hash && !this.isShown) requestAnimationFrame(() => document.getElementById(location.hash.slice(1))?.scrollIntoView({ block: "center" }));
     this.isShown = true;
@@ -165,7 +166,7 @@ export class RunPage {
     const finished = data.calibrations.filter((each) => each.state === "completed").map((each) => each.name);
     const key = JSON.stringify([finished, this.chosen]);
     if (key === this.mapKey) return;
-    this.mapData = await get(this.run, "map", { name: this.chosen });
+    [this.mapData] = await Promise.all([get(this.run, "map", { name: this.chosen }), loadCharts()]);
     this.mapKey = key;
     this.drawMap();
   }
@@ -192,7 +193,7 @@ export class RunPage {
       h("div", { class: "chart", id: "map-chart" }, drawMap(data, this.mapWidth, pick)),
       shown < data.total && h("p", { class: "soft" }, `${shown} of ${data.total} IoVs are drawn; choose a calibration to see all of its own.`) || "",
       info,
-      buildGapTable(data.payloads),
+      data.executed ? buildGapTable(data.payloads) : h("p", { class: "soft" }, "The catalog knows of no executed runs, so nothing is said about gaps."),
     );
   }
 

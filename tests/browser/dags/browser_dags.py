@@ -1,0 +1,33 @@
+"""The DAGs of the browser tests beside the demonstration: one that fails, one that has not begun, a large one, and one
+that waits for a sign-off."""
+
+import os
+from typing import Any
+
+from airflow_provider_caf import CAF, Calibration, Collection, ImportedPayloads, SignOff, build_dag
+
+SHOUT = "echo '<script>document.title = \"owned\"</script><b>bold</b>' >&2; exit 3"
+"""What a hostile or careless job prints."""
+
+
+def make_calibration(name: str, **words: Any) -> Calibration:
+    """Give a calibration all subjobs of which fail."""
+    collection = Collection(
+        ["bash", "-c", SHOUT], input_data="events", max_collector_jobs=2, max_subjob_retries=0, granularity="all"
+    )
+    return Calibration(name, collections={"hits": collection}, algorithms="demo_calibrators:BeamSpotAlgorithm", **words)
+
+
+def make(name: str, *calibrations: Calibration) -> CAF:
+    """Give a CAF."""
+    return CAF(name, [*calibrations], input_data={"events": ["/nowhere/*.root"]})
+
+
+failing = build_dag(make("failing", make_calibration("vertex"), make_calibration("after", depends_on=["vertex"])))
+empty = build_dag(make("empty", make_calibration("vertex")), is_paused_upon_creation=True)
+large = build_dag(
+    make("large", *(make_calibration(f"calibration_{number:02d}") for number in range(80))),
+    is_paused_upon_creation=True,
+)
+by_hand = ImportedPayloads("by_hand", os.environ["CAF_TEST_BY_HAND"])
+signed = build_dag(CAF("signed", [by_hand], sign_off=SignOff(message="Are the payloads complete?")))
