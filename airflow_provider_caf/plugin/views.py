@@ -220,13 +220,12 @@ def build_map(run: RunRow, catalog: Catalog, name: str | None) -> dict[str, Any]
     executed = {each for row in executions for each in row.runs}
     known = {row.calibration for row in executions}
     # What was not made from runs, as imported payloads, is drawn from its first to its last run.
-    more = (
-        end for row in rows if row.calibration not in known for end in (row.iov.first, row.iov.last) if end.run >= 0
-    )
+    imported = [row.iov for row in rows if row.calibration not in known]
+    ends = {ExpRun(*end) for iov in imported for end in (iov[:2], iov[2:]) if min(end) >= 0}
     return {
         "total": len(rows),
         "executed": len(executed),
-        "runs": _find_ends(sorted(executed | {each for each in more if each.exp >= 0})),
+        "runs": _find_ends(sorted(executed | ends)),
         "payloads": [
             {
                 "calibration": calibration,

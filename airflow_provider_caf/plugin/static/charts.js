@@ -133,13 +133,35 @@ export function drawMap(data, width, onPick) {
           x1: "x1", x2: "x2", y: "row", fill: "var(--done)", fillOpacity: (bar) => (bar.shade ? 0.62 : 1), insetLeft: 0.3, insetRight: 0.3,
         }),
         Plot.barX(gaps, { x1: "x1", x2: "x2", y: "row", fill: "var(--failed)", stroke: "var(--failed)", insetTop: 5, insetBottom: 5 }),
-        Plot.barX(bars, Plot.pointer({ x1: "x1", x2: "x2", y: "row", fill: "none", stroke: "var(--text)", strokeWidth: 2, maxRadius: 30 })),
       ],
     },
     `IoV map: ${rows.length} payloads, ${bars.length} intervals of validity, ${gaps.length} runs without one.`,
   );
-  drawing.addEventListener("input", () => drawing.value && onPick(drawing.value));
+  pickBars(drawing, rows, bars, onPick);
   return drawing;
+}
+
+/** Frame the bar under the pointer, and tell of it. */
+function pickBars(drawing, rows, bars, onPick) {
+  const x = drawing.scale("x");
+  const y = drawing.scale("y");
+  const byRow = d3.group(bars, (bar) => bar.row);
+  const frame = svg("rect", { fill: "none", stroke: "var(--text)", "stroke-width": 2, visibility: "hidden", height: y.bandwidth });
+  drawing.append(frame);
+  const pick = (event) => {
+    const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(drawing.getScreenCTM().inverse());
+    const row = rows.find((each) => point.y >= y.apply(each) && point.y <= y.apply(each) + y.bandwidth);
+    const at = x.invert(point.x);
+    const bar = byRow.get(row)?.findLast((each) => at >= each.x1 && at <= each.x2);
+    frame.setAttribute("visibility", bar ? "visible" : "hidden");
+    if (!bar) return;
+    frame.setAttribute("x", x.apply(bar.x1));
+    frame.setAttribute("width", x.apply(bar.x2) - x.apply(bar.x1));
+    frame.setAttribute("y", y.apply(bar.row));
+    onPick(bar);
+  };
+  drawing.addEventListener("pointermove", pick);
+  drawing.addEventListener("click", pick);
 }
 
 /** A monitored number against the pass. */
