@@ -109,6 +109,22 @@ def _list_looks() -> tuple[ActionCommand, ...]:
             _arg("--algorithm", metavar="NAME", help="of this algorithm"),
             _arg("--full", action="store_true", help="the whole log instead of its end"),
         ),
+        _build(
+            "report",
+            "report",
+            "Write a run as one HTML file, with drawings as PNG and PDF",
+            _DAG,
+            _arg("run_id", nargs="?", metavar="RUN", help="without it the newest one"),
+            _arg("-o", "--output", metavar="FOLDER", help="write there instead of into the folder of the run"),
+        ),
+        _build(
+            "compare",
+            "report",
+            "Show payload by payload what has changed from one run to another",
+            _arg("first", metavar="RUN1", help="DAG/RUN, or a DAG for its newest run"),
+            _arg("second", metavar="RUN2", help="the run to compare with it, in the same form"),
+            _JSON,
+        ),
     )
 
 

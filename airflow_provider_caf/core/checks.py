@@ -39,7 +39,7 @@ RESERVED_TASK_NAMES = ("decide",)
 Place = tuple[Any, ...]
 
 
-_RESERVED_CALIBRATIONS = ("configure", "join", "outputdb", "publish", "sign_off")
+_RESERVED_CALIBRATIONS = ("configure", "join", "outputdb", "publish", "report", "sign_off")
 """Tasks of the whole CAF and the joined local database of a run stand beside the calibrations."""
 
 MAKERS = ("external_command", "own")

@@ -12,22 +12,29 @@ from airflow_provider_caf.factory.assets import find_asset
 from airflow_provider_caf.operators.ending import (
     JOIN,
     PUBLISH,
+    REPORT,
     SIGN_OFF,
     JoinOperator,
     PublishOperator,
+    ReportOperator,
     SignOffOperator,
 )
 
 
 def add_ending(caf: CafRecord, after: Iterable[BaseOperator]) -> None:
-    """Add what happens when all calibrations have ended. The last task says that the result is ready."""
+    """Add what happens when all calibrations have ended. The last task says that the result is ready.
+
+    The report is written beside that, also where a calibration failed. It hides no failure: the run fails with `join`.
+    """
     ending = caf.ending
     asset = find_asset(caf.name)
     is_short = ending.sign_off is None and ending.publish is None
     last: BaseOperator = JoinOperator(
         task_id=JOIN, trigger_rule="none_failed_min_one_success", outlets=[asset] if is_short else []
     )
-    list(after) >> last
+    before = list(after)
+    before >> last
+    before >> ReportOperator(task_id=REPORT, trigger_rule="all_done")
     if ending.sign_off is not None:
         sign_off = _build_sign_off(caf.name, ending.sign_off)
         last >> sign_off

@@ -3,7 +3,7 @@
 ::
 
     <work_dir>/<dag_id>/<slug of run_id>/
-        definition.json  iov_gaps.json  sign_off.json  outputdb/  publish/
+        definition.json  iov_gaps.json  sign_off.json  outputdb/  publish/  report/
     <work_dir>/<dag_id>/<slug of run_id>/<calibration>/
         app.pyz  definition.json  iov_gaps.json  manifest/<collection>.json  outputdb/
         <iteration>/
@@ -408,6 +408,11 @@ class RunLayout:
     def sign_off(self) -> Path:
         """Who approved the result, and the comment."""
         return self.folder / f"sign_off{JSON_SUFFIX}"
+
+    @property
+    def report_folder(self) -> Path:
+        """The folder with the report of the run and its drawings."""
+        return self.folder / "report"
 
     @property
     def publish_folder(self) -> Path:

@@ -11,8 +11,11 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_caf.core.calibration import Publish
+from airflow_provider_caf.hooks.catalog import find_catalog, find_work_dir
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run
 from airflow_provider_caf.operators.configure import CONFIGURE, ConfigureOperator
+from airflow_provider_caf.status.airflow_run import RunRow
+from airflow_provider_caf.status.tasks import TaskRow
 from airflow_provider_caf.steps.ending import Joined, Publication, join_run, write_sign_off
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_caf.core.calibration import Ending
 
-JOIN, SIGN_OFF, PUBLISH = "join", "sign_off", "publish"
+JOIN, REPORT, SIGN_OFF, PUBLISH = "join", "report", "sign_off", "publish"
 """Ids of the tasks at the end of every DAG that is made of a definition."""
 
 
@@ -56,6 +59,34 @@ class JoinOperator(_EndingOperator):
             "payloads_with_gaps": sorted(joined.gaps),
             "summary": describe_joined(joined),
         }
+
+
+class ReportOperator(_EndingOperator):
+    """Write the report of the run, however its calibrations ended."""
+
+    def execute(self, context: Context) -> str:
+        """Write it, and give its path."""
+        # Drawing is heavy to import.
+        from airflow_provider_caf.report.build import write_report
+
+        with failing_for_good(context):
+            path = write_report(_read_run(context), find_catalog(find_work_dir()), find_run(context).report_folder)
+        self.log.info("The report is %s", path)
+        return str(path)
+
+
+def _read_run(context: Context) -> RunRow:
+    """Give what a task can know of its run: the states of the tasks, and when it began."""
+    ti = context["ti"]
+    states = ti.get_task_states(ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
+    return RunRow(
+        dag_id=ti.dag_id,
+        run_id=ti.run_id,
+        state="running",
+        started=context["dag_run"].start_date,
+        ended=None,
+        tasks={task_id: TaskRow(state=None if state is None else str(state)) for task_id, state in states.items()},
+    )
 
 
 class SignOffOperator(CafTask, ApprovalOperator):

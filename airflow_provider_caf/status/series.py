@@ -85,17 +85,22 @@ def read_field(value: JsonValue, path: str) -> float | None:
     return float(found) if is_number and math.isfinite(found) else None
 
 
+def read_constant(value: JsonValue, path: str) -> tuple[float | None, float | None]:
+    """Give a number of a payload's value and its error, None for what is not there."""
+    found = read_field(value, path)
+    if found is None:
+        return None, None
+    error = find_error_field(path, dict(_walk(value, ())))
+    return found, None if error is None else read_field(value, error)
+
+
 def build_points(payloads: Iterable[PayloadRow], field: str) -> list[TrendPoint]:
     """Give a constant of the payloads of one name, in the order of their first run."""
     points = []
     for row in payloads:
-        value = read_field(row.value, field)
+        value, error = read_constant(row.value, field)
         if value is not None:
-            leaves = dict(_walk(row.value, ()))
-            error = find_error_field(field, leaves)
-            points.append(
-                TrendPoint(iov=row.iov, value=value, error=None if error is None else read_field(row.value, error))
-            )
+            points.append(TrendPoint(iov=row.iov, value=value, error=error))
     return sorted(points, key=lambda point: point.iov)
 
 

@@ -1,0 +1,303 @@
+"""One DAG run as one HTML file that needs nothing beside it, and its drawings as PNG and PDF."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from matplotlib.figure import Figure
+
+from airflow_provider_caf.core.errors import CafError
+from airflow_provider_caf.core.iov import ExpRun
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.io.catalog import Catalog, FigureRow, JsonValue, PayloadRow
+from airflow_provider_caf.io.files import write_bytes, write_text
+from airflow_provider_caf.report.axis import RunAxis
+from airflow_provider_caf.report.figures import Payloads, draw_convergence, draw_map, draw_trend, find_runs
+from airflow_provider_caf.status.airflow_run import RunRow
+from airflow_provider_caf.status.progress import CalibrationProgress, read_progress
+from airflow_provider_caf.status.series import build_convergence, build_points, find_payload_gaps, list_fields
+
+REPORT_FILE = "report.html"
+FIGURES_FOLDER = "figures"
+MOST_TRENDS = 40
+MOST_CONVERGENCES = 40
+MOST_FIGURES = 30
+MOST_RESULTS = 500
+MOST_FAILURES = 50
+MOST_BARS = 60
+"""Rows of the IoV map."""
+
+_RESOLUTION = 110  # dots per inch
+_LONGEST_VALUE = 300
+_LONGEST_FILE_NAME = 100
+
+
+@record
+class Drawing:
+    """A drawing of the report.
+
+    :param name: of its files, without suffix.
+    :param source: the picture as a data address.
+    """
+
+    name: str
+    title: str
+    source: str
+
+
+@record
+class Shown:
+    """Some of many things, and how many they are."""
+
+    items: Sequence[Any]
+    total: int
+
+    @property
+    def left_out(self) -> int:
+        """How many are not shown."""
+        return self.total - len(self.items)
+
+
+def write_report(run: RunRow, catalog: Catalog, folder: Path) -> Path:
+    """Write `report.html`, and the drawings into `figures/` beside it, and give the report's path.
+
+    A report that is there is replaced, and so are its drawings.
+
+    :param run: what Airflow knows of the run; its tasks may be known by their states alone.
+    :param catalog: holds all else.
+    :param folder: is made where it is not there.
+    :raises CafError: if it cannot be written.
+    :raises DatabaseError: if the catalog cannot be read.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "Give another folder, or the right to write there."
+        raise CafError(f"The folder {folder} cannot be made: {error.strerror}.", hint=hint) from error
+    writer = _Writer(folder / FIGURES_FOLDER)
+    content = _collect(run, catalog, writer)
+    text = _load_template().render(content)
+    path = folder / REPORT_FILE
+    write_text(path, text)
+    writer.remove_others()
+    return path
+
+
+class _Writer:
+    """Keep the drawings as files, and give them as addresses."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._names: set[str] = set()
+
+    def add(self, figure: Figure, name: str, title: str) -> Drawing:
+        """Write a drawing, and give it for the page."""
+        name = self._make_name(name)
+        pictures = {suffix: io.BytesIO() for suffix in ("png", "pdf")}
+        # Nothing that differs each time: equal runs give equal files.
+        figure.savefig(pictures["png"], format="png", dpi=_RESOLUTION, metadata={"Software": None})
+        figure.savefig(pictures["pdf"], format="pdf", metadata={"CreationDate": None})
+        self._folder.mkdir(exist_ok=True)
+        for suffix, picture in pictures.items():
+            write_bytes(self._folder / f"{name}.{suffix}", picture.getvalue(), durable=False)
+        return Drawing(name=name, title=title, source=build_address("image/png", pictures["png"].getvalue()))
+
+    def remove_others(self) -> None:
+        """Remove drawings of an earlier report that this one has not."""
+        for path in self._folder.glob("*.p[nd][gf]"):
+            if path.stem not in self._names:
+                path.unlink()
+
+    def _make_name(self, name: str) -> str:
+        plain = re.sub(r"[^A-Za-z0-9_.+-]+", "_", name).strip("._") or "figure"
+        plain = plain[:_LONGEST_FILE_NAME]
+        found, number = plain, 2
+        while found in self._names:
+            found, number = f"{plain}_{number}", number + 1
+        self._names.add(found)
+        return found
+
+
+def build_address(media_type: str, content: bytes) -> str:
+    """Give a picture as an address that holds it."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _collect(run: RunRow, catalog: Catalog, writer: _Writer) -> dict[str, Any]:
+    """Give all that the template shows."""
+    place = (run.dag_id, run.run_id)
+    described = catalog.read_run(*place)
+    rows = catalog.read_payloads(*place, final_only=True)
+    executions = catalog.read_executions(*place, with_output=False)
+    payloads: dict[tuple[str, str], list[PayloadRow]] = {}
+    for row in rows:
+        payloads.setdefault((row.calibration, row.name), []).append(row)
+    gaps = find_payload_gaps(rows, executions)
+    axis = RunAxis(find_runs(payloads, {each for row in executions for each in row.runs}))
+    failures = catalog.read_failed_subjobs(*place, limit=MOST_FAILURES, newest_first=True)
+    return {
+        "run": run,
+        "made": datetime.now(UTC),
+        "calibrations": read_progress(*place, run.tasks, catalog),
+        "map": _draw_map(payloads, gaps, axis, writer),
+        "gaps": gaps,
+        "trends": _draw_trends(payloads, axis, writer),
+        "convergence": _draw_convergences(run, catalog, writer),
+        "results": Shown(items=rows[:MOST_RESULTS], total=len(rows)),
+        "pictures": _list_pictures(catalog.read_figures(*place, with_content=True)),
+        "failures": Shown(items=failures, total=catalog.count_failed_subjobs(*place)),
+        "resources": catalog.read_subjobs(*place),
+        "passes": catalog.read_iterations(*place),
+        "selections": catalog.read_selections(*place),
+        "folder": None if described is None else described.folder,
+        "versions": {} if described is None else described.versions or {},
+        "params": None if described is None else described.params,
+        "definition": None if described is None else described.definition,
+    }
+
+
+def _draw_map(payloads: Payloads, gaps: Mapping[Any, Any], axis: RunAxis, writer: _Writer) -> Shown:
+    """Give the map, in parts that fit on a page."""
+    keys = list(payloads)
+    drawings = []
+    for start in range(0, len(keys), MOST_BARS):
+        part = {key: payloads[key] for key in keys[start : start + MOST_BARS]}
+        own_gaps = {key: gaps[key] for key in part if key in gaps}
+        drawings.append(writer.add(draw_map(part, own_gaps, axis), "iov_map", "IoV map"))
+    return Shown(items=drawings, total=len(drawings))
+
+
+def _draw_trends(payloads: Payloads, axis: RunAxis, writer: _Writer) -> Shown:
+    wanted = [
+        (calibration, payload, field)
+        for (calibration, payload), rows in payloads.items()
+        for field in list_fields(rows[0].value)
+    ]
+    drawings = []
+    for calibration, payload, field in _take_evenly(wanted, MOST_TRENDS):
+        points = build_points(payloads[calibration, payload], field)
+        label = f"{payload}: {field}" if field else payload
+        drawings.append(
+            writer.add(
+                draw_trend(points, axis, label), f"trend_{calibration}_{payload}_{field}", f"{calibration} – {label}"
+            )
+        )
+    return Shown(items=drawings, total=len(wanted))
+
+
+def _draw_convergences(run: RunRow, catalog: Catalog, writer: _Writer) -> Shown:
+    numbers: dict[str, list[Any]] = {}
+    for row in catalog.read_monitored(run.dag_id, run.run_id):
+        numbers.setdefault(row.calibration, []).append(row)
+    wanted = [
+        (calibration, algorithm, name, points)
+        for calibration, rows in numbers.items()
+        for (algorithm, name), points in build_convergence(rows).items()
+    ]
+    drawings = [
+        writer.add(
+            draw_convergence(points, name),
+            f"convergence_{calibration}_{algorithm}_{name}",
+            f"{calibration} – {algorithm}: {name}",
+        )
+        for calibration, algorithm, name, points in _take_evenly(wanted, MOST_CONVERGENCES)
+    ]
+    return Shown(items=drawings, total=len(wanted))
+
+
+def _take_evenly(items: Sequence[tuple[Any, ...]], most: int) -> list[tuple[Any, ...]]:
+    """Give at most so many: first one of each group (their first two words), then a second one of each, and so on."""
+    rank: dict[tuple[Any, ...], int] = {}
+    ranked = []
+    for number, item in enumerate(items):
+        key = item[:2]
+        rank[key] = rank.get(key, 0) + 1
+        ranked.append((rank[key], number))
+    chosen = sorted(number for _, number in sorted(ranked)[:most])
+    return [items[number] for number in chosen]
+
+
+def _list_pictures(rows: Sequence[FigureRow]) -> Shown:
+    """Give the pictures of the algorithms, the last pass first."""
+    newest = sorted((row for row in rows if row.content is not None), key=lambda row: -row.iteration)
+    drawings = [
+        Drawing(
+            name=row.name,
+            title=f"{row.calibration} – {row.algorithm}: {row.name}, pass {row.iteration + 1}",
+            source=build_address(row.media_type, row.content or b""),
+        )
+        for row in newest[:MOST_FIGURES]
+    ]
+    return Shown(items=drawings, total=len(rows))
+
+
+def _load_template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("airflow_provider_caf.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        seconds=format_seconds, value=format_value, moment=format_moment, runs=format_runs, text=format_json
+    )
+    environment.globals["counts"] = describe_counts
+    return environment.get_template("report.html.j2")
+
+
+def format_seconds(seconds: float | None) -> str:
+    """Give a time to read."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:02.0f} min"
+
+
+def format_moment(moment: datetime | None) -> str:
+    """Give a moment in UTC."""
+    return "–" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def format_value(value: JsonValue) -> str:
+    """Give the value of a payload in one line."""
+    text = ", ".join(_walk(value)) if value is not None else "–"
+    return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + " …"
+
+
+def _walk(value: JsonValue, name: str = "") -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _walk(item, f"{name}.{key}" if name else key)
+    elif isinstance(value, list):
+        yield f"{name} [{', '.join(part for item in value for part in _walk(item))}]".strip()
+    else:
+        shown = f"{value:.6g}" if isinstance(value, float) else str(value)
+        yield f"{name} {shown}".strip()
+
+
+def format_runs(runs: Sequence[ExpRun], most: int = 40) -> str:
+    """List runs, and say how many more there are."""
+    more = f" and {len(runs) - most} more" if len(runs) > most else ""
+    return " ".join(str(run) for run in runs[:most]) + more
+
+
+def format_json(value: Any) -> str:
+    """Give JSON to read."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def describe_counts(calibration: CalibrationProgress) -> str:
+    """Say how the executions of a calibration ended."""
+    return ", ".join(f"{count} {code}" for each in calibration.algorithms for code, count in each.codes.items())

@@ -1,0 +1,157 @@
+"""What has changed from one DAG run to another, payload by payload."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from airflow_provider_caf.core.iov import IoV
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.io.catalog import Catalog, PayloadRow
+from airflow_provider_caf.status.series import list_fields, read_constant
+
+RunName = tuple[str, str]
+"""DAG id and run id."""
+
+
+@record
+class ConstantChange:
+    """A constant that is not the same.
+
+    :param iov: where both hold.
+    :param field: its name in the payload, '' where the payload is a number.
+    :param pull: the difference in units of both errors together; None where they are not known.
+    """
+
+    iov: IoV
+    field: str
+    first: float
+    second: float
+    pull: float | None
+
+    @property
+    def difference(self) -> float:
+        """The second less the first."""
+        return self.second - self.first
+
+
+@record
+class PayloadChange:
+    """How the IoVs of one payload differ.
+
+    :param kind: `same`, `changed`, `only in the first` or `only in the second`.
+    :param first: how many IoVs the first run has.
+    :param second: how many the second has.
+    :param equal: pairs of IoVs that overlap and have the same content.
+    :param moved: IoVs of either run that the other has not in this form.
+    :param changed: constants that differ.
+    :param opaque: pairs that differ, and the catalog has no numbers of them.
+    """
+
+    calibration: str
+    payload: str
+    kind: str
+    first: int = 0
+    second: int = 0
+    equal: int = 0
+    moved: tuple[IoV, ...] = ()
+    changed: tuple[ConstantChange, ...] = ()
+    opaque: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the form of `compare --json`."""
+        return {
+            "calibration": self.calibration,
+            "payload": self.payload,
+            "kind": self.kind,
+            "first": self.first,
+            "second": self.second,
+            "equal": self.equal,
+            "moved": [str(iov) for iov in self.moved],
+            "changed": [
+                {
+                    "iov": str(each.iov),
+                    "field": each.field,
+                    "first": each.first,
+                    "second": each.second,
+                    "difference": each.difference,
+                    "pull": each.pull,
+                }
+                for each in self.changed
+            ],
+            "opaque": self.opaque,
+        }
+
+
+def compare_runs(catalog: Catalog, first: RunName, second: RunName) -> list[PayloadChange]:
+    """Compare the final payloads of two runs, by calibration and payload name.
+
+    :raises DatabaseError: if the catalog cannot be read.
+    """
+    groups = [_group(catalog.read_payloads(*name, final_only=True)) for name in (first, second)]
+    return [_compare(key, groups[0].get(key, []), groups[1].get(key, [])) for key in sorted({*groups[0], *groups[1]})]
+
+
+def _group(rows: Sequence[PayloadRow]) -> dict[tuple[str, str], list[PayloadRow]]:
+    found: dict[tuple[str, str], list[PayloadRow]] = {}
+    for row in sorted(rows, key=lambda row: (row.iov, row.position)):
+        found.setdefault((row.calibration, row.name), []).append(row)
+    return found
+
+
+def _compare(key: tuple[str, str], first: list[PayloadRow], second: list[PayloadRow]) -> PayloadChange:
+    names: dict[str, Any] = {"calibration": key[0], "payload": key[1], "first": len(first), "second": len(second)}
+    if not first or not second:
+        return PayloadChange(**names, kind="only in the second" if second else "only in the first")
+    moved = sorted({row.iov for row in first} ^ {row.iov for row in second})
+    equal = opaque = 0
+    changed: list[ConstantChange] = []
+    for one, other, iov in _find_overlaps(first, second):
+        if one.revision == other.revision or (one.value is not None and one.value == other.value):
+            equal += 1
+            continue
+        found = list(_compare_values(one, other, iov))
+        changed += found
+        opaque += not found
+    is_same = not moved and not changed and not opaque
+    return PayloadChange(
+        **names,
+        kind="same" if is_same else "changed",
+        equal=equal,
+        moved=tuple(moved),
+        changed=tuple(changed),
+        opaque=opaque,
+    )
+
+
+def _find_overlaps(first: list[PayloadRow], second: list[PayloadRow]) -> Iterator[tuple[PayloadRow, PayloadRow, IoV]]:
+    """Give the pairs that hold for a same run, with where they both do."""
+    begin = 0
+    for one in first:
+        while begin < len(second) and _end(second[begin].iov) < one.iov[:2]:
+            begin += 1
+        for other in second[begin:]:
+            if other.iov[:2] > _end(one.iov):
+                break
+            low, high = max(one.iov[:2], other.iov[:2]), min(_end(one.iov), _end(other.iov))
+            if low <= high:
+                yield one, other, IoV(*low, *(-1 if number == math.inf else int(number) for number in high))
+
+
+def _end(iov: IoV) -> tuple[float, float]:
+    """Give the end of an IoV so that it can be compared: open ends are last."""
+    if iov.exp_high < 0:
+        return math.inf, math.inf
+    return iov.exp_high, iov.run_high if iov.run_high >= 0 else math.inf
+
+
+def _compare_values(one: PayloadRow, other: PayloadRow, iov: IoV) -> Iterator[ConstantChange]:
+    for field in list_fields(one.value):
+        (first, first_error), (second, second_error) = (read_constant(row.value, field) for row in (one, other))
+        if first is None or second is None or first == second:
+            continue
+        pull = None
+        if first_error and second_error:
+            pull = (second - first) / math.hypot(first_error, second_error)
+        yield ConstantChange(iov=iov, field=field, first=first, second=second, pull=pull)
