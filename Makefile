@@ -11,7 +11,7 @@ unexport PYTHONPATH PYTHONHOME ROOTSYS
 
 backend := $(if $(BACKEND),--backend '$(BACKEND)')
 
-.PHONY: help demo test test-batch check serve install pins
+.PHONY: help demo test test-batch pictures check serve install pins
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -22,12 +22,13 @@ demo: install ## Calibrate a small detector on a real Airflow and compare with t
 serve: install ## The same, and leave Airflow's web interface up
 	@$(python) scripts/demo.py --serve $(backend)
 
-# Most tests wait more than they work, so some run at a time; each of those in tests/integration starts a whole Airflow.
+# Most tests wait more than they work, so some run at a time; tests/integration and tests/browser start whole Airflows.
 # The last step looks at the same measurement: the two rooms without side effects have no excuse for untried branches.
-test: install ## All tests, with coverage
+test: install ## All tests, with coverage (as root it installs Chromium, where that is missing)
+	@scripts/install_chromium.sh
 	@failed=0; \
 	$(python) -m pytest --cov --cov-report= --numprocesses=3 tests/contract tests/unit || failed=1; \
-	$(python) -m pytest --cov --cov-append --cov-report=term:skip-covered tests/integration || failed=1; \
+	$(python) -m pytest --cov --cov-append --cov-report=term:skip-covered tests/integration tests/browser || failed=1; \
 	exit $$failed
 	@$(python) -m coverage report --fail-under=95 --format=total \
 	    --include='airflow_provider_caf/core/*,airflow_provider_caf/batch/*' >.coverage-pure || \
@@ -55,3 +56,8 @@ install:
 # For developers: pin the newest versions that fit together (see CONTRIBUTING.md).
 pins: install
 	@$(python) scripts/pin_versions.py --upgrade
+
+# For developers: the browser tests alone; their screenshots go into the documentation.
+pictures: install
+	@scripts/install_chromium.sh
+	@CAF_PICTURES=docs/images $(python) -m pytest tests/browser/test_page.py

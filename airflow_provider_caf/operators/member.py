@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.core.calibration import StepRecord
 from airflow_provider_caf.core.errors import CheckpointError
 from airflow_provider_caf.operators.base import CafOperator
 from airflow_provider_caf.operators.prepare import find_member, list_ancestors
 from airflow_provider_caf.steps.members import StepRun
+from airflow_provider_caf.steps.values import read_values
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -40,7 +42,8 @@ class StepOperator(CafOperator):
         )
         database = self._run.run()
         entries = database.entries()
-        self.open_results(context).add_final(entries)
+        resources = Resources(python=resolved.caf.backend_args.get("python"))
+        self.open_results(context).add_final(entries, read_values(database, entries, resources))
         self.emit_asset(context, database, passes=1)
         return {"database": str(database.folder), "iovs": len(entries)}
 

@@ -22,6 +22,7 @@ from airflow_provider_caf.io.catalog import (
     FailedSubjobRow,
     FigureRow,
     IterationRow,
+    JsonValue,
     LogRow,
     MonitoredRow,
     PayloadRow,
@@ -224,8 +225,11 @@ class CalibrationResults:
             for position, each in enumerate(committed)
         )
 
-    def add_final(self, entries: Sequence[PayloadEntry]) -> None:
-        """Write the payloads of a step that has neither passes nor algorithms."""
+    def add_final(self, entries: Sequence[PayloadEntry], values: Sequence[JsonValue]) -> None:
+        """Write the payloads of a step that has neither passes nor algorithms.
+
+        :param values: of each, None where it is not known.
+        """
         now = _now()
         rows = [
             PayloadRow(
@@ -235,11 +239,12 @@ class CalibrationResults:
                 name=entry.name,
                 iov=entry.iov,
                 revision=entry.revision,
+                value=value,
                 position=position,
                 final=True,
                 committed=now,
             )
-            for position, entry in enumerate(entries)
+            for position, (entry, value) in enumerate(zip(entries, values, strict=True))
         ]
         self.catalog.forget_iterations(**self._ids)
         self.catalog.write_final_payloads(**self._ids, rows=rows)

@@ -21,6 +21,7 @@ _VERBS = {
     "metadata": "metadata",
     "pool": "pool",
     "subjob": "subjob",
+    "values": "values",
 }
 
 EXIT_ERROR = 1

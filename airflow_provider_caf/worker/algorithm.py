@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,12 +13,11 @@ from airflow_provider_caf.core.json_form import build_json
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies.base import Monitored, StagedFigure, StagedPayload
 from airflow_provider_caf.worker.collected import CollectedData
-from airflow_provider_caf.worker.constants import ConstantsReader, save_payload
+from airflow_provider_caf.worker.constants import ConstantsReader, build_shown_value, save_payload
 from airflow_provider_caf.worker.figures import stage_figure
 from airflow_provider_caf.worker.run_objects import check_object_name
 from airflow_provider_caf.worker.user_code import (
     apply_settings,
-    build_plain_value,
     load_user_class,
     make_user_object,
 )
@@ -202,18 +200,6 @@ def _read_finite(value: Any, name: str, what: str) -> float | None:
             f"The {what} monitors {name!r} with {value!r}, which is no number.", hint="Give a number."
         ) from error
     return number if math.isfinite(number) else None
-
-
-_SHOWN_BYTES = 4096
-"""A larger JSON value stays in its file only: the lists of a run hold thousands of values."""
-
-
-def build_shown_value(value: Any) -> Any:
-    """Give the value of a payload for lists and plots, or None for an object of ROOT or a large value."""
-    if hasattr(type(value), "__cpp_name__"):
-        return None
-    plain = build_plain_value(value, "value of a payload")
-    return plain if len(json.dumps(plain)) <= _SHOWN_BYTES else None
 
 
 class AlgorithmSession:

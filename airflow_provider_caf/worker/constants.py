@@ -44,6 +44,18 @@ its UUID. Source: the class description of TFile."""
 _MD5_DIGITS = re.compile(r"[0-9a-f]{6,32}")
 
 
+_SHOWN_BYTES = 4096
+"""A larger JSON value stays in its file only: the lists of a run hold thousands of values."""
+
+
+def build_shown_value(value: Any) -> Any:
+    """Give the value of a payload for lists and plots, or None for an object of ROOT or a large value."""
+    if hasattr(type(value), "__cpp_name__"):
+        return None
+    plain = build_plain_value(value, "value of a payload")
+    return plain if len(json.dumps(plain)) <= _SHOWN_BYTES else None
+
+
 class ConstantsReader:
     """Find payloads in a database chain, first hit wins, and read them.
 

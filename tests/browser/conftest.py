@@ -18,6 +18,7 @@ from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.io.layout import default_catalog_file
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.io.private_airflow import PrivateAirflow
+from airflow_provider_caf.worker.constants import build_payload
 from tests.browser.large_run import set_states, write_results
 from tests.browser.site import CHROMIUM_FLAGS, Site, Window, log_in
 from tests.integration.started_airflow import StartedAirflow
@@ -76,7 +77,7 @@ def describe_bundle(name: str, folder: Path, team: str | None = None) -> dict[st
 def make_database(folder: Path) -> Path:
     """Make a local database by hand, and give its folder."""
     file = folder.with_suffix(".payload")
-    file.write_bytes(b"constants")
+    file.write_bytes(build_payload({"value": 0.02}, "Spot"))
     LocalDatabase(folder).commit([("Spot", file, IoV(7, 0, 7, 9))])
     return folder
 

@@ -102,7 +102,7 @@ class Window:
     def photograph(self, name: str, *, full: bool = True) -> None:
         """Take a picture of what is to be seen."""
         self.page.evaluate("document.activeElement?.blur()")
-        self.page.screenshot(path=self.pictures / f"{name}.png", full_page=full)
+        self.page.screenshot(path=self.pictures / f"page-{name}.png", full_page=full)
 
     def _check_address(self, address: str) -> None:
         if not address.startswith((self.site.airflow.url, "data:")):

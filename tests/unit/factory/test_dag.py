@@ -61,7 +61,7 @@ def test_the_tasks_of_a_calibration() -> None:
     dag = build(make_calibration("vertex"))
     steps = ["default.submit", "default.wait", "default.merge", "MeanAlgorithm", "decide"]
     passes = [f"vertex.iteration_{number}.{step}" for number in (0, 1) for step in steps]
-    assert set(dag.task_ids) == {"configure", "vertex.prepare", "vertex.finish", *passes, "join"}
+    assert set(dag.task_ids) == {"configure", "vertex.prepare", "vertex.finish", *passes, "join", "report"}
 
 
 def test_the_kinds_of_the_tasks() -> None:
@@ -95,7 +95,7 @@ def test_the_edges_of_a_calibration() -> None:
         f"{second}.default.merge": [f"{second}.MeanAlgorithm"],
         f"{second}.MeanAlgorithm": [f"{second}.decide"],
         f"{second}.decide": ["vertex.finish"],
-        "vertex.finish": ["join"],
+        "vertex.finish": ["join", "report"],
     }
     assert list_after(dag, "configure") == {"vertex.prepare"}
 
@@ -114,6 +114,7 @@ def test_finish_runs_when_some_passes_were_skipped_and_none_failed() -> None:
     assert rules == {
         "vertex.finish": "none_failed_min_one_success",
         "join": "none_failed_min_one_success",
+        "report": "all_done",
         # A calibration that a run leaves out does not hold up those behind it.
         "vertex.prepare": "none_failed",
     }
@@ -142,7 +143,7 @@ def test_a_dependency_is_an_edge_between_calibrations() -> None:
     third = make_calibration("third", depends_on=[first, "second"])
     dag = build(first, second, third)
     assert list_before(dag, "third.prepare") == {"first.finish", "second.finish"}
-    assert list_after(dag, "first.finish") == {"third.prepare", "join"}
+    assert list_after(dag, "first.finish") == {"third.prepare", "join", "report"}
 
 
 def test_a_dependency_may_be_defined_after_what_needs_it() -> None:
@@ -155,7 +156,7 @@ def test_independent_calibrations_have_no_edge() -> None:
     for task in dag.tasks:
         name = task.task_id.partition(".")[0]
         if name != "configure":
-            assert {other.partition(".")[0] for other in task.downstream_task_ids} <= {name, "join"}
+            assert {other.partition(".")[0] for other in task.downstream_task_ids} <= {name, "join", "report"}
 
 
 def test_the_definition_stands_once_in_the_dag() -> None:
@@ -170,7 +171,7 @@ def test_a_step_that_collects_nothing_is_one_task() -> None:
     calibration = make_calibration("vertex", depends_on=["earlier"])
     dag = build(ImportedPayloads("earlier", "/by/hand"), calibration)
     assert {task for task in dag.task_ids if task.startswith("earlier.")} == {"earlier.run"}
-    assert list_after(dag, "earlier.run") == {"vertex.prepare", "join"}
+    assert list_after(dag, "earlier.run") == {"vertex.prepare", "join", "report"}
     assert list_before(dag, "earlier.run") == {"configure"}
 
 

@@ -73,7 +73,7 @@ def full(catalog: Catalog, add_payloads: AddPayloads) -> Catalog:
                 chosen=("vertex",),
                 params={"note": hostile},
                 versions={"airflow-provider-caf": "0.1", hostile: hostile},
-                folder="/work/lab",
+                folder="/data/lab",
             ),
             IterationRow(**ids, iteration=0, decision="FINISH", reason=hostile),
             SelectionRow(**ids, collection="hits", files=3, subjobs=2, runs=(ExpRun(1, 1),), ignored=(ExpRun(1, 9),)),

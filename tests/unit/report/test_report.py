@@ -54,7 +54,7 @@ def test_a_report_has_all_its_parts(full: Catalog, tmp_path: Path) -> None:
         "params",
         "definition",
     ]
-    for said in ("failed", "1 of 2", "2000 MB", "/work/lab", "value 1.5, error 0.1", "airflow-provider-caf"):
+    for said in ("failed", "1 of 2", "2000 MB", "/data/lab", "value 1.5, error 0.1", "airflow-provider-caf"):
         assert said in text
     assert "1.3" in text.split("<h3>Gaps</h3>")[1].split("</table>")[0]
     names = {each.name for each in (path.parent / "figures").iterdir()}
@@ -95,7 +95,7 @@ def test_a_second_report_replaces_the_first(full: Catalog, tmp_path: Path) -> No
 
 def test_a_folder_that_cannot_be_written_is_named(full: Catalog, tmp_path: Path) -> None:
     (tmp_path / "report").write_text("a file")
-    with pytest.raises(CafError, match="The folder .*report.* cannot be made"):
+    with pytest.raises(CafError, match=r"The folder .*report.* cannot be made"):
         write_report(make_run(), full, tmp_path / "report" / "deeper")
 
 
