@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site() -> Iterator[Site]:
     """Start Airflow once, with runs in all states."""
-    folder = tmp_path_factory.mktemp("site")
+    # The pictures show paths in it.
+    folder = Path(tempfile.mkdtemp(prefix="caf-"))
     shutil.copytree(PROJECT / "dags", folder / "dags")
     shutil.copytree(HERE / "dags", folder / "dags", dirs_exist_ok=True)
     data = folder / "data"
@@ -53,9 +55,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(
             [describe_bundle("ours", folder / "dags"), describe_bundle("theirs", HERE / "red_dags", "red")]
         ),
-        "AIRFLOW_CONN_DEMO_BATCH": json.dumps(
-            {"conn_type": "caf_batch", "extra": {"system": "local", "python": sys.executable}}
-        ),
+        # The Python of the jobs is the first one on the PATH, that of this environment.
+        "AIRFLOW_CONN_DEMO_BATCH": json.dumps({"conn_type": "caf_batch", "extra": {"system": "local"}}),
         "CAF_TEST_BY_HAND": str(make_database(folder / "by_hand")),
     }
     airflow = PrivateAirflow(
@@ -65,6 +66,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         site = Site(StartedAirflow(airflow, folder / "work"))
         trigger_all(site, data)
         yield site
+    shutil.rmtree(folder)
 
 
 def describe_bundle(name: str, folder: Path, team: str | None = None) -> dict[str, Any]:

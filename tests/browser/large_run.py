@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import sqlite3
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -60,77 +61,70 @@ def write_results(catalog: Catalog, dag_id: str, run_id: str) -> None:
     chance = random.Random(7)
     catalog.write([describe_run(dag_id, run_id)])
     for number in range(CALIBRATIONS):
-        ids: Any = {"dag_id": dag_id, "run_id": run_id, "calibration": f"calibration_{number:02d}"}
-        done = SUBJOBS if number < 60 else chance.randrange(SUBJOBS)
-        rows: list[Row] = [
-            SubjobsRow(
-                **ids,
-                iteration=0,
-                collection="hits",
-                total=SUBJOBS,
-                done=done,
-                failed=0,
-                queued=(SUBJOBS - done) // 2,
-                running=SUBJOBS - done - (SUBJOBS - done) // 2,
-                wall_seconds=90.0 * done,
-                cpu_seconds=80.0 * done,
-                peak_memory_kb=900_000,
-                hosts=("n1", "n2"),
-                requested_memory_mb=2000,
-                requested_seconds=3600,
-                updated=BEGAN + timedelta(hours=2),
-            )
-        ]
-        if number < 60:
-            rows.append(
-                IterationRow(
-                    **ids,
-                    iteration=0,
-                    decision=IterationAction.FINISH.value,
-                    reason="No result of iteration 0 asks for another one.",
-                    started=BEGAN,
-                    ended=BEGAN + timedelta(hours=1),
-                )
-            )
-        for index in range(IOVS):
-            first, last = ExpRun(7, 50 * index), ExpRun(7, 50 * index + 49)
-            runs = tuple(ExpRun(7, run) for run in range(first.run, last.run + 1, 5))
-            code = ResultCode.OK if chance.random() < 0.95 else ResultCode.NOT_ENOUGH_DATA
-            rows += [
-                ExecutionRow(
-                    **ids,
-                    iteration=0,
-                    algorithm=ALGORITHM,
-                    key=index,
-                    runs=runs,
-                    iov=IoV(*first, *last),
-                    code=code,
-                    seconds=1.5,
-                    ended=BEGAN + timedelta(seconds=index),
-                ),
-                MonitoredRow(
-                    **ids, iteration=0, algorithm=ALGORITHM, execution=index, name="mean", value=chance.gauss(0, 1)
-                ),
-            ]
-            if code is ResultCode.OK:
-                rows.append(
-                    PayloadRow(
-                        **ids,
-                        iteration=0,
-                        algorithm=ALGORITHM,
-                        name="Spot",
-                        iov=IoV(*first, *last),
-                        revision=f"{index:06x}",
-                        position=index,
-                        execution=index,
-                        value={"value": chance.gauss(0.1, 0.01), "error": 0.01},
-                        final=number < 60,
-                        committed=BEGAN,
-                    )
-                )
+        ids: Any = {"dag_id": dag_id, "run_id": run_id, "calibration": f"calibration_{number:02d}", "iteration": 0}
+        is_done = number < 60
+        done = SUBJOBS if is_done else chance.randrange(SUBJOBS)
+        rows = [*_collect(ids, done), *_execute(ids, chance, is_done=is_done)]
         catalog.write(rows)
     failed = [_fail(dag_id, run_id, index) for index in range(FAILURES)]
     catalog.write([row for pair in failed for row in pair])
+
+
+def _collect(ids: Any, done: int) -> Iterator[Row]:
+    left = SUBJOBS - done
+    yield SubjobsRow(
+        **ids,
+        collection="hits",
+        total=SUBJOBS,
+        done=done,
+        queued=left // 2,
+        running=left - left // 2,
+        wall_seconds=90.0 * done,
+        cpu_seconds=80.0 * done,
+        peak_memory_kb=900_000,
+        hosts=("n1", "n2"),
+        requested_memory_mb=2000,
+        requested_seconds=3600,
+        updated=BEGAN + timedelta(hours=2),
+    )
+    if not left:
+        yield IterationRow(
+            **ids,
+            decision=IterationAction.FINISH.value,
+            reason="No result of iteration 0 asks for another one.",
+            started=BEGAN,
+            ended=BEGAN + timedelta(hours=1),
+        )
+
+
+def _execute(ids: Any, chance: random.Random, *, is_done: bool) -> Iterator[Row]:
+    for index in range(IOVS):
+        iov = IoV(7, 50 * index, 7, 50 * index + 49)
+        code = ResultCode.OK if chance.random() < 0.95 else ResultCode.NOT_ENOUGH_DATA
+        yield ExecutionRow(
+            **ids,
+            algorithm=ALGORITHM,
+            key=index,
+            runs=tuple(ExpRun(7, run) for run in range(50 * index, 50 * index + 50, 5)),
+            iov=iov,
+            code=code,
+            seconds=1.5,
+            ended=BEGAN + timedelta(seconds=index),
+        )
+        yield MonitoredRow(**ids, algorithm=ALGORITHM, execution=index, name="mean", value=chance.gauss(0, 1))
+        if code is ResultCode.OK:
+            yield PayloadRow(
+                **ids,
+                algorithm=ALGORITHM,
+                name="Spot",
+                iov=iov,
+                revision=f"{index:06x}",
+                position=index,
+                execution=index,
+                value={"value": chance.gauss(0.1, 0.01), "error": 0.01},
+                final=is_done,
+                committed=BEGAN,
+            )
 
 
 def _fail(dag_id: str, run_id: str, index: int) -> tuple[FailedSubjobRow, LogRow]:

@@ -138,7 +138,7 @@ export class RunPage {
         { "data-label": "state" },
         badge(each.state),
         each.waiting && h("div", { class: "soft" }, each.state === "waiting" ? `waits for ${each.waiting}` : each.waiting),
-        each.reason && h("div", { class: "reason" }, each.reason),
+        each.reason && buildReason(each.reason),
         each.retry.length && data.may.clear ? h("div", {}, h("button", { id: `retry-${each.name}`, onclick: retry }, "Retry the failed subjobs …")) : null,
       ),
       h("td", { "data-label": "pass" }, each.iteration === null ? "" : `${each.iteration + 1} of at most ${each.passes}`, each.checkpoint && h("div", { class: "soft" }, each.checkpoint)),
@@ -269,6 +269,13 @@ export class RunPage {
   }
 }
 
+/** Show the first line of a reason, and the rest when it is opened. */
+function buildReason(reason) {
+  const [first, ...rest] = reason.split("\n");
+  const more = rest.length > 0 && h("details", {}, h("summary", { class: "soft" }, "all of it"), h("pre", { tabindex: 0 }, rest.join("\n")));
+  return h("div", {}, h("div", { class: "reason" }, first), more);
+}
+
 function buildCounts(row) {
   const parts = PARTS.map((word) => [word, row[word]]);
   const said = parts.filter(([, count]) => count > 0).map(([word, count]) => `${count} ${word}`).join(", ") || "none yet";
@@ -289,7 +296,7 @@ function buildCodes(each) {
   return h(
     "div",
     { class: "part" },
-    h("div", { class: "label" }, h("span", {}, each.name), h("span", { class: "soft" }, total ? formatSeconds(each.seconds) : each.state ?? "")),
+    h("div", { class: "label" }, h("span", {}, each.name), h("span", { class: "soft" }, total ? formatSeconds(each.seconds) : (each.state ?? "").replaceAll("_", " "))),
     total ? [drawBar(parts, total, `${each.name}: ${said}`), h("div", { class: "counts" }, said)] : null,
   );
 }
