@@ -21,7 +21,7 @@ from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.io.private_airflow import PrivateAirflow
 from airflow_provider_caf.worker.constants import build_payload
 from tests.browser.large_run import set_states, write_results
-from tests.browser.site import CHROMIUM_FLAGS, Site, Window, log_in
+from tests.browser.site import CHROMIUM_FLAGS, MetricsServer, Site, Window, log_in
 from tests.integration.started_airflow import StartedAirflow
 
 HERE = Path(__file__).parent
@@ -48,6 +48,7 @@ def site() -> Iterator[Site]:
     data = folder / "data"
     command = [sys.executable, "-W", "ignore", str(PROJECT / "dags" / "demo_detector.py"), str(data)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    metrics = MetricsServer()
     settings = {
         "AIRFLOW__CAF__WORK_DIR": str(folder / "work"),
         "AIRFLOW__CORE__MULTI_TEAM": "True",
@@ -57,15 +58,19 @@ def site() -> Iterator[Site]:
         ),
         # The Python of the jobs is the first one on the PATH, that of this environment.
         "AIRFLOW_CONN_DEMO_BATCH": json.dumps({"conn_type": "caf_batch", "extra": {"system": "local"}}),
+        "AIRFLOW__METRICS__STATSD_ON": "True",
+        "AIRFLOW__METRICS__STATSD_PORT": str(metrics.port),
+        "CAF_TEST_MESSAGES": str(folder / "messages.txt"),
         "CAF_TEST_BY_HAND": str(make_database(folder / "by_hand")),
     }
     airflow = PrivateAirflow(
         folder / "home", folder / "dags", settings=settings, parallelism=6, first_commands=[["teams", "create", "red"]]
     )
     with airflow:
-        site = Site(StartedAirflow(airflow, folder / "work"))
+        site = Site(StartedAirflow(airflow, folder / "work"), metrics, folder / "messages.txt")
         trigger_all(site, data)
         yield site
+    metrics.close()
     shutil.rmtree(folder)
 
 

@@ -78,3 +78,23 @@ def test_what_was_made_by_hand_has_its_values(site: Site) -> None:
     catalog: Catalog = site.started.open_catalog()
     rows = catalog.read_payloads("signed", site.runs["signed"], "by_hand", final_only=True)
     assert [row.value for row in rows] == [{"value": 0.02}]
+
+
+def test_metrics_reach_the_server(site: Site) -> None:
+    counts = site.metrics.counts
+    # Four collections of four or three subjobs, one of them in three passes; and each of two subjobs that failed twice.
+    assert counts["caf.subjobs.submitted"] >= 4 + 3 * 4 + 4 + 6 + 4
+    assert counts["caf.subjobs.done"] >= 4 + 3 * 4 + 4 + 6
+    assert counts["caf.subjobs.failed"] >= 4
+    assert counts["caf.executions"] >= 14 + 3 + 14 + 4
+    assert counts["caf.payloads.committed"] >= 30
+    assert counts["caf.passes"] >= 6
+    assert counts["caf.poll.duration"] >= 6
+
+
+def test_a_notifier_has_said_why(site: Site) -> None:
+    first = site.messages.read_text().split("--\n")[0]
+    run_id = site.runs["failing"]
+    assert first.startswith(f"Attention! CAF failing, run {run_id}: calibration vertex, iteration 0, hits.wait failed.")
+    assert "Reason: 2 of 2 subjobs of collection 'hits' in calibration 'vertex', iteration 0, failed." in first
+    assert f"See /caf/?dag_id=failing&run_id={quote(run_id)}" in first

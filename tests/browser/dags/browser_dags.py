@@ -2,12 +2,29 @@
 that waits for a sign-off."""
 
 import os
+from pathlib import Path
 from typing import Any
+
+from airflow.sdk import BaseNotifier
 
 from airflow_provider_caf import CAF, Calibration, Collection, ImportedPayloads, SignOff, build_dag
 
 SHOUT = "echo '<script>document.title = \"owned\"</script><b>bold</b>' >&2; exit 3"
 """What a hostile or careless job prints."""
+
+
+class FileNotifier(BaseNotifier):
+    """Sends its message to a file."""
+
+    template_fields = ("message",)
+
+    def __init__(self, message: str) -> None:
+        super().__init__()
+        self.message = message
+
+    def notify(self, context: Any) -> None:
+        with Path(os.environ["CAF_TEST_MESSAGES"]).open("a") as file:
+            file.write(f"{self.message}\n--\n")
 
 
 def make_calibration(name: str, **words: Any) -> Calibration:
@@ -23,7 +40,10 @@ def make(name: str, *calibrations: Calibration) -> CAF:
     return CAF(name, [*calibrations], input_data={"events": ["/nowhere/*.root"]})
 
 
-failing = build_dag(make("failing", make_calibration("vertex"), make_calibration("after", depends_on=["vertex"])))
+failing = build_dag(
+    make("failing", make_calibration("vertex"), make_calibration("after", depends_on=["vertex"])),
+    default_args={"on_failure_callback": FileNotifier("Attention! {{ caf_message() }}")},
+)
 empty = build_dag(make("empty", make_calibration("vertex")), is_paused_upon_creation=True)
 large = build_dag(
     make("large", *(make_calibration(f"calibration_{number:02d}") for number in range(80))),
