@@ -12,6 +12,7 @@ from rich.live import Live
 from airflow_provider_caf.cli.output import command, fail, find_console, show_json, show_text
 from airflow_provider_caf.cli.table import build_table
 from airflow_provider_caf.core.calibration import StepRecord
+from airflow_provider_caf.core.durations import describe_seconds
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.hooks.batch import open_collection
@@ -91,8 +92,7 @@ def find_layout(run: RunRow) -> RunLayout:
 
 
 def _describe(run: RunRow) -> str:
-    minutes, seconds = divmod(int(run.seconds), 60)
-    return f"{run.dag_id} {run.run_id}: {run.state}, {minutes} min {seconds:02d} s"
+    return f"{run.dag_id} {run.run_id}: {run.state}, {describe_seconds(run.seconds)}"
 
 
 @command

@@ -9,6 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from airflow_provider_caf.core.durations import describe_seconds
 from airflow_provider_caf.status.progress import CalibrationProgress
 
 _COLORS = {"completed": "green", "waiting": "dim", "failed": "bold red", "upstream failed": "red"}
@@ -37,7 +38,7 @@ def build_table(calibrations: Iterable[CalibrationProgress], title: str) -> Tabl
             bar,
             Text(str(each.subjobs_failed), style="red") if each.subjobs_failed else "",
             str(each.executions) if each.executions else "",
-            f"{each.seconds:.0f} s" if each.seconds else "",
+            describe_seconds(round(each.seconds)) if each.seconds else "",
             each.waiting or each.checkpoint or "",
         )
     return table

@@ -18,7 +18,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, 
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 
-from airflow_provider_caf.core.errors import CafError
+from airflow_provider_caf.core.errors import CafError, DatabaseError
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.hooks.catalog import find_catalog, find_work_dir
 from airflow_provider_caf.io.catalog import Catalog
@@ -65,7 +65,9 @@ def build_app() -> FastAPI:
 
 async def _answer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, CafError)
-    return JSONResponse({"detail": error.what, "hint": error.hint}, status_code=404)
+    # A catalog that cannot be read may be there again in a moment; what somebody asks for and is not there will not.
+    status = 503 if isinstance(error, DatabaseError) else 404
+    return JSONResponse({"detail": error.what, "hint": error.hint}, status_code=status)
 
 
 _catalogs: dict[str, Catalog] = {}

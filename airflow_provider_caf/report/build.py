@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
+from airflow_provider_caf.core.durations import describe_seconds
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.record import record
@@ -256,13 +257,7 @@ def _load_template() -> jinja2.Template:
 
 def format_seconds(seconds: float | None) -> str:
     """Give a time to read."""
-    if seconds is None:
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:02.0f} min"
+    return "–" if seconds is None else describe_seconds(seconds)
 
 
 def format_moment(moment: datetime | None) -> str:

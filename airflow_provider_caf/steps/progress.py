@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from airflow_provider_caf.core.durations import describe_seconds
+
 log = logging.getLogger(__name__)
 
 INTERVAL = 10.0
@@ -52,16 +54,6 @@ class Progress:
         shown = f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
         left = f", {describe_seconds((self._total - self._done) / rate)} left" if self._done else ""
         return f"{self._what}: {self._done} of {self._total} {self._unit}, {shown} {self._unit}/s{left}"
-
-
-def describe_seconds(seconds: float) -> str:
-    """Give a time to read: `11 s`, `3 min 20 s`, `2 h 05 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_caf.steps.progress import Progress, describe_seconds, following
+from airflow_provider_caf.steps.progress import Progress, following
 
 
 class Clock:
@@ -44,13 +44,6 @@ def test_lines_come_now_and_then(clock: Clock, caplog: pytest.LogCaptureFixture)
     assert [record.getMessage().split(",")[0] for record in caplog.records] == [
         f"Looking: {done} of 100 files" for done in (10, 20, 30, 40)
     ]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 s"), (59.4, "59 s"), (200, "3 min 20 s"), (7500, "2 h 05 min"), (3599.7, "1 h 00 min")]
-)
-def test_times(seconds: float, text: str) -> None:
-    assert describe_seconds(seconds) == text
 
 
 def test_a_file_of_another_process_is_followed(clock: Clock, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
