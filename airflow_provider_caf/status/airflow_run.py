@@ -6,6 +6,7 @@ As Airflow's own commands do, they work on the machine of the scheduler or where
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 LAST = "last"
+_LOOKS_AFTER_A_FAILURE = (0.5, 1.5, 2.0)
+"""Seconds before each look whether a run that was ended as failed has stayed so."""
+
 _TOLD = ("progress", "reason")
 """Keys of the task state store that tell people something."""
 
@@ -145,6 +149,18 @@ def clear(dag_id: str, run_id: str, task_ids: Collection[str]) -> int:
 
 def fail_run(dag_id: str, run_id: str) -> list[str]:
     """End a run as failed, and give the tasks that were under way."""
+    killed = _fail_run(dag_id, run_id)
+    # A scheduler that was judging the run meanwhile finds what had not begun skipped, and may call that a success.
+    for seconds in _LOOKS_AFTER_A_FAILURE:
+        time.sleep(seconds)
+        with _session() as session:
+            is_failed = str(_find_run(session, dag_id, run_id).state) == "failed"
+        if not is_failed:
+            _fail_run(dag_id, run_id)
+    return killed
+
+
+def _fail_run(dag_id: str, run_id: str) -> list[str]:
     from airflow.api.common.mark_tasks import set_dag_run_state_to_failed
 
     with _session() as session:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.io.layout import default_catalog_file
@@ -114,6 +114,7 @@ def trigger_all(site: Site, data: Path) -> None:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Start Chromium, without a window."""
+    expect.set_options(timeout=30_000)  # other tests may keep the machine busy
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
         yield chromium

@@ -67,7 +67,13 @@ export function cancelRun(run, done) {
     h("p", {}, "Its tasks end as failed, and their batch jobs are ended. What was collected stays, and is used again if you clear the tasks."),
     "Cancel the run",
     async () => {
-      await askAirflow("PATCH", runPath(run), { state: "failed" });
+      const end = () => askAirflow("PATCH", runPath(run), { state: "failed" });
+      await end();
+      // A scheduler that was judging the run meanwhile finds what had not begun skipped, and may call that a success.
+      for (const pause of [700, 2000]) {
+        await new Promise((resolve) => setTimeout(resolve, pause));
+        if ((await askAirflow("GET", runPath(run))).state !== "failed") await end();
+      }
       await done();
     },
     "danger",
