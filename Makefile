@@ -22,15 +22,14 @@ demo: install ## Calibrate a small detector on a real Airflow and compare with t
 serve: install ## The same, and leave Airflow's web interface up
 	@$(python) scripts/demo.py --serve $(backend)
 
-# Most tests wait more than they work, so some run at a time. tests/integration and tests/browser start whole Airflows, each
-# in one process.
+# Most tests wait more than they work, so some run at a time. tests/integration and tests/browser start a whole Airflow each,
+# and two of them at once are too much for two cores.
 # The last step looks at the same measurement: the two rooms without side effects have no excuse for untried branches.
 test: install ## All tests, with coverage (as root it installs Chromium, where that is missing)
 	@scripts/install_chromium.sh
 	@failed=0; \
 	$(python) -m pytest --cov --cov-report= --numprocesses=3 tests/contract tests/unit || failed=1; \
-	$(python) -m pytest --cov --cov-append --cov-report=term:skip-covered --numprocesses=2 --dist=loadgroup \
-	    tests/integration tests/browser || failed=1; \
+	$(python) -m pytest --cov --cov-append --cov-report=term:skip-covered tests/integration tests/browser || failed=1; \
 	exit $$failed
 	@$(python) -m coverage report --fail-under=95 --format=total \
 	    --include='airflow_provider_caf/core/*,airflow_provider_caf/batch/*' >.coverage-pure || \

@@ -32,12 +32,10 @@ PICTURES = os.environ.get("CAF_PICTURES")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep all in one process, with one Airflow. Leave out what needs a browser where there is none, and say so."""
+    """Leave out what needs a browser where there is none, and say so."""
     for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("browser"))
-            if "browser" in getattr(item, "fixturenames", ()) and CHROMIUM is None:
-                item.add_marker(pytest.mark.skip(reason="no Chromium on this machine (Debian package chromium)"))
+        if HERE in item.path.parents and "browser" in getattr(item, "fixturenames", ()) and CHROMIUM is None:
+            item.add_marker(pytest.mark.skip(reason="no Chromium on this machine (Debian package chromium)"))
 
 
 @pytest.fixture(scope="session")

@@ -17,13 +17,6 @@ PROJECT = Path(__file__).parents[2]
 STRATEGIES = Path(__file__).parents[1] / "strategies"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep all in one process, with one Airflow."""
-    for item in items:
-        if DAGS.parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("integration"))
-
-
 @pytest.fixture(scope="session")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartedAirflow]:
     """Start Airflow once for all tests of this folder, and stop it at the end."""
