@@ -11,7 +11,6 @@ from rich.table import Table
 from airflow_provider_caf.cli.look import find_layout
 from airflow_provider_caf.cli.output import clean, command, find_console, show_json, show_text
 from airflow_provider_caf.hooks.catalog import find_catalog, find_work_dir
-from airflow_provider_caf.report.build import write_report
 from airflow_provider_caf.report.compare import PayloadChange, compare_runs
 from airflow_provider_caf.status.airflow_run import RunRow, read_run
 
@@ -21,6 +20,8 @@ _MOST_CONSTANTS = 40
 @command
 def report(arguments: Any) -> None:
     """Write the report of a run, and print its path."""
+    from airflow_provider_caf.report.build import write_report
+
     run = read_run(arguments.dag_id, arguments.run_id)
     folder = find_layout(run).report_folder if arguments.output is None else Path(arguments.output)
     show_text(str(write_report(run, find_catalog(find_work_dir()), folder)))
@@ -87,7 +88,7 @@ def build_constant_table(change: PayloadChange) -> Table:
         table.add_column(word, justify="right")
     for each in ranked[:_MOST_CONSTANTS]:
         pull = "" if each.pull is None else f"{each.pull:+.2f}"
-        numbers = (f"{number:.6g}" for number in (each.first, each.second, each.difference))
+        numbers = ("–" if number is None else f"{number:.6g}" for number in (each.first, each.second, each.difference))
         table.add_row(str(each.iov), _show(each.field), *numbers, pull)
     if len(ranked) > _MOST_CONSTANTS:
         table.caption = f"{len(ranked) - _MOST_CONSTANTS} more: --json shows them."

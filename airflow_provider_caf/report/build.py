@@ -21,16 +21,18 @@ from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.catalog import Catalog, FigureRow, JsonValue, PayloadRow
 from airflow_provider_caf.io.files import write_bytes, write_text
 from airflow_provider_caf.report.axis import RunAxis
-from airflow_provider_caf.report.figures import Payloads, draw_convergence, draw_map, draw_trend, find_runs
+from airflow_provider_caf.report.constants import ConstantReader
+from airflow_provider_caf.report.figures import Payloads, draw_convergence, draw_map, draw_trend, find_runs, is_drawable
 from airflow_provider_caf.status.airflow_run import RunRow
 from airflow_provider_caf.status.progress import CalibrationProgress, read_progress
-from airflow_provider_caf.status.series import build_convergence, build_points, find_payload_gaps, list_fields
+from airflow_provider_caf.status.series import TrendPoint, build_convergence, find_payload_gaps
 
 REPORT_FILE = "report.html"
 FIGURES_FOLDER = "figures"
 MOST_TRENDS = 40
 MOST_CONVERGENCES = 40
 MOST_FIGURES = 30
+MOST_FIGURE_BYTES = 3_000_000
 MOST_RESULTS = 500
 MOST_FAILURES = 50
 MOST_BARS = 60
@@ -39,6 +41,10 @@ MOST_BARS = 60
 _RESOLUTION = 110  # dots per inch
 _LONGEST_VALUE = 300
 _LONGEST_FILE_NAME = 100
+_MARK = "airflow-provider-caf report"
+"""Stands in every drawing that we write, so that a later report removes no picture of somebody else."""
+
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 @record
@@ -70,7 +76,7 @@ class Shown:
 def write_report(run: RunRow, catalog: Catalog, folder: Path) -> Path:
     """Write `report.html`, and the drawings into `figures/` beside it, and give the report's path.
 
-    A report that is there is replaced, and so are its drawings.
+    A report that is there is replaced, and so are its drawings. Other files are left alone.
 
     :param run: what Airflow knows of the run; its tasks may be known by their states alone.
     :param catalog: holds all else.
@@ -78,18 +84,22 @@ def write_report(run: RunRow, catalog: Catalog, folder: Path) -> Path:
     :raises CafError: if it cannot be written.
     :raises DatabaseError: if the catalog cannot be read.
     """
+    _make_folder(folder)
+    writer = _Writer(folder / FIGURES_FOLDER)
+    content = _collect(run, catalog, writer)
+    text = _load_template().render(content)
+    path = folder / REPORT_FILE
+    write_text(path, _UNPRINTABLE.sub("\ufffd", text))
+    writer.remove_others()
+    return path
+
+
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         hint = "Give another folder, or the right to write there."
         raise CafError(f"The folder {folder} cannot be made: {error.strerror}.", hint=hint) from error
-    writer = _Writer(folder / FIGURES_FOLDER)
-    content = _collect(run, catalog, writer)
-    text = _load_template().render(content)
-    path = folder / REPORT_FILE
-    write_text(path, text)
-    writer.remove_others()
-    return path
 
 
 class _Writer:
@@ -104,18 +114,26 @@ class _Writer:
         name = self._make_name(name)
         pictures = {suffix: io.BytesIO() for suffix in ("png", "pdf")}
         # Nothing that differs each time: equal runs give equal files.
-        figure.savefig(pictures["png"], format="png", dpi=_RESOLUTION, metadata={"Software": None})
-        figure.savefig(pictures["pdf"], format="pdf", metadata={"CreationDate": None})
-        self._folder.mkdir(exist_ok=True)
+        figure.savefig(pictures["png"], format="png", dpi=_RESOLUTION, metadata={"Software": _MARK})
+        figure.set_layout_engine("none")  # it stays as it is laid out; to do that again takes half of the time
+        figure.savefig(pictures["pdf"], format="pdf", metadata={"Creator": _MARK, "CreationDate": None})
+        _make_folder(self._folder)
         for suffix, picture in pictures.items():
             write_bytes(self._folder / f"{name}.{suffix}", picture.getvalue(), durable=False)
         return Drawing(name=name, title=title, source=build_address("image/png", pictures["png"].getvalue()))
 
     def remove_others(self) -> None:
-        """Remove drawings of an earlier report that this one has not."""
-        for path in self._folder.glob("*.p[nd][gf]"):
-            if path.stem not in self._names:
-                path.unlink()
+        """Remove drawings of an earlier report that this one has not.
+
+        :raises CafError: if they cannot be removed.
+        """
+        try:
+            for path in self._folder.glob("*.p[nd][gf]"):
+                if path.stem not in self._names and path.is_file() and _MARK.encode() in path.read_bytes():
+                    path.unlink()
+        except OSError as error:
+            hint = "Remove it, or clear its folder."
+            raise CafError(f"{path} of an earlier report cannot be removed: {error.strerror}.", hint=hint) from error
 
     def _make_name(self, name: str) -> str:
         plain = re.sub(r"[^A-Za-z0-9_.+-]+", "_", name).strip("._") or "figure"
@@ -150,14 +168,16 @@ def _collect(run: RunRow, catalog: Catalog, writer: _Writer) -> dict[str, Any]:
         "calibrations": read_progress(*place, run.tasks, catalog),
         "map": _draw_map(payloads, gaps, axis, writer),
         "gaps": gaps,
+        "executed": bool(executions),
         "trends": _draw_trends(payloads, axis, writer),
         "convergence": _draw_convergences(run, catalog, writer),
         "results": Shown(items=rows[:MOST_RESULTS], total=len(rows)),
-        "pictures": _list_pictures(catalog.read_figures(*place, with_content=True)),
+        **_list_pictures(run, catalog),
         "failures": Shown(items=failures, total=catalog.count_failed_subjobs(*place)),
         "resources": catalog.read_subjobs(*place),
         "passes": catalog.read_iterations(*place),
         "selections": catalog.read_selections(*place),
+        "chosen": () if described is None else described.chosen,
         "folder": None if described is None else described.folder,
         "versions": {} if described is None else described.versions or {},
         "params": None if described is None else described.params,
@@ -177,18 +197,30 @@ def _draw_map(payloads: Payloads, gaps: Mapping[Any, Any], axis: RunAxis, writer
 
 
 def _draw_trends(payloads: Payloads, axis: RunAxis, writer: _Writer) -> Shown:
+    reader = ConstantReader()
     wanted = [
         (calibration, payload, field)
         for (calibration, payload), rows in payloads.items()
-        for field in list_fields(rows[0].value)
+        for field in dict.fromkeys(field for row in rows for field in reader.list_fields(row.value))
     ]
+    chosen = _take_evenly(wanted, MOST_TRENDS)
+    points: dict[tuple[str, str, str], list[TrendPoint]] = {key: [] for key in chosen}
+    for calibration, payload in dict.fromkeys(key[:2] for key in chosen):
+        for row in sorted(payloads[calibration, payload], key=lambda row: row.iov):
+            for field, found in reader.read(row.value).items():
+                if (calibration, payload, field) in points:
+                    point = TrendPoint(iov=row.iov, value=found.value, error=found.error)
+                    points[calibration, payload, field].append(point)
     drawings = []
-    for calibration, payload, field in _take_evenly(wanted, MOST_TRENDS):
-        points = build_points(payloads[calibration, payload], field)
+    for (calibration, payload, field), own in points.items():
         label = f"{payload}: {field}" if field else payload
+        drawn = [point for point in own if is_drawable(point.value, point.error)]
+        too_large = f" ({len(own) - len(drawn)} too large to draw)" if len(drawn) < len(own) else ""
         drawings.append(
             writer.add(
-                draw_trend(points, axis, label), f"trend_{calibration}_{payload}_{field}", f"{calibration} – {label}"
+                draw_trend(drawn, axis, label),
+                f"trend_{calibration}_{payload}_{field}",
+                f"{calibration} – {label}{too_large}",
             )
         )
     return Shown(items=drawings, total=len(wanted))
@@ -203,13 +235,14 @@ def _draw_convergences(run: RunRow, catalog: Catalog, writer: _Writer) -> Shown:
         for calibration, rows in numbers.items()
         for (algorithm, name), points in build_convergence(rows).items()
     ]
+    drawable = [each for each in wanted if all(is_drawable(point.low, point.high, point.error) for point in each[3])]
     drawings = [
         writer.add(
             draw_convergence(points, name),
             f"convergence_{calibration}_{algorithm}_{name}",
             f"{calibration} – {algorithm}: {name}",
         )
-        for calibration, algorithm, name, points in _take_evenly(wanted, MOST_CONVERGENCES)
+        for calibration, algorithm, name, points in _take_evenly(drawable, MOST_CONVERGENCES)
     ]
     return Shown(items=drawings, total=len(wanted))
 
@@ -226,18 +259,34 @@ def _take_evenly(items: Sequence[tuple[Any, ...]], most: int) -> list[tuple[Any,
     return [items[number] for number in chosen]
 
 
-def _list_pictures(rows: Sequence[FigureRow]) -> Shown:
-    """Give the pictures of the algorithms, the last pass first."""
-    newest = sorted((row for row in rows if row.content is not None), key=lambda row: -row.iteration)
-    drawings = [
-        Drawing(
-            name=row.name,
-            title=f"{row.calibration} – {row.algorithm}: {row.name}, pass {row.iteration + 1}",
-            source=build_address(row.media_type, row.content or b""),
-        )
-        for row in newest[:MOST_FIGURES]
-    ]
-    return Shown(items=drawings, total=len(rows))
+def _list_pictures(run: RunRow, catalog: Catalog) -> dict[str, Any]:
+    """Give the pictures of the algorithms, the last pass first: some of each name, and those that are files only.
+
+    The contents of all of them may be gigabytes: they are read one name at a time.
+    """
+    place = (run.dag_id, run.run_id)
+    known = sorted(catalog.read_figures(*place, with_content=False), key=lambda row: -row.iteration)
+    chosen = _take_evenly([(row.calibration, row.name, _identify(row)) for row in known], MOST_FIGURES)
+    contents: dict[tuple[Any, ...], bytes | None] = {}
+    for calibration, name in dict.fromkeys(each[:2] for each in chosen):
+        for row in catalog.read_figures(*place, calibration, figure=name):
+            key = (calibration, name, _identify(row))
+            if key in chosen:
+                contents[key] = row.content
+    drawings, files, size = [], [], 0
+    for row in known:
+        content = contents.get((row.calibration, row.name, _identify(row)), b"")
+        if content is None:
+            files.append(row)
+        elif content and size + len(content) <= MOST_FIGURE_BYTES:
+            size += len(content)
+            title = f"{row.calibration} – {row.algorithm}: {row.name}, pass {row.iteration + 1}"
+            drawings.append(Drawing(name=row.name, title=title, source=build_address(row.media_type, content)))
+    return {"pictures": Shown(items=drawings, total=len(known)), "large_pictures": files}
+
+
+def _identify(row: FigureRow) -> tuple[Any, ...]:
+    return row.iteration, row.algorithm, row.execution, row.path
 
 
 def _load_template() -> jinja2.Template:

@@ -9,7 +9,7 @@ from typing import Any
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.catalog import Catalog, PayloadRow
-from airflow_provider_caf.status.series import list_fields, read_constant
+from airflow_provider_caf.report.constants import Constant, ConstantReader
 
 RunName = tuple[str, str]
 """DAG id and run id."""
@@ -21,19 +21,21 @@ class ConstantChange:
 
     :param iov: where both hold.
     :param field: its name in the payload, '' where the payload is a number.
+    :param first: None where the payload of the first run has no such number.
+    :param second: None where that of the second run has none.
     :param pull: the difference in units of both errors together; None where they are not known.
     """
 
     iov: IoV
     field: str
-    first: float
-    second: float
+    first: float | None
+    second: float | None
     pull: float | None
 
     @property
-    def difference(self) -> float:
-        """The second less the first."""
-        return self.second - self.first
+    def difference(self) -> float | None:
+        """The second less the first; None where one of them is not there."""
+        return None if self.first is None or self.second is None else self.second - self.first
 
 
 @record
@@ -89,8 +91,9 @@ def compare_runs(catalog: Catalog, first: RunName, second: RunName) -> list[Payl
 
     :raises DatabaseError: if the catalog cannot be read.
     """
-    groups = [_group(catalog.read_payloads(*name, final_only=True)) for name in (first, second)]
-    return [_compare(key, groups[0].get(key, []), groups[1].get(key, [])) for key in sorted({*groups[0], *groups[1]})]
+    one, other = (_group(catalog.read_payloads(*name, final_only=True)) for name in (first, second))
+    reader = ConstantReader()
+    return [_compare(key, one.get(key, []), other.get(key, []), reader) for key in sorted({*one, *other})]
 
 
 def _group(rows: Sequence[PayloadRow]) -> dict[tuple[str, str], list[PayloadRow]]:
@@ -100,7 +103,9 @@ def _group(rows: Sequence[PayloadRow]) -> dict[tuple[str, str], list[PayloadRow]
     return found
 
 
-def _compare(key: tuple[str, str], first: list[PayloadRow], second: list[PayloadRow]) -> PayloadChange:
+def _compare(
+    key: tuple[str, str], first: list[PayloadRow], second: list[PayloadRow], reader: ConstantReader
+) -> PayloadChange:
     names: dict[str, Any] = {"calibration": key[0], "payload": key[1], "first": len(first), "second": len(second)}
     if not first or not second:
         return PayloadChange(**names, kind="only in the second" if second else "only in the first")
@@ -111,7 +116,7 @@ def _compare(key: tuple[str, str], first: list[PayloadRow], second: list[Payload
         if one.revision == other.revision or (one.value is not None and one.value == other.value):
             equal += 1
             continue
-        found = list(_compare_values(one, other, iov))
+        found = list(_compare_values(reader.read(one.value), reader.read(other.value), iov))
         changed += found
         opaque += not found
     is_same = not moved and not changed and not opaque
@@ -146,12 +151,21 @@ def _end(iov: IoV) -> tuple[float, float]:
     return iov.exp_high, iov.run_high if iov.run_high >= 0 else math.inf
 
 
-def _compare_values(one: PayloadRow, other: PayloadRow, iov: IoV) -> Iterator[ConstantChange]:
-    for field in list_fields(one.value):
-        (first, first_error), (second, second_error) = (read_constant(row.value, field) for row in (one, other))
-        if first is None or second is None or first == second:
-            continue
-        pull = None
-        if first_error and second_error:
-            pull = (second - first) / math.hypot(first_error, second_error)
-        yield ConstantChange(iov=iov, field=field, first=first, second=second, pull=pull)
+def _compare_values(one: dict[str, Constant], other: dict[str, Constant], iov: IoV) -> Iterator[ConstantChange]:
+    for field in {**one, **other}:
+        first, second = one.get(field), other.get(field)
+        if first is None or second is None or first.value != second.value:
+            yield ConstantChange(
+                iov=iov,
+                field=field,
+                first=None if first is None else first.value,
+                second=None if second is None else second.value,
+                pull=None if first is None or second is None else _find_pull(first, second),
+            )
+
+
+def _find_pull(first: Constant, second: Constant) -> float | None:
+    if first.error is None or second.error is None:
+        return None
+    together = math.hypot(first.error, second.error)
+    return (second.value - first.value) / together if together > 0 else None

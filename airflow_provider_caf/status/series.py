@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -81,8 +82,7 @@ def read_field(value: JsonValue, path: str) -> float | None:
             found = found[int(part)]
         else:
             return None
-    is_number = isinstance(found, (int, float)) and not isinstance(found, bool)
-    return float(found) if is_number and math.isfinite(found) else None
+    return _read_number(found)
 
 
 def read_constant(value: JsonValue, path: str) -> tuple[float | None, float | None]:
@@ -138,6 +138,13 @@ def find_payload_gaps(
     return found
 
 
+def _read_number(value: Any) -> float | None:
+    """Give a finite number; JSON may hold whole ones that no float can."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if abs(value) <= sys.float_info.max else None
+
+
 def _summarise(iteration: int, rows: Sequence[MonitoredRow]) -> ConvergencePoint:
     values = [row.value for row in rows if row.value is not None]
     return ConvergencePoint(
@@ -159,6 +166,6 @@ def _walk(value: JsonValue, way: tuple[str, ...]) -> Iterator[tuple[str, float]]
             left += [(item, (*path, str(key))) for key, item in found.items()]
         elif isinstance(found, list):
             left += [(item, (*path, str(number))) for number, item in enumerate(found[:_MOST_FIELDS])]
-        elif isinstance(found, (int, float)) and not isinstance(found, bool):
+        elif (number := _read_number(found)) is not None:
             count += 1
-            yield ".".join(path), float(found)
+            yield ".".join(path), number

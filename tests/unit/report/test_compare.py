@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from airflow_provider_caf.cli import report
 from airflow_provider_caf.io.catalog import Catalog
 from airflow_provider_caf.report.compare import PayloadChange, compare_runs
 from tests.unit.report.conftest import AddPayloads
@@ -68,44 +65,30 @@ def test_what_has_no_numbers_is_only_known_to_differ(catalog: Catalog, add_paylo
     assert (change.kind, change.opaque, change.changed) == ("changed", 1, ())
 
 
+def test_a_constant_of_one_run_only_is_named(catalog: Catalog, add_payloads: AddPayloads) -> None:
+    add_payloads({(1, 1, 1, 5): {"gain": 1.0, "old": 2.0}})
+    add_payloads({(1, 1, 1, 5): {"gain": 1.0, "new": 3.0}}, run_id="second")
+    found = {each.field: (each.first, each.second, each.difference) for each in compare(catalog)["Spot"].changed}
+    assert found == {"old": (2.0, None, None), "new": (None, 3.0, None)}
+
+
+@pytest.mark.parametrize(("errors", "pull"), [((0.0, 0.5), 2.0), ((0.0, 0.0), None)])
+def test_an_error_of_zero_is_known(
+    catalog: Catalog, add_payloads: AddPayloads, errors: tuple[float, float], pull: float | None
+) -> None:
+    add_payloads({(1, 1, 1, 5): {"value": 1.0, "error": errors[0]}})
+    add_payloads({(1, 1, 1, 5): {"value": 2.0, "error": errors[1]}}, run_id="second")
+    (change,) = compare(catalog)["Spot"].changed
+    assert change.pull == pull
+
+
+def test_payloads_of_other_forms_are_read_by_their_own(catalog: Catalog, add_payloads: AddPayloads) -> None:
+    add_payloads({(1, 1, 1, 5): {"a": 1.0, "a_error": 0.3}, (1, 6, 1, 9): {"a": 1.0}})
+    add_payloads({(1, 1, 1, 5): {"a": 2.0, "a_error": 0.4}, (1, 6, 1, 9): {"a": 2.0}}, run_id="second")
+    assert [each.pull for each in compare(catalog)["Spot"].changed] == [pytest.approx(2.0), None]
+
+
 def test_runs_of_two_dags_can_be_compared(catalog: Catalog, add_payloads: AddPayloads) -> None:
     add_payloads({(1, 1, 1, 5): 1.0})
     add_payloads({(1, 1, 1, 5): 1.0}, dag_id="other")
     assert [each.kind for each in compare_runs(catalog, FIRST, ("other", "first"))] == ["same"]
-
-
-@pytest.fixture
-def command(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    asked: list[Any] = []
-
-    def read_run(dag_id: str, run_id: str | None) -> Any:
-        asked.append((dag_id, run_id))
-        return SimpleNamespace(dag_id=dag_id, run_id=run_id or "second")
-
-    monkeypatch.setattr(report, "read_run", read_run)
-    monkeypatch.setattr(report, "find_catalog", lambda _: catalog)
-    return asked
-
-
-@pytest.mark.parametrize("as_json", [True, False])
-def test_the_command_shows_it(
-    command: list[Any], add_payloads: AddPayloads, capsys: pytest.CaptureFixture[str], as_json: bool
-) -> None:
-    add_payloads({(1, 1, 1, 5): {"value": 1.0, "error": 0.3}}, name="Spot")
-    add_payloads({(1, 1, 1, 5): {"value": 2.0, "error": 0.4}}, run_id="second")
-    report.compare(SimpleNamespace(first="lab/first", second="lab", as_json=as_json))
-    assert command == [("lab", "first"), ("lab", None)]
-    text = capsys.readouterr().out
-    if as_json:
-        (payload,) = json.loads(text)["payloads"]
-        assert payload["changed"][0]["pull"] == pytest.approx(2.0)
-    else:
-        assert "lab/first" in text
-        assert "+2.00" in text
-        assert "changed" in text
-
-
-def test_the_command_says_when_there_is_nothing(command: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
-    report.compare(SimpleNamespace(first="lab", second="lab", as_json=False))
-    assert len(command) == 2
-    assert "Neither run has final payloads." in capsys.readouterr().out
