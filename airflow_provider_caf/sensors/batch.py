@@ -182,6 +182,7 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
         if context.get("task_reschedule_count") and isinstance(known, int):
             return known
         submitted = run.submit_missing()
+        count("subjobs.submitted", len(submitted.submitted), **self._build_tags(context, run))
         if submitted.submitted:
             self.log.info("Submitted again: subjobs %s", list(submitted.submitted))
         first_attempt = max(0, submitted.attempt)
@@ -250,7 +251,7 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
         if not self._is_all_over:
             return _Look.SETTLING if is_settling(observation) else _Look.WAITING
         failed = find_failed(observation)
-        tags = {"dag_id": context["ti"].dag_id, "calibration": self.calibration, "system": run.client.system.name}
+        tags = self._build_tags(context, run)
         count("subjobs.failed", len(failed), **tags)
         if not failed:
             count("subjobs.done", len(observation.verdicts), **tags)
@@ -265,6 +266,9 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
         count("subjobs.submitted", len(again.submitted), **tags)
         self.log.info("Submitted again: subjobs %s", list(again.submitted))
         return _Look.WAITING
+
+    def _build_tags(self, context: Context, run: CollectionRun) -> dict[str, str]:
+        return {"dag_id": context["ti"].dag_id, "calibration": self.calibration, "system": run.client.system.name}
 
     def _check_silence(self, context: Context, patience: Patience, problem: str | None) -> None:
         """Give up a batch system that is silent (law 4). A rescheduled sensor begins anew with each look.

@@ -82,10 +82,10 @@ def test_what_was_made_by_hand_has_its_values(site: Site) -> None:
 
 def test_metrics_reach_the_server(site: Site) -> None:
     counts = site.metrics.counts
-    # Four collections of four or three subjobs, one of them in three passes; and each of two subjobs that failed twice.
-    assert counts["caf.subjobs.submitted"] >= 4 + 3 * 4 + 4 + 6 + 4
+    # Collections of four or three subjobs, one of them in three passes; and two subjobs that failed, once or twice.
+    assert counts["caf.subjobs.submitted"] >= 4 + 3 * 4 + 4 + 6 + 2
     assert counts["caf.subjobs.done"] >= 4 + 3 * 4 + 4 + 6
-    assert counts["caf.subjobs.failed"] >= 4
+    assert counts["caf.subjobs.failed"] >= 2
     assert counts["caf.executions"] >= 14 + 3 + 14 + 4
     assert counts["caf.payloads.committed"] >= 30
     assert counts["caf.passes"] >= 6
