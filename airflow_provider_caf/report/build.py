@@ -21,11 +21,10 @@ from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.catalog import Catalog, FigureRow, JsonValue, PayloadRow
 from airflow_provider_caf.io.files import write_bytes, write_text
 from airflow_provider_caf.report.axis import RunAxis
-from airflow_provider_caf.report.constants import ConstantReader
 from airflow_provider_caf.report.figures import Payloads, draw_convergence, draw_map, draw_trend, find_runs, is_drawable
 from airflow_provider_caf.status.airflow_run import RunRow
 from airflow_provider_caf.status.progress import CalibrationProgress, read_progress
-from airflow_provider_caf.status.series import TrendPoint, build_convergence, find_payload_gaps
+from airflow_provider_caf.status.series import ConstantReader, TrendPoint, build_convergence, find_payload_gaps
 
 REPORT_FILE = "report.html"
 FIGURES_FOLDER = "figures"

@@ -9,7 +9,7 @@ from typing import Any
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.catalog import Catalog, PayloadRow
-from airflow_provider_caf.report.constants import Constant, ConstantReader
+from airflow_provider_caf.status.series import Constant, ConstantReader
 
 RunName = tuple[str, str]
 """DAG id and run id."""

@@ -19,6 +19,17 @@ _MOST_LEAVES = 200
 
 
 @record
+class Constant:
+    """A number of a payload.
+
+    :param error: one standard deviation; None where the payload names none.
+    """
+
+    value: float
+    error: float | None = None
+
+
+@record
 class TrendPoint:
     """A constant with the IoV for which it holds.
 
@@ -85,22 +96,41 @@ def read_field(value: JsonValue, path: str) -> float | None:
     return _read_number(found)
 
 
-def read_constant(value: JsonValue, path: str) -> tuple[float | None, float | None]:
-    """Give a number of a payload's value and its error, None for what is not there."""
-    found = read_field(value, path)
-    if found is None:
-        return None, None
-    error = find_error_field(path, dict(_walk(value, ())))
-    return found, None if error is None else read_field(value, error)
+class ConstantReader:
+    """Read the constants of payloads. Payloads of one name mostly have one form, which is looked at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], Mapping[str, str | None]] = {}
+
+    def list_fields(self, value: JsonValue) -> Mapping[str, str | None]:
+        """Give the constants of a value: path → path of its error, or None."""
+        form = tuple(_list_paths(value))
+        if form not in self._known:
+            self._known[form] = {field: find_error_field(field, form) for field in list_fields(value)}
+        return self._known[form]
+
+    def read(self, value: JsonValue) -> dict[str, Constant]:
+        """Give all constants of a value that are finite, by their paths."""
+        found = {}
+        for field, error in self.list_fields(value).items():
+            constant = _read_constant(value, field, error)
+            if constant is not None:
+                found[field] = constant
+        return found
+
+    def read_one(self, value: JsonValue, field: str) -> Constant | None:
+        """Give one number of a value, be it a constant or the error of one; None where there is none."""
+        return _read_constant(value, field, self.list_fields(value).get(field))
 
 
 def build_points(payloads: Iterable[PayloadRow], field: str) -> list[TrendPoint]:
     """Give a constant of the payloads of one name, in the order of their first run."""
+    reader = ConstantReader()
     points = []
     for row in payloads:
-        value, error = read_constant(row.value, field)
-        if value is not None:
-            points.append(TrendPoint(iov=row.iov, value=value, error=error))
+        constant = reader.read_one(row.value, field)
+        if constant is not None:
+            points.append(TrendPoint(iov=row.iov, value=constant.value, error=constant.error))
     return sorted(points, key=lambda point: point.iov)
 
 
@@ -136,6 +166,25 @@ def find_payload_gaps(
         if not report.is_empty:
             found[calibration, name] = report
     return found
+
+
+def _read_constant(value: JsonValue, field: str, error: str | None) -> Constant | None:
+    number = read_field(value, field)
+    if number is None:
+        return None
+    return Constant(value=number, error=None if error is None else read_field(value, error))
+
+
+def _list_paths(value: JsonValue, path: str = "") -> Iterator[str]:
+    """Give the paths of all numbers: what payloads of one form have in common."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _list_paths(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for number, item in enumerate(value[:_MOST_LEAVES]):
+            yield from _list_paths(item, f"{path}.{number}" if path else str(number))
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield path
 
 
 def _read_number(value: Any) -> float | None:
