@@ -28,7 +28,9 @@ from airflow_provider_caf.status.series import (
     TrendPoint,
     build_convergence,
     build_points,
+    find_experiments,
     find_payload_gaps,
+    find_shown_runs,
     list_fields,
 )
 from airflow_provider_caf.status.tasks import (
@@ -217,15 +219,10 @@ def build_map(run: RunRow, catalog: Catalog, name: str | None) -> dict[str, Any]
     groups: dict[tuple[str, str], list[PayloadRow]] = {}
     for row in rows[:MOST_IOVS]:
         groups.setdefault((row.calibration, row.name), []).append(row)
-    executed = {each for row in executions for each in row.runs}
-    known = {row.calibration for row in executions}
-    # What was not made from runs, as imported payloads, is drawn from its first to its last run.
-    imported = [row.iov for row in rows if row.calibration not in known]
-    ends = {ExpRun(*end) for iov in imported for end in (iov[:2], iov[2:]) if min(end) >= 0}
     return {
         "total": len(rows),
-        "executed": len(executed),
-        "runs": _find_ends(sorted(executed | ends)),
+        "executed": len({each for row in executions for each in row.runs}),
+        "runs": [number for ends in find_experiments(find_shown_runs(rows, executions)) for number in ends],
         "payloads": [
             {
                 "calibration": calibration,
@@ -459,15 +456,6 @@ def _build_point(point: TrendPoint) -> list[Any]:
 
 def _build_runs(runs: Sequence[ExpRun]) -> dict[str, Any]:
     return {"count": len(runs), "runs": [str(run) for run in runs[:_SHOWN_RUNS]]}
-
-
-def _find_ends(runs: Sequence[ExpRun]) -> list[int]:
-    """Give for each experiment its number, its first and its last run, flat."""
-    ends: dict[int, tuple[int, int]] = {}
-    for exp, run in runs:
-        low, high = ends.get(exp, (run, run))
-        ends[exp] = (min(low, run), max(high, run))
-    return [number for exp, (low, high) in sorted(ends.items()) for number in (exp, low, high)]
 
 
 def _time(moment: Any) -> str | None:

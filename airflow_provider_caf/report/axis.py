@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.record import record
+from airflow_provider_caf.status.series import find_experiments
 
 _GAP = 0.03
 """Between two experiments, as a part of the whole axis."""
@@ -28,14 +29,11 @@ class RunAxis:
     """
 
     def __init__(self, runs: Iterable[ExpRun]) -> None:
-        ends: dict[int, tuple[int, int]] = {}
-        for exp, run in runs:
-            low, high = ends.get(exp, (run, run))
-            ends[exp] = (min(low, run), max(high, run))
-        gap = max(1.0, _GAP * sum(high - low + 1 for low, high in ends.values()))
+        experiments = find_experiments(runs)
+        gap = max(1.0, _GAP * sum(high - low + 1 for _, low, high in experiments))
         self.stretches: list[Stretch] = []
         offset = 0.0
-        for exp, (low, high) in sorted(ends.items()):
+        for exp, low, high in experiments:
             self.stretches.append(Stretch(exp=exp, low=low, high=high, offset=offset))
             offset += high - low + 1 + gap
         self.end = offset - gap if self.stretches else 1.0

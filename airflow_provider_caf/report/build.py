@@ -21,10 +21,16 @@ from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.catalog import Catalog, FigureRow, JsonValue, PayloadRow
 from airflow_provider_caf.io.files import write_bytes, write_text
 from airflow_provider_caf.report.axis import RunAxis
-from airflow_provider_caf.report.figures import Payloads, draw_convergence, draw_map, draw_trend, find_runs, is_drawable
+from airflow_provider_caf.report.figures import Payloads, draw_convergence, draw_map, draw_trend, is_drawable
 from airflow_provider_caf.status.airflow_run import RunRow
 from airflow_provider_caf.status.progress import CalibrationProgress, read_progress
-from airflow_provider_caf.status.series import ConstantReader, TrendPoint, build_convergence, find_payload_gaps
+from airflow_provider_caf.status.series import (
+    ConstantReader,
+    TrendPoint,
+    build_convergence,
+    find_payload_gaps,
+    find_shown_runs,
+)
 
 REPORT_FILE = "report.html"
 FIGURES_FOLDER = "figures"
@@ -159,7 +165,7 @@ def _collect(run: RunRow, catalog: Catalog, writer: _Writer) -> dict[str, Any]:
     for row in rows:
         payloads.setdefault((row.calibration, row.name), []).append(row)
     gaps = find_payload_gaps(rows, executions)
-    axis = RunAxis(find_runs(payloads, {each for row in executions for each in row.runs}))
+    axis = RunAxis(find_shown_runs(rows, executions))
     failures = catalog.read_failed_subjobs(*place, limit=MOST_FAILURES, newest_first=True)
     return {
         "run": run,

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.payloads import GapReport
 from airflow_provider_caf.io.catalog import PayloadRow
 from airflow_provider_caf.report.axis import RunAxis
@@ -109,12 +108,6 @@ def _add_strokes(axes: Axes, strokes: Sequence[tuple[float, float, float, float]
     across = [number for x1, _, x2, _ in strokes for number in (x1, x2, math.nan)]
     up = [number for _, y1, _, y2 in strokes for number in (y1, y2, math.nan)]
     axes.plot(across, up, color=color, linewidth=1, solid_capstyle="butt")
-
-
-def find_runs(payloads: Payloads, executed: set[ExpRun]) -> set[ExpRun]:
-    """Give what an axis has to show: the executed runs, and without them the ends of the IoVs."""
-    ends = {ExpRun(*end) for rows in payloads.values() for row in rows for end in (row.iov[:2], row.iov[2:])}
-    return executed or {run for run in ends if min(run) >= 0}
 
 
 def is_drawable(*numbers: float | None) -> bool:

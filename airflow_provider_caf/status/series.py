@@ -168,6 +168,27 @@ def find_payload_gaps(
     return found
 
 
+def find_shown_runs(payloads: Iterable[PayloadRow], executions: Iterable[ExecutionRow]) -> set[ExpRun]:
+    """Give the runs that an axis has to show: those that were executed, and where a calibration executed none, such as
+    imported payloads, the first and the last run of each IoV."""
+    shown: set[ExpRun] = set()
+    known = set()
+    for execution in executions:
+        shown.update(execution.runs)
+        known.add(execution.calibration)
+    imported = [row.iov for row in payloads if row.calibration not in known]
+    return shown | {ExpRun(*end) for iov in imported for end in (iov[:2], iov[2:]) if min(end) >= 0}
+
+
+def find_experiments(runs: Iterable[ExpRun]) -> list[tuple[int, int, int]]:
+    """Give for each experiment its number, its first and its last run."""
+    ends: dict[int, tuple[int, int]] = {}
+    for exp, run in runs:
+        low, high = ends.get(exp, (run, run))
+        ends[exp] = (min(low, run), max(high, run))
+    return [(exp, low, high) for exp, (low, high) in sorted(ends.items())]
+
+
 def _read_constant(value: JsonValue, field: str, error: str | None) -> Constant | None:
     number = read_field(value, field)
     if number is None:
