@@ -30,7 +30,7 @@ def _build(name: str, module: str, text: str, *args: Arg, description: str | Non
         name=name,
         help=text,
         description=description,
-        func=lazy_load_command(f"{_COMMANDS}.{module}.{name}"),
+        func=lazy_load_command(f"{_COMMANDS}.{module}.{name.replace('-', '_')}"),
         args=args,
     )
 
@@ -80,6 +80,58 @@ def _list_maps() -> tuple[ActionCommand, ...]:
             _arg("--run-branch", default="run", help="its branch with the run"),
             _arg("--python", metavar="PROGRAM", help="a Python that has ROOT; without it this one"),
             _arg("--processes", type=int, metavar="N", help="at most so many at once"),
+        ),
+    )
+
+
+def _list_script_args() -> tuple[Arg, ...]:
+    return (
+        _arg("--caf-config", metavar="FILE", help="caf_config.json, as the experiment's prompt tool reads it"),
+        _arg(
+            "--input-data", required=True, metavar="FILE", help="input_data.json: name to [folder or URI, [exp, run]]"
+        ),
+        _arg("-o", "--output", metavar="FOLDER", help="of definitions; without it [caf] definitions_folder"),
+        _arg("--setup", action="append", metavar="LINE", help="shell line that sets up the experiment's software"),
+        _arg("--python", metavar="PROGRAM", help="the Python of the experiment's environment; without it this one"),
+        _arg("--connection", metavar="ID", help="of type caf_batch: the script is described where its commands run"),
+        _arg("--backend", metavar="SYSTEM", help="the batch system of the collector jobs"),
+        _arg(
+            "--caf",
+            choices=("dropin", "release"),
+            default="dropin",
+            help="where the modules caf and prompt come from: ours, or the experiment's release",
+        ),
+        _arg("--script-folder", action="append", metavar="FOLDER", help="where imported scripts are, beside its own"),
+        _arg("--timeout", type=float, default=600.0, metavar="SECONDS", help="of the description of one script"),
+        _JSON,
+    )
+
+
+def _list_scripts() -> tuple[ActionCommand, ...]:
+    """Give the commands on calibration scripts."""
+    return (
+        _build(
+            "import-script",
+            "script",
+            "Make a definition of a calibration script",
+            _arg("script", metavar="SCRIPT", help="its path, or its name in the release"),
+            _arg("--name", metavar="NAME", help="of the definition; without it as the script's settings say"),
+            _arg("--validation", metavar="SCRIPT", help="a validation script, run on the finished output"),
+            *_list_script_args(),
+        ),
+        _build(
+            "import-scripts",
+            "script",
+            "Make definitions of all calibration scripts of a folder",
+            _arg("folder", metavar="FOLDER", help="of the scripts"),
+            _arg("--validations", metavar="FOLDER", help="of validation scripts with the names of the scripts"),
+            _arg(
+                "--production",
+                nargs="+",
+                metavar="WORD",
+                help="the command that makes the data format that later scripts read",
+            ),
+            *_list_script_args(),
         ),
     )
 
@@ -165,6 +217,6 @@ def get_caf_cli_commands() -> list[CLICommand]:
         GroupCommand(
             name="caf",
             help="Calibrations: check definitions, look at runs, steer them",
-            subcommands=(*_list_checks(), *_list_maps(), *_list_looks(), *_list_steers()),
+            subcommands=(*_list_checks(), *_list_scripts(), *_list_maps(), *_list_looks(), *_list_steers()),
         )
     ]

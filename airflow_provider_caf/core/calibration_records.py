@@ -61,6 +61,8 @@ class CollectionRecord:
     :param max_failed_subjobs: so many, or such a share, may fail for good, and the calibration goes on without them.
     :param selection: which of the files are used, None for all of them.
     :param filemaps: files that `airflow caf filemap` wrote: further input files with their IoVs.
+    :param job_files: files that travel with each job: name in its work folder → path.
+    :param merge: False where the outputs stay as they are, for an algorithm that reads them itself.
     """
 
     name: str
@@ -79,6 +81,8 @@ class CollectionRecord:
     max_failed_subjobs: Tolerance = NO_FAILURES
     selection: Selection | None = None
     filemaps: tuple[str, ...] = ()
+    job_files: Mapping[str, str] = field(default_factory=dict)
+    merge: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Give the form that `from_json` reads.
@@ -103,6 +107,8 @@ class CollectionRecord:
             "max_failed_subjobs": self.max_failed_subjobs,
             "selection": None if self.selection is None else self.selection.to_json(),
             "filemaps": list(self.filemaps),
+            "job_files": dict(self.job_files),
+            "merge": self.merge,
         }
 
     @classmethod
@@ -129,6 +135,8 @@ class CollectionRecord:
             max_failed_subjobs=reader.take_or("max_failed_subjobs", read_tolerance, NO_FAILURES),
             selection=reader.take_or("selection", read_optional(read_with(Selection.from_json)), None),
             filemaps=reader.take_or("filemaps", _TEXTS, ()),
+            job_files=reader.take_or("job_files", read_object, {}),
+            merge=reader.take_or("merge", read_flag, True),
         )
         reader.finish()
         return collection

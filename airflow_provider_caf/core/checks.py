@@ -19,7 +19,7 @@ from airflow_provider_caf.core.calibration_records import (
 from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
 from airflow_provider_caf.core.graph import order_calibrations
 from airflow_provider_caf.core.json_form import normalise_json
-from airflow_provider_caf.core.names import check_name
+from airflow_provider_caf.core.names import check_file_name, check_name
 from airflow_provider_caf.core.reference import parse_reference
 from airflow_provider_caf.core.splitting import Splitting
 from airflow_provider_caf.core.strategies import BUILT_IN, find_built_in
@@ -222,6 +222,8 @@ def _find_in_collection(collection: CollectionRecord, calibration: str, place: P
     yield from _find_in_output_patterns(collection, where, (*place, "output_patterns"))
     yield from _find_in_pre_collector(collection.pre_collector, where, (*place, "pre_collector"))
     yield from _find_in_failures(collection, where, place)
+    for name in collection.job_files:
+        yield from _try((*place, "job_files"), check_file_name, name)
     for field in ("settings", "backend_args"):
         value = getattr(collection, field)
         yield from _try((*place, field), normalise_json, value, f"{field} of {where}")

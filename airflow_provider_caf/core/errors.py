@@ -86,6 +86,10 @@ class TransportError(CafError):
     """A command could not be run, or a file not be moved, on the machine where it should have been."""
 
 
+class TransportTimeout(TransportError):
+    """A command took longer than its time limit, and was ended."""
+
+
 class SubmitError(CafError):
     """A batch system did not take an array."""
 

@@ -37,6 +37,7 @@ from airflow_provider_caf.definitions.words import (
     OptionalText,
     Runs,
     read_count,
+    read_flag,
     read_items,
     read_mapping,
     read_names,
@@ -73,6 +74,11 @@ class DagOptions(Form):
     ] = []
     owner: Annotated[
         str | None, Word(read_optional_text, _TEXT, fixed=True), Field(description="Who is shown as owner.")
+    ] = None
+    starts_paused: Annotated[
+        bool | None,
+        Word(read_optional(read_flag), {"type": ["boolean", "null"]}, fixed=True),
+        Field(description="Whether Airflow pauses it when it first sees it; without it as Airflow is configured."),
     ] = None
     max_active_runs: Annotated[
         int | None,

@@ -24,6 +24,8 @@ from airflow_provider_caf.definitions.words import (
     Databases,
     FilePath,
     FilesToIovs,
+    Flag,
+    JobFiles,
     NamesOfData,
     OptionalCount,
     OptionalNumber,
@@ -135,6 +137,19 @@ class Collection(HasDatabases):
         Settings, Field(description="Attributes set on the collector. One that it does not have is an error.")
     ] = {}
     pre_collector: Annotated[PreCollector, Field(description=PRE_COLLECTOR_TEXT)] = None
+    job_files: Annotated[
+        JobFiles,
+        Field(description="Files that travel with each job: their names in its work folder, and where they are."),
+    ] = {}
+    merge: Annotated[
+        Flag,
+        Field(
+            description=(
+                "False leaves the outputs as they are. The algorithm has to read them itself, as `self.output_files`, "
+                "and to say which runs are in them, in `find_collected_runs`."
+            )
+        ),
+    ] = True
     database_chain: Annotated[
         Databases,
         Field(description="Looked at before the database chain of the calibration, behind the payloads it depends on."),
@@ -191,6 +206,8 @@ class Collection(HasDatabases):
             pre_collector=(
                 None if before is None else {"command": before} if isinstance(before, list) else {"function": before}
             ),
+            job_files=fill(self.job_files, {}),
+            merge=fill(self.merge, True),
             max_subjob_retries=default_retries if self.max_subjob_retries is None else fill(self.max_subjob_retries, 0),
             max_failed_subjobs=default_failed if self.max_failed_subjobs is None else fill(self.max_failed_subjobs, 0),
         )

@@ -15,6 +15,7 @@ from airflow_provider_caf.batch.systems import find_system_name
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.json_form import normalise_json
+from airflow_provider_caf.core.names import check_file_name
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.core.tolerance import Tolerance, read_tolerance
 from airflow_provider_caf.definitions.form import TEMPLATE_SCHEMA, Word, is_template
@@ -278,6 +279,19 @@ def read_folder(value: Any) -> str:
     return folder
 
 
+def read_job_files(value: Any) -> dict[str, str]:
+    """Read which files travel with a job: the name of each in the work folder, and its path."""
+    if not isinstance(value, Mapping):
+        raise refuse(value, "It has to be a mapping of file names to paths.")
+    files = {}
+    for name, path in value.items():
+        text = os.fspath(path) if isinstance(path, os.PathLike) else path
+        if not isinstance(text, str) or not text.startswith(("/", "{{")):
+            raise DefinitionError(f"The path {text!r} of {name!r} is not absolute.", hint="Begin it with '/'.")
+        files[check_file_name(name)] = text
+    return files
+
+
 def read_code_or_argv(what: str) -> Callable[[Any], str | list[str]]:
     """Give the reader of a class or function, or of a command."""
     return lambda value: read_argv(value) if isinstance(value, (list, tuple)) else build_reference(value, what)
@@ -347,6 +361,9 @@ Folder = Annotated[str, Word(read_folder, _TEXT_SCHEMA, is_text=True)]
 Backend = Annotated[str | None, Word(read_backend, _or_null(_TEXT_SCHEMA), is_text=True)]
 BackendArgs = Annotated[dict[str, Any], Word(read_backend_args, _MAPPING_SCHEMA)]
 Settings = Annotated[dict[str, Any], Word(read_mapping, _MAPPING_SCHEMA)]
+JobFiles = Annotated[
+    dict[str, Any], Word(read_job_files, {"type": "object", "additionalProperties": {"type": "string"}})
+]
 Paths = Annotated[list[str], Word(read_paths, {"anyOf": [_TEXT_SCHEMA, _many(_TEXT_SCHEMA)]})]
 Patterns = Annotated[
     list[str], Word(read_list(read_output_pattern, "patterns"), {"type": "array", "items": _TEXT_SCHEMA, "minItems": 1})

@@ -84,6 +84,7 @@ def _read_options(caf: CAF) -> dict[str, Any]:
         return options
     options["tags"] = ["caf", *(tag for tag in said.tags if tag != "caf")]
     options["schedule"] = [parse_asset(each) for each in said.after] if said.after else said.schedule
+    options["is_paused_upon_creation"] = said.starts_paused
     for word in ("max_active_runs", "max_active_tasks"):
         if getattr(said, word) is not None:
             options[word] = getattr(said, word)

@@ -11,7 +11,9 @@ from airflow.sdk import DAG, conf
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.definitions.files import list_definition_files, load_definitions
+from airflow_provider_caf.definitions.script_run import is_script_run, read_script_run
 from airflow_provider_caf.factory.dag import build_dag
+from airflow_provider_caf.factory.script import build_script_runner
 from airflow_provider_caf.io.layout import slug
 
 _PROCESS_CONTEXT = "_AIRFLOW_PROCESS_CONTEXT"
@@ -79,7 +81,7 @@ def build_dags(folder: str | Path) -> dict[str, DAG]:
     files: dict[str, Path] = {}
     for path in list_definition_files(place):
         try:
-            built = [build_dag(caf) for caf in load_definitions(path)]
+            built = _build_dags_of(path, place)
             for dag in built:
                 if dag.dag_id in dags:
                     raise DefinitionError(
@@ -98,3 +100,9 @@ def build_dags(folder: str | Path) -> dict[str, DAG]:
             dags[dag.dag_id] = dag
             files[dag.dag_id] = path
     return dags
+
+
+def _build_dags_of(path: Path, folder: Path) -> list[DAG]:
+    if is_script_run(path):
+        return [build_script_runner(folder, read_script_run(path))]
+    return [build_dag(caf) for caf in load_definitions(path)]

@@ -6,6 +6,7 @@
     airflow_provider_caf/__init__.py, py.typed, core/, worker/
     user/<the user's modules>
     user/_files.json                 which files were named by path, and as which modules they travel
+    files/<collection>/<name>        what a collection wants in the work folder of its jobs
 
 Modules are found, never imported: they may need software that only a job's machine has. What a module imports
 travels too when it lies beside it or on a search path that is no installation.
@@ -22,7 +23,7 @@ import site
 import sys
 import sysconfig
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import invalidate_caches
 from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
@@ -38,6 +39,7 @@ _PACKAGE = "airflow_provider_caf"
 _TRAVELLING = ("core", "worker")
 _USER = "user"
 _FILES_ENTRY = f"{_USER}/_files.json"
+JOB_FILES = "files"
 
 _MAIN = f"""import sys
 
@@ -63,14 +65,22 @@ class UserModule:
     files: tuple[Path, ...]
 
 
-def build_job_app(target: Path, references: Iterable[str], search_paths: Sequence[str] | None = None) -> str:
+def build_job_app(
+    target: Path,
+    references: Iterable[str],
+    search_paths: Sequence[str] | None = None,
+    *,
+    files: Mapping[str, Path] | None = None,
+) -> str:
     """Write the job app. The same sources give the same bytes.
 
     :param target: the file to write; its folder must exist.
     :param references: the user's classes and functions: `package.module:Name` or `/path/to/file.py:Name`.
     :param search_paths: where modules are looked for; None: where Python does.
+    :param files: `<collection>/<name>` → a file that travels too.
     :returns: the SHA-256 of the file, in hex.
-    :raises DefinitionError: if a module is not there, is not Python, or cannot travel under its name.
+    :raises DefinitionError: if a file or module is not there, or a module is not Python or cannot travel under its
+        name.
     """
     # Modules may have been written a moment ago, and finders remember what a folder held.
     invalidate_caches()
@@ -81,9 +91,22 @@ def build_job_app(target: Path, references: Iterable[str], search_paths: Sequenc
     for module in modules.values():
         for file in module.files:
             entries[f"{_USER}/{file.as_posix()}"] = (module.folder / file).read_bytes()
+    for name, path in (files or {}).items():
+        entries[f"{JOB_FILES}/{name}"] = _read_job_file(name, path)
     data = pack_entries(entries)
     write_bytes(target, data)
     return hashlib.sha256(data).hexdigest()
+
+
+def _read_job_file(name: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        collection, _, file = name.partition("/")
+        raise DefinitionError(
+            f"The job file {file!r} of collection {collection!r} cannot be read: {path}: {error.strerror}.",
+            hint="Correct its path in job_files. Where the definition was made of a script, import that again.",
+        ) from error
 
 
 def collect_user_modules(

@@ -222,6 +222,11 @@ class AlgorithmLayout:
         """The folder of the extra files of the strategy."""
         return self.folder / "files"
 
+    @property
+    def committed_folder(self) -> Path:
+        """Where processes of an algorithm of a script let the experiment's software commit."""
+        return self.folder / "committed"
+
     def extra_file(self, name: str) -> Path:
         """Give an extra file of the strategy.
 

@@ -22,7 +22,10 @@ class CollectorMergeOperator(CollectionOperator):
         merged = merge_collection(
             layout, self.iteration, self.collection, self.open_results(context), open_run=open_collection
         )
-        self.log.info("%d outputs merged, %d runs: %s", merged.inputs, merged.runs, merged.file)
+        if merged.runs is None:
+            self.log.info("%d outputs stay as they are: %s", merged.inputs, merged.file)
+        else:
+            self.log.info("%d outputs merged, %d runs: %s", merged.inputs, merged.runs, merged.file)
         if merged.warning is not None:
             self.log.warning("%s", merged.warning)
         return {"file": merged.file, "inputs": merged.inputs, "runs": merged.runs, "failed": merged.failed}

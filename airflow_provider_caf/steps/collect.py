@@ -319,6 +319,7 @@ class CollectionRun:
             "database_chain": [entry.to_job_json() for entry in chain],
             "arguments": dict(subjob.arguments),
             "pre_collector": None if collection.pre_collector is None else dict(collection.pre_collector),
+            "job_files": sorted(collection.job_files),
             "made_of": made_of,
         }
 

@@ -27,16 +27,16 @@ _TIMEOUT = 24 * 3600.0
 class Merged:
     """What a merge made.
 
-    :param file: the merged file.
+    :param file: the merged file, or the list of the outputs where they are left as they are.
     :param inputs: how many outputs went into it.
-    :param runs: how many runs are in it.
+    :param runs: how many runs are in it; None where only the algorithm can tell.
     :param failed: how many subjobs failed, and the data of which are missing.
     :param warning: what to tell about them.
     """
 
     file: str
     inputs: int
-    runs: int
+    runs: int | None
     failed: int = 0
     warning: str | None = None
 
@@ -51,6 +51,8 @@ def merge_collection(
 ) -> Merged:
     """Merge the outputs of all done subjobs into one file with an index, in a process of the job's environment.
 
+    Where the definition wants them as they are, an empty index says so to the algorithm.
+
     Outputs are checked again first: one that was removed since makes its subjob fail, and with it this step, if the
     definition does not allow for it.
 
@@ -63,19 +65,35 @@ def merge_collection(
     observation = _observe_settled(run)
     results.add_subjobs(iteration, collection, observation, run.read_attempts(), run.manifest.resources)
     failed = run.check_done(observation, to_clear="the task `wait` before this one")
-    inputs = _find_inputs(run, observation)
     place = run.layout
     place.merged_file.parent.mkdir(parents=True, exist_ok=True)
     place.failed_file.unlink(missing_ok=True)
-    done = (verdict for _, verdict in sorted(observation.verdicts.items()) if verdict.status is SubjobStatus.DONE)
-    write_json(place.outputs_file, {"version": 1, "files": [str(path) for each in done for path in each.outputs]})
+    done = [verdict for _, verdict in sorted(observation.verdicts.items()) if verdict.status is SubjobStatus.DONE]
+    outputs = [str(path) for each in done for path in each.outputs]
+    write_json(place.outputs_file, {"version": 1, "files": outputs})
     if failed:
         write_json(place.failed_file, {"version": 1, "failed": list(failed), "subjobs": len(observation.verdicts)})
+    warning = run.describe_failed(observation) if failed else None
+    if not run.manifest.collection.merge:
+        write_json(place.merged_index, build_empty_index(collection, run.manifest.granularity))
+        return Merged(file=str(place.outputs_file), inputs=len(outputs), runs=None, failed=len(failed), warning=warning)
+    inputs = _find_inputs(run, observation)
+    runs = _merge_files(run, place, inputs)
+    return Merged(file=str(place.merged_file), inputs=len(inputs), runs=runs, failed=len(failed), warning=warning)
+
+
+def build_empty_index(collection: str, granularity: str) -> dict[str, object]:
+    """Give the index of a collection whose outputs are not merged."""
+    return {"version": 1, "collection": collection, "file": None, "granularity": granularity, "prefixes": {}}
+
+
+def _merge_files(run: CollectionRun, place: CollectionLayout, inputs: list[str]) -> int:
+    """Merge, and give how many runs are in the merged file."""
     write_json(
         place.merge_request,
         {
             "version": 1,
-            "collection": collection,
+            "collection": place.name,
             "inputs": inputs,
             "output": str(place.merged_file),
             "index": str(place.merged_index),
@@ -83,18 +101,11 @@ def merge_collection(
             "progress": str(place.merge_progress),
         },
     )
-    what = f"Merging collection {collection!r} of {run.calibration.name!r}"
+    what = f"Merging collection {place.name!r} of {run.calibration.name!r}"
     with following(place.merge_progress, Progress(what, len(inputs), "files")):
         _run_merge(run, place)
-    index = read_json(place.merged_index, f"The index of collection {collection!r}")
-    runs = {tuple(one[:2]) for prefix in index["prefixes"].values() for one in prefix["runs"]}
-    return Merged(
-        file=str(place.merged_file),
-        inputs=len(inputs),
-        runs=len(runs),
-        failed=len(failed),
-        warning=run.describe_failed(observation) if failed else None,
-    )
+    index = read_json(place.merged_index, f"The index of collection {place.name!r}")
+    return len({tuple(one[:2]) for prefix in index["prefixes"].values() for one in prefix["runs"]})
 
 
 def _observe_settled(run: CollectionRun) -> Observation:

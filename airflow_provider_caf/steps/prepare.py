@@ -10,6 +10,7 @@ import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import field
+from pathlib import Path
 from typing import Any
 
 from airflow_provider_caf.batch.spec import Resources, merge_resources, parse_resources
@@ -79,7 +80,7 @@ def prepare_calibration(
     build_job_app(layout.description_app, {*collecting, *calibrating})
     description = describe_code(calibration, layout, own)
     # The jobs get the collectors' code alone: a corrected algorithm is no reason to collect again.
-    build_job_app(layout.app, collecting)
+    build_job_app(layout.app, collecting, files=_list_job_files(calibration))
     _check_strategies(calibration, description)
     manifests = []
     for collection in calibration.collections:
@@ -157,6 +158,14 @@ def _list_references(calibration: CalibrationRecord) -> tuple[set[str], set[str]
     for algorithm in calibration.algorithms:
         calibrating |= {each for each in (algorithm.pre_algorithm, algorithm.data_input) if each is not None}
     return {reference for reference in collecting if reference is not None}, calibrating
+
+
+def _list_job_files(calibration: CalibrationRecord) -> dict[str, Path]:
+    return {
+        f"{collection.name}/{name}": Path(path)
+        for collection in calibration.collections
+        for name, path in collection.job_files.items()
+    }
 
 
 def _build_chain(

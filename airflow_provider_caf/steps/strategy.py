@@ -132,7 +132,8 @@ class StrategyRun:
         self.layout.folder.mkdir(parents=True, exist_ok=True)
         start = self._checkpoint.begin(self._generation, self._describe_origin(), keep=self.definition.keep_executions)
         self.layout.result.unlink(missing_ok=True)
-        stale = [self.layout.database, self.layout.files_folder]
+        # The last are of processes that were killed.
+        stale = [self.layout.database, self.layout.files_folder, self.layout.committed_folder]
         if start is Start.FRESH:
             stale.append(self.layout.staging_folder)
         for folder in stale:

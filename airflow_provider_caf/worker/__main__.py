@@ -20,7 +20,9 @@ _VERBS = {
     "merge": "merge",
     "metadata": "metadata",
     "pool": "pool",
+    "script": "describe_script",
     "subjob": "subjob",
+    "validate": "validate_script",
     "values": "values",
 }
 

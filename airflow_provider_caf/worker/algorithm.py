@@ -13,7 +13,7 @@ from airflow_provider_caf.core.json_form import build_json
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies.base import Monitored, StagedFigure, StagedPayload
 from airflow_provider_caf.worker.collected import CollectedData
-from airflow_provider_caf.worker.constants import ConstantsReader, build_shown_value, save_payload
+from airflow_provider_caf.worker.constants import ConstantsReader, build_shown_value, save_payload, save_payload_bytes
 from airflow_provider_caf.worker.figures import stage_figure
 from airflow_provider_caf.worker.run_objects import check_object_name
 from airflow_provider_caf.worker.user_code import (
@@ -55,7 +55,8 @@ class Algorithm:
     """The merged files of its collections, or what `data_input` gave."""
 
     output_files: Mapping[str, tuple[str, ...]] = {}
-    """For each collection all files that its subjobs have left, by `output_patterns`. They are the originals."""
+    """For each collection all files that its subjobs have left, by `output_patterns`. They are the originals, but for
+    those of a collection that is not merged, where a `pre_algorithm` may change them."""
 
     input: Any = None
     """What the strategy hands in for this execution, say the output of another one; None in the built-in ones."""
@@ -74,6 +75,19 @@ class Algorithm:
     def calibrate(self) -> ResultCode | int:
         """Make the constants of `self.runs` and say how it went."""
         raise NotImplementedError
+
+    def open_collected(self) -> None:
+        """Get ready: called once in each process, when `input_files`, `output_files` and constants are there."""
+
+    def find_collected_runs(self) -> tuple[ExpRun, ...]:
+        """Give the runs that were collected, after `open_collected`.
+
+        Write it where collections are not merged: then nobody else can tell.
+        """
+        return self._session.data.runs
+
+    def close_collected(self) -> None:
+        """Let go of what `open_collected` has taken."""
 
     def prepare_boundaries(self, runs: tuple[ExpRun, ...]) -> None:
         """Get ready to be asked for each of these runs, in order, whether a payload begins with it."""
@@ -275,6 +289,11 @@ class AlgorithmSession:
         self.payloads.append(
             StagedPayload(name=name, revision=revision, size=size, iov=iov, value=build_shown_value(value))
         )
+
+    def stage_file(self, path: Path, name: str, iov: IoV | None) -> None:
+        """Stage a payload file that the experiment's software has written."""
+        revision, size = save_payload_bytes(path.read_bytes(), name, self._get_staging(f"saves payload {name!r}"))
+        self.payloads.append(StagedPayload(name=name, revision=revision, size=size, iov=iov))
 
     def finish(self) -> None:
         """Free the objects of an execution."""

@@ -13,10 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import airflow_provider_caf
 from airflow_provider_caf.core.errors import DefinitionError, InputError
+from airflow_provider_caf.core.names import check_file_name
 from airflow_provider_caf.worker.collector import make_collector, run_collector
 from airflow_provider_caf.worker.requests import Job, read_request
-from airflow_provider_caf.worker.root import crash_plainly
+from airflow_provider_caf.worker.root import crash_plainly, write_bytes
 from airflow_provider_caf.worker.subjob import fill_placeholders
 from airflow_provider_caf.worker.user_code import load_user_code
 
@@ -36,6 +38,7 @@ def main(argv: Sequence[str]) -> int:
     value = read_request(path, "job file")
     job = Job.from_json(value)
     os.environ["CAF_JOB"] = path
+    write_job_files(job)
     files: Sequence[str] | None = None
     if job.pre_collector is not None:
         code, files = run_before(job.pre_collector, value, path)
@@ -47,6 +50,29 @@ def main(argv: Sequence[str]) -> int:
     counts = run_job(job, files)
     sys.stdout.write(f"collected {sum(counts.values())} events of {len(counts)} runs\n")
     return 0
+
+
+def write_job_files(job: Job) -> None:
+    """Write the files that travel with a job into the work folder, and say in `$CAF_APP` where the job app is.
+
+    :raises InputError: if one of them is not in the app.
+    """
+    loader = getattr(airflow_provider_caf, "__loader__", None)
+    archive = getattr(loader, "archive", None)
+    if loader is None or archive is None:
+        if job.job_files:
+            raise InputError("Files that travel with a job lie in the job app.", hint="Run it as app.pyz collect.")
+        return
+    os.environ["CAF_APP"] = archive
+    for name in job.job_files:
+        try:
+            data = loader.get_data(f"{archive}/files/{job.collection}/{name}")
+        except OSError as error:
+            raise InputError(
+                f"The job app {archive} has no file {name!r} of collection {job.collection!r}.",
+                hint="Clear the task `prepare` of the calibration.",
+            ) from error
+        write_bytes(Path(check_file_name(name)), data, f"job file {name!r}")
 
 
 def run_before(before: Mapping[str, Any], value: Mapping[str, Any], path: str) -> tuple[int, Any]:

@@ -49,7 +49,8 @@ def read_index(path: str) -> dict[str, CollectedPrefix]:
         value = json.loads(Path(path).read_text("utf-8"))
         if value["version"] != VERSION:
             raise ValueError(f"its version is {value['version']!r}, this program knows {VERSION}")
-        file = str(Path(path).parent / value["file"])
+        # Nothing is merged where the outputs stay as they are; there is no prefix then.
+        file = str(Path(path).parent / (value["file"] or ""))
         return {
             prefix: CollectedPrefix(
                 file=file,

@@ -67,6 +67,11 @@ class ConstantsReader:
         self._known: dict[str, tuple[tuple[int, int, int], tuple[PayloadEntry, ...]]] = {}
         self._checked: set[str] = set()
 
+    @property
+    def chain(self) -> tuple[DatabaseEntry, ...]:
+        """Where it looks, first hit wins."""
+        return self._chain
+
     def get(self, name: str, run: ExpRun) -> Any:
         """Give the payload that is valid for a run: the JSON value or the object that was saved.
 
@@ -219,7 +224,11 @@ def save_payload(value: Any, name: str, folder: Path) -> tuple[str, int]:
     :raises DefinitionError: if the value or the name cannot be.
     :raises CafError: if it cannot be written, say because the disk is full; nothing is left then.
     """
-    data = build_payload(value, name)
+    return save_payload_bytes(build_payload(value, name), name, folder)
+
+
+def save_payload_bytes(data: bytes, name: str, folder: Path) -> tuple[str, int]:
+    """Write the bytes of a payload file, as `save_payload` does with a value."""
     revision = hashlib.md5(data, usedforsecurity=False).hexdigest()
     path = folder / build_payload_file_name(name, revision)
     write_bytes(path, data, f"payload {name!r}")

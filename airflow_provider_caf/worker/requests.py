@@ -52,8 +52,10 @@ class Job:
     :param collector: the reference of a collector; None with a command.
     :param command: an argv list; None with a collector.
     :param pre_collector: `{"function": reference}` or `{"command": argv}`, run before.
+    :param job_files: names of files that the job app has for the work folder.
     """
 
+    collection: str
     iteration: int
     collector: str | None
     command: tuple[str, ...] | None
@@ -63,6 +65,7 @@ class Job:
     database_chain: tuple[DatabaseEntry, ...]
     arguments: dict[str, Any]
     pre_collector: dict[str, Any] | None
+    job_files: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, value: Any) -> Job:
@@ -72,6 +75,7 @@ class Job:
         """
         reader = ObjectReader(value, "job")
         job = cls(
+            collection=reader.take_or("collection", read_text, ""),
             iteration=reader.take_or("iteration", read_whole_number, 0),
             collector=reader.take_or("collector", read_optional(read_text), None),
             command=reader.take_or("command", read_optional(read_list(read_text)), None),
@@ -81,6 +85,7 @@ class Job:
             database_chain=reader.take_or("database_chain", read_list(read_with(DatabaseEntry.from_json)), ()),
             arguments=reader.take_or("arguments", read_object, {}),
             pre_collector=reader.take_or("pre_collector", read_optional(read_object), None),
+            job_files=reader.take_or("job_files", read_list(read_text), ()),
         )
         if (job.collector is None) == (not job.command):
             raise InputError(

@@ -88,6 +88,20 @@ def choose_files(reference: str, algorithm: Algorithm) -> tuple[str, ...]:
     return tuple(os.fspath(each) for each in given)
 
 
+def read_runs(algorithm: Algorithm) -> tuple[ExpRun, ...]:
+    """Ask an algorithm which runs were collected.
+
+    :raises DefinitionError: if it gives something else than runs.
+    """
+    given = algorithm.find_collected_runs()
+    try:
+        return tuple(sorted({ExpRun.from_json(tuple(run)) for run in given}))
+    except TypeError as error:
+        raise DefinitionError(
+            f"find_collected_runs() of the {algorithm._session.what} gave {given!r}.", hint="It gives runs."
+        ) from error
+
+
 class AlgorithmService:
     """Do what the requests ask for, with one algorithm."""
 
@@ -148,8 +162,9 @@ class AlgorithmService:
             # Before any file is opened: the function may change them.
             load_user_code(pre_algorithm, "pre_algorithm")(algorithm)
         session.data = CollectedData(indexes, algorithm.prefix, what=session.what, scratch=folder)
+        algorithm.open_collected()
         # Without collections the runs are those that other calibrations have seen.
-        algorithm.collected_runs = session.data.runs if indexes else known_runs
+        algorithm.collected_runs = read_runs(algorithm) if indexes else known_runs
         self._algorithm = algorithm
         return {
             "runs": build_json(algorithm.collected_runs),
@@ -210,6 +225,7 @@ class AlgorithmService:
         if self._algorithm is not None:
             self._algorithm._session.finish()
             self._algorithm._session.data.close()
+            self._algorithm.close_collected()
         return {}
 
     def _get_algorithm(self) -> Algorithm:

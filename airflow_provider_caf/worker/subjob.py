@@ -160,12 +160,12 @@ def build_argv(job: Mapping[str, Any], job_file: str, app: str) -> list[str]:
     """Give the argv of a job.
 
     A command runs as it is, with its placeholders filled; the job app does the rest: collectors in Python,
-    and what has to run before a collector.
+    what has to run before a collector, and files that it needs beside it.
 
     :raises ValueError: if the command is not a list of texts.
     """
     command = job["command"]
-    if command is None or job.get("pre_collector") is not None:
+    if command is None or job.get("pre_collector") is not None or job.get("job_files"):
         return [sys.executable, app, "collect", job_file]
     if not isinstance(command, list) or not command or not all(isinstance(word, str) for word in command):
         raise ValueError(f"the command is {command!r}, not a list of texts")

@@ -13,7 +13,7 @@ from typing import IO
 
 from airflow_provider_caf.batch.spec import Command, CommandResult, TextFile
 from airflow_provider_caf.core.environment import drop_secrets
-from airflow_provider_caf.core.errors import TransportError
+from airflow_provider_caf.core.errors import TransportError, TransportTimeout
 from airflow_provider_caf.io.files import write_text
 
 _GRACE = 2.0
@@ -49,7 +49,7 @@ class LocalTransport:
             except subprocess.TimeoutExpired as error:
                 _end_group(process)
                 said = _read(stderr).strip()[-500:]
-                raise TransportError(
+                raise TransportTimeout(
                     f"{show_command(command)} on {self.host} gave no answer in {command.timeout:g} s and was "
                     "ended." + (f" It said: {said}" if said else ""),
                     hint="Is the server of the batch system up? The command is tried again.",

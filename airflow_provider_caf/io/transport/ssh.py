@@ -16,7 +16,7 @@ from typing import TypeVar
 import paramiko
 
 from airflow_provider_caf.batch.spec import Command, CommandResult, TextFile
-from airflow_provider_caf.core.errors import TransportError
+from airflow_provider_caf.core.errors import TransportError, TransportTimeout
 from airflow_provider_caf.io.files import write_text
 from airflow_provider_caf.io.transport.local import show_command
 from airflow_provider_caf.io.transport.remote_script import (
@@ -92,7 +92,7 @@ class SshTransport:
                 ) from error
         if frame.how == "late":
             said = stderr.strip()[-500:]
-            raise TransportError(
+            raise TransportTimeout(
                 f"{show_command(command)} on {self._host} gave no answer in {command.timeout:g} s and was ended."
                 + (f" It said: {said}" if said else ""),
                 hint="Is the server of the batch system up? The command is tried again.",

@@ -1,0 +1,261 @@
+"""Make a definition of a described calibration script, and read the two files that its users have.
+
+What the description holds says `worker/describe_script.py`, which makes it in the experiment's environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.iov import IoV
+from airflow_provider_caf.core.json_form import (
+    ObjectReader,
+    read_list,
+    read_object,
+    read_optional,
+    read_text,
+    read_with,
+)
+from airflow_provider_caf.core.names import build_slug
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.suggestions import build_word_hint
+
+CAF_CONFIG_KEYS = (
+    "backend_args",
+    "caf_script",
+    "database_chain",
+    "expert_config",
+    "requested_iov",
+    "testing_payloads",
+)
+
+VALIDATION = "validation"
+"""The name of the step that runs a validation script."""
+
+_ALGORITHM = "airflow_provider_caf.worker.script_algorithm:ScriptAlgorithm"
+_PRE_ALGORITHM = "airflow_provider_caf.worker.script_algorithm:run_pre_algorithm"
+_OWN_STRATEGY = "airflow_provider_caf.core.strategies.of_script:ScriptStrategy"
+_EXECUTABLE = "basf2"
+_STEERING_FILE = "steering.py"
+_TEXTS = read_list(read_text)
+
+
+@record
+class CafConfig:
+    """What `caf_config.json` says, in the words of the experiment's prompt tool.
+
+    :param caf_script: the script, by its path or its name in the release; None where it is named elsewhere.
+    :param database_chain: global tags, first hit wins. None: as the script says.
+    :param testing_payloads: `database.txt` files, looked at before the tags.
+    :param backend_args: for all collections that say nothing else.
+    :param expert_config: over the script's own, option by option.
+    """
+
+    caf_script: str | None = None
+    database_chain: tuple[str, ...] | None = None
+    testing_payloads: tuple[str, ...] = ()
+    backend_args: Mapping[str, Any] | None = None
+    requested_iov: IoV = IoV(0, 0, -1, -1)
+    expert_config: Mapping[str, Any] | None = None
+
+    @classmethod
+    def from_json(cls, value: Any) -> CafConfig:
+        """Read it.
+
+        :raises DefinitionError: if a field is unknown or wrong.
+        """
+        reader = ObjectReader(value, "caf_config")
+        for name in value:
+            if name not in CAF_CONFIG_KEYS:
+                raise DefinitionError(
+                    f"The caf_config has an unknown field {name!r}.",
+                    hint=build_word_hint(name, CAF_CONFIG_KEYS, "fields"),
+                )
+        no_objects: dict[str, Any] = {}
+        config = cls(
+            caf_script=reader.take_or("caf_script", read_optional(read_text), None),
+            database_chain=reader.take_or("database_chain", read_optional(_TEXTS), None),
+            testing_payloads=reader.take_or("testing_payloads", _TEXTS, ()),
+            backend_args=reader.take_or("backend_args", read_object, no_objects),
+            requested_iov=reader.take_or("requested_iov", read_with(IoV.from_json), IoV(0, 0, -1, -1)),
+            expert_config=reader.take_or("expert_config", read_object, no_objects),
+        )
+        reader.finish()
+        return config
+
+    def build_chain(self) -> list[dict[str, str]] | None:
+        """Give the database chain in the words of a definition.
+
+        :raises DefinitionError: if a testing payload is no `database.txt`.
+        """
+        if self.database_chain is None and not self.testing_payloads:
+            return None
+        for path in self.testing_payloads:
+            if not path.startswith("/") or Path(path).name != "database.txt":
+                raise DefinitionError(
+                    f"testing_payloads names {path!r}.", hint="Give absolute paths of files named database.txt."
+                )
+        local = [{"local": str(Path(path).parent)} for path in self.testing_payloads]
+        return local + [{"global_tag": tag} for tag in self.database_chain or ()]
+
+
+@record
+class ScriptOptions:
+    """What is said of a script beside its two files.
+
+    :param name: of the definition; None: as the script's settings say.
+    :param side_folder: where its side files are, for good.
+    :param backend: the batch system, None for that of the connection.
+    :param connection: the Airflow connection of type `caf_batch`.
+    :param job_arguments: such as `setup` and `python`, below those of `caf_config`.
+    :param after: names of the CAFs whose results start a run; None: those of the scripts that it depends on.
+    :param tags: in Airflow, beside `script` and the data formats.
+    :param starts_paused: None: as Airflow is configured.
+    :param validation: the command of the validation step.
+    """
+
+    side_folder: str
+    name: str | None = None
+    backend: str | None = None
+    connection: str | None = None
+    job_arguments: Mapping[str, Any] | None = None
+    after: tuple[str, ...] | None = None
+    tags: tuple[str, ...] = ()
+    starts_paused: bool | None = None
+    validation: tuple[str, ...] | None = None
+
+
+def name_script(settings: Mapping[str, Any]) -> str:
+    """Give the name that a definition has of a script's settings."""
+    return build_slug(settings["name"])
+
+
+def build_definition(description: Mapping[str, Any], config: CafConfig, options: ScriptOptions) -> dict[str, Any]:
+    """Give the form of files of a definition.
+
+    :param description: what the script is, see the module's text.
+    :raises DefinitionError: if two of its names become one.
+    """
+    settings = description["settings"]
+    names = _name_calibrations(description["calibrations"])
+    chain = config.build_chain()
+    members = [_build_calibration(each, names, chain is None, options) for each in description["calibrations"]]
+    if options.validation is not None:
+        members.append(
+            {
+                "type": "external_command",
+                "name": VALIDATION,
+                "command": list(options.validation),
+                "depends_on": list(names.values()),
+                "save_payloads": False,
+            }
+        )
+    after = options.after
+    if after is None:
+        after = tuple(build_slug(name) for name in settings["depends_on"])
+    form: dict[str, Any] = {
+        "name": options.name or name_script(settings),
+        "description": settings.get("description") or settings["name"],
+        "backend": options.backend,
+        "connection": options.connection,
+        "backend_args": {**(options.job_arguments or {}), **(config.backend_args or {})},
+        "database_chain": chain,
+        "dag": {
+            "tags": ["script", *settings["input_data_formats"], *options.tags],
+            "after": list(after),
+            "starts_paused": options.starts_paused,
+        },
+        "calibrations": members,
+    }
+    kept: dict[str, Any] = _drop_empty(form)
+    return kept
+
+
+def dump_definition(form: Mapping[str, Any], comment: str) -> str:
+    """Give the text of a definition's file.
+
+    :param comment: stands above it.
+    """
+    lines = "".join(f"# {line}\n" for line in comment.splitlines())
+    return lines + yaml.safe_dump(dict(form), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _name_calibrations(calibrations: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    names = {each["name"]: build_slug(each["name"]) for each in calibrations}
+    for name, slug in names.items():
+        others = [other for other, same in names.items() if same == slug and other != name]
+        if others or slug == VALIDATION:
+            raise DefinitionError(
+                f"The calibrations {name!r} and {(others or [VALIDATION])[0]!r} would both be {slug!r} in Airflow.",
+                hint="Rename one of them in the script.",
+            )
+    return names
+
+
+def _build_calibration(
+    described: Mapping[str, Any], names: Mapping[str, str], keeps_chains: bool, options: ScriptOptions
+) -> dict[str, Any]:
+    has_before = [each["has_pre_algorithm"] for each in described["algorithms"]]
+    algorithms = []
+    taken: set[str] = set()
+    for number, each in enumerate(described["algorithms"]):
+        name = build_slug(each["name"])
+        name = name if name not in taken else f"{name}_{number}"
+        taken.add(name)
+        algorithms.append(
+            {
+                "name": name,
+                "algorithm": _ALGORITHM,
+                "strategy": each["strategy"] if each["is_built_in"] else _OWN_STRATEGY,
+                "params": each["params"],
+                "settings": {
+                    "arguments": f"{options.side_folder}/arguments.json",
+                    "calibration": described["name"],
+                    "number": number,
+                    **({} if each["is_built_in"] else {"runs_strategy": True}),
+                },
+                "pre_algorithm": _PRE_ALGORITHM if has_before[number] else None,
+            }
+        )
+    return {
+        "name": names[described["name"]],
+        "depends_on": [names[name] for name in described["depends_on"]],
+        "max_iterations": described["max_iterations"],
+        "ignored_runs": described["ignored_runs"],
+        "save_payloads": described["save_payloads"],
+        "database_chain": described["database_chain"] if keeps_chains else None,
+        "collections": {
+            build_slug(name): _build_collection(each, keeps_chains, options)
+            for name, each in described["collections"].items()
+        },
+        "algorithms": algorithms,
+    }
+
+
+def _build_collection(described: Mapping[str, Any], keeps_chains: bool, options: ScriptOptions) -> dict[str, Any]:
+    folder = f"{options.side_folder}/{described['place']}"
+    return {
+        "collector": [_EXECUTABLE, _STEERING_FILE],
+        "job_files": {name: f"{folder}/{name}" for name in described["job_files"]},
+        "merge": False,
+        "input_files": described["input_files"],
+        "files_to_iovs": f"{folder}/files.json" if described["input_files"] is None else None,
+        "granularity": described["granularity"],
+        **described["splitting"],
+        "output_patterns": described["output_patterns"],
+        "backend_args": described["backend_args"],
+        "database_chain": described["database_chain"] if keeps_chains else None,
+    }
+
+
+def _drop_empty(value: Any) -> Any:
+    """Leave out what says nothing, so that a reader sees what matters."""
+    if isinstance(value, Mapping):
+        found = {name: _drop_empty(each) for name, each in value.items()}
+        return {name: each for name, each in found.items() if each not in (None, [], {})}
+    return [_drop_empty(each) for each in value] if isinstance(value, list) else value

@@ -1,0 +1,113 @@
+"""A script that is described when it runs: the file `<name>.script.yaml` in the folder of definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.definitions.caf import DagOptions
+from airflow_provider_caf.definitions.files import place_errors
+from airflow_provider_caf.definitions.form import Chooser, Form, Word
+from airflow_provider_caf.definitions.script import CafConfig
+from airflow_provider_caf.definitions.words import (
+    Backend,
+    BackendArgs,
+    Name,
+    OptionalText,
+    read_list,
+    read_optional_text,
+    read_seconds,
+    read_text,
+    refuse,
+)
+from airflow_provider_caf.definitions.yaml_reader import read_source
+
+SCRIPT_RUN_SUFFIX = ".script.yaml"
+
+
+def _read_config(value: Any) -> Any:
+    if isinstance(value, str):
+        return read_text(value)
+    if not isinstance(value, dict):
+        raise refuse(value, "It has to be what caf_config.json holds, or the path of that file.")
+    CafConfig.from_json(value)
+    return value
+
+
+def _read_data(value: Any) -> Any:
+    if isinstance(value, str):
+        return read_text(value)
+    if not isinstance(value, dict):
+        raise refuse(value, "It has to be what input_data.json holds, or the path of that file.")
+    return value
+
+
+def _read_caf(value: Any) -> str:
+    if value not in ("dropin", "release"):
+        raise refuse(value, "It has to be 'dropin' or 'release'.")
+    return str(value)
+
+
+_TEXT = {"type": "string"}
+_FILE_OR_OBJECT = {"anyOf": [_TEXT, {"type": "object"}]}
+
+
+class ScriptRun(Form):
+    """A calibration script that a DAG describes before it runs it."""
+
+    noun: ClassVar[str] = "script run"
+    parts: ClassVar[Mapping[str, Chooser]] = {"dag": lambda _: DagOptions}
+
+    name: Annotated[Name, Field(description="Of the DAG.")]
+    script: Annotated[
+        str, Word(read_text, _TEXT, fixed=True), Field(description="Its path, or its name in the release.")
+    ]
+    caf_config: Annotated[
+        Any, Word(_read_config, _FILE_OR_OBJECT, fixed=True), Field(description="`caf_config.json`, or its path.")
+    ] = {}
+    input_data: Annotated[
+        Any, Word(_read_data, _FILE_OR_OBJECT, fixed=True), Field(description="`input_data.json`, or its path.")
+    ] = {}
+    caf: Annotated[
+        str,
+        Word(_read_caf, {"enum": ["dropin", "release"]}, fixed=True),
+        Field(description="Where the modules `caf` and `prompt` come from: `dropin`, ours, or `release`."),
+    ] = "dropin"
+    script_folders: Annotated[
+        list[str],
+        Word(read_list(read_text, "folders"), {"type": "array", "items": _TEXT}, fixed=True),
+        Field(description="Where other scripts are that it imports, beside its own folder."),
+    ] = []
+    backend: Backend = None
+    connection: Annotated[OptionalText, Field(description="The connection of type `caf_batch`.")] = None
+    arguments: Annotated[
+        BackendArgs, Field(description="Of the jobs and the description, as `setup` and `python`.")
+    ] = {}
+    validation: Annotated[
+        str | None, Word(read_optional_text, _TEXT, fixed=True), Field(description="A validation script.")
+    ] = None
+    timeout: Annotated[
+        float, Word(read_seconds, {"type": ["number", "string"]}, fixed=True), Field(description="Of the description.")
+    ] = 600.0
+    dag: Annotated[DagOptions | None, Field(description="Options of the DAG.")] = None
+
+
+def is_script_run(path: Path) -> bool:
+    """Tell whether a file holds a script that is described when it runs."""
+    return path.name.endswith(SCRIPT_RUN_SUFFIX)
+
+
+def read_script_run(path: Path) -> ScriptRun:
+    """Read such a file.
+
+    :raises DefinitionError: with every mistake found, each with its line.
+    """
+    source = read_source(path)
+    try:
+        return ScriptRun.from_json(source.value)
+    except DefinitionError as error:
+        raise place_errors(source, error) from None
