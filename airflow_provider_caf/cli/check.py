@@ -19,6 +19,7 @@ from airflow_provider_caf.core.names import check_name
 from airflow_provider_caf.definitions.files import list_definition_files, load_definitions
 from airflow_provider_caf.definitions.run_params import describe_params
 from airflow_provider_caf.definitions.schema import build_schema
+from airflow_provider_caf.definitions.script_run import is_script_run, read_script_run
 from airflow_provider_caf.io.files import write_text
 
 STARTER = """\
@@ -79,6 +80,10 @@ def lint(arguments: Any) -> None:
     good = 0
     for path in _list_files(arguments.files):
         try:
+            if is_script_run(path):
+                read_script_run(path)
+                good += 1
+                continue
             for caf in load_definitions(path):
                 describe_params(caf)
                 good += 1

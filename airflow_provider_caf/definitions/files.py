@@ -19,6 +19,9 @@ from airflow_provider_caf.definitions.yaml_reader import Source, Way, read_sourc
 DATA_SUFFIXES = (".json", ".yaml", ".yml")
 SUFFIXES = (*DATA_SUFFIXES, ".py")
 
+SCRIPT_RUN_SUFFIX = ".script.yaml"
+"""What the name of a file ends with that is no definition, but a script that is described when it runs."""
+
 _AROUND = 2
 
 
@@ -38,6 +41,12 @@ def load_definitions(path: Path) -> list[CAF]:
 
     :raises DefinitionError: with every mistake found, each with its line.
     """
+    if path.name.endswith(SCRIPT_RUN_SUFFIX):
+        raise DefinitionError(
+            "This file is a script that is described when it runs.",
+            hint="What it will do is known then: look at the definition in the folder `described`.",
+            file=str(path),
+        )
     if path.suffix in DATA_SUFFIXES:
         return [read_definition(path)]
     if path.suffix != ".py":

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.definitions.caf import DagOptions
-from airflow_provider_caf.definitions.files import place_errors
+from airflow_provider_caf.definitions.files import SCRIPT_RUN_SUFFIX, place_errors
 from airflow_provider_caf.definitions.form import Chooser, Form, Word
 from airflow_provider_caf.definitions.script import CafConfig
 from airflow_provider_caf.definitions.words import (
@@ -25,8 +25,6 @@ from airflow_provider_caf.definitions.words import (
     refuse,
 )
 from airflow_provider_caf.definitions.yaml_reader import read_source
-
-SCRIPT_RUN_SUFFIX = ".script.yaml"
 
 
 def _read_config(value: Any) -> Any:

@@ -6,6 +6,7 @@ writes a definition, Airflow finds it, and `run` triggers it and waits.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +34,23 @@ _TEXTS = {
 
 
 def build_script_runner(
-    folder: str | Path, script_run: ScriptRun | None = None, *, dag_id: str = "caf_script_runner", **dag_kwargs: Any
+    folder: str | Path,
+    script_run: ScriptRun | None = None,
+    *,
+    dag_id: str = "caf_script_runner",
+    options: Mapping[str, Any] | None = None,
+    **dag_kwargs: Any,
 ) -> DAG:
     """Build the DAG of a script.
 
     :param folder: of definitions, which the DAG processor and the workers see.
     :param script_run: what is said of the script; None: the conf of a run names it.
     :param dag_id: where `script_run` does not say a name.
+    :param options: further words of `ScriptImport` where there is no `script_run`, such as `connection`.
     :param dag_kwargs: what `airflow.sdk.DAG` takes.
     """
     said = script_run
-    options: dict[str, Any] = {
+    dag_options: dict[str, Any] = {
         "dag_id": dag_id if said is None else said.name,
         "schedule": None,
         "catchup": False,
@@ -54,11 +61,11 @@ def build_script_runner(
         "params": _build_params(said),
     }
     if said is not None and said.dag is not None:
-        options["tags"] = ["caf", "script", *said.dag.tags]
-        options["schedule"] = [parse_asset(each) for each in said.dag.after] if said.dag.after else said.dag.schedule
-        options["is_paused_upon_creation"] = said.dag.starts_paused
-    words = {} if said is None else _build_words(said)
-    with DAG(**{**options, **dag_kwargs}) as dag:
+        dag_options["tags"] = ["caf", "script", *said.dag.tags]
+        dag_options["schedule"] = [parse_asset(each) for each in said.dag.after] or said.dag.schedule
+        dag_options["is_paused_upon_creation"] = said.dag.starts_paused
+    words = dict(options or {}) if said is None else _build_words(said)
+    with DAG(**{**dag_options, **dag_kwargs}) as dag:
         describe = DescribeScriptOperator(
             task_id=DESCRIBE,
             folder=str(Path(folder) / DESCRIBED_FOLDER),

@@ -15,9 +15,9 @@ from typing import Any
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.names import build_slug
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.definitions.files import read_definition
+from airflow_provider_caf.definitions.files import SCRIPT_RUN_SUFFIX, read_definition
 from airflow_provider_caf.definitions.script import CafConfig, dump_definition, name_script
-from airflow_provider_caf.definitions.script_run import SCRIPT_RUN_SUFFIX, read_script_run
+from airflow_provider_caf.definitions.script_run import read_script_run
 from airflow_provider_caf.hooks.script import Imported, ScriptImport, import_script, read_settings
 from airflow_provider_caf.io.files import write_text
 

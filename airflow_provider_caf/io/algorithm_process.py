@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 from airflow_provider_caf.core import errors
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.environment import drop_secrets
-from airflow_provider_caf.core.errors import AlgorithmDied, AlgorithmFailed, CafError, DefinitionError, InputError
+from airflow_provider_caf.core.errors import AlgorithmDied, AlgorithmFailed, CafError, DefinitionError
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.json_form import build_json, read_list, read_with
 from airflow_provider_caf.core.record import record
@@ -39,6 +39,7 @@ from airflow_provider_caf.core.strategies.base import (
     FindBoundaries,
     StagedPayload,
 )
+from airflow_provider_caf.io.collected_copies import copy_collected
 from airflow_provider_caf.io.tails import cut_tail, read_tail
 
 START_TIMEOUT = 600.0
@@ -212,7 +213,7 @@ class AlgorithmProcess:
             if copies is None:
                 raise CafError("A pre_algorithm needs a folder for its copies.", hint="Give `copies`.")
             self._copies = copies
-            indexes, output_files = _copy_collected(indexes, output_files or {}, copies)
+            indexes, output_files = copy_collected(indexes, output_files or {}, copies)
         self.start()
         request = {
             "do": "open",
@@ -449,46 +450,6 @@ class AlgorithmProcess:
             if descriptor >= 0:
                 os.close(descriptor)
         self._to_child = self._from_child = self._life = -1
-
-
-def _copy_collected(
-    indexes: Sequence[str], output_files: Mapping[str, Sequence[str]], folder: Path
-) -> tuple[list[str], dict[str, Sequence[str]]]:
-    """Copy what was collected: merged files with their indexes, which name the file beside them, or single outputs.
-
-    :returns: the indexes of the copies, and for each collection its outputs, copies where they are not merged.
-    """
-    if folder.exists():
-        shutil.rmtree(folder)  # of a process that was killed together with us
-    copied = []
-    outputs = dict(output_files)
-    for index in map(Path, indexes):
-        try:
-            value = json.loads(index.read_text("utf-8"))
-            target = folder / index.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if value["file"] is None:
-                name = str(value["collection"])
-                outputs[name] = [_copy_output(Path(path), folder / name) for path in outputs.get(name, ())]
-            else:
-                file = Path(str(value["file"])).name
-                shutil.copyfile(index.parent / file, folder / file)
-            shutil.copyfile(index, target)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"The collected data of {index} cannot be copied for the pre_algorithm: {error}.",
-                hint="Is the disk full? Else run the merge again.",
-            ) from error
-        copied.append(str(target))
-    return copied, outputs
-
-
-def _copy_output(path: Path, folder: Path) -> str:
-    """Copy an output of a subjob: `<subjob>/attempt_<k>/<name>` stays the end of its path."""
-    target = folder.joinpath(*path.parts[-3:])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(path, target)
-    return str(target)
 
 
 _READ_RUNS = read_list(read_with(ExpRun.from_json))

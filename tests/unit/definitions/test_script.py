@@ -1,0 +1,200 @@
+"""A described calibration script becomes a definition."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import yaml
+
+from airflow_provider_caf.core.calibration import CalibrationRecord, StepRecord
+from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.iov import IoV
+from airflow_provider_caf.definitions.caf import CAF
+from airflow_provider_caf.definitions.script import CafConfig, ScriptOptions, build_definition, dump_definition
+
+COLLECTION = {
+    "place": "Fit/physics",
+    "job_files": ["steering.py", "collector.path"],
+    "collector": ["CaTest"],
+    "granularity": "run",
+    "files": 2,
+    "input_files": None,
+    "splitting": {"max_collector_jobs": 1000},
+    "output_patterns": ["CollectorOutput.root"],
+    "backend_args": {"request_memory": "4 GB"},
+    "database_chain": [{"global_tag": "of_the_collection"}],
+}
+ALGORITHM = {
+    "name": "TestCalibrationAlgorithm",
+    "strategy": "SequentialRunByRun",
+    "is_built_in": True,
+    "params": {"iov_coverage": [1, 1, -1, -1]},
+    "has_pre_algorithm": False,
+}
+CALIBRATION = {
+    "name": "Fit",
+    "depends_on": [],
+    "max_iterations": 2,
+    "ignored_runs": [[1, 7]],
+    "save_payloads": True,
+    "database_chain": [{"global_tag": "of_the_calibration"}],
+    "collections": {"physics": COLLECTION},
+    "algorithms": [ALGORITHM],
+}
+SETTINGS = {
+    "name": "Example: complex",
+    "description": "An example.",
+    "input_data_formats": ["cdst"],
+    "input_data_names": ["physics"],
+    "depends_on": ["Example: simple"],
+    "expert_config": {},
+}
+OPTIONS = ScriptOptions(side_folder="/side")
+NO_CONFIG = CafConfig()
+
+
+def describe(*calibrations: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    return {"settings": {**SETTINGS, **settings}, "calibrations": list(calibrations) or [deepcopy(CALIBRATION)]}
+
+
+def change(**words: Any) -> dict[str, Any]:
+    return {**deepcopy(CALIBRATION), **words}
+
+
+def build(description: dict[str, Any], config: CafConfig = NO_CONFIG, options: ScriptOptions = OPTIONS) -> Any:
+    """Build a definition, through the text of its file, and give its record."""
+    text = dump_definition(build_definition(description, config, options), "Made of a test.")
+    return CAF.from_json(yaml.safe_load(text)).build_record()
+
+
+def test_a_calibration_keeps_what_the_script_said() -> None:
+    record = build(describe())
+    assert record.name == "Example_complex"
+    (calibration,) = record.calibrations
+    assert isinstance(calibration, CalibrationRecord)
+    assert (calibration.max_iterations, calibration.save_payloads) == (2, True)
+    assert [run.to_json() for run in calibration.ignored_runs] == [[1, 7]]
+    assert [entry.value for entry in calibration.database_chain] == ["of_the_calibration"]
+    (collection,) = calibration.collections
+    assert collection.command == ("basf2", "steering.py")
+    assert collection.job_files == {
+        "steering.py": "/side/Fit/physics/steering.py",
+        "collector.path": "/side/Fit/physics/collector.path",
+    }
+    assert collection.filemaps == ("/side/Fit/physics/files.json",)
+    assert (collection.merge, collection.granularity) == (False, "run")
+    assert collection.splitting.max_collector_jobs == 1000
+    assert collection.backend_args == {"request_memory": "4 GB"}
+    assert [entry.value for entry in collection.database_chain] == ["of_the_collection"]
+    (algorithm,) = calibration.algorithms
+    assert algorithm.strategy == "SequentialRunByRun"
+    assert algorithm.params == {"iov_coverage": [1, 1, -1, -1]}
+    assert algorithm.settings == {"arguments": "/side/arguments.json", "calibration": "Fit", "number": 0}
+    assert algorithm.pre_algorithm is None
+
+
+def test_a_dependency_on_another_script_is_an_asset() -> None:
+    form = build_definition(describe(), CafConfig(), OPTIONS)
+    assert form["dag"] == {"tags": ["script", "cdst"], "after": ["Example_simple"]}
+
+
+def test_files_of_which_nobody_knows_the_runs_are_a_list() -> None:
+    described = change(collections={"physics": {**COLLECTION, "input_files": ["/data/a.root"]}})
+    (collection,) = build(describe(described)).calibrations[0].collections
+    assert (collection.input_files, collection.filemaps) == (("/data/a.root",), ())
+
+
+def test_a_strategy_of_the_scripts_own_runs_as_a_whole() -> None:
+    described = change(algorithms=[{**ALGORITHM, "is_built_in": False, "strategy": "KLMChannelStatus", "params": {}}])
+    (algorithm,) = build(describe(described)).calibrations[0].algorithms
+    assert algorithm.strategy == "airflow_provider_caf.core.strategies.of_script:ScriptStrategy"
+    assert algorithm.settings["runs_strategy"] is True
+
+
+def test_a_pre_algorithm_gets_copies() -> None:
+    described = change(algorithms=[{**ALGORITHM, "has_pre_algorithm": True}])
+    (algorithm,) = build(describe(described)).calibrations[0].algorithms
+    assert algorithm.pre_algorithm == "airflow_provider_caf.worker.script_algorithm:run_pre_algorithm"
+
+
+def test_two_algorithms_of_one_class_have_two_names() -> None:
+    algorithms = build(describe(change(algorithms=[ALGORITHM, ALGORITHM]))).calibrations[0].algorithms
+    assert [each.name for each in algorithms] == ["TestCalibrationAlgorithm", "TestCalibrationAlgorithm_1"]
+    assert [each.settings["number"] for each in algorithms] == [0, 1]
+
+
+def test_names_that_airflow_cannot_have_are_changed() -> None:
+    first, second = change(name="1st: fit"), change(name="2nd fit", depends_on=["1st: fit"])
+    record = build(describe(first, second))
+    assert [each.name for each in record.calibrations] == ["1st_fit", "2nd_fit"]
+    assert record.calibrations[1].depends_on == ("1st_fit",)
+    assert record.calibrations[0].algorithms[0].settings["calibration"] == "1st: fit"
+
+
+def test_names_that_would_become_one_are_refused() -> None:
+    with pytest.raises(DefinitionError, match=r"'a b' and 'a:b' would both be 'a_b'"):
+        build(describe(change(name="a b"), change(name="a:b")))
+    with pytest.raises(DefinitionError, match=r"'validation' and 'validation'"):
+        build(describe(change(name="validation")))
+
+
+def test_the_chain_of_the_configuration_counts_instead_of_the_scripts() -> None:
+    config = CafConfig.from_json(
+        {
+            "database_chain": ["first", "second"],
+            "testing_payloads": ["/local/database.txt"],
+            "backend_args": {"queue": "l"},
+        }
+    )
+    record = build(describe(), config)
+    assert [entry.to_json() for entry in record.database_chain] == [
+        {"kind": "local", "value": "/local"},
+        {"kind": "global_tag", "value": "first"},
+        {"kind": "global_tag", "value": "second"},
+    ]
+    (calibration,) = record.calibrations
+    assert isinstance(calibration, CalibrationRecord)
+    assert (calibration.database_chain, calibration.collections[0].database_chain) == ((), ())
+    assert record.backend_args == {"queue": "l"}
+
+
+def test_a_validation_is_the_last_step() -> None:
+    options = ScriptOptions(side_folder="/side", validation=("python3", "/side/app.pyz", "validate", "/side/v.json"))
+    step = build(describe(), options=options).calibrations[-1]
+    assert isinstance(step, StepRecord)
+    assert (step.name, step.kind, step.depends_on, step.save_payloads) == (
+        "validation",
+        "external_command",
+        ("Fit",),
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"databse_chain": []}, r"unknown field 'databse_chain'[\s\S]*Did you mean 'database_chain'"),
+        ({"requested_iov": [1, 2, 3]}, r"\[1, 2, 3\] is not an IoV"),
+        ({"database_chain": "main"}, "database_chain"),
+        ([], "not an object"),
+    ],
+)
+def test_a_wrong_configuration_is_refused(config: Any, message: str) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        CafConfig.from_json(config)
+
+
+def test_testing_payloads_are_databases() -> None:
+    config = CafConfig.from_json({"testing_payloads": ["/local/other.txt"]})
+    with pytest.raises(DefinitionError, match=r"testing_payloads names '/local/other.txt'"):
+        config.build_chain()
+
+
+def test_everything_of_a_configuration_is_read() -> None:
+    config = CafConfig.from_json(
+        {"caf_script": "caf_cdc", "requested_iov": [1, 2, 3, 4], "expert_config": {"a": 1}, "database_chain": []}
+    )
+    assert (config.caf_script, config.requested_iov) == ("caf_cdc", IoV(1, 2, 3, 4))
+    assert (config.expert_config, config.database_chain) == ({"a": 1}, ())
