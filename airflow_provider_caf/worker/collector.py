@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from airflow_provider_caf.worker.event_loop import EventLoop, check_choice
 from airflow_provider_caf.worker.events import Event, EventArrays
 from airflow_provider_caf.worker.root import load_root, write_root_file
 from airflow_provider_caf.worker.run_objects import GRANULARITIES, RunObjects, check_object_name
+from airflow_provider_caf.worker.trigger_skim import TriggerSkim, check_trigger_skim
 from airflow_provider_caf.worker.user_code import apply_settings, load_user_class, make_user_object
 
 RESERVED = ("input_files", "iteration", "arguments", "current_run", "runs")
@@ -37,6 +39,12 @@ class Collector:
 
     prescale: float = 1.0
     """The part of the events that is collected, chosen at random but the same in every try."""
+
+    trigger_skim: Mapping[str, Any] | TriggerSkim | None = None
+    """The parameters of a `TriggerSkim`: only events that it chooses are collected."""
+
+    trigger_branch: str = "SoftwareTriggerResult"
+    """The branch of the trigger results, a `std::map<std::string,int>`; used with `trigger_skim`."""
 
     tree: str = "events"
     """The tree of the events in the input files."""
@@ -189,6 +197,8 @@ def check_collector(collector: Collector) -> None:
     """
     find_prefix(collector)
     check_choice(collector)
+    what = f"collector {type(collector).__name__!r}"
+    check_trigger_skim(collector.trigger_skim, collector.trigger_branch, what)
     if collector.granularity not in GRANULARITIES:
         raise DefinitionError(
             f"The granularity of the collector {type(collector).__name__!r} is {collector.granularity!r}.",
@@ -211,6 +221,15 @@ def make_collector(reference: str, settings: Mapping[str, Any], granularity: str
     return collector
 
 
+def start_trigger_skim(collector: Collector) -> TriggerSkim | None:
+    """Give the trigger skim of a collector, ready for its first event, or None if it has none."""
+    if collector.trigger_skim is None:
+        return None
+    skim = TriggerSkim.from_setting(collector.trigger_skim, f"collector {type(collector).__name__!r}")
+    skim.restart()
+    return skim
+
+
 def run_collector(
     collector: Collector, files: Iterable[str], chain: Iterable[DatabaseEntry], output: str
 ) -> dict[ExpRun, int]:
@@ -226,6 +245,7 @@ def run_collector(
     collector._constants = ConstantsReader(chain)
     root = load_root()
     loop = collector._loop
+    loop.skim = start_trigger_skim(collector)
     with write_root_file(output, "collector output") as file:
         collector._objects.open(file, find_prefix(collector), collector.granularity)
         # Objects that are made in the hooks must not land in the output file by themselves.
@@ -235,4 +255,6 @@ def run_collector(
         loop.leave_run()
         collector.finish()
         collector._objects.write(loop.counts)
+    if loop.skim is not None:
+        sys.stdout.write(f"the trigger skim chose {loop.skim.chosen} of {loop.skim.seen} events\n")
     return dict(loop.counts)

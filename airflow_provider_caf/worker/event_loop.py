@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
@@ -11,9 +12,13 @@ from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.worker.events import Event, EventArrays, EventFile
 from airflow_provider_caf.worker.run_objects import RunObjects
+from airflow_provider_caf.worker.trigger_skim import TriggerColumn, TriggerSkim, find_results
 
 Stretch = tuple[ExpRun, int, int]
 """A run and its events `first … last - 1` that follow one another in a file."""
+
+Choose = Callable[[ExpRun, Sequence[int]], Sequence[int]]
+"""Give those of some entries of a run that the trigger chooses."""
 
 
 class EventTaker(Protocol):
@@ -24,6 +29,7 @@ class EventTaker(Protocol):
     run_branch: str
     prescale: float
     max_events_per_run: int | None
+    trigger_branch: str
     _objects: RunObjects
     _copies: dict[str, Any]
 
@@ -55,21 +61,26 @@ class EventLoop:
         self._by_event = by_event
         self._by_array = by_array
         self._generators: dict[tuple[str, ExpRun], random.Random] = {}
+        self._sources: Counter[tuple[str, ExpRun]] = Counter()
         self.run: ExpRun | None = None
         self.counts: dict[ExpRun, int] = {}
+        self.skim: TriggerSkim | None = None
 
     def run_over(self, files: Iterable[str]) -> None:
         """Go through the trees of all files."""
         for path in files:
             with EventFile(path, self._collector.tree) as file:
+                skim, branch = self.skim, self._collector.trigger_branch
+                choose = None if skim is None else TriggerColumn(file, branch, skim).choose
                 for run, first, last in self._find_stretches(file):
                     self.enter_run(run)
-                    self._collect(file, self._select(run, path, range(first, last)))
+                    self._collect(file, self._select(run, path, range(first, last), choose))
 
     def process_event(self, run: ExpRun, event: Any, source: str) -> None:
         """Take one event of an input that is no tree."""
         self.enter_run(ExpRun(*run))
-        if self.run is not None and len(self._select(self.run, source, range(1))):
+        choose = None if self.skim is None else self._build_choice(self.skim, event, source)
+        if self.run is not None and len(self._select(self.run, source, range(1), choose)):
             self._collector.collect(event)
 
     def enter_run(self, run: ExpRun) -> None:
@@ -105,13 +116,25 @@ class EventLoop:
             event._entry = entry
             collect(event)
 
-    def _select(self, run: ExpRun, source: str, entries: Sequence[int]) -> Sequence[int]:
+    def _build_choice(self, skim: TriggerSkim, event: Any, source: str) -> Choose:
+        def choose(run: ExpRun, entries: Sequence[int]) -> Sequence[int]:
+            results = find_results(event, self._collector.trigger_branch)
+            name = PurePosixPath(source).name
+            self._sources[name, run] += 1
+            return entries if skim.is_chosen(results, f"{name}:{run}:{self._sources[name, run] - 1}") else ()
+
+        return choose
+
+    def _select(self, run: ExpRun, source: str, entries: Sequence[int], choose: Choose | None = None) -> Sequence[int]:
         prescale, limit = self._collector.prescale, self._collector.max_events_per_run
         if prescale < 1:
             name = PurePosixPath(source).name
             # One sequence per file and run: the choice does not depend on how files are split into subjobs.
             generator = self._generators.setdefault((name, run), random.Random(f"{name}:{run}"))  # noqa: S311
             entries = [entry for entry in entries if generator.random() < prescale]
+        if choose is not None and entries and (limit is None or self.counts[run] < limit):
+            # After the prescale, which is the cheaper of the two.
+            entries = choose(run, entries)
         if limit is not None:
             entries = entries[: max(limit - self.counts[run], 0)]
         self.counts[run] += len(entries)
