@@ -7,7 +7,7 @@ from typing import Any
 _NAME = "CAF"
 _PACKAGE = "airflow_provider_caf"
 _LINKS = ("AlgorithmLogLink", "CafPageLink", "RunFolderLink")
-_OPERATORS = ("configure", "prepare", "submit", "merge", "strategy", "decide", "finish", "member", "ending")
+_OPERATORS = ("configure", "decide", "ending", "finish", "member", "merge", "prepare", "script", "strategy", "submit")
 
 
 def get_provider_info() -> dict[str, Any]:

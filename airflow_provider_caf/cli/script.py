@@ -12,7 +12,7 @@ from airflow_provider_caf.cli.output import EXIT_PROBLEM, command, show_json, sh
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.definitions.script import CafConfig
 from airflow_provider_caf.hooks import script as hook
-from airflow_provider_caf.hooks.script import Imported, ScriptImport, find_definitions_folder
+from airflow_provider_caf.hooks.script import Imported, ScriptImport, find_configured_folder
 from airflow_provider_caf.hooks.script_set import ScriptSet, import_set
 
 
@@ -70,7 +70,7 @@ def _read_asked(arguments: Any) -> ScriptImport:
         words["setup"] = list(arguments.setup)
     if arguments.python:
         words["python"] = arguments.python
-    folder = arguments.output or find_definitions_folder()
+    folder = arguments.output or find_configured_folder()
     if folder is None:
         raise DefinitionError(
             "Nobody says where the definition goes.", hint="Give --output FOLDER, or set [caf] definitions_folder."

@@ -7,13 +7,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, conf
+from airflow.sdk import DAG
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.definitions.files import list_definition_files, load_definitions
 from airflow_provider_caf.definitions.script_run import is_script_run, read_script_run
 from airflow_provider_caf.factory.dag import build_dag
 from airflow_provider_caf.factory.script import build_script_runner
+from airflow_provider_caf.hooks.script import find_configured_folder
 from airflow_provider_caf.io.layout import slug
 
 _PROCESS_CONTEXT = "_AIRFLOW_PROCESS_CONTEXT"
@@ -56,8 +57,7 @@ def find_definitions_folder(loader: Path) -> Path:
 
     :param loader: the DAG file.
     """
-    configured = conf.get("caf", "definitions_folder", fallback="")
-    return Path(configured) if configured else loader.resolve().parent / "definitions"
+    return find_configured_folder() or loader.resolve().parent / "definitions"
 
 
 def build_dags(folder: str | Path) -> dict[str, DAG]:

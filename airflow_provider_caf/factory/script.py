@@ -54,14 +54,14 @@ def build_script_runner(
         "dag_id": dag_id if said is None else said.name,
         "schedule": None,
         "catchup": False,
-        "tags": ["caf", "script"],
+        "tags": ["script", "caf"],
         "description": "Describe a calibration script, and run it"
         if said is None
         else f"Describe and run {said.script}",
         "params": _build_params(said),
     }
     if said is not None and said.dag is not None:
-        dag_options["tags"] = ["caf", "script", *said.dag.tags]
+        dag_options["tags"] = ["script", "caf", *said.dag.tags]
         dag_options["schedule"] = [parse_asset(each) for each in said.dag.after] or said.dag.schedule
         dag_options["is_paused_upon_creation"] = said.dag.starts_paused
     words = dict(options or {}) if said is None else _build_words(said)

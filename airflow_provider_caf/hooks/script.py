@@ -103,7 +103,7 @@ class Imported:
     printed: str
 
 
-def find_definitions_folder() -> Path | None:
+def find_configured_folder() -> Path | None:
     """Give `[caf] definitions_folder`, where it is set."""
     configured = conf.get("caf", "definitions_folder", fallback="")
     return Path(configured) if configured else None
@@ -183,7 +183,10 @@ def find_environment(asked: ScriptImport) -> tuple[Resources, Transport]:
 
     :raises DefinitionError: if an argument or the connection cannot be used.
     """
-    own = parse_resources(asked.arguments or {}, "the arguments of the import")
+    own = merge_resources(
+        parse_resources(asked.arguments or {}, "the arguments of the import"),
+        parse_resources(asked.config.backend_args or {}, "the caf_config"),
+    )
     if asked.connection is None:
         return own, LocalTransport()
     hook = BatchHook(asked.connection)

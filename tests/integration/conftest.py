@@ -26,7 +26,8 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartedAirflow
     work_dir = folder / "work"
     # One of the definitions is broken on purpose; it is no matter for the others.
     shutil.copytree(DEFINITIONS, folder / "definitions")
-    shutil.copy(PROJECT / "dags" / "caf_definitions.py", folder / "dags")
+    for name in ("caf_definitions.py", "caf_script_runner.py"):
+        shutil.copy(PROJECT / "dags" / name, folder / "dags")
     settings = {
         "AIRFLOW__CAF__DEFINITIONS_FOLDER": str(folder / "definitions"),
         "AIRFLOW__CAF__WORK_DIR": str(work_dir),

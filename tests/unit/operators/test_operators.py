@@ -29,6 +29,7 @@ from airflow_provider_caf.core.errors import (
     PollError,
     SubmitError,
     TransportError,
+    TransportTimeout,
 )
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.hooks.catalog import find_work_dir
@@ -125,7 +126,7 @@ def test_what_no_retry_mends_fails_at_once(error: type[CafError]) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [TransportError, SubmitError, PollError, DatabaseError, CheckpointError, AlgorithmDied]
+    "error", [TransportError, TransportTimeout, SubmitError, PollError, DatabaseError, CheckpointError, AlgorithmDied]
 )
 def test_what_a_retry_may_mend_stays_as_it_is(error: type[CafError]) -> None:
     context: Any = {"task_state_store": Store()}
@@ -144,7 +145,15 @@ def test_every_error_was_thought_of() -> None:
     assert package == {
         "CafError",
         *("DefinitionError", "InputError", "JobFailed", "AlgorithmFailed", "NotEnoughData", "JobHeld", "JobLost"),
-        *("TransportError", "SubmitError", "PollError", "DatabaseError", "CheckpointError", "AlgorithmDied"),
+        *(
+            "TransportError",
+            "TransportTimeout",
+            "SubmitError",
+            "PollError",
+            "DatabaseError",
+            "CheckpointError",
+            "AlgorithmDied",
+        ),
     }
 
 

@@ -1,0 +1,144 @@
+"""Calibration scripts of Belle II's kind, unchanged, on a real Airflow: imported, triggered, run to their end.
+
+`CAF_TEST_BACKEND` says on which batch system; without it on this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_caf.core.errors import TransportError
+from airflow_provider_caf.io.local_database import LocalDatabase
+from tests.integration.started_airflow import StartedAirflow
+from tests.script_site import BAD_SCRIPTS, SCRIPTS, SETUP, VALIDATIONS, write_data, write_json
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(900)]
+
+BACKEND = os.environ.get("CAF_TEST_BACKEND", "local")
+NAMES = ("raw_physics", "raw_cosmic", "raw_beam", "mumu")
+SCRIPT_NAMES = ("example_simple", "example_complex", "custom_strategy", "pre_algorithm", "eleven_chain")
+CONFIG = {"database_chain": ["main_fake"], "requested_iov": [1, 1, 1, 3]}
+EVENTS = {(1, 1): 40, (1, 2): 5, (1, 3): 40}
+"""In the second run there are too few for constants of its own."""
+
+Run = tuple[str, str]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """The two files that the experiment's prompt tool reads."""
+    folder = tmp_path_factory.mktemp("scripts")
+    return (
+        write_json(folder / "caf_config.json", CONFIG),
+        write_json(folder / "input_data.json", write_data(folder, NAMES, EVENTS)),
+    )
+
+
+def import_script(started: StartedAirflow, script: Path, data: tuple[str, str], *words: str) -> dict[str, Any]:
+    """Import a script with Airflow's own command, as a user does."""
+    setup = [word for line in SETUP for word in ("--setup", line)]
+    argv = ["caf", "import-script", str(script), "--caf-config", data[0], "--input-data", data[1], "--backend", BACKEND]
+    imported: dict[str, Any] = json.loads(started.airflow.run_cli([*argv, *setup, "--json", *words]))
+    return imported
+
+
+@pytest.fixture(scope="module")
+def runs(started: StartedAirflow, data: tuple[str, str]) -> dict[str, Run]:
+    """Import and trigger all scripts at once, and wait for them: script → DAG and run."""
+    found: dict[str, Run] = {}
+    for name in SCRIPT_NAMES:
+        validation = ["--validation", str(VALIDATIONS / f"{name}.py")] if name == "example_simple" else []
+        dag_id = import_script(started, SCRIPTS / f"{name}.py", data, *validation)["name"]
+        found[name] = (dag_id, started.trigger(dag_id))
+    conf = {
+        "caf_config": {**CONFIG, "caf_script": str(SCRIPTS / "data_dependent.py"), "backend_args": {"setup": SETUP}},
+        "input_data": data[1],
+    }
+    found["data_dependent"] = ("caf_script_runner", started.trigger("caf_script_runner", conf))
+    for name, (dag_id, run_id) in found.items():
+        assert started.wait(dag_id, run_id, timeout=800) == "success", (name, started.read_states(dag_id, run_id))
+    return found
+
+
+def list_lines(started: StartedAirflow, run: Run) -> list[str]:
+    """Give name and IoV of all lines of the joined database of a run."""
+    database = LocalDatabase(started.find_run(*run).database)
+    database.verify()
+    return sorted(f"{entry.name} {entry.iov}" for entry in database.entries())
+
+
+def test_a_simple_script(started: StartedAirflow, runs: dict[str, Run]) -> None:
+    assert list_lines(started, runs["example_simple"]) == ["TestCalibMean 1,1,-1,-1"]
+
+
+def test_the_validation_is_run_on_the_finished_output(started: StartedAirflow, runs: dict[str, Run]) -> None:
+    folder = started.find_run(*runs["example_simple"]).folder / "validation"
+    kept = json.loads((folder / "validation.json").read_text("utf-8"))["files"]
+    assert kept
+    assert all((folder / name).stat().st_size for name in kept)
+
+
+def test_three_collections_and_boundaries_of_which_one_part_is_not_saved(
+    started: StartedAirflow, runs: dict[str, Run]
+) -> None:
+    assert list_lines(started, runs["example_complex"]) == ["TestBoundaryMean 1,1,-1,-1"]
+    rows = started.open_catalog().read_payloads(*runs["example_complex"], final_only=True)
+    assert {row.name for row in rows} == {"TestBoundaryMean", "TestRoughMean"}
+
+
+def test_strategies_of_the_scripts_own(started: StartedAirflow, runs: dict[str, Run]) -> None:
+    lines = list_lines(started, runs["custom_strategy"])
+    # The poor second run was merged with the first one, and each payload holds until the next one begins.
+    assert [line for line in lines if line.startswith("TestMergedMean")] == [
+        "TestMergedMean 1,1,1,2",
+        "TestMergedMean 1,3,-1,-1",
+    ]
+    assert [line for line in lines if line.startswith("TestSequentialMean")]
+
+
+def test_each_pass_changes_copies_of_what_was_collected(started: StartedAirflow, runs: dict[str, Run]) -> None:
+    folder = started.find_run(*runs["pre_algorithm"]).folder / "TestPreAlgorithm"
+    reports = [
+        json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*/algorithm_output/*/pre_algorithm_*.json"))
+    ]
+    events = 2 * sum(EVENTS.values())
+    assert [(each["iteration"], each["lines"], each["total"]) for each in reports] == [
+        (0, events, 2.0 * events),
+        (1, events, 2.0 * events),
+    ]
+
+
+def test_a_chain_of_eleven_sees_what_came_before(started: StartedAirflow, runs: dict[str, Run]) -> None:
+    assert list_lines(started, runs["eleven_chain"]) == ["TestChain11 1,1,-1,-1"]
+    rows = started.open_catalog().read_payloads(*runs["eleven_chain"], final_only=True)
+    assert len({row.calibration for row in rows}) == 11
+
+
+def test_the_number_of_calibrations_depends_on_the_data(started: StartedAirflow, runs: dict[str, Run]) -> None:
+    parent = runs["data_dependent"]
+    described = started.read_xcom(*parent, "describe")
+    assert described["calibrations"] == [f"Test_e0001_r{run:05d}" for run in (1, 2, 3)]
+    child = (described["dag_id"], f"{parent[0]}.{parent[1]}")
+    names = Counter(line.split()[0] for line in list_lines(started, child))
+    assert names == {f"TestCalibMean_e0001_r{run:05d}": 1 for run in (1, 2, 3)}
+
+
+def test_importing_again_changes_nothing(started: StartedAirflow, data: tuple[str, str], runs: dict[str, Run]) -> None:
+    file = Path(started.airflow.settings["AIRFLOW__CAF__DEFINITIONS_FOLDER"]) / f"{runs['eleven_chain'][0]}.yaml"
+    before = file.read_bytes()
+    assert import_script(started, SCRIPTS / "eleven_chain.py", data)["file"] == str(file)
+    assert file.read_bytes() == before
+
+
+def test_a_bad_script_is_told_and_leaves_nothing(started: StartedAirflow, data: tuple[str, str]) -> None:
+    folder = Path(started.airflow.settings["AIRFLOW__CAF__DEFINITIONS_FOLDER"])
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(TransportError, match="gave a dict"):
+        import_script(started, BAD_SCRIPTS / "wrong_return.py", data)
+    assert sorted(folder.rglob("*")) == before
