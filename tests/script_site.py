@@ -20,6 +20,7 @@ SETUP = (f"export FAKE_BASF2_PYTHON='{sys.executable}'", f"source '{BASF2}/setup
 """The lines that a site would have in front of everything that needs the experiment's software."""
 
 RUNS = ((1, 1), (1, 2), (1, 3))
+TRIGGER = {"skim_mumu": 1, "skim_bhabha": 0}
 
 
 def write_data(

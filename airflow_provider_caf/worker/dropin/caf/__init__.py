@@ -1,0 +1,1 @@
+"""The calibration framework's modules, by the names that scripts import."""

@@ -1,0 +1,38 @@
+"""The names of the reference's runners. Here strategies are run by Airflow's tasks, or by `CAF.run`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+
+class RunnerError(Exception):
+    """A runner was not set up."""
+
+
+class Runner(ABC):
+    """Run something."""
+
+    @abstractmethod
+    def run(self) -> None:
+        """Do so."""
+
+
+class AlgorithmsRunner(Runner):
+    """Run the algorithms of a calibration.
+
+    :param name: of the calibration.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.algorithms: list[Any] = []
+        self.input_files: list[str] = []
+
+
+class SeqAlgorithmsRunner(AlgorithmsRunner):
+    """Run the algorithms one after the other, as is always done here."""
+
+    def run(self, *_: Any) -> None:
+        """Not needed: import the script into Airflow, or call `CAF.run`."""
+        raise RunnerError("Algorithms are run by Airflow's tasks: import the script, or call CAF().run().")

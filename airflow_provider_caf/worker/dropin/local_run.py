@@ -1,0 +1,1 @@
+"""Run the calibrations of a script on this machine, without Airflow: `CAF().run()`."""

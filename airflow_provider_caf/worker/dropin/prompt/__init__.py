@@ -1,0 +1,197 @@
+"""What a calibration script says of itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+prompt_script_package = "prompt.calibrations."
+prompt_script_dir = "calibration/scripts/prompt/calibrations"
+prompt_validation_script_package = "prompt.validations."
+prompt_validation_script_dir = "calibration/scripts/prompt/validations"
+
+_MAX_NAME_LENGTH = 64
+
+_FILTERS = {
+    "Magnet": ("On", "Off", "Either"),
+    "Beam Energy": ("No Beam", "4S", "Continuum", "", "Scan"),
+    "Run Type": ("beam", "cosmic", "debug", "null", "physics"),
+    "Data Tag": (
+        "hlt_skim",
+        "bhabha_all_calib",
+        "cosmic_calib",
+        "gamma_gamma_calib",
+        "hadron_calib",
+        "btocharm_calib",
+        "mumu_tight_or_highm_calib",
+        "offip_calib",
+        "radmumu_calib",
+        "random_calib",
+        "single_gamma_mc",
+    ),
+    "Data Quality Tag": (
+        ">=30 Minute Run",
+        "Bad For Alignment",
+        "Good",
+        "Good Shifter",
+        "Good For PXD",
+        "Good Or Recoverable",
+        "Good Or Recoverable Shifter",
+    ),
+}
+
+INPUT_DATA_FILTERS: dict[str, dict[str, str]] = {
+    category: {name: name for name in names} for category, names in _FILTERS.items()
+}
+"""Category → the filters in it. Some releases write `category: name`; both are read."""
+
+
+class _CalibrationSettings(NamedTuple):
+    name: str
+    expert_username: str
+    description: str | None
+    input_data_formats: frozenset[str]
+    input_data_names: frozenset[str]
+    input_data_filters: dict[str, list[str]]
+    depends_on: list[Any]
+    expert_config: dict[str, Any]
+    produced_payloads: list[str]
+    subsystem: str | None
+
+
+class CalibrationSettings(_CalibrationSettings):
+    """What a calibration script says of itself.
+
+    :param name: unique, at most 64 letters.
+    :param input_data_formats: of `allowed_data_formats`.
+    :param input_data_names: the keys that it reads in `input_data`.
+    :param input_data_filters: which data are meant, name by name; `NOT` in front excludes.
+    :param depends_on: the settings of the scripts that run before.
+    :param expert_config: options with their defaults; JSON.
+    :param produced_payloads: the names of its payloads.
+    :param subsystem: whose it is.
+    :raises ValueError: if one of them cannot be.
+    :raises TypeError: if one is of another type.
+    """
+
+    allowed_data_formats = frozenset({"raw", "cdst", "mdst", "udst"})
+
+    def __new__(
+        cls,
+        name: str,
+        expert_username: str,
+        description: str | None,
+        input_data_formats: Iterable[str] | None = None,
+        input_data_names: Iterable[str] | None = None,
+        input_data_filters: Mapping[str, Any] | None = None,
+        depends_on: Iterable[Any] | None = None,
+        expert_config: Any = None,
+        produced_payloads: Iterable[str] | None = None,
+        subsystem: str | None = None,
+    ) -> CalibrationSettings:
+        """Check it all."""
+        _check_name(name)
+        formats = frozenset(each.lower() for each in input_data_formats or ())
+        if not formats:
+            raise ValueError("input_data_formats is empty: name at least one data format.")
+        if formats - cls.allowed_data_formats:
+            unknown = ", ".join(sorted(formats - cls.allowed_data_formats))
+            raise ValueError(f"There is no data format {unknown}; use {', '.join(sorted(cls.allowed_data_formats))}.")
+        names = frozenset(input_data_names or ())
+        if not names:
+            raise ValueError("input_data_names is empty: name at least one input.")
+        needed = list(depends_on or ())
+        for each in needed:
+            if not isinstance(each, cls):
+                raise TypeError(f"depends_on has a {type(each).__name__} in it: give the settings of other scripts.")
+        return super().__new__(
+            cls,
+            name,
+            expert_username,
+            description,
+            formats,
+            names,
+            _check_filters(input_data_filters or {}, names),
+            needed,
+            _check_config(expert_config),
+            list(produced_payloads or ()),
+            subsystem,
+        )
+
+    def json_dumps(self) -> str:
+        """Give it as JSON."""
+        words = {
+            **self._asdict(),
+            "input_data_formats": sorted(self.input_data_formats),
+            "input_data_names": sorted(self.input_data_names),
+            "depends_on": [each.name for each in self.depends_on],
+        }
+        return json.dumps(words)
+
+    def __str__(self) -> str:
+        return _show(self, json.loads(self.json_dumps()))
+
+
+class _ValidationSettings(NamedTuple):
+    name: str
+    description: str | None
+    download_files: list[str]
+    expert_config: dict[str, Any]
+
+
+class ValidationSettings(_ValidationSettings):
+    """What a validation script says of itself.
+
+    :param name: that of the calibration script.
+    :param download_files: which of the files that it writes are kept.
+    :raises ValueError: if one of them cannot be.
+    """
+
+    def __new__(
+        cls, name: str, description: str | None, download_files: Iterable[str] | None = None, expert_config: Any = None
+    ) -> ValidationSettings:
+        """Check it all."""
+        _check_name(name)
+        return super().__new__(cls, name, description, list(download_files or ()), _check_config(expert_config))
+
+    def json_dumps(self) -> str:
+        """Give it as JSON."""
+        return json.dumps(self._asdict())
+
+    def __str__(self) -> str:
+        return _show(self, self._asdict())
+
+
+def _check_name(name: str) -> None:
+    if len(name) > _MAX_NAME_LENGTH:
+        raise ValueError(f"The name {name!r} is longer than {_MAX_NAME_LENGTH} letters.")
+
+
+def _check_config(config: Any) -> dict[str, Any]:
+    if not config:
+        return {}
+    if not isinstance(config, dict):
+        raise TypeError(f"expert_config is a {type(config).__name__}: it has to be a dictionary.")
+    # What JSON cannot say is a TypeError by itself.
+    json.dumps(config)
+    return config
+
+
+def _check_filters(filters: Mapping[str, Any], names: frozenset[str]) -> dict[str, list[str]]:
+    if not filters:
+        return {}
+    if set(filters) != names:
+        raise ValueError("The keys of input_data_filters are not those of input_data_names.")
+    known = {name for category in INPUT_DATA_FILTERS.values() for name in category}
+    known |= {f"{category}: {name}" for category, each in INPUT_DATA_FILTERS.items() for name in each}
+    for each in (name for listed in filters.values() for name in listed):
+        plain = each[len("NOT") :].lstrip() if each.startswith("NOT") else each
+        if plain not in known:
+            raise ValueError(f"input_data_filters has an unknown filter {each!r}.")
+    return {name: list(listed) for name, listed in filters.items()}
+
+
+def _show(settings: Any, words: Mapping[str, Any]) -> str:
+    lines = [f"  {word}={value!r}" for word, value in words.items() if word != "name"]
+    return "\n".join([f"{type(settings).__name__}(name={settings.name!r}):", *lines])

@@ -1,0 +1,6 @@
+// The classes of the experiment's software that calibrations use, for tests: the public interface, and no more.
+#pragma once
+
+#include "Database.h"
+#include "CalibrationAlgorithm.h"
+#include "TestAlgorithms.h"

@@ -1,0 +1,138 @@
+// Intervals of validity, and where constants come from and go to.
+#pragma once
+
+#include <TFile.h>
+#include <TMD5.h>
+#include <TObject.h>
+#include <TSystem.h>
+
+#include <cstdio>
+#include <fstream>
+#include <list>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace Belle2 {
+
+class IntervalOfValidity {
+public:
+  IntervalOfValidity(int expLow = -1, int runLow = -1, int expHigh = -1, int runHigh = -1)
+    : m_expLow(expLow), m_runLow(runLow), m_expHigh(expHigh), m_runHigh(runHigh) {}
+  int getExperimentLow() const { return m_expLow; }
+  int getRunLow() const { return m_runLow; }
+  int getExperimentHigh() const { return m_expHigh; }
+  int getRunHigh() const { return m_runHigh; }
+  bool empty() const { return m_expLow == 0 && m_runLow == 0 && m_expHigh == 0 && m_runHigh == 0; }
+  bool unspecified() const { return m_expLow == -1 && m_runLow == -1 && m_expHigh == -1 && m_runHigh == -1; }
+  bool contains(int exp, int run) const { return low() <= std::make_pair(exp, run) && std::make_pair(exp, run) <= high(); }
+  bool contains(const IntervalOfValidity &other) const { return low() <= other.low() && other.high() <= high(); }
+  bool overlaps(const IntervalOfValidity &other) const { return low() <= other.high() && other.low() <= high(); }
+  std::string text() const {
+    std::ostringstream out;
+    out << m_expLow << "," << m_runLow << "," << m_expHigh << "," << m_runHigh;
+    return out.str();
+  }
+
+private:
+  static constexpr int c_end = 1 << 30;
+  std::pair<int, int> low() const { return {m_expLow, m_runLow}; }
+  std::pair<int, int> high() const { return {m_expHigh < 0 ? c_end : m_expHigh, m_runHigh < 0 ? c_end : m_runHigh}; }
+  int m_expLow, m_runLow, m_expHigh, m_runHigh;
+};
+
+namespace Calibration {
+typedef std::pair<int, int> ExpRun;
+}
+
+// What the Python object `basf2.conditions` sets.
+struct FakeConditions {
+  static FakeConditions &Instance() {
+    static FakeConditions conditions;
+    return conditions;
+  }
+  std::vector<std::string> databases; // database.txt files, first hit wins
+  std::string savePayloads = "localdb/database.txt";
+};
+
+class Database {
+public:
+  struct DBImportQuery {
+    std::string name;
+    TObject *object = nullptr;
+    IntervalOfValidity iov;
+  };
+
+  static Database &Instance() {
+    static Database database;
+    return database;
+  }
+
+  bool storeData(std::list<DBImportQuery> &queries) {
+    for (auto &query : queries)
+      if (!store(query)) return false;
+    return true;
+  }
+
+  // The object that is valid for a run, or a null pointer. It belongs to the caller.
+  TObject *getData(const std::string &name, int exp, int run) {
+    for (const auto &path : FakeConditions::Instance().databases) {
+      const std::string revision = find(path, name, exp, run);
+      if (!revision.empty()) return read(folderOf(path) + "dbstore_" + name + "_rev_" + revision + ".root", name);
+    }
+    return nullptr;
+  }
+
+private:
+  static std::string folderOf(const std::string &path) {
+    const auto slash = path.rfind('/');
+    return slash == std::string::npos ? "" : path.substr(0, slash + 1);
+  }
+
+  static bool store(const DBImportQuery &query) {
+    const std::string text = FakeConditions::Instance().savePayloads, folder = folderOf(text);
+    if (!folder.empty()) gSystem->mkdir(folder.c_str(), true);
+    const std::string draft = folder + "draft_" + query.name + ".root";
+    TFile *file = TFile::Open(draft.c_str(), "RECREATE");
+    if (!file || file->IsZombie()) return false;
+    file->WriteTObject(query.object, query.name.c_str());
+    file->Close();
+    delete file;
+    TMD5 *sum = TMD5::FileChecksum(draft.c_str());
+    if (!sum) return false;
+    const std::string revision = sum->AsString();
+    delete sum;
+    const std::string name = folder + "dbstore_" + query.name + "_rev_" + revision + ".root";
+    if (std::rename(draft.c_str(), name.c_str()) != 0) return false;
+    std::ofstream out(text, std::ios::app);
+    out << "dbstore/" << query.name << " " << revision << " " << query.iov.text() << "\n";
+    return bool(out);
+  }
+
+  static std::string find(const std::string &path, const std::string &name, int exp, int run) {
+    std::ifstream in(path);
+    std::string line, found;
+    while (std::getline(in, line)) {
+      std::istringstream words(line);
+      std::string place, revision, iov;
+      words >> place >> revision >> iov;
+      int a, b, c, d;
+      if (place != "dbstore/" + name || std::sscanf(iov.c_str(), "%d,%d,%d,%d", &a, &b, &c, &d) != 4) continue;
+      if (IntervalOfValidity(a, b, c, d).contains(exp, run)) found = revision; // the last one counts
+    }
+    return found;
+  }
+
+  static TObject *read(const std::string &path, const std::string &name) {
+    TFile *file = TFile::Open(path.c_str());
+    if (!file || file->IsZombie()) return nullptr;
+    TObject *object = file->Get(name.c_str());
+    TObject *copy = object ? object->Clone() : nullptr;
+    file->Close();
+    delete file;
+    return copy;
+  }
+};
+
+} // namespace Belle2

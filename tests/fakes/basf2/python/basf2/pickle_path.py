@@ -1,0 +1,44 @@
+"""Paths as plain values, and back."""
+
+from basf2._modules import register_module
+from basf2._path import create_path
+
+
+def serialize_module(module):
+    """Give a module as a dict."""
+    if module.type() == "PyModule":
+        raise RuntimeError("Cannot serialize Python module!")
+    return {
+        "name": module.name(),
+        "type": module.type(),
+        "parameters": [
+            {"name": param.name, "values": param.values} for param in module.available_params() if param.setInSteering
+        ],
+        "conditions": [
+            {"value": expression, "path": serialize_path(path), "after": after}
+            for expression, path, after in module.get_all_conditions()
+        ],
+    }
+
+
+def serialize_path(path):
+    """Give a path as a dict."""
+    return {"modules": [serialize_module(module) for module in path.modules()]}
+
+
+def deserialize_module(value):
+    """Make a module of a dict."""
+    module = register_module(value["type"])
+    module.set_name(value["name"])
+    module.param({param["name"]: param["values"] for param in value["parameters"]})
+    for each in value["conditions"]:
+        module.if_value(each["value"], deserialize_path(each["path"]), each["after"])
+    return module
+
+
+def deserialize_path(value):
+    """Make a path of a dict."""
+    path = create_path()
+    for module in value["modules"]:
+        path.add_module(deserialize_module(module))
+    return path
