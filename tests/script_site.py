@@ -26,7 +26,7 @@ TRIGGER = {"skim_mumu": 1, "skim_bhabha": 0}
 def write_data(
     folder: Path, names: Sequence[str], events: Mapping[tuple[int, int], int] | None = None
 ) -> dict[str, Any]:
-    """Write two files for each run and name, and give what `input_data.json` holds.
+    """Write a file for each run and name, and give what `input_data.json` holds.
 
     :param events: of a file, run by run; without it 100.
     """
@@ -37,11 +37,8 @@ def write_data(
         for exp, run in RUNS:
             place = folder / name / f"r{run:05d}"
             place.mkdir(parents=True)
-            for number in range(2):
-                count = (events or {}).get((exp, run), 100)
-                module.write_events(
-                    str(place / f"{number}.root"), [(exp, run, count, float(run))], seed=10 * run + number
-                )
+            count = (events or {}).get((exp, run), 100)
+            module.write_events(str(place / "events.root"), [(exp, run, count, float(run))], TRIGGER, run)
             data[name].append([str(place), [exp, run]])
     return data
 

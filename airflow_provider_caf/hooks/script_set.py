@@ -79,7 +79,7 @@ def import_set(asked: ScriptSet) -> ImportedSet:
     for path, each in settings.items():
         try:
             if _find_level(each) == lowest:
-                imported.append(_import_one(asked, path))
+                imported.append(_import_one(asked, path, each))
             else:
                 runners.append(_write_runner(asked, path, each, settings.values()))
         except CafError as error:
@@ -104,10 +104,21 @@ def _find_level(settings: Mapping[str, Any]) -> int:
     return max(FORMATS.index(each) for each in settings["input_data_formats"])
 
 
-def _import_one(asked: ScriptSet, path: Path) -> Imported:
+def _import_one(asked: ScriptSet, path: Path, settings: Mapping[str, Any]) -> Imported:
     return import_script(
-        replace(asked.asked, script=str(path), config=_find_config(asked), validation=_find_validation(asked, path))
+        replace(
+            asked.asked,
+            script=str(path),
+            config=_find_config(asked),
+            input_data=_choose_data(asked, settings),
+            validation=_find_validation(asked, path),
+        )
     )
+
+
+def _choose_data(asked: ScriptSet, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the input data that a script reads; one file has those of all scripts."""
+    return {name: each for name, each in (asked.asked.input_data or {}).items() if name in settings["input_data_names"]}
 
 
 def _find_config(asked: ScriptSet) -> CafConfig:
@@ -149,9 +160,7 @@ def _write_runner(
             "requested_iov": config.requested_iov.to_json(),
             "expert_config": dict(config.expert_config or {}),
         },
-        "input_data": {
-            key: each for key, each in (base.input_data or {}).items() if key in settings["input_data_names"]
-        },
+        "input_data": _choose_data(asked, settings),
         "caf": base.caf,
         "script_folders": list(base.script_folders),
         "backend": base.backend,

@@ -141,8 +141,9 @@ def find_input_data(names: Iterable[str], given: Mapping[str, Any], warnings: li
                 f"The script reads the input data {name!r}, which input_data does not have.",
                 hint=build_word_hint(name, given, "names in it"),
             )
-    for name in sorted(set(given) - set(wanted)):
-        warnings.append(f"The script does not read the input data {name!r}.")
+    others = sorted(set(given) - set(wanted))
+    if others:
+        warnings.append(f"The script does not read the input data {', '.join(map(repr, others))}.")
     return {name: _find_files(name, given[name]) for name in wanted}
 
 

@@ -10,7 +10,7 @@
 A validation script is a module with `settings`, a `ValidationSettings`, and
 `run_validation(job_path, input_data_path, requested_iov, expert_config)`. `job_path` is a folder in the shape that the
 experiment's framework leaves: `<job_path>/<calibration>/outputdb/database.txt`, `<calibration>/<iteration>/…`. The
-script runs in the current folder, and what it writes stays there.
+script runs in the folder `files`, and what it writes stays there.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ from airflow_provider_caf.worker.root import write_bytes
 from airflow_provider_caf.worker.script import guard_script, import_script, set_up_caf
 
 RESULTS_FOLDER = "calibration_results"
+FILES_FOLDER = "files"
 SUMMARY_FILE = "validation.json"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the validation that `request.json` asks for, in the current folder."""
+    """Run the validation that `request.json` asks for, in a folder of the current one."""
     parser = argparse.ArgumentParser(prog="validate", description="Run a validation script.")
     parser.add_argument("request", help="path of request.json")
     options = parser.parse_args(argv)
@@ -58,18 +59,23 @@ def run_validation(request: Mapping[str, Any]) -> None:
                 hint="It has settings = ValidationSettings(…) and a function run_validation.",
             )
     results = Path(RESULTS_FOLDER).absolute()
-    build_results(results, {name: Path(folder) for name, folder in request["calibrations"].items()})
+    build_results(results, {name: Path(folder).resolve() for name, folder in request["calibrations"].items()})
     # As the reference hands it in, as a text.
     config = json.dumps({**(module.settings.expert_config or {}), **request["expert_config"]})
     iov = IoV.from_json(request["requested_iov"])
+    step = Path.cwd()
+    folder = step / FILES_FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    os.chdir(folder)
     guard_script(
         script, lambda: module.run_validation(str(results), str(request["input_data_path"]), tuple(iov), config)
     )
     sys.stdout.flush()
     kept = find_kept(module.settings.download_files or ())
     text = json.dumps({"version": 1, "name": module.settings.name, "files": kept}, indent=1) + "\n"
-    write_bytes(Path(SUMMARY_FILE), text.encode(), "list of files")
-    sys.stdout.write(f"validated: {len(kept)} files in {Path.cwd()}\n")
+    write_bytes(step / SUMMARY_FILE, text.encode(), "list of files")
+    sys.stdout.write(f"validated: {len(kept)} files in {folder}\n")
 
 
 def build_results(target: Path, calibrations: Mapping[str, Path]) -> None:
@@ -99,7 +105,7 @@ def find_kept(patterns: Sequence[str]) -> list[str]:
     for pattern in patterns:
         if "stdout" in pattern:
             continue
-        files = [path for path in here.rglob(pattern) if path.is_file() and RESULTS_FOLDER not in path.parts]
+        files = [path for path in here.rglob(pattern) if path.is_file()]
         if not files:
             raise DefinitionError(
                 f"The validation wrote no file {pattern!r}, which its settings name in download_files.",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_caf.worker.dropin.caf.utils import IoV_Result, create_directories, iov_from_runs
+from airflow_provider_caf.worker.dropin.caf.utils import IoV_Result, create_directories, iov_from_runs, vector_from_runs
 
 
 class MachineError(Exception):
@@ -134,7 +134,7 @@ class AlgorithmMachine(Machine):
         """
         self._move("execute_runs")
         iov = apply_iov or iov_from_runs(runs)
-        code = self.algorithm.algorithm.execute(runs, iteration, iov._cpp_iov)
+        code = self.algorithm.algorithm.execute(vector_from_runs(runs), iteration, iov._cpp_iov)
         self.result = IoV_Result(iov, code)
 
     def complete(self, **_: Any) -> None:

@@ -20,8 +20,10 @@ class RootInput(Module):
         files = [path for name in names for path in (sorted(glob.glob(name)) or [name])]
         sequences = self.get("entrySequences")
         if sequences and len(sequences) != len(files):
-            B2FATAL(f"Number of provided filenames does not match the number of given entrySequences parameters: "
-                    f"len(inputFileNames) = {len(files)}, len(entrySequences) = {len(sequences)}")
+            B2FATAL(
+                f"Number of provided filenames does not match the number of given entrySequences parameters: "
+                f"len(inputFileNames) = {len(files)}, len(entrySequences) = {len(sequences)}"
+            )
         for number, path in enumerate(files):
             file = ROOT.TFile.Open(path)
             if not file or file.IsZombie():
@@ -156,7 +158,5 @@ class Geometry(Module):
     PARAMS = {"components": [], "useDB": True}
 
 
-MODULES = {
-    each.__name__: each for each in (RootInput, HistoManager, CaTest, TriggerSkim, Progress, Gearbox, Geometry)
-}
+MODULES = {each.__name__: each for each in (RootInput, HistoManager, CaTest, TriggerSkim, Progress, Gearbox, Geometry)}
 MODULES["SeqRootInput"] = type("SeqRootInput", (RootInput,), {})
