@@ -301,7 +301,8 @@ class Local(Backend):
         """
         if job.splitter is not None and not job.subjobs:
             job.splitter.create_subjobs(job)
-        for each in list(job.subjobs.values()) or [job]:
+        parts: list[Job] = [*job.subjobs.values()] or [job]
+        for each in parts:
             each.working_dir.mkdir(parents=True, exist_ok=True)
             with (each.working_dir / "stdout").open("wb") as out, (each.working_dir / "stderr").open("wb") as err:
                 try:

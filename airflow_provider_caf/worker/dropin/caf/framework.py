@@ -453,6 +453,6 @@ class CAF:
         :param iov: only runs in it are calibrated.
         :raises RuntimeError: if one fails; the message names the log.
         """
-        from airflow_provider_caf.worker.dropin.local_run import run_locally
+        from airflow_provider_caf.worker.dropin.caf.local_run import run_locally
 
         run_locally(self, iov)

@@ -49,7 +49,7 @@ class AlgorithmStrategy(ABC):
         "ignored_runs",
     )
     required_true_attrs = ("algorithm", "output_dir", "output_database_dir", "input_files")
-    allowed_granularities = ("run", "all")
+    allowed_granularities: tuple[str, ...] = ("run", "all")
     FINISHED_RESULTS = "DONE"
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"

@@ -2,11 +2,12 @@
 
 # mypy: ignore-errors
 
-import basf2 as b2
 from caf.state_machines import AlgorithmMachine
 from caf.strategies import AlgorithmStrategy, SequentialRunByRun, StrategyError
 from caf.utils import AlgResult, IoV, iov_from_runs, runs_from_vector, runs_overlapping_iov, split_runs_by_exp
 from prompt import CalibrationSettings
+
+import basf2 as b2
 
 settings = CalibrationSettings(
     name="Custom Strategy",

@@ -2,8 +2,9 @@
 
 # mypy: ignore-errors
 
-import basf2 as b2
 from prompt import CalibrationSettings
+
+import basf2 as b2
 
 settings = CalibrationSettings(
     name="Eleven Chain",

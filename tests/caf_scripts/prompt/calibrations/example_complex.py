@@ -2,10 +2,11 @@
 
 # mypy: ignore-errors
 
-import basf2 as b2
 from prompt import CalibrationSettings
 from prompt.calibrations.example_simple import settings as example_simple
 from prompt.utils import filter_by_max_files_per_run
+
+import basf2 as b2
 
 settings = CalibrationSettings(
     name="Example Complex",

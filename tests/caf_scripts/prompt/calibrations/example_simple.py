@@ -2,9 +2,10 @@
 
 # mypy: ignore-errors
 
-import basf2 as b2
 from prompt import INPUT_DATA_FILTERS, CalibrationSettings
 from prompt.utils import filter_by_max_files_per_run
+
+import basf2 as b2
 
 settings = CalibrationSettings(
     name="Example Simple",

@@ -5,8 +5,9 @@
 import json
 from pathlib import Path
 
-import basf2 as b2
 from prompt import CalibrationSettings
+
+import basf2 as b2
 
 settings = CalibrationSettings(
     name="Pre Algorithm",

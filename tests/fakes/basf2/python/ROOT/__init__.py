@@ -1,4 +1,4 @@
-"""The real ROOT, with the classes of Belle II in it: the release's own libraries are loaded by ROOT when they are needed."""
+"""The real ROOT, with the classes of Belle II in it, which a release's ROOT loads when they are needed."""
 
 import os
 import sys

@@ -70,7 +70,7 @@ class CaTest(Module):
         self._root = ROOT
         self._histograms = {}
         self._runs = set()
-        self._side = open(self.get("sideFile"), "w") if self.get("sideFile") else None
+        self._side = open(self.get("sideFile"), "w") if self.get("sideFile") else None  # noqa: SIM115
 
     def event(self):
         event = self.world.event

@@ -56,6 +56,26 @@ def run_event(path):
                 break
 
 
+def run_events(path, modules, source, max_event):
+    """Let the modules see all events, and where runs begin and end."""
+    current = None
+    event = source.world.event
+    for number, _ in enumerate(source.read_events(event), start=1):
+        run = (event.exp, event.run)
+        if run != current:
+            for module in modules if current is not None else ():
+                module.endRun()
+            for module in modules:
+                module.beginRun()
+            current = run
+        run_event(path)
+        if number == max_event:
+            break
+    if current is not None:
+        for module in modules:
+            module.endRun()
+
+
 def process(path, max_event=0):
     """Process all events of the input."""
     world = World()
@@ -67,21 +87,7 @@ def process(path, max_event=0):
         raise RuntimeError("There is no module that reads events.")
     for module in modules:
         module.initialize()
-    current = None
-    for number, _ in enumerate(source.read_events(world.event), start=1):
-        run = (world.event.exp, world.event.run)
-        if run != current:
-            for module in modules if current is not None else ():
-                module.endRun()
-            for module in modules:
-                module.beginRun()
-            current = run
-        run_event(path)
-        if max_event and number >= max_event:
-            break
-    if current is not None:
-        for module in modules:
-            module.endRun()
+    run_events(path, modules, source, max_event)
     # The file of the histograms is closed last.
     for module in sorted(modules, key=lambda module: hasattr(module, "open_file")):
         module.terminate()

@@ -1,1 +1,0 @@
-"""Run the calibrations of a script on this machine, without Airflow: `CAF().run()`."""
