@@ -18,6 +18,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.worker.read_script import describe_calibration, find_ancestors_in
 from airflow_provider_caf.worker.requests import read_request
 from airflow_provider_caf.worker.root import write_bytes
-from airflow_provider_caf.worker.script import ScriptArguments, call_script, load_script
+from airflow_provider_caf.worker.script import ScriptArguments, call_script, find_event_counts, load_script
 
 ARGUMENTS_FILE = "arguments.json"
 
@@ -70,14 +71,7 @@ def describe_script(request: Mapping[str, Any]) -> dict[str, Any]:
     warnings: list[str] = []
     config = merge_config(settings["expert_config"], request.get("expert_config") or {}, warnings)
     data = find_input_data(settings["input_data_names"], request["input_data"], warnings)
-    arguments = ScriptArguments(
-        script=arguments.script,
-        caf=arguments.caf,
-        script_folders=arguments.script_folders,
-        requested_iov=arguments.requested_iov,
-        expert_config=config,
-        input_data=data,
-    )
+    arguments = replace(arguments, expert_config=config, input_data=data)
     calibrations = call_script(module, arguments)
     sys.stdout.flush()
     folder = Path(request["folder"])
@@ -86,6 +80,7 @@ def describe_script(request: Mapping[str, Any]) -> dict[str, Any]:
     described = [describe_calibration(each, folder, known, warnings) for each in calibrations]
     for each in described:
         find_ancestors_in(described, each)
+    arguments = replace(arguments, event_counts=find_event_counts(arguments.caf))
     text = json.dumps(arguments.to_json(), indent=1) + "\n"
     write_bytes(folder / ARGUMENTS_FILE, text.encode(), "arguments of the script")
     return {

@@ -6,6 +6,7 @@ import importlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -172,9 +173,10 @@ def describe_splitter(splitter: Any, where: str) -> dict[str, Any]:
 
 def _take(generator: Any, limit: int) -> Iterable[Any]:
     iterator = generator.generator
-    for _ in range(limit):
+    for number in range(limit):
         try:
-            yield next(iterator)
+            # Which files a subjob has is not known yet.
+            yield {"args": list(iterator.send(SimpleNamespace(id=number, input_files=[])))}
         except StopIteration:
             return
 

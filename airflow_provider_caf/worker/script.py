@@ -4,9 +4,11 @@ A script is a module with `settings` and `get_calibrations(input_data, requested
 when it is described, and again by each algorithm process. The arguments lie in a JSON file::
 
     {"version": 1, "script": "/path/to/script.py", "caf": "dropin", "script_folders": ["/path"],
-     "requested_iov": [exp, run, exp, run], "expert_config": {}, "input_data": {<name>: {<file>: [exp, run, exp, run]}}}
+     "requested_iov": [exp, run, exp, run], "expert_config": {}, "input_data": {<name>: {<file>: [exp, run, exp, run]}},
+     "event_counts": {<file>: n}}
 
-`caf` says where the modules `caf` and `prompt` come from: `dropin`, ours, or `release`, the experiment's.
+`caf` says where the modules `caf` and `prompt` come from: `dropin`, ours, or `release`, the experiment's. With ours, a
+file whose events were counted once is not opened again.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,6 +50,7 @@ class ScriptArguments:
     :param caf: `dropin` or `release`.
     :param script_folders: where other scripts are, for `from prompt.calibrations.other import settings`.
     :param input_data: name → file → the IoV of its data, in order.
+    :param event_counts: file → events, of files that the script has counted.
     """
 
     script: str
@@ -55,6 +59,7 @@ class ScriptArguments:
     input_data: Mapping[str, Mapping[str, IoV]]
     caf: str = DROPIN
     script_folders: tuple[str, ...] = ()
+    event_counts: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Give the form that `read` reads."""
@@ -68,6 +73,7 @@ class ScriptArguments:
             "input_data": {
                 name: {path: iov.to_json() for path, iov in files.items()} for name, files in self.input_data.items()
             },
+            "event_counts": dict(self.event_counts),
         }
 
     @classmethod
@@ -86,12 +92,21 @@ class ScriptArguments:
             script_folders=reader.take("script_folders", read_list(read_text)),
             requested_iov=reader.take("requested_iov", read_with(IoV.from_json)),
             expert_config=reader.take("expert_config", read_object),
+            event_counts=reader.take_or("event_counts", read_object, {}),
             input_data={
                 name: {file: IoV.from_json(iov) for file, iov in files.items()} for name, files in data.items()
             },
         )
         reader.finish()
         return arguments
+
+
+def find_event_counts(caf: str) -> dict[str, int]:
+    """Give the events that the functions of `prompt.utils` have counted; of the release's nothing is known."""
+    if caf != DROPIN:
+        return {}
+    counts: dict[str, int] = importlib.import_module("prompt.utils").event_counts
+    return counts
 
 
 def set_up_caf(caf: str, script_folders: Sequence[str]) -> None:
@@ -179,6 +194,7 @@ def call_script(module: ModuleType, arguments: ScriptArguments) -> list[Any]:
     :raises DefinitionError: if it raises, or gives something else than calibrations.
     """
     iov_class = importlib.import_module("caf.utils").IoV
+    find_event_counts(arguments.caf).update(arguments.event_counts)
     given = guard_script(
         arguments.script,
         lambda: module.get_calibrations(

@@ -1,4 +1,4 @@
-"""Write files of events for the stand-in: `python make_data.py FILE EXP RUN EVENTS MEAN`."""
+"""Write files of events for the stand-in: `python make_data.py FILE EXP RUN EVENTS MEAN [LINE=RESULT …]`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import Any
 def write_events(
     path: str,
     runs: Sequence[tuple[int, int, int, float]],
-    trigger: Mapping[str, int] | None = None,
+    trigger: Mapping[str, int | Sequence[int]] | None = None,
     seed: int = 1,
 ) -> None:
     """Write a file of events.
 
     :param runs: experiment, run, number of events and mean of the values of each run.
-    :param trigger: the trigger results of all events; None: they have none.
+    :param trigger: the trigger results of all events; of a list each event takes the next one, again and again.
+        None: they have none.
     :param seed: the values depend on it.
     """
     import ROOT
@@ -33,17 +34,21 @@ def write_events(
     tree.Branch("value", value, "value/D")
     if trigger is not None:
         results = ROOT.std.map("std::string", "int")()
-        for line, result in trigger.items():
-            results[line] = result
         tree.Branch("SoftwareTriggerResult", results)
+    total = 0
     for exp, run, count, mean in runs:
         for event in range(count):
             numbers["exp"][0], numbers["run"][0], numbers["event"][0] = exp, run, event
             value[0] = generator.gauss(mean, 1.0)
+            for line, result in (trigger or {}).items():
+                results[line] = result if isinstance(result, int) else result[total % len(result)]
             tree.Fill()
+            total += 1
     tree.Write()
     file.Close()
 
 
 if __name__ == "__main__":
-    write_events(sys.argv[1], [(int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5]))])
+    exp, run, count = map(int, sys.argv[2:5])
+    lines = {line: int(result) for line, _, result in (word.partition("=") for word in sys.argv[6:])}
+    write_events(sys.argv[1], [(exp, run, count, float(sys.argv[5]))], lines or None)

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow_provider_caf.worker.dropin.caf.utils import grouper
 
-_INPUT_FILE = "input_data_files.data"
+_INPUT_FILE = "__BACKEND_INPUT_FILES__.json"
 
 
 class BackendError(Exception):
@@ -31,36 +35,69 @@ class SplitterError(Exception):
 
 
 def get_input_data() -> list[str]:
-    """Give the input files of the job in which this runs."""
+    """Give the input files of the job in which this runs.
+
+    :raises JobError: if this is no job.
+    """
     path = os.environ.get("CAF_JOB")
-    if not path:
-        raise JobError("There is no $CAF_JOB: this is no job.")
-    return list(json.loads(Path(path).read_text("utf-8"))["input_files"])
+    if path:
+        return list(json.loads(Path(path).read_text("utf-8"))["input_files"])
+    if not Path(_INPUT_FILE).exists():
+        raise JobError(f"There is neither $CAF_JOB nor a file {_INPUT_FILE} in the current folder: this is no job.")
+    return list(json.loads(Path(_INPUT_FILE).read_text("utf-8")))
 
 
 class ArgumentsGenerator:
     """Make the arguments of one subjob after the other.
 
-    :param generator_function: gives a generator.
+    :param generator_function: gives a generator that first yields None; then it is sent each subjob, and yields its
+        arguments.
     """
 
-    def __init__(self, generator_function: Callable[..., Iterator[Any]], *args: Any, **kwargs: Any) -> None:
+    def __init__(self, generator_function: Callable[..., Generator[Any, Any, Any]], *args: Any, **kwargs: Any) -> None:
         self.generator_function = generator_function
         self.args = args
         self.kwargs = kwargs
 
     @property
-    def generator(self) -> Iterator[Any]:
-        """Give a generator that begins anew."""
-        return self.generator_function(*self.args, **self.kwargs)
+    def generator(self) -> Generator[Any, Any, Any]:
+        """Give a generator that begins anew, ready to be sent a subjob."""
+        generator = self.generator_function(*self.args, **self.kwargs)
+        next(generator)
+        return generator
 
 
-def range_arguments(start: int = 0, stop: int | None = None, step: int = 1) -> Iterator[tuple[int]]:
+def range_arguments(start: int = 0, stop: int | None = None, step: int = 1) -> Generator[tuple[int] | None, Any, None]:
     """Give whole numbers, each in a tuple."""
+    yield None
     number = start
-    while stop is None or (number < stop if step > 0 else number > stop):
+    while stop is None or number < stop:
         yield (number,)
         number += step
+
+
+def monitor_jobs(args: Any, jobs: Iterable[Job]) -> None:
+    """Wait until jobs have ended.
+
+    :param args: has a `heartbeat` in seconds.
+    """
+    waiting = list(jobs)
+    while waiting := [job for job in waiting if not job.ready()]:
+        time.sleep(args.heartbeat)
+
+
+class Result:
+    """How a job has ended; here the job itself knows."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def ready(self) -> bool:
+        """Tell whether it has ended."""
+        return self.job.ready()
+
+    def update_status(self) -> None:
+        """Do nothing: nothing changes behind the back."""
 
 
 class SubjobSplitter(ABC):
@@ -86,7 +123,7 @@ class SubjobSplitter(ABC):
         generator = self.arguments_generator.generator
         for subjob in sorted(job.subjobs.values(), key=lambda each: each.id):
             try:
-                subjob.args = next(generator)
+                subjob.args = generator.send(subjob)
             except StopIteration as end:
                 raise SplitterError(f"There are no arguments for the subjob {subjob.id}.") from end
 
@@ -121,10 +158,18 @@ class MaxSubjobsSplitter(SubjobSplitter):
 
     def create_subjobs(self, job: Job) -> None:
         """Make the subjobs of a job."""
-        files = list(job.input_files)
-        count = min(self.max_subjobs, len(files))
-        bounds = [number * len(files) // count for number in range(count + 1)] if count else [0]
-        self._create(job, (tuple(files[first:last]) for first, last in zip(bounds, bounds[1:])))
+        self._create(job, _cut_evenly(list(job.input_files), self.max_subjobs))
+
+
+def _cut_evenly(files: list[str], most: int) -> Iterator[tuple[str, ...]]:
+    """Cut a list into at most so many parts, the longer ones first."""
+    start = 0
+    for left in range(most, 0, -1):
+        size = -(-(len(files) - start) // left)
+        if size == 0:
+            return
+        yield tuple(files[start : start + size])
+        start += size
 
 
 class ArgumentsSplitter(SubjobSplitter):
@@ -137,10 +182,16 @@ class ArgumentsSplitter(SubjobSplitter):
     def create_subjobs(self, job: Job) -> None:
         """Make the subjobs of a job."""
         assert self.arguments_generator is not None
-        for number, arguments in enumerate(self.arguments_generator.generator):
-            if self.max_subjobs is not None and number >= self.max_subjobs:
+        generator = self.arguments_generator.generator
+        for number in count():
+            subjob = SubJob(job, number, list(job.input_files))
+            try:
+                subjob.args = generator.send(subjob)
+            except StopIteration:
                 return
-            job.create_subjob(number, input_files=list(job.input_files), args=arguments)
+            if self.max_subjobs is not None and number >= self.max_subjobs:
+                raise SplitterError(f"The arguments make more than {self.max_subjobs} subjobs.")
+            job.subjobs[number] = subjob
 
 
 class Job:
@@ -150,35 +201,37 @@ class Job:
     :param job_dict: what `job_dict` of another one gave.
     """
 
-    statuses: Mapping[str, int] = {"init": 0, "submitted": 1, "running": 2, "failed": 3, "completed": 4}
-    exit_statuses = ("failed", "completed")
+    statuses: ClassVar[dict[str, int]] = {"init": 0, "submitted": 1, "running": 2, "failed": 3, "completed": 4}
+    exit_statuses: ClassVar[list[str]] = ["failed", "completed"]
 
     def __init__(self, name: str, job_dict: Mapping[str, Any] | None = None) -> None:
         self.name = name
-        self.splitter: SubjobSplitter | None = None
+        self.splitter: Any = None
         self.input_sandbox_files: list[Any] = []
-        self.working_dir = Path()
-        self.output_dir = Path()
+        self.working_dir: Any = Path()
+        self.output_dir: Any = Path()
         self.output_patterns: list[str] = []
-        self.cmd: list[str] = []
-        self.args: list[Any] = []
+        self.cmd: list[Any] = []
+        self.args: Any = []
         self.input_files: list[str] = []
         self.setup_cmds: list[str] = []
         self.backend_args: dict[str, Any] = {}
         self.subjobs: dict[int, SubJob] = {}
-        self.status = "init"
+        self.result: Any = None
+        self._status = "init"
         if job_dict is not None:
             self._read(job_dict)
 
     def _read(self, value: Mapping[str, Any]) -> None:
-        for word in ("input_sandbox_files", "output_patterns", "cmd", "args", "input_files", "setup_cmds"):
+        for word in ("output_patterns", "cmd", "args", "input_files", "setup_cmds"):
             setattr(self, word, list(value[word]))
+        self.input_sandbox_files = [Path(path) for path in value["input_sandbox_files"]]
         self.working_dir, self.output_dir = Path(value["working_dir"]), Path(value["output_dir"])
         self.backend_args = dict(value["backend_args"])
         for each in value["subjobs"]:
             self.create_subjob(each["id"], input_files=each["input_files"], args=each["args"])
 
-    def create_subjob(self, i: int, input_files: list[str] | None = None, args: Any = None) -> SubJob:
+    def create_subjob(self, i: int, input_files: Iterable[str] | None = None, args: Any = None) -> SubJob:
         """Add a subjob.
 
         :raises JobError: if there is one of that number.
@@ -190,28 +243,68 @@ class Job:
         return self.subjobs[i]
 
     @property
-    def full_command(self) -> list[str]:
-        """The command with its arguments."""
-        return [*self.cmd, *(str(each) for each in self.args)]
+    def status(self) -> str:
+        """How far it is; of a job with subjobs, how far the last one of them is."""
+        return min((each.status for each in self.subjobs.values()), key=self.statuses.__getitem__, default=self._status)
+
+    @status.setter
+    def status(self, status: str) -> None:
+        self._status = status
 
     def ready(self) -> bool:
         """Tell whether it, or all its subjobs, have ended."""
-        parts: list[Any] = list(self.subjobs.values()) or [self]
-        return all(each.status in self.exit_statuses for each in parts)
+        return all(each.status in self.exit_statuses for each in self.subjobs.values() or (self,))
+
+    def update_status(self) -> str:
+        """Give how far it is: nothing changes behind the back."""
+        return self.status
+
+    @property
+    def max_subjobs(self) -> int:
+        """How many subjobs there may be; sets the splitter."""
+        return int(self.splitter.max_subjobs)
+
+    @max_subjobs.setter
+    def max_subjobs(self, value: int) -> None:
+        self.splitter = MaxSubjobsSplitter(max_subjobs=value)
+
+    @property
+    def max_files_per_subjob(self) -> int:
+        """How many files a subjob may have; sets the splitter."""
+        return int(self.splitter.max_files_per_subjob)
+
+    @max_files_per_subjob.setter
+    def max_files_per_subjob(self, value: int) -> None:
+        self.splitter = MaxFilesSplitter(max_files_per_subjob=value)
+
+    @property
+    def full_command(self) -> str:
+        """The command with its arguments, for a shell."""
+        return " ".join(map(str, [*self.cmd, *self.args]))
+
+    def copy_input_sandbox_files_to_working_dir(self) -> None:
+        """Copy the files that the command needs beside it."""
+        for path in map(Path, self.input_sandbox_files):
+            copy = shutil.copytree if path.is_dir() else shutil.copy
+            copy(path, Path(self.working_dir, path.name))
+
+    def dump_input_data(self) -> None:
+        """Write the input files where `get_input_data` looks for them."""
+        Path(self.working_dir, _INPUT_FILE).write_text(json.dumps(list(self.input_files)), encoding="utf-8")
 
     @property
     def job_dict(self) -> dict[str, Any]:
         """The form that JSON has."""
         return {
             "name": self.name,
-            "input_sandbox_files": [str(each) for each in self.input_sandbox_files],
-            "working_dir": str(self.working_dir),
-            "output_dir": str(self.output_dir),
-            "output_patterns": self.output_patterns,
-            "cmd": self.cmd,
-            "args": self.args,
-            "input_files": self.input_files,
-            "setup_cmds": self.setup_cmds,
+            "input_sandbox_files": [str(Path(each).absolute()) for each in self.input_sandbox_files],
+            "working_dir": str(Path(self.working_dir).absolute()),
+            "output_dir": str(Path(self.output_dir).absolute()),
+            "output_patterns": list(self.output_patterns),
+            "cmd": list(self.cmd),
+            "args": list(self.args),
+            "input_files": list(self.input_files),
+            "setup_cmds": list(self.setup_cmds),
             "backend_args": self.backend_args,
             "subjobs": [each.job_dict for each in self.subjobs.values()],
         }
@@ -226,46 +319,44 @@ class Job:
         value = json.loads(Path(file_path).read_text("utf-8"))
         return cls(value["name"], value)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name})"
+
 
 class SubJob(Job):
     """A part of a job; what it does not say itself is the job's."""
 
-    def __init__(self, job: Job, subjob_id: int, input_files: list[str] | None = None) -> None:
+    def __init__(self, job: Job, subjob_id: int, input_files: Iterable[str] | None = None) -> None:
+        super().__init__(f"{job.name}_{subjob_id}")
         self.id = subjob_id
         self.parent = job
-        self.input_files = input_files or []
-        self.args = []
-        self.status = "init"
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """The job's name, and its number."""
-        return f"{self.parent.name}_{self.id}"
-
-    @property
-    def output_dir(self) -> Path:  # type: ignore[override]
-        """A folder in the job's."""
-        return Path(self.parent.output_dir, str(self.id))
-
-    @property
-    def working_dir(self) -> Path:  # type: ignore[override]
-        """A folder in the job's."""
-        return Path(self.parent.working_dir, str(self.id))
-
-    @property
-    def subjobs(self) -> dict[int, SubJob]:  # type: ignore[override]
-        """None."""
-        return {}
+        self.input_files = list(input_files or ())
+        for word in _OF_PARENT:
+            # They are looked up when they are used: the job may be changed until then.
+            delattr(self, word)
 
     @property
     def job_dict(self) -> dict[str, Any]:
         """The form that JSON has."""
-        return {"id": self.id, "input_files": self.input_files, "args": self.args}
+        return {"id": self.id, "input_files": list(self.input_files), "args": list(self.args)}
 
     def __getattr__(self, name: str) -> Any:
-        if name == "parent":
-            raise AttributeError(name)
-        return getattr(self.parent, name)
+        if name in ("working_dir", "output_dir"):
+            return Path(getattr(self.parent, name), str(self.id))
+        if name in _OF_PARENT:
+            return getattr(self.parent, name)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+
+_OF_PARENT = (
+    "backend_args",
+    "cmd",
+    "input_sandbox_files",
+    "output_dir",
+    "output_patterns",
+    "setup_cmds",
+    "working_dir",
+)
 
 
 class Backend(ABC):
@@ -274,14 +365,20 @@ class Backend(ABC):
     :param backend_args: arguments of all jobs.
     """
 
+    submit_script = "submit.sh"
+    exit_code_file = "__BACKEND_CMD_EXIT_STATUS__"
     default_backend_args: Mapping[str, Any] = {}
 
     def __init__(self, *, backend_args: Mapping[str, Any] | None = None) -> None:
         self.backend_args = {**self.default_backend_args, **(backend_args or {})}
 
     @abstractmethod
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Any) -> None:
         """Run a job, or its subjobs."""
+
+    def get_submit_script_path(self, job: Job) -> Path:
+        """Give the shell script of a job."""
+        return Path(job.working_dir, self.submit_script)
 
 
 class Local(Backend):
@@ -294,25 +391,41 @@ class Local(Backend):
         super().__init__(backend_args=backend_args)
         self.max_processes = max_processes
 
-    def submit(self, job: Job) -> None:
-        """Run a job to its end, or its subjobs one after the other.
+    def submit(self, job: Any) -> None:
+        """Run a job, or its subjobs, or a list of jobs, to the end.
 
-        :raises BackendError: if the command cannot be started.
+        :raises BackendError: if a working folder cannot be made ready.
         """
+        if isinstance(job, (list, tuple)):
+            for each in job:
+                self.submit(each)
+            return
         if job.splitter is not None and not job.subjobs:
             job.splitter.create_subjobs(job)
-        parts: list[Job] = [*job.subjobs.values()] or [job]
-        for each in parts:
-            each.working_dir.mkdir(parents=True, exist_ok=True)
-            with (each.working_dir / "stdout").open("wb") as out, (each.working_dir / "stderr").open("wb") as err:
-                try:
-                    code = subprocess.run(each.full_command, cwd=each.working_dir, stdout=out, stderr=err, check=False)
-                except OSError as error:
-                    raise BackendError(f"{each.full_command[0]!r} cannot be started: {error.strerror}.") from error
-            each.status = "completed" if code.returncode == 0 else "failed"
+        job.result = Result(job)
+        with ThreadPoolExecutor(self.max_processes) as pool:
+            list(pool.map(self._run, [*job.subjobs.values()] or [job]))
 
     def join(self) -> None:
         """Do nothing: nothing runs behind the back."""
+
+    def _run(self, job: Job) -> None:
+        folder = Path(job.working_dir)
+        script = self.get_submit_script_path(job)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            job.copy_input_sandbox_files_to_working_dir()
+            job.dump_input_data()
+            script.write_text("\n".join(["#!/bin/bash", *job.setup_cmds, job.full_command, ""]), encoding="utf-8")
+        except OSError as error:
+            raise BackendError(f"The folder {folder} of {job} cannot be made ready: {error}.") from error
+        job.result, job.status = Result(job), "running"
+        with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
+            ended = subprocess.run(
+                ["/bin/bash", str(script.absolute())], cwd=folder, stdout=out, stderr=err, check=False
+            )
+        (folder / self.exit_code_file).write_text(f"{ended.returncode}\n", encoding="utf-8")
+        job.status = "failed" if ended.returncode else "completed"
 
 
 class Batch(Backend):
@@ -321,7 +434,13 @@ class Batch(Backend):
     default_global_job_limit = 1000
     default_sleep_between_submission_checks = 30
 
-    def submit(self, job: Job) -> None:
+    def __init__(self, *, backend_args: Mapping[str, Any] | None = None) -> None:
+        super().__init__(backend_args=backend_args)
+        # Scripts set them; how much is submitted at once Airflow's pools say.
+        self.global_job_limit = self.default_global_job_limit
+        self.sleep_between_submission_checks = self.default_sleep_between_submission_checks
+
+    def submit(self, job: Any) -> None:
         """Not possible here.
 
         :raises BackendError: always.
@@ -335,18 +454,21 @@ class Batch(Backend):
 class LSF(Batch):
     """LSF."""
 
+    default_global_job_limit = 15000
     default_backend_args: Mapping[str, Any] = {"queue": "s"}
 
 
 class PBS(Batch):
     """PBS."""
 
+    default_global_job_limit = 5000
     default_backend_args: Mapping[str, Any] = {"queue": "short"}
 
 
 class HTCondor(Batch):
     """HTCondor."""
 
+    default_global_job_limit = 10000
     default_backend_args: Mapping[str, Any] = {
         "universe": "vanilla",
         "getenv": "false",

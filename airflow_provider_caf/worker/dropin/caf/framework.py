@@ -94,11 +94,12 @@ class Collection(_HasDatabases):
 
     @staticmethod
     def uri_list_from_input_file(input_file: str) -> list[str]:
-        """Give the files that a path or glob names; a URI stays as it is."""
+        """Give the files that a path or glob names, absolute; a URI stays as it is."""
         if parse_file_uri(input_file).scheme != "file":
             return [input_file]
+        pattern = str(Path(parse_file_uri(input_file).path).absolute())
         # As the reference does it; a name that matches nothing stays, and is an error when the job is prepared.
-        return sorted(glob(parse_file_uri(input_file).path)) or [input_file]  # noqa: PTH207
+        return sorted(glob(pattern)) or [pattern]  # noqa: PTH207
 
     @property
     def input_files(self) -> list[str]:
@@ -160,6 +161,8 @@ class CalibrationBase(ABC):
 
     end_state = "completed"
     fail_state = "failed"
+    input_files: Any
+    files_to_iovs: Any
 
     def __init__(self, name: str, input_files: Any = None) -> None:
         self.name = name
@@ -170,8 +173,10 @@ class CalibrationBase(ABC):
         self.save_payloads = True
         self.jobs_to_submit: list[Any] = []
         self.state = "init"
-        if input_files:
-            self.input_files = input_files
+        # One with collections has them there.
+        if not hasattr(self, "input_files"):
+            self.input_files = input_files or []
+            self.files_to_iovs = {}
 
     @abstractmethod
     def run(self) -> None:
@@ -233,7 +238,7 @@ class Calibration(CalibrationBase, _HasDatabases):
     default_collection_name = "default"
 
     collector = _OfDefaultCollection()
-    input_files: Any = _OfDefaultCollection()
+    input_files = _OfDefaultCollection()
     files_to_iovs = _OfDefaultCollection()
     pre_collector_path = _OfDefaultCollection()
     output_patterns = _OfDefaultCollection()

@@ -27,7 +27,7 @@ import airflow_provider_caf
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.graph import find_ancestors, order_calibrations
 from airflow_provider_caf.worker.dropin.caf.backends import Job, Local, SubJob
-from airflow_provider_caf.worker.dropin.caf.utils import AlgResult, IoV
+from airflow_provider_caf.worker.dropin.caf.utils import AlgResult, ExpRun, IoV
 from airflow_provider_caf.worker.read_script import describe_chain
 from airflow_provider_caf.worker.steering import (
     COLLECTOR_PATH,
@@ -48,10 +48,12 @@ def run_locally(caf: Any, iov: IoV | None) -> None:
     """Run all calibrations of a CAF.
 
     :param iov: only runs in it are calibrated; None: all.
-    :raises RuntimeError: if the output folder is there already, or a calibration fails.
+    :raises RuntimeError: if there is nothing to run, the output folder is there already, or a calibration fails.
     :raises DefinitionError: if the calibrations depend on each other in a circle, or on one that is not there.
     """
     sys.stderr.write(_HINT.format(script=sys.argv[0] or "SCRIPT") + "\n")
+    if not caf.calibrations:
+        raise RuntimeError("The CAF has no calibrations: use add_calibration.")
     output = Path(caf.output_dir).absolute()
     if output.exists():
         raise RuntimeError(f"The folder {output} is there already: remove it, or set output_dir.")
@@ -109,8 +111,12 @@ class _CalibrationRun:
         return [*before, *self._ancestors]
 
     def _collect(self, name: str, collection: Any, place: Path, iteration: int) -> list[str]:
-        job = Job(name)
+        job = Job(f"{self._calibration.name}_{name}_Iteration_{iteration}")
         job.input_files = [path for path in collection.input_files if self._is_wanted(path, collection)]
+        if not job.input_files:
+            raise RuntimeError(
+                f"The collection {name!r} of calibration {self._calibration.name} has no input files left."
+            )
         job.output_patterns = list(collection.output_patterns)
         job.working_dir = place / "collector_output" / name
         if collection.splitter is None:
@@ -128,16 +134,23 @@ class _CalibrationRun:
             self._write_job(subjob, collection, entries)
         with ThreadPoolExecutor(self._processes) as pool:
             list(pool.map(_run_subjob, subjobs))
-        return [
-            str(path)
-            for subjob in subjobs
-            for pattern in job.output_patterns
-            for path in sorted(subjob.working_dir.glob(pattern))
-        ]
+        return [path for subjob in subjobs for path in self._find_outputs(subjob, job.output_patterns)]
+
+    def _find_outputs(self, subjob: SubJob, patterns: Iterable[str]) -> list[str]:
+        found = [str(path) for pattern in patterns for path in sorted(subjob.working_dir.glob(pattern))]
+        if not found:
+            raise RuntimeError(
+                f"The collector job {subjob.name} has left no file that matches {', '.join(patterns)}. "
+                f"Look in {subjob.working_dir}."
+            )
+        return found
 
     def _is_wanted(self, path: str, collection: Any) -> bool:
         iov = collection.files_to_iovs.get(path)
-        return self._iov is None or iov is None or bool(self._iov.overlaps(iov))
+        if iov is None:
+            return True
+        ignored = [ExpRun(*run).make_iov() for run in self._calibration.ignored_runs or ()]
+        return iov not in ignored and (self._iov is None or bool(self._iov.overlaps(iov)))
 
     def _write_job(self, subjob: SubJob, collection: Any, chain: Iterable[DatabaseEntry]) -> None:
         import basf2
@@ -225,7 +238,7 @@ def _run_subjob(subjob: SubJob) -> None:
         ended = subprocess.run(argv, cwd=folder, env=environment, stdout=out, stderr=err, check=False)
     if ended.returncode:
         raise RuntimeError(
-            f"The collector job {subjob.name} ended with exit code {ended.returncode}. Look in {folder}."
+            f"The collector job {subjob.name} ended with exit code {ended.returncode}. Look at {folder / 'stderr'}."
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow_provider_caf.worker.dropin.caf.utils import IoV_Result, create_directories, iov_from_runs, vector_from_runs
 
@@ -49,7 +49,7 @@ class Machine:
     :param moves: step → state → the state after it.
     """
 
-    moves: Mapping[str, Mapping[str, str]] = {}
+    moves: ClassVar[Mapping[str, Mapping[str, str]]] = {}
 
     def __init__(self, states: Any = None, initial_state: str = "init") -> None:
         self.state = State(initial_state)
@@ -74,16 +74,16 @@ class AlgorithmMachine(Machine):
     :param algorithm: a `caf.framework.Algorithm`.
     """
 
-    required_attrs = (
+    required_attrs: ClassVar[list[str]] = [
         "algorithm",
         "dependent_databases",
         "database_chain",
         "output_dir",
         "output_database_dir",
         "input_files",
-    )
-    required_true_attrs = ("algorithm", "output_dir", "output_database_dir", "input_files")
-    moves = {  # noqa: RUF012 - as in the base class
+    ]
+    required_true_attrs: ClassVar[list[str]] = ["algorithm", "output_dir", "output_database_dir", "input_files"]
+    moves: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "setup_algorithm": {"init": "ready", "completed": "ready", "failed": "ready"},
         "execute_runs": {"ready": "running_algorithm"},
         "complete": {"running_algorithm": "completed"},

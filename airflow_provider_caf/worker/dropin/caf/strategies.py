@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow_provider_caf.core import strategies as core
 from airflow_provider_caf.core.iov import ExpRun as CoreRun
@@ -39,7 +39,8 @@ class AlgorithmStrategy(ABC):
     :param algorithm: a `caf.framework.Algorithm`.
     """
 
-    required_attrs = (
+    # Lists, as in the reference: a subclass may add to them.
+    required_attrs: ClassVar[list[str]] = [
         "algorithm",
         "database_chain",
         "dependent_databases",
@@ -47,9 +48,9 @@ class AlgorithmStrategy(ABC):
         "output_database_dir",
         "input_files",
         "ignored_runs",
-    )
-    required_true_attrs = ("algorithm", "output_dir", "output_database_dir", "input_files")
-    allowed_granularities: tuple[str, ...] = ("run", "all")
+    ]
+    required_true_attrs: ClassVar[list[str]] = ["algorithm", "output_dir", "output_database_dir", "input_files"]
+    allowed_granularities: ClassVar[list[str]] = ["run", "all"]
     FINISHED_RESULTS = "DONE"
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
@@ -102,7 +103,7 @@ class _BuiltIn(AlgorithmStrategy):
     """Drive one of our own plans with the machine."""
 
     plan_class: type[core.Strategy]
-    usable_params: Mapping[str, Any] = {}
+    usable_params: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, algorithm: Any) -> None:
         super().__init__(algorithm)
@@ -188,22 +189,22 @@ class SingleIOV(_BuiltIn):
     """Execute once, on all runs."""
 
     plan_class = core.SingleIOV
-    usable_params = {"apply_iov": IoV}  # noqa: RUF012 - as in the base class
+    usable_params: ClassVar[dict[str, Any]] = {"apply_iov": IoV}
 
 
 class SimpleRunByRun(_BuiltIn):
     """Execute each run by itself."""
 
     plan_class = core.SimpleRunByRun
-    allowed_granularities = ("run",)
+    allowed_granularities: ClassVar[list[str]] = ["run"]
 
 
 class SequentialRunByRun(_BuiltIn):
     """Execute run by run; runs with too little are joined with those after them."""
 
     plan_class = core.SequentialRunByRun
-    allowed_granularities = ("run",)
-    usable_params = {"has_experiment_settings": bool, "iov_coverage": IoV, "step_size": int}  # noqa: RUF012
+    allowed_granularities: ClassVar[list[str]] = ["run"]
+    usable_params: ClassVar[dict[str, Any]] = {"has_experiment_settings": bool, "iov_coverage": IoV, "step_size": int}
 
     def apply_experiment_settings(self, algorithm: Any, experiment: int) -> None:
         """Set what an algorithm needs for an experiment; a subclass writes it."""
@@ -221,8 +222,8 @@ class SequentialBoundaries(_BuiltIn):
     """Execute from one boundary to the next; stretches with too little are joined with those after them."""
 
     plan_class = core.SequentialBoundaries
-    allowed_granularities = ("run",)
-    usable_params = {"iov_coverage": IoV, "payload_boundaries": []}  # noqa: RUF012
+    allowed_granularities: ClassVar[list[str]] = ["run"]
+    usable_params: ClassVar[dict[str, Any]] = {"iov_coverage": IoV, "payload_boundaries": []}
 
 
 def _plain(value: Any) -> Any:

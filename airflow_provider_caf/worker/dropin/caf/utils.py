@@ -8,6 +8,7 @@ import functools
 import json
 import os
 import shutil
+import subprocess
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -72,12 +73,17 @@ class IoV(_IoV):
         return ROOT.Belle2.IntervalOfValidity(*self)
 
     def contains(self, iov: IoV) -> bool:
-        """Tell whether the whole of another one lies in this one."""
-        return CoreIoV(*self).contains(CoreIoV(*iov))
+        """Tell whether the whole of another one lies in this one. The empty one lies in each."""
+        return _is_empty(iov) or (not _is_empty(self) and CoreIoV(*self).contains(CoreIoV(*iov)))
 
     def overlaps(self, iov: IoV) -> bool:
         """Tell whether the two share a run."""
-        return CoreIoV(*self).overlaps(CoreIoV(*iov))
+        return not _is_empty(self) and not _is_empty(iov) and CoreIoV(*self).overlaps(CoreIoV(*iov))
+
+
+def _is_empty(iov: IoV) -> bool:
+    """Tell whether an IoV has no end at all. For the C++ class that is no run, not each."""
+    return iov.exp_low < 0 and iov.exp_high < 0
 
 
 @enum.unique
@@ -304,11 +310,10 @@ def get_file_iov_tuple(file_path: str) -> tuple[str, IoV]:
 
 
 def get_iov_from_file(file_path: str) -> IoV:
-    """Give the IoV of the data in a file, from the software's own metadata."""
-    from basf2.utils import get_file_metadata
-
-    metadata = get_file_metadata(file_path)
-    return IoV(metadata.getExperimentLow(), metadata.getRunLow(), metadata.getExperimentHigh(), metadata.getRunHigh())
+    """Give the IoV of the data in a file, as the software's own command tells it."""
+    # Which Python function knows it is not the same in all releases; the command is.
+    found = json.loads(subprocess.check_output(["b2file-metadata-show", "--json", str(file_path)]))  # noqa: S607
+    return IoV(found["experimentLow"], found["runLow"], found["experimentHigh"], found["runHigh"])
 
 
 def make_file_to_iov_dictionary(
@@ -364,8 +369,10 @@ def parse_raw_data_iov(file_path: str) -> IoV:
 
 def parse_file_uri(file_uri: str) -> ParseResult:
     """Give the parts of a URI; a path without a scheme is a file."""
-    uri = urlparse(file_uri, scheme="file", allow_fragments=False)
-    return uri._replace(path=str(Path(uri.path).absolute())) if uri.scheme == "file" else uri
+    return urlparse(file_uri, scheme="file", allow_fragments=False)
+
+
+UNBOUND_EXPRUN = ExpRun(-1, -1)
 
 
 def grouper(n: int, iterable: Iterable[Any]) -> Iterator[tuple[Any, ...]]:

@@ -2,18 +2,19 @@
 #pragma once
 
 #include "Database.h"
+#include "Json.h"
 
-#include <TDirectory.h>
-#include <TH1.h>
-#include <TNamed.h>
-#include <TROOT.h>
+#include <TChain.h>
+#include <TClass.h>
+#include <TList.h>
+#include <TTree.h>
 
-#include <algorithm>
-#include <cctype>
-#include <cstdlib>
+#include <glob.h>
 #include <map>
 #include <memory>
 #include <set>
+#include <stdexcept>
+#include <type_traits>
 
 namespace Belle2 {
 
@@ -25,7 +26,15 @@ public:
   explicit CalibrationAlgorithm(const std::string &collectorName) : m_collector(collectorName), m_prefix(collectorName) {}
   virtual ~CalibrationAlgorithm() {}
 
-  void setInputFileNames(std::vector<std::string> names) { m_files = names; }
+  // Patterns are expanded. A file that is not there ends basf2; here it is an exception.
+  void setInputFileNames(std::vector<std::string> names) {
+    m_files.clear();
+    for (const auto &name : names)
+      for (const auto &file : expand(name)) {
+        if (gSystem->AccessPathName(file.c_str(), kReadPermission)) throw std::runtime_error("Couldn't open input file " + file);
+        m_files.push_back(file);
+      }
+  }
   std::vector<std::string> getInputFileNames() const { return m_files; }
   std::vector<std::string> getVecInputFileNames() const { return m_files; }
   std::string getCollectorName() const { return m_collector; }
@@ -36,20 +45,17 @@ public:
 
   // All runs that were collected, sorted.
   std::vector<ExpRun> getRunListFromAllData() const {
-    std::set<ExpRun> runs;
-    for (const auto &path : m_files) {
-      const std::string title = readRunRange(path);
-      for (size_t at = title.find('('); at != std::string::npos; at = title.find('(', at + 1)) {
-        int exp, run;
-        if (std::sscanf(title.c_str() + at, "(%d,%d)", &exp, &run) == 2) runs.insert({exp, run});
-      }
-    }
+    const auto runs = getRunRangeFromAllData().getExpRunSet();
     return {runs.begin(), runs.end()};
   }
-  IntervalOfValidity getIovFromAllData() const { return span(getRunListFromAllData()); }
-  std::string getGranularityFromData() const {
-    return m_files.empty() ? "run" : readRunRange(m_files[0]).substr(0, 3) == "all" ? "all" : "run";
+  RunRange getRunRangeFromAllData() const {
+    RunRange all;
+    all.setGranularity(getGranularityFromData());
+    for (const auto &path : m_files) all.merge(readRunRange(path));
+    return all;
   }
+  IntervalOfValidity getIovFromAllData() const { return span(getRunListFromAllData()); }
+  std::string getGranularityFromData() const { return m_files.empty() ? "run" : readRunRange(m_files[0]).getGranularity(); }
   std::string getGranularity() const { return getGranularityFromData(); }
 
   EResult execute(std::vector<ExpRun> runs = {}, int iteration = 0, IntervalOfValidity iov = IntervalOfValidity()) {
@@ -58,7 +64,7 @@ public:
     m_runs = runs.empty() ? getRunListFromAllData() : runs;
     if (m_runs.empty()) return c_Failure;
     m_iteration = iteration;
-    m_iov = iov.unspecified() ? span(m_runs) : iov;
+    m_iov = iov.empty() ? span(m_runs) : iov;
     return calibrate();
   }
 
@@ -74,6 +80,7 @@ public:
 
   std::vector<ExpRun> findPayloadBoundaries(std::vector<ExpRun> runs, int iteration = 0) {
     if (runs.empty()) runs = getRunListFromAllData();
+    m_iteration = iteration;
     boundaryFindingSetup(runs, iteration);
     std::vector<ExpRun> found;
     for (const auto &run : runs) {
@@ -81,18 +88,22 @@ public:
       if (isBoundaryRequired(run)) found.push_back(run);
     }
     boundaryFindingTearDown();
+    m_runs.clear();
     return found;
   }
 
   std::string dumpOutputJson() const {
     std::string text = "{";
-    for (const auto &[key, value] : m_output) text += (text.size() > 1 ? ", \"" : "\"") + key + "\": " + value;
+    for (const auto &[key, value] : m_output) text += (text.size() > 1 ? ", " : "") + FakeJson::write(key) + ": " + value;
     return text + "}";
   }
+  void clearOutputJson() { m_output.clear(); }
   std::string dumpInputJson() const { return m_input; }
   bool loadInputJson(const std::string &text) {
-    if (text.size() < 2 || text.front() != '{' || text.back() != '}') return false;
+    std::map<std::string, std::string> values;
+    if (!FakeJson::Reader(text).read(values)) return false;
     m_input = text;
+    m_inputValues = values;
     return true;
   }
 
@@ -102,61 +113,75 @@ protected:
   virtual void boundaryFindingSetup(std::vector<ExpRun>, int) {}
   virtual void boundaryFindingTearDown() {}
 
-  void setOutputJsonValue(const std::string &key, double value) {
-    std::ostringstream out;
-    out.precision(17);
-    out << value;
-    m_output[key] = out.str();
-  }
-  bool inputJsonKeyExists(const std::string &key) const { return m_input.find("\"" + key + "\":") != std::string::npos; }
-  double getInputJsonValue(const std::string &key) const {
-    return std::strtod(m_input.c_str() + m_input.find("\"" + key + "\":") + key.size() + 3, nullptr);
-  }
+  template <class T> void setOutputJsonValue(const std::string &key, const T &value) { m_output[key] = FakeJson::write(value); }
+  bool inputJsonKeyExists(const std::string &key) const { return m_inputValues.count(key); }
+  FakeJson::Value getInputJsonValue(const std::string &key) const { return FakeJson::Value(m_inputValues.at(key)); }
 
   void saveCalibration(TObject *object, const std::string &name) { saveCalibration(object, name, m_iov); }
   void saveCalibration(TObject *object, const std::string &name, const IntervalOfValidity &iov) {
     m_payloads.push_back({name, object, iov});
   }
 
-  // An object merged over runs and files; it belongs to the caller. A null pointer where nothing was collected.
-  std::unique_ptr<TH1> getHistogram(const std::string &name, const std::vector<ExpRun> &runs) const {
-    std::unique_ptr<TH1> merged;
+  // What was collected under a name, merged over runs and files. A null pointer where nothing was.
+  template <class T> std::shared_ptr<T> getObjectPtr(const std::string &name) const { return getObjectPtr<T>(name, m_runs); }
+  template <class T> std::shared_ptr<T> getObjectPtr(const std::string &name, const std::vector<ExpRun> &runs) const {
+    TDirectory::TContext here;
+    std::shared_ptr<T> merged;
+    const auto keys = listKeys(name, runs);
     for (const auto &path : m_files) {
       std::unique_ptr<TFile> file(TFile::Open(path.c_str()));
-      if (!file || file->IsZombie()) continue;
-      for (const auto &key : listKeys(name, runs)) {
-        auto *found = file->Get<TH1>((m_prefix + "/" + name + "/" + key).c_str());
-        if (!found) continue;
-        if (merged) {
-          merged->Add(found);
-        } else {
-          merged.reset(static_cast<TH1 *>(found->Clone(name.c_str())));
-          merged->SetDirectory(nullptr);
-        }
+      if (!file || file->IsZombie()) throw std::runtime_error("Couldn't open input file " + path);
+      for (const auto &key : keys) {
+        auto *found = file->Get<T>(key.c_str());
+        if (found) merge(merged, found, name, path + "?#" + key);
       }
-      gROOT->cd();
     }
     return merged;
   }
 
 private:
+  template <class T> static void merge(std::shared_ptr<T> &merged, T *found, const std::string &name, const std::string &place) {
+    gROOT->cd();
+    if constexpr (std::is_same_v<T, TTree>) {
+      // Trees stay where they are.
+      if (!merged) merged = std::make_shared<TChain>(name.c_str());
+      static_cast<TChain *>(merged.get())->Add(place.c_str());
+    } else if (!merged) {
+      merged.reset(static_cast<T *>(found->Clone(name.c_str())));
+      if constexpr (std::is_base_of_v<TH1, T>) merged->SetDirectory(nullptr);
+    } else {
+      TList others;
+      others.Add(found);
+      auto function = found->IsA()->GetMerge();
+      if (!function) throw std::runtime_error(std::string(found->ClassName()) + " cannot be merged");
+      function(merged.get(), &others, nullptr);
+    }
+  }
   std::vector<std::string> listKeys(const std::string &name, const std::vector<ExpRun> &runs) const {
-    if (getGranularityFromData() == "all") return {name + "_-1.-1"};
+    const std::string front = m_prefix + "/" + name + "/" + name + "_";
+    if (getGranularityFromData() == "all") return {front + "-1.-1"};
     std::vector<std::string> keys;
-    for (const auto &run : runs) keys.push_back(name + "_" + std::to_string(run.first) + "." + std::to_string(run.second));
+    for (const auto &run : runs) keys.push_back(front + std::to_string(run.first) + "." + std::to_string(run.second));
     return keys;
+  }
+  static std::vector<std::string> expand(const std::string &name) {
+    if (name.find_first_of("*?[") == std::string::npos) return {name};
+    std::vector<std::string> names;
+    glob_t found;
+    if (::glob(name.c_str(), 0, nullptr, &found) == 0) names.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
+    ::globfree(&found);
+    return names;
   }
   static IntervalOfValidity span(const std::vector<ExpRun> &runs) {
     if (runs.empty()) return {};
     return {runs.front().first, runs.front().second, runs.back().first, runs.back().second};
   }
-  std::string readRunRange(const std::string &path) const {
+  RunRange readRunRange(const std::string &path) const {
+    TDirectory::TContext here;
     std::unique_ptr<TFile> file(TFile::Open(path.c_str()));
-    if (!file || file->IsZombie()) return "";
-    auto *range = file->Get<TNamed>((m_prefix + "/RunRange").c_str());
-    const std::string title = range ? range->GetTitle() : "";
-    gROOT->cd();
-    return title;
+    if (!file || file->IsZombie()) return {};
+    std::unique_ptr<TNamed> range(file->Get<TNamed>((m_prefix + "/RunRange").c_str()));
+    return range ? RunRange(*range) : RunRange();
   }
 
   std::string m_collector, m_prefix, m_description, m_input = "{}";
@@ -165,7 +190,7 @@ private:
   int m_iteration = 0;
   IntervalOfValidity m_iov;
   std::list<Database::DBImportQuery> m_payloads;
-  std::map<std::string, std::string> m_output;
+  std::map<std::string, std::string> m_output, m_inputValues;
 };
 
 } // namespace Belle2

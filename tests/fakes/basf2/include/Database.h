@@ -1,9 +1,14 @@
-// Intervals of validity, and where constants come from and go to.
+// Where constants come from and go to.
 #pragma once
 
+#include "IntervalOfValidity.h"
+
+#include <TDirectory.h>
 #include <TFile.h>
+#include <TH1.h>
 #include <TMD5.h>
 #include <TObject.h>
+#include <TROOT.h>
 #include <TSystem.h>
 
 #include <cstdio>
@@ -11,40 +16,9 @@
 #include <list>
 #include <sstream>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace Belle2 {
-
-class IntervalOfValidity {
-public:
-  IntervalOfValidity(int expLow = -1, int runLow = -1, int expHigh = -1, int runHigh = -1)
-    : m_expLow(expLow), m_runLow(runLow), m_expHigh(expHigh), m_runHigh(runHigh) {}
-  int getExperimentLow() const { return m_expLow; }
-  int getRunLow() const { return m_runLow; }
-  int getExperimentHigh() const { return m_expHigh; }
-  int getRunHigh() const { return m_runHigh; }
-  bool empty() const { return m_expLow == 0 && m_runLow == 0 && m_expHigh == 0 && m_runHigh == 0; }
-  bool unspecified() const { return m_expLow == -1 && m_runLow == -1 && m_expHigh == -1 && m_runHigh == -1; }
-  bool contains(int exp, int run) const { return low() <= std::make_pair(exp, run) && std::make_pair(exp, run) <= high(); }
-  bool contains(const IntervalOfValidity &other) const { return low() <= other.low() && other.high() <= high(); }
-  bool overlaps(const IntervalOfValidity &other) const { return low() <= other.high() && other.low() <= high(); }
-  std::string text() const {
-    std::ostringstream out;
-    out << m_expLow << "," << m_runLow << "," << m_expHigh << "," << m_runHigh;
-    return out.str();
-  }
-
-private:
-  static constexpr int c_end = 1 << 30;
-  std::pair<int, int> low() const { return {m_expLow, m_runLow}; }
-  std::pair<int, int> high() const { return {m_expHigh < 0 ? c_end : m_expHigh, m_runHigh < 0 ? c_end : m_runHigh}; }
-  int m_expLow, m_runLow, m_expHigh, m_runHigh;
-};
-
-namespace Calibration {
-typedef std::pair<int, int> ExpRun;
-}
 
 // What the Python object `basf2.conditions` sets.
 struct FakeConditions {
@@ -74,6 +48,9 @@ public:
       if (!store(query)) return false;
     return true;
   }
+  bool storeData(const std::string &name, TObject *object, const IntervalOfValidity &iov) {
+    return store({name, object, iov});
+  }
 
   // The object that is valid for a run, or a null pointer. It belongs to the caller.
   TObject *getData(const std::string &name, int exp, int run) {
@@ -91,9 +68,11 @@ private:
   }
 
   static bool store(const DBImportQuery &query) {
+    TDirectory::TContext here; // opening a file changes the current folder of whoever called
     const std::string text = FakeConditions::Instance().savePayloads, folder = folderOf(text);
     if (!folder.empty()) gSystem->mkdir(folder.c_str(), true);
-    const std::string draft = folder + "draft_" + query.name + ".root";
+    // Several processes may write to one folder.
+    const std::string draft = folder + "draft_" + query.name + "_" + std::to_string(gSystem->GetPid()) + ".root";
     TFile *file = TFile::Open(draft.c_str(), "RECREATE");
     if (!file || file->IsZombie()) return false;
     file->WriteTObject(query.object, query.name.c_str());
@@ -125,11 +104,13 @@ private:
   }
 
   static TObject *read(const std::string &path, const std::string &name) {
+    TDirectory::TContext here;
     TFile *file = TFile::Open(path.c_str());
     if (!file || file->IsZombie()) return nullptr;
     TObject *object = file->Get(name.c_str());
+    gROOT->cd(); // else the copy would go with the file
     TObject *copy = object ? object->Clone() : nullptr;
-    file->Close();
+    if (auto *histogram = dynamic_cast<TH1 *>(copy)) histogram->SetDirectory(nullptr);
     delete file;
     return copy;
   }

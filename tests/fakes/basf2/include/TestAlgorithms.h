@@ -35,9 +35,12 @@ public:
 protected:
   EResult calibrate() override {
     if (m_awful) return c_Failure;
-    auto histogram = getHistogram("MyHisto", getRunList());
-    m_results = histogram ? Results(histogram->GetMean(), histogram->GetMeanError(), histogram->GetSumOfWeights()) : Results();
-    const double mean = getMean() + (inputJsonKeyExists("offset") ? getInputJsonValue("offset") : 0);
+    auto histogram = getObjectPtr<TH1>("MyHisto", getRunList());
+    double offset = 0;
+    if (inputJsonKeyExists("offset")) offset = getInputJsonValue("offset");
+    m_results = histogram ? Results(histogram->GetMean() + offset, histogram->GetMeanError(), histogram->GetSumOfWeights())
+                          : Results();
+    const double mean = getMean();
     setOutputJsonValue("mean", mean);
     setOutputJsonValue("entries", getEntries());
     if (getEntries() < m_minEntries) return c_NotEnoughData;
@@ -60,7 +63,7 @@ public:
 
 protected:
   EResult calibrate() override {
-    auto histogram = getHistogram("MyHisto", getRunList());
+    auto histogram = getObjectPtr<TH1>("MyHisto", getRunList());
     if (!histogram || histogram->GetSumOfWeights() < 1) return c_NotEnoughData;
     saveCalibration(new TParameter<double>("TestBoundaryMean", histogram->GetMean()), "TestBoundaryMean");
     return c_OK;

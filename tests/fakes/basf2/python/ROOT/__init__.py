@@ -14,3 +14,7 @@ finally:
 _header = os.path.join(os.path.dirname(_folder), "include", "Belle2.h")
 if not ROOT.gInterpreter.Declare(f'#include "{_header}"'):
     raise ImportError(f"{_header} cannot be compiled")
+# As there: a list of texts.
+ROOT.Belle2.CalibrationAlgorithm.getInputFileNames = lambda self: [str(name) for name in self.getVecInputFileNames()]
+if "basf2._conditions" in sys.modules:
+    sys.modules["basf2._conditions"].conditions.push()

@@ -1,6 +1,6 @@
 """The part of basf2 that calibrations use: modules, paths, conditions, logging. A stand-in for tests."""
 
-import random
+import os
 import sys
 
 from basf2._conditions import conditions
@@ -9,53 +9,64 @@ from basf2._logging import (
     B2ERROR,
     B2FATAL,
     B2INFO,
+    B2RESULT,
     B2WARNING,
     LogLevel,
+    log_to_console,
     log_to_file,
+    logging,
     reset_log,
+    set_debug_level,
     set_log_level,
 )
 from basf2._modules import Module, register_module
 from basf2._path import AfterConditionPath, Path, create_path
 from basf2._process import process
+from basf2._random import set_random_seed
+from basf2._statistics import statistics
+from basf2.pickle_path import get_path_from_file, write_path_to_file
 
 __all__ = [
     "B2DEBUG",
     "B2ERROR",
     "B2FATAL",
     "B2INFO",
+    "B2RESULT",
     "B2WARNING",
     "AfterConditionPath",
     "LogLevel",
     "Module",
     "Path",
+    "basf2label",
     "conditions",
     "create_path",
     "find_file",
+    "get_path_from_file",
+    "log_to_console",
     "log_to_file",
+    "logging",
     "process",
     "register_module",
     "reset_log",
+    "set_debug_level",
     "set_log_level",
     "set_random_seed",
+    "statistics",
     "version",
+    "write_path_to_file",
 ]
 
-version = "fake-01-00-00"
-basf2label = version
+version = __version__ = basf2label = "fake-01-00-00"
 
 
 def find_file(name, data_type="", silent=False):
-    """Give the path of a file of the release; it has none."""
+    """Give the whole path of a file in the current folder; a release would be looked through, too."""
+    if os.path.exists(name):
+        return os.path.abspath(name)
     if not silent:
         raise FileNotFoundError(name)
     return ""
 
 
-def set_random_seed(seed):
-    """Begin the random numbers of the modules anew."""
-    random.seed(str(seed))
-
-
-if not sys.stdout.line_buffering:
+if hasattr(sys.stdout, "reconfigure") and not sys.stdout.line_buffering:
     sys.stdout.reconfigure(line_buffering=True)

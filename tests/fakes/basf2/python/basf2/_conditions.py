@@ -1,6 +1,45 @@
 """Where constants come from. basf2 looks at local databases first, then at global tags."""
 
 import os
+import sys
+from collections.abc import MutableSequence
+
+
+class _Watched(MutableSequence):
+    """A list that tells of every change."""
+
+    def __init__(self, items, tell):
+        self._items = [str(item) for item in items]
+        self._tell = tell
+
+    def __len__(self):
+        return len(self._items)
+
+    def __getitem__(self, at):
+        return self._items[at]
+
+    def __setitem__(self, at, item):
+        self._items[at] = item
+        self._tell()
+
+    def __delitem__(self, at):
+        del self._items[at]
+        self._tell()
+
+    def insert(self, at, item):
+        self._items.insert(at, str(item))
+        self._tell()
+
+    def __eq__(self, other):
+        return list(self) == list(other)
+
+    __hash__ = None
+
+    def __add__(self, other):
+        return [*self, *other]
+
+    def __repr__(self):
+        return repr(self._items)
 
 
 class Conditions:
@@ -10,105 +49,100 @@ class Conditions:
     """
 
     def __init__(self):
-        self.default_globaltags = ["main_fake"]
         self.reset()
 
     def reset(self):
-        """Forget everything that was set."""
-        self._globaltags = []
-        self._testing_payloads = []
+        """Forget everything that was set, also where new payloads are written."""
+        self._save_payloads = "localdb/database.txt"
+        self._others = {}
+        self._globaltags = _Watched((), self.push)
+        self._testing_payloads = _Watched((), self.push)
         self._override = False
-        self._apply()
+        self.metadata_providers = []
+        self.payload_locations = []
+        self.push()
 
-    def override_globaltags(self, tags=None):
-        """Take no notice of what input files name."""
+    def override_globaltags(self, list=None):
+        """Use no other global tags than those that are set."""
         self._override = True
-        if tags is not None:
-            self.globaltags = tags
+        if list is not None:
+            self.globaltags = list
+        self.push()
+
+    def disable_globaltag_replay(self):
+        """Do the same, without a list."""
+        self.override_globaltags()
+
+    @property
+    def default_globaltags(self):
+        """The global tags of the release; they come after those that are set."""
+        return ["main_fake"]
 
     @property
     def override_enabled(self):
-        """Whether input files have nothing to say."""
+        """Whether input files and defaults have nothing to say."""
         return self._override
 
     @property
     def globaltags(self):
         """The global tags, first hit wins."""
-        return list(self._globaltags)
+        return self._globaltags
 
     @globaltags.setter
     def globaltags(self, tags):
-        self._globaltags = list(tags)
-        self._apply()
+        self._globaltags = _Watched(tags, self.push)
+        self.push()
 
     @property
     def testing_payloads(self):
         """The local databases, first hit wins."""
-        return list(self._testing_payloads)
+        return self._testing_payloads
 
     @testing_payloads.setter
     def testing_payloads(self, files):
-        self._testing_payloads = list(files)
-        self._apply()
+        self._testing_payloads = _Watched(files, self.push)
+        self.push()
 
-    def prepend_globaltag(self, tag):
+    def prepend_globaltag(self, name):
         """Look at a tag before the others."""
-        self.globaltags = [tag, *self._globaltags]
+        self._globaltags.insert(0, name)
 
-    def append_globaltag(self, tag):
+    def append_globaltag(self, name):
         """Look at a tag after the others."""
-        self.globaltags = [*self._globaltags, tag]
+        self._globaltags.append(name)
 
-    def prepend_testing_payloads(self, file):
+    def prepend_testing_payloads(self, filename):
         """Look at a local database before the others."""
-        self.testing_payloads = [file, *self._testing_payloads]
+        self._testing_payloads.insert(0, filename)
 
-    def append_testing_payloads(self, file):
+    def append_testing_payloads(self, filename):
         """Look at a local database after the others."""
-        self.testing_payloads = [*self._testing_payloads, file]
+        self._testing_payloads.append(filename)
 
     def expert_settings(self, **settings):
-        """Set where new payloads are written, as `save_payloads`."""
-        unknown = set(settings) - {"save_payloads"}
-        if unknown:
-            raise TypeError(f"unknown settings: {unknown}")
+        """Set where new payloads are written, as `save_payloads`. Other settings are kept, and do nothing."""
         if "save_payloads" in settings:
-            self._cpp().savePayloads = str(settings["save_payloads"])
-        return {"save_payloads": str(self._cpp().savePayloads)}
+            self._save_payloads = str(settings.pop("save_payloads"))
+        self._others.update(settings)
+        self.push()
+        return {"save_payloads": self._save_payloads, **self._others}
 
-    def _apply(self):
+    def list_databases(self):
+        """Give all files that say which payload is valid when, first hit wins."""
         folder = os.environ.get("FAKE_BASF2_GLOBALTAGS")
-        tags = [os.path.join(folder, tag, "database.txt") for tag in self._globaltags] if folder else []
-        databases = self._cpp().databases
-        databases.clear()
-        for path in [*self._testing_payloads, *tags]:
-            databases.push_back(str(path))
+        tags = [*self._globaltags, *(() if self._override else self.default_globaltags)]
+        return [*self._testing_payloads, *(os.path.join(folder, tag, "database.txt") for tag in tags if folder)]
 
-    @staticmethod
-    def _cpp():
-        import ROOT
-
-        return ROOT.Belle2.FakeConditions.Instance()
-
-
-class _Lazy:
-    """Make the settings when they are first used: ROOT is slow to load."""
-
-    def __init__(self):
-        object.__setattr__(self, "_made", None)
-
-    def _get(self):
-        if self._made is None:
-            object.__setattr__(self, "_made", Conditions())
-        return self._made
-
-    def __getattr__(self, name):
-        if name == "default_globaltags":
-            return ["main_fake"]
-        return getattr(self._get(), name)
-
-    def __setattr__(self, name, value):
-        setattr(self._get(), name, value)
+    def push(self):
+        """Hand it on to the C++ side, if ROOT is there: loading it takes its time. When it is loaded it asks for it."""
+        cpp = getattr(sys.modules.get("ROOT"), "Belle2", None)
+        if cpp is None:
+            return
+        settings = cpp.FakeConditions.Instance()
+        settings.savePayloads = self._save_payloads
+        settings.databases.clear()
+        for path in self.list_databases():
+            settings.databases.push_back(path)
 
 
-conditions = _Lazy()
+conditions = Conditions()

@@ -15,11 +15,16 @@ class Path:
     def __init__(self):
         self._modules = []
 
-    def add_module(self, module, **params):
+    def add_module(self, module, logLevel=None, debugLevel=None, **params):
         """Add a module, or make it by its name."""
         if not isinstance(module, Module):
             module = register_module(module)
-        module.param(params)
+        if params:
+            module.param(params)
+        if logLevel is not None:
+            module.set_log_level(logLevel)
+        if debugLevel is not None:
+            module.set_debug_level(debugLevel)
         self._modules.append(module)
         return module
 
@@ -33,6 +38,9 @@ class Path:
 
     def __contains__(self, name):
         return any(module.type() == name for module in self._modules)
+
+    def __str__(self):
+        return " -> ".join(module.name() for module in self._modules)
 
 
 def create_path():

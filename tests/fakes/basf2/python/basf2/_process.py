@@ -1,15 +1,10 @@
 """Go through the events of a path."""
 
-import operator
+import time
 
-_OPERATORS = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<=": operator.le,
-    ">=": operator.ge,
-    "<": operator.lt,
-    ">": operator.gt,
-}
+from basf2 import _options
+from basf2._logging import B2INFO
+from basf2._statistics import statistics
 
 
 class Event:
@@ -27,67 +22,72 @@ class World:
         self.histograms = None
 
 
-def holds(expression, value):
-    """Tell whether a return value is as an expression says."""
-    sign = next(each for each in ("==", "!=", "<=", ">=", "<", ">") if expression.startswith(each))
-    return _OPERATORS[sign](value, int(expression[len(sign) :]))
-
-
 def list_modules(path):
     """Give the modules of a path and of the paths of its conditions, each once."""
     found = []
     for module in path.modules():
         if module not in found:
             found.append(module)
-        for _, other, _ in module.get_all_conditions():
+        for other in module.get_all_condition_paths():
             found += [each for each in list_modules(other) if each not in found]
     return found
+
+
+def find_source(modules):
+    """Give the module that reads or makes the events; one that reads comes first."""
+    sources = [module for module in modules if hasattr(module, "read_events")]
+    if not sources:
+        raise RuntimeError("There is no module that reads events.")
+    return min(sources, key=lambda module: module.makes_events)
 
 
 def run_event(path):
     """Let the modules of a path see the event."""
     for module in path.modules():
+        began = time.perf_counter()
         module.event()
-        for expression, other, after in module.get_all_conditions():
-            if holds(expression, module.value):
-                run_event(other)
-                if after == "END":
-                    return
-                break
+        statistics.count(module, time.perf_counter() - began)
+        condition = next((each for each in module.get_all_conditions() if each.holds(module.value)), None)
+        if condition is not None:
+            run_event(condition.path)
+            if condition.after == "END":
+                return
 
 
-def run_events(path, modules, source, max_event):
-    """Let the modules see all events, and where runs begin and end."""
+def call(modules, step):
+    """Call one of the steps of all modules."""
+    for module in modules:
+        getattr(module, step)()
+
+
+def run_events(path, modules, source, event, max_event):
+    """Let modules see all runs and events."""
     current = None
-    event = source.world.event
     for number, _ in enumerate(source.read_events(event), start=1):
         run = (event.exp, event.run)
         if run != current:
-            for module in modules if current is not None else ():
-                module.endRun()
-            for module in modules:
-                module.beginRun()
+            if current is not None:
+                call(modules, "endRun")
+            call(modules, "beginRun")
             current = run
         run_event(path)
-        if number == max_event:
+        if max_event and number >= max_event:
             break
     if current is not None:
-        for module in modules:
-            module.endRun()
+        call(modules, "endRun")
 
 
 def process(path, max_event=0):
-    """Process all events of the input."""
+    """Process all events of the input, or so many of them."""
     world = World()
     modules = list_modules(path)
+    if _options.dry_run:
+        B2INFO(f"Dry run: {', '.join(module.name() for module in modules)}")
+        return
+    source = find_source(modules)
     for module in modules:
         module.world = world
-    source = next((module for module in modules if hasattr(module, "read_events")), None)
-    if source is None:
-        raise RuntimeError("There is no module that reads events.")
-    for module in modules:
-        module.initialize()
-    run_events(path, modules, source, max_event)
+    call(modules, "initialize")
+    run_events(path, modules, source, world.event, _options.max_events or max_event)
     # The file of the histograms is closed last.
-    for module in sorted(modules, key=lambda module: hasattr(module, "open_file")):
-        module.terminate()
+    call(sorted(modules, key=lambda module: hasattr(module, "open_file")), "terminate")

@@ -1,5 +1,8 @@
 """Paths as plain values, and back."""
 
+import copy
+import pickle
+
 from basf2._modules import register_module
 from basf2._path import create_path
 
@@ -12,7 +15,9 @@ def serialize_module(module):
         "name": module.name(),
         "type": module.type(),
         "parameters": [
-            {"name": param.name, "values": param.values} for param in module.available_params() if param.setInSteering
+            {"name": param.name, "values": copy.deepcopy(param.values)}
+            for param in module.available_params()
+            if param.setInSteering or param.forceInSteering
         ],
         "conditions": [
             {"value": expression, "path": serialize_path(path), "after": after}
@@ -42,3 +47,15 @@ def deserialize_path(value):
     for module in value["modules"]:
         path.add_module(deserialize_module(module))
     return path
+
+
+def write_path_to_file(path, filename):
+    """Write a path to a file."""
+    with open(filename, "bw") as file:
+        pickle.dump(serialize_path(path), file)
+
+
+def get_path_from_file(filename):
+    """Read a path from a file."""
+    with open(filename, "br") as file:
+        return deserialize_path(pickle.load(file))

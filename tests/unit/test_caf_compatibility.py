@@ -1,0 +1,66 @@
+"""The table of `docs/reference/caf-compatibility.md`, row by row: every name can be imported, and none is forgotten."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "caf-compatibility.md"
+STATES = ("works", "differs", "not needed")
+
+LIST_NAMES = """
+import importlib, json, sys
+from airflow_provider_caf.worker.dropin import install
+install()
+found = {}
+for name in json.loads(sys.argv[1]):
+    module = importlib.import_module(name)
+    assert module is sys.modules["airflow_provider_caf.worker.dropin." + name]
+    found[name] = [
+        each for each, value in vars(module).items()
+        if not each.startswith("_") and getattr(value, "__module__", module.__name__) == module.__name__
+        and type(value).__name__ not in ("module", "_Feature")
+    ]
+    found[name] += [each for each in getattr(module, "__all__", ()) if not hasattr(module, each)]
+loaded = [name for name in ("ROOT", "basf2", "airflow", "pydantic") if name in sys.modules]
+print(json.dumps({"names": found, "loaded": loaded}))
+"""
+
+
+def read_tables() -> dict[str, dict[str, str]]:
+    """Give module → name → state."""
+    tables: dict[str, dict[str, str]] = {}
+    module = ""
+    for line in PAGE.read_text("utf-8").splitlines():
+        if line.startswith("## "):
+            module = line[3:]
+            tables[module] = {}
+        elif row := re.match(r"\| `(\w+)` \| ([\w ]+) \|", line):
+            tables[module][row[1]] = row[2]
+    return tables
+
+
+@pytest.fixture(scope="module")
+def found() -> Any:
+    """What our modules have, imported by the names of the reference in a process of their own."""
+    argv = [sys.executable, "-c", LIST_NAMES, json.dumps(list(read_tables()))]
+    return json.loads(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.parametrize("module", list(read_tables()))
+def test_every_name_can_be_imported_and_none_is_forgotten(found: Any, module: str) -> None:
+    assert set(read_tables()[module]) == set(found["names"][module])
+
+
+def test_every_state_is_one_of_the_three() -> None:
+    assert {state for table in read_tables().values() for state in table.values()} <= set(STATES)
+
+
+def test_importing_them_needs_python_alone(found: Any) -> None:
+    assert found["loaded"] == []
