@@ -258,7 +258,7 @@ def _advise(error: ImportError) -> str:
     if "circular import" in text or "partially initialized" in text:
         return "Scripts that import each other's settings depend on each other in a circle: take one of the two out."
     name = (error.name or "").partition(".")[0]
-    if name == "ROOT":
+    if name in ("ROOT", "Belle2"):  # ROOT names a missing class by its namespace alone
         return "The library has no such class, or ROOT is not there: is the experiment's setup in front?"
     if name in ("basf2", "caf", "prompt"):
         return "Is the experiment's setup in front, in `setup`? Are the other scripts in the folder of this one?"

@@ -1,0 +1,64 @@
+"""Scripts that cannot be, described for real in the stand-in's environment: what their authors read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_caf.core.errors import CafError
+from airflow_provider_caf.definitions.script import CafConfig
+from airflow_provider_caf.hooks.script import ScriptImport, import_script
+from airflow_provider_caf.hooks.script_set import ScriptSet, import_set
+from tests.script_site import BAD_SCRIPTS, SETUP
+
+WHAT_IS_SAID = {
+    "import_error.py": ("No module named 'no_such_module_of_anybody'", "Is it installed in the experiment's environment"),
+    "no_settings.py": ("has no 'settings'", "CalibrationSettings"),
+    "no_function.py": ("has no 'get_calibrations'", "a function"),
+    "wrong_return.py": ("gave a dict", "a list of caf.framework.Calibration"),
+    "circular_a.py": ("circular import", "in a circle"),
+    "no_such_algorithm.py": ("import TestAlgorithmThatNobodyWrote", "The library has no such class"),
+    "opens_network.py": ("ConnectionRefusedError", "socket.create_connection"),
+    "takes_minutes.py": ("was not done within 5 s", "(timeout)"),
+}
+
+
+def ask(script: Path, folder: Path, **words: Any) -> ScriptImport:
+    return ScriptImport(
+        script=str(script),
+        folder=folder,
+        config=CafConfig(database_chain=("main",)),
+        input_data={"raw_physics": [["root://server.example//events.root", [1, 1]]]},
+        arguments={"setup": list(SETUP)},
+        **words,
+    )
+
+
+@pytest.mark.parametrize("name", WHAT_IS_SAID)
+def test_what_is_wrong_and_what_to_do_is_said(name: str, tmp_path: Path) -> None:
+    words = {"timeout": 5.0} if name == "takes_minutes.py" else {}
+    with pytest.raises(CafError) as error:
+        import_script(ask(BAD_SCRIPTS / name, tmp_path, **words))
+    text = str(error.value)
+    assert str(BAD_SCRIPTS / name) in text
+    for part in WHAT_IS_SAID[name]:
+        assert part in text
+    # Of our own lines nothing, and nothing is left behind.
+    assert "worker/script.py" not in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_bad_script_of_a_folder_stops_no_other(tmp_path: Path) -> None:
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
+    for name in ("circular_a", "circular_b", "same_name_a", "same_name_b", "no_settings"):
+        (scripts / f"{name}.py").write_bytes((BAD_SCRIPTS / f"{name}.py").read_bytes())
+    good = (BAD_SCRIPTS / "same_name_a.py").read_text("utf-8").replace("Same Name", "A Good One")
+    (scripts / "good.py").write_text(good, encoding="utf-8")
+    done = import_set(ScriptSet(scripts=scripts, asked=ask(scripts, tmp_path / "definitions")))
+    assert [each.name for each in done.imported] == ["A_Good_One"]
+    assert sorted(done.failed) == ["circular_a.py", "circular_b.py", "no_settings.py", "same_name_a.py", "same_name_b.py"]
+    assert "have one name in their settings: 'Same Name'" in str(done.failed["same_name_b.py"])
+    assert sorted(path.name for path in (tmp_path / "definitions").iterdir()) == ["A_Good_One.yaml", "_A_Good_One"]
