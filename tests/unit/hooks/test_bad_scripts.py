@@ -14,7 +14,7 @@ from airflow_provider_caf.hooks.script_set import ScriptSet, import_set
 from tests.script_site import BAD_SCRIPTS, SETUP
 
 WHAT_IS_SAID = {
-    "import_error.py": ("No module named 'no_such_module_of_anybody'", "Is it installed in the experiment's environment"),
+    "import_error.py": ("No module named 'no_such_module_of_anybody'", "installed in the experiment's environment"),
     "no_settings.py": ("has no 'settings'", "CalibrationSettings"),
     "no_function.py": ("has no 'get_calibrations'", "a function"),
     "wrong_return.py": ("gave a dict", "a list of caf.framework.Calibration"),
@@ -59,6 +59,7 @@ def test_one_bad_script_of_a_folder_stops_no_other(tmp_path: Path) -> None:
     (scripts / "good.py").write_text(good, encoding="utf-8")
     done = import_set(ScriptSet(scripts=scripts, asked=ask(scripts, tmp_path / "definitions")))
     assert [each.name for each in done.imported] == ["A_Good_One"]
-    assert sorted(done.failed) == ["circular_a.py", "circular_b.py", "no_settings.py", "same_name_a.py", "same_name_b.py"]
+    bad = ("circular_a", "circular_b", "no_settings", "same_name_a", "same_name_b")
+    assert sorted(done.failed) == [f"{name}.py" for name in bad]
     assert "have one name in their settings: 'Same Name'" in str(done.failed["same_name_b.py"])
     assert sorted(path.name for path in (tmp_path / "definitions").iterdir()) == ["A_Good_One.yaml", "_A_Good_One"]
