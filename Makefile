@@ -38,7 +38,7 @@ test: install ## All tests, with coverage (as root it installs Chromium, where t
 	      echo 'Coverage of core and batch, branches included, is below 95 %.' >&2; exit 1; }
 	@echo "Coverage of core and batch, branches included: $$(cat .coverage-pure) %"
 
-test-batch: install ## The batch systems' contract and the demo on a real HTCondor and Slurm (needs root)
+test-batch: install ## The batch systems' contract, the demo and scripts on a real HTCondor and Slurm (needs root)
 	@tests/batch/run.sh $(python)
 
 # All tools run, so that one look shows everything.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Run the contract and the demonstration on a real HTCondor and a real Slurm, and a part of the contract on Slurm's
-# Torque-style commands: `make test-batch`.
+# Run the contract and the demonstration on a real HTCondor and a real Slurm, calibration scripts of the experiment's kind on
+# HTCondor, and a part of the contract on Slurm's Torque-style commands: `make test-batch`.
 # What is missing is installed from Debian's packages, which needs root. Both are stopped at the end.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -37,6 +37,7 @@ demo() {
 }
 contract htcondor tests/contract
 demo htcondor
+CAF_TEST_BACKEND=htcondor "$python" -m pytest tests/integration/test_scripts.py || failed=1
 contract slurm tests/contract
 demo slurm
 # The wrappers build a shell string from the script's path, and know no element of an array.
