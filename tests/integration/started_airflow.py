@@ -34,6 +34,16 @@ class StartedAirflow:
         self.airflow.wait_for_dag(dag_id)
         return self.airflow.trigger(dag_id, conf or {})
 
+    def wait_for_run(self, dag_id: str, timeout: float = 120.0) -> str:
+        """Wait until something has started a DAG for the first time, and give the run's id."""
+
+        def list_runs() -> list[str]:
+            return [each["dag_run_id"] for each in self.airflow.call_api("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]]
+
+        self.wait_until(lambda: bool(list_runs()), timeout)
+        (run_id,) = list_runs()
+        return run_id
+
     def wait(self, dag_id: str, run_id: str, timeout: float = 240.0) -> str:
         """Wait until a run has ended and give its state."""
         deadline = time.monotonic() + timeout

@@ -105,12 +105,7 @@ def test_a_result_is_signed_off_published_once_and_followed(
 
 def follow(started: StartedAirflow, run_id: str) -> None:
     """Look at the run of the definition that waits for this one."""
-
-    def list_runs() -> list[str]:
-        return [each["dag_run_id"] for each in started.airflow.call_api("GET", "/dags/follower/dagRuns")["dag_runs"]]
-
-    started.wait_until(lambda: bool(list_runs()))
-    (follower,) = list_runs()
+    follower = started.wait_for_run("follower")
     assert started.wait("follower", follower) == "success", started.read_states("follower", follower)
     layout = started.find_run("follower", follower)
     assert len(LocalDatabase(layout.database).entries()) == 2

@@ -1,6 +1,7 @@
 """Calibration scripts of Belle II's kind, unchanged, on a real Airflow: imported, triggered, run to their end.
 
-`CAF_TEST_BACKEND` says on which batch system; without it on this machine.
+`CAF_TEST_BACKEND` says on which batch system; without it on this machine. `CAF_TEST_LEAVE_OUT` names scripts to leave
+out.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ pytestmark = [pytest.mark.airflow, pytest.mark.timeout(900)]
 
 BACKEND = os.environ.get("CAF_TEST_BACKEND", "local")
 NAMES = ("raw_physics", "raw_cosmic", "raw_beam", "mumu")
-SCRIPT_NAMES = ("example_simple", "example_complex", "custom_strategy", "pre_algorithm", "eleven_chain")
+LEFT_OUT = os.environ.get("CAF_TEST_LEAVE_OUT", "").split()
+FOLLOWER = "example_complex"
+"""It depends on example_simple: the end of that one starts it."""
+SCRIPT_NAMES = (FOLLOWER, "eleven_chain", "example_simple", "custom_strategy", "pre_algorithm")
 CONFIG = {"database_chain": ["main_fake"], "requested_iov": [1, 1, 1, 3]}
 EVENTS = {(1, 1): 40, (1, 2): 12, (1, 3): 40}
 """In the second run there are too few for constants of its own, as custom_strategy wants them."""
@@ -52,15 +56,19 @@ def import_script(started: StartedAirflow, script: Path, data: tuple[str, str], 
 def runs(started: StartedAirflow, data: tuple[str, str]) -> dict[str, Run]:
     """Import and trigger all scripts at once, and wait for them: script → DAG and run."""
     found: dict[str, Run] = {}
-    for name in SCRIPT_NAMES:
+    for name in sorted(set(SCRIPT_NAMES) - set(LEFT_OUT), key=SCRIPT_NAMES.index):
         validation = ["--validation", str(VALIDATIONS / f"{name}.py")] if name == "example_simple" else []
         dag_id = import_script(started, SCRIPTS / f"{name}.py", data, *validation)["name"]
-        found[name] = (dag_id, started.trigger(dag_id))
+        if name == FOLLOWER:
+            started.airflow.wait_for_dag(dag_id)
+        else:
+            found[name] = (dag_id, started.trigger(dag_id))
     conf = {
         "caf_config": {**CONFIG, "caf_script": str(SCRIPTS / "data_dependent.py"), "backend_args": {"setup": SETUP}},
         "input_data": data[1],
     }
     found["data_dependent"] = ("caf_script_runner", started.trigger("caf_script_runner", conf))
+    found[FOLLOWER] = ("Example_Complex", started.wait_for_run("Example_Complex", timeout=400))
     for name, (dag_id, run_id) in found.items():
         assert started.wait(dag_id, run_id, timeout=800) == "success", (name, started.read_states(dag_id, run_id))
     return found
@@ -114,6 +122,7 @@ def test_each_pass_changes_copies_of_what_was_collected(started: StartedAirflow,
     ]
 
 
+@pytest.mark.skipif("eleven_chain" in LEFT_OUT, reason="CAF_TEST_LEAVE_OUT names it")
 def test_a_chain_of_eleven_sees_what_came_before(started: StartedAirflow, runs: dict[str, Run]) -> None:
     assert list_lines(started, runs["eleven_chain"]) == ["TestChain11 1,1,-1,-1"]
     rows = started.open_catalog().read_payloads(*runs["eleven_chain"], final_only=True)
@@ -130,9 +139,9 @@ def test_the_number_of_calibrations_depends_on_the_data(started: StartedAirflow,
 
 
 def test_importing_again_changes_nothing(started: StartedAirflow, data: tuple[str, str], runs: dict[str, Run]) -> None:
-    file = Path(started.airflow.settings["AIRFLOW__CAF__DEFINITIONS_FOLDER"]) / f"{runs['eleven_chain'][0]}.yaml"
+    file = Path(started.airflow.settings["AIRFLOW__CAF__DEFINITIONS_FOLDER"]) / f"{runs['pre_algorithm'][0]}.yaml"
     before = file.read_bytes()
-    assert import_script(started, SCRIPTS / "eleven_chain.py", data)["file"] == str(file)
+    assert import_script(started, SCRIPTS / "pre_algorithm.py", data)["file"] == str(file)
     assert file.read_bytes() == before
 
 

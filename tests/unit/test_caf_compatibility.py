@@ -13,6 +13,7 @@ import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "caf-compatibility.md"
 STATES = ("works", "differs", "not needed")
+NOT_THERE = "## Not there"
 
 LIST_NAMES = """
 import importlib, json, sys
@@ -33,11 +34,21 @@ print(json.dumps({"names": found, "loaded": loaded}))
 """
 
 
+FIND_NAMES = """
+import json, pydoc, sys
+from airflow_provider_caf.worker.dropin import install
+install()
+print(json.dumps([name for name in json.loads(sys.argv[1]) if pydoc.locate(name) is not None]))
+"""
+
+
 def read_tables() -> dict[str, dict[str, str]]:
     """Give module → name → state."""
     tables: dict[str, dict[str, str]] = {}
     module = ""
     for line in PAGE.read_text("utf-8").splitlines():
+        if line == NOT_THERE:
+            break
         if line.startswith("## "):
             module = line[3:]
             tables[module] = {}
@@ -64,3 +75,13 @@ def test_every_state_is_one_of_the_three() -> None:
 
 def test_importing_them_needs_python_alone(found: Any) -> None:
     assert found["loaded"] == []
+
+
+def test_what_is_said_not_to_be_there_is_not() -> None:
+    names = re.findall(r"^\| `([\w.]+)` \|", PAGE.read_text("utf-8").partition(NOT_THERE)[2], re.MULTILINE)
+    assert len(names) > 20
+    # What the members are of has to be there: else a name that is written wrongly would do.
+    owners = {name.rpartition(".")[0] for name in names}
+    argv = [sys.executable, "-c", FIND_NAMES, json.dumps([*names, *sorted(owners)])]
+    printed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    assert json.loads(printed) == sorted(owners)

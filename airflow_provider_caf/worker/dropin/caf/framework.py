@@ -278,7 +278,7 @@ class Calibration(CalibrationBase, _HasDatabases):
         self.max_iterations: int | None = None
         self.ignored_runs: list[ExpRun] | None = None
         self.database_chain = list(database_chain) if database_chain else _build_default_chain()
-        self.algorithms_runner = runners.SeqAlgorithmsRunner
+        self.algorithms_runner: Any = runners.SeqAlgorithmsRunner
         self.backend: Any = None
         self.collector_full_update_interval = 30
         self.heartbeat = 3
@@ -302,6 +302,8 @@ class Calibration(CalibrationBase, _HasDatabases):
         """Say why it cannot run, or None."""
         if not self.algorithms:
             return "it has no algorithm"
+        if self.algorithms_runner is not runners.SeqAlgorithmsRunner:
+            return f"nothing here uses the algorithms_runner {self.algorithms_runner!r}: write a strategy instead"
         valid = [each for each in self.collections.values() if each.is_valid()]
         if not valid:
             return "it has no collection with a collector and input files"

@@ -16,6 +16,7 @@ from airflow_provider_caf.core.strategies.base import Commit, Execute, Execution
 from airflow_provider_caf.core.strategies.drive import drive_plan
 from airflow_provider_caf.worker.dropin.caf.state_machines import AlgorithmMachine
 from airflow_provider_caf.worker.dropin.caf.utils import (
+    B2INFO_MULTILINE,
     AlgResult,
     ExpRun,
     IoV,
@@ -132,6 +133,8 @@ class _BuiltIn(AlgorithmStrategy):
             write_file=lambda action: None,
         )
         Path(f"{self.algorithm.name}_iov_gaps.json").write_text(json.dumps(self.find_iov_gaps()), encoding="utf-8")
+        if outcome.reason:
+            B2INFO_MULTILINE([f"{self.algorithm.name}: {outcome.reason}"])
         self.send_final_state(self.COMPLETED if outcome.state is FinalState.COMPLETED else self.FAILED)
 
     def _build_params(self) -> dict[str, Any]:
@@ -153,6 +156,7 @@ class _BuiltIn(AlgorithmStrategy):
         self.machine.execute_runs(runs=runs, iteration=iteration, apply_iov=IoV(*action.iov))
         assert self.machine.result is not None
         code = int(self.machine.result.result)
+        B2INFO_MULTILINE([f"{self.algorithm.name}: {AlgResult(code).name} for {runs[0]} to {runs[-1]}."])
         if code in _GOOD:
             self._payloads[key] = self.machine.algorithm.algorithm.getPayloadValues()
             self.machine.complete()

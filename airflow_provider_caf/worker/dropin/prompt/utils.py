@@ -102,7 +102,8 @@ def filter_by_select_max_events_from_files(
 
 def _order(files: Iterable[str], is_random: bool) -> list[str]:
     """Give files in their order, or in one that depends on their names alone."""
-    items = list(files)
-    if is_random:
-        random.Random("\0".join(sorted(items))).shuffle(items)  # noqa: S311 - a choice, no secret
+    if not is_random:
+        return list(files)
+    items = sorted(files)
+    random.Random("\0".join(items)).shuffle(items)  # noqa: S311 - a choice, no secret
     return items

@@ -97,9 +97,10 @@ class Dispatching:
     def show(self, value: Any) -> str:
         return "one"
 
-    @show.register(list)
-    def _(self, value: list[Any]) -> str:
+    def show_many(self, value: list[Any]) -> str:
         return "many"
+
+    show.register(list, show_many)
 
 
 def test_small_ones(tmp_path: Path, software: Software) -> None:

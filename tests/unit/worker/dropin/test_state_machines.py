@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_caf.worker.dropin.caf.runners import RunnerError, SeqAlgorithmsRunner
 from airflow_provider_caf.worker.dropin.caf.state_machines import (
     AlgorithmMachine,
     CalibrationMachine,
@@ -67,7 +68,8 @@ def test_later_ones_do_not(machine: AlgorithmMachine, software: Software) -> Non
     machine.complete()
     software.calls.clear()
     machine.setup_algorithm()
-    assert (software.calls, machine.state) == ([], "ready")
+    assert software.calls == []
+    assert str(machine.state) == "ready"
     machine.execute_runs(runs=[ExpRun(1, 1)], iteration=0, apply_iov=IoV(1, 0, -1, -1))
     assert machine.result == (IoV(1, 0, -1, -1), 0)
     machine.fail()
@@ -98,6 +100,13 @@ def test_a_state_is_its_name() -> None:
     )
     assert Machine(initial_state="begin").state == "begin"
     assert issubclass(ConditionError, MachineError)
+
+
+def test_runners_say_who_runs_algorithms() -> None:
+    runner = SeqAlgorithmsRunner("Mean")
+    assert (runner.name, runner.results, runner.final_state, runner.COMPLETED) == ("Mean", {}, None, "COMPLETED")
+    with pytest.raises(RunnerError, match="Airflow's tasks"):
+        runner.run(None, 0)
 
 
 def test_a_calibration_needs_none() -> None:
