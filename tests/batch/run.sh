@@ -30,18 +30,23 @@ source "$folder/env"
 
 failed=0
 contract() {
-    "$python" -m pytest --real --system "$@" || failed=1
+    "$python" -m pytest --real --system "$@"
 }
 demo() {
     "$python" scripts/demo.py --folder "$folder/demo" --backend "$1" || failed=1
 }
-contract htcondor tests/contract
+# Both at once: they wait more than they work.
+contract htcondor tests/contract >"$folder/contract.log" 2>&1 &
+beside=$!
+contract slurm tests/contract || failed=1
+wait "$beside" || failed=1
+cat "$folder/contract.log"
 demo htcondor
-# The chain of eleven calibrations would take ten minutes, and shows nothing about the batch system.
-CAF_TEST_BACKEND=htcondor CAF_TEST_LEAVE_OUT=eleven_chain "$python" -m pytest tests/integration/test_scripts.py || failed=1
-contract slurm tests/contract
 demo slurm
+# The chain of eleven calibrations takes minutes, and shows nothing more about the batch system.
+CAF_TEST_BACKEND=htcondor CAF_TEST_LEAVE_OUT=eleven_chain "$python" -m pytest tests/integration/test_scripts.py || failed=1
 # The wrappers build a shell string from the script's path, and know no element of an array.
 contract torque --plain-paths --backend-arg array_limit=1 tests/contract/test_systems.py \
-    -k 'each_subjob or only_what_is_missing or is_gone or changed_job or program_that_is_not_there or tries or memory_grows'
+    -k 'each_subjob or only_what_is_missing or is_gone or changed_job or program_that_is_not_there or tries or memory_grows' ||
+    failed=1
 exit "$failed"
