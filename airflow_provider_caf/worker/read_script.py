@@ -29,6 +29,7 @@ FILE_MAP = "files.json"
 """Which files a collection reads, beside its paths."""
 
 _DEFAULT_GRANULARITY = "run"
+_RUNNER = "SeqAlgorithmsRunner"
 
 
 def describe_calibration(
@@ -60,6 +61,12 @@ def describe_calibration(
         )
     if not calibration.algorithms:
         raise DefinitionError(f"The calibration {name!r} has no algorithm.", hint="Set its `algorithms`.")
+    runner = getattr(calibration.algorithms_runner, "__name__", repr(calibration.algorithms_runner))
+    if runner != _RUNNER:
+        raise DefinitionError(
+            f"The calibration {name!r} has the algorithms_runner {runner}, which nothing here would use.",
+            hint="Algorithms run one after the other. Put what it does into a strategy.",
+        )
     return {
         "name": name,
         "depends_on": [each.name for each in calibration.dependencies],
