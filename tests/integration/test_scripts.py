@@ -19,7 +19,7 @@ from airflow_provider_caf.io.local_database import LocalDatabase
 from tests.integration.started_airflow import StartedAirflow
 from tests.script_site import BAD_SCRIPTS, SCRIPTS, SETUP, VALIDATIONS, write_data, write_json
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(1800)]
 
 BACKEND = os.environ.get("CAF_TEST_BACKEND", "local")
 NAMES = ("raw_physics", "raw_cosmic", "raw_beam", "mumu")
@@ -68,9 +68,9 @@ def runs(started: StartedAirflow, data: tuple[str, str]) -> dict[str, Run]:
         "input_data": data[1],
     }
     found["data_dependent"] = ("caf_script_runner", started.trigger("caf_script_runner", conf))
-    found[FOLLOWER] = ("Example_Complex", started.wait_for_run("Example_Complex", timeout=400))
+    found[FOLLOWER] = ("Example_Complex", started.wait_for_run("Example_Complex", timeout=800))
     for name, (dag_id, run_id) in found.items():
-        assert started.wait(dag_id, run_id, timeout=800) == "success", (name, started.read_states(dag_id, run_id))
+        assert started.wait(dag_id, run_id, timeout=1200) == "success", (name, started.read_states(dag_id, run_id))
     return found
 
 
