@@ -48,7 +48,7 @@ def import_script(started: StartedAirflow, script: Path, data: tuple[str, str], 
     """Import a script with Airflow's own command, as a user does."""
     setup = [word for line in SETUP for word in ("--setup", line)]
     argv = ["caf", "import-script", str(script), "--caf-config", data[0], "--input-data", data[1], "--backend", BACKEND]
-    imported: dict[str, Any] = json.loads(started.airflow.run_cli([*argv, *setup, "--json", *words]))
+    imported: dict[str, Any] = json.loads(started.airflow.run_cli([*argv, *setup, "--json", *words], timeout=300))
     return imported
 
 
@@ -59,9 +59,8 @@ def runs(started: StartedAirflow, data: tuple[str, str]) -> dict[str, Run]:
     for name in sorted(set(SCRIPT_NAMES) - set(LEFT_OUT), key=SCRIPT_NAMES.index):
         validation = ["--validation", str(VALIDATIONS / f"{name}.py")] if name == "example_simple" else []
         dag_id = import_script(started, SCRIPTS / f"{name}.py", data, *validation)["name"]
-        if name == FOLLOWER:
-            started.airflow.wait_for_dag(dag_id)
-        else:
+        started.airflow.wait_for_dag(dag_id, timeout=300)
+        if name != FOLLOWER:
             found[name] = (dag_id, started.trigger(dag_id))
     conf = {
         "caf_config": {**CONFIG, "caf_script": str(SCRIPTS / "data_dependent.py"), "backend_args": {"setup": SETUP}},
