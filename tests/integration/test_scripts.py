@@ -26,7 +26,7 @@ NAMES = ("raw_physics", "raw_cosmic", "raw_beam", "mumu")
 LEFT_OUT = os.environ.get("CAF_TEST_LEAVE_OUT", "").split()
 FOLLOWER = "example_complex"
 """It depends on example_simple: the end of that one starts it."""
-SCRIPT_NAMES = (FOLLOWER, "eleven_chain", "example_simple", "custom_strategy", "pre_algorithm")
+SCRIPT_NAMES = ("eleven_chain", FOLLOWER, "example_simple", "custom_strategy", "pre_algorithm")
 CONFIG = {"database_chain": ["main_fake"], "requested_iov": [1, 1, 1, 3]}
 EVENTS = {(1, 1): 40, (1, 2): 12, (1, 3): 40}
 """In the second run there are too few for constants of its own, as custom_strategy wants them."""
