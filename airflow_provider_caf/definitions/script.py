@@ -34,6 +34,9 @@ CAF_CONFIG_KEYS = (
     "testing_payloads",
 )
 
+CAFS = ("dropin", "release")
+"""Where the modules `caf` and `prompt` come from: this package, or the experiment's release."""
+
 VALIDATION = "validation"
 """The name of the step that runs a validation script."""
 
@@ -200,7 +203,6 @@ def _name_calibrations(calibrations: Iterable[Mapping[str, Any]]) -> dict[str, s
 def _build_calibration(
     described: Mapping[str, Any], names: Mapping[str, str], keeps_chains: bool, options: ScriptOptions
 ) -> dict[str, Any]:
-    has_before = [each["has_pre_algorithm"] for each in described["algorithms"]]
     algorithms = []
     taken: set[str] = set()
     for number, each in enumerate(described["algorithms"]):
@@ -219,7 +221,7 @@ def _build_calibration(
                     "number": number,
                     **({} if each["is_built_in"] else {"runs_strategy": True}),
                 },
-                "pre_algorithm": _PRE_ALGORITHM if has_before[number] else None,
+                "pre_algorithm": _PRE_ALGORITHM if each["has_pre_algorithm"] else None,
             }
         )
     return {

@@ -12,7 +12,7 @@ from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.definitions.caf import DagOptions
 from airflow_provider_caf.definitions.files import SCRIPT_RUN_SUFFIX, place_errors
 from airflow_provider_caf.definitions.form import Chooser, Form, Word
-from airflow_provider_caf.definitions.script import CafConfig
+from airflow_provider_caf.definitions.script import CAFS, CafConfig
 from airflow_provider_caf.definitions.words import (
     Backend,
     BackendArgs,
@@ -45,7 +45,7 @@ def _read_data(value: Any) -> Any:
 
 
 def _read_caf(value: Any) -> str:
-    if value not in ("dropin", "release"):
+    if value not in CAFS:
         raise refuse(value, "It has to be 'dropin' or 'release'.")
     return str(value)
 
@@ -72,7 +72,7 @@ class ScriptRun(Form):
     ] = {}
     caf: Annotated[
         str,
-        Word(_read_caf, {"enum": ["dropin", "release"]}, fixed=True),
+        Word(_read_caf, {"enum": list(CAFS)}, fixed=True),
         Field(description="Where the modules `caf` and `prompt` come from: `dropin`, ours, or `release`."),
     ] = "dropin"
     script_folders: Annotated[

@@ -12,7 +12,8 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ from airflow.sdk import conf
 from airflow_provider_caf.batch.spec import Resources, merge_resources, parse_resources
 from airflow_provider_caf.batch.wrapper import build_site_argv
 from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.core.names import check_name
+from airflow_provider_caf.core.names import build_slug, check_name
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.definitions.files import read_definition
 from airflow_provider_caf.definitions.script import (
+    CAFS,
     CafConfig,
     ScriptOptions,
     build_definition,
@@ -38,7 +40,6 @@ from airflow_provider_caf.io.transport.base import Transport
 from airflow_provider_caf.io.transport.local import LocalTransport
 from airflow_provider_caf.steps.script import APP, DEFAULT_TIMEOUT, describe_script
 
-CAFS = ("dropin", "release")
 VALIDATION_REQUEST = "validation.json"
 _DIGITS = 12
 
@@ -119,14 +120,9 @@ def import_script(asked: ScriptImport) -> Imported:
     :raises TransportError: if it could not be tried.
     """
     resources, transport = find_environment(asked)
-    asked.folder.mkdir(parents=True, exist_ok=True)
-    draft = asked.folder / f"_draft_{hashlib.sha256(asked.script.encode()).hexdigest()[:_DIGITS]}"
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
+    with _drafting(asked) as draft:
         description, printed = describe(asked, draft, resources, transport, input_data=asked.input_data or {})
         return _write(asked, description, printed, draft, resources)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def read_settings(asked: ScriptImport) -> dict[str, Any]:
@@ -135,14 +131,22 @@ def read_settings(asked: ScriptImport) -> dict[str, Any]:
     :raises DefinitionError: as `import_script`.
     """
     resources, transport = find_environment(asked)
-    asked.folder.mkdir(parents=True, exist_ok=True)
-    draft = asked.folder / f"_draft_{hashlib.sha256(asked.script.encode()).hexdigest()[:_DIGITS]}"
-    try:
+    with _drafting(asked) as draft:
         description, _ = describe(asked, draft, resources, transport, input_data=None)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     settings: dict[str, Any] = description["settings"]
     return settings
+
+
+@contextmanager
+def _drafting(asked: ScriptImport) -> Iterator[Path]:
+    """Give the folder in which a script is described; nothing of it is left behind."""
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    draft = asked.folder / f"_draft_{hashlib.sha256(asked.script.encode()).hexdigest()[:_DIGITS]}"
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def describe(
@@ -259,8 +263,6 @@ def _digest(draft: Path, description: Mapping[str, Any]) -> str:
 
 def _build_validation(asked: ScriptImport, description: Mapping[str, Any]) -> dict[str, Any]:
     """Give what the validation step reads. It runs in a folder beside those of the calibrations."""
-    from airflow_provider_caf.core.names import build_slug
-
     assert asked.validation is not None
     return {
         "version": 1,

@@ -81,7 +81,7 @@ def import_set(asked: ScriptSet) -> ImportedSet:
             if _find_level(each) == lowest:
                 imported.append(_import_one(asked, path, each))
             else:
-                runners.append(_write_runner(asked, path, each, settings.values()))
+                runners.append(_write_runner(asked, path, each))
         except CafError as error:
             failed[path.name] = error
     _write_productions(asked, settings.values())
@@ -142,9 +142,7 @@ def _list_levels(settings: Iterable[Mapping[str, Any]]) -> list[int]:
     return sorted({_find_level(each) for each in settings})
 
 
-def _write_runner(
-    asked: ScriptSet, path: Path, settings: Mapping[str, Any], everybody: Iterable[Mapping[str, Any]]
-) -> Path:
+def _write_runner(asked: ScriptSet, path: Path, settings: Mapping[str, Any]) -> Path:
     """Write the file of a script that is described when it runs, behind the production of its data."""
     level = _find_level(settings)
     name = name_script(settings)
