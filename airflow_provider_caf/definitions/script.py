@@ -23,16 +23,6 @@ from airflow_provider_caf.core.json_form import (
 )
 from airflow_provider_caf.core.names import build_slug
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.core.suggestions import build_word_hint
-
-CAF_CONFIG_KEYS = (
-    "backend_args",
-    "caf_script",
-    "database_chain",
-    "expert_config",
-    "requested_iov",
-    "testing_payloads",
-)
 
 CAFS = ("dropin", "release")
 """Where the modules `caf` and `prompt` come from: this package, or the experiment's release."""
@@ -73,12 +63,6 @@ class CafConfig:
         :raises DefinitionError: if a field is unknown or wrong.
         """
         reader = ObjectReader(value, "caf_config")
-        for name in value:
-            if name not in CAF_CONFIG_KEYS:
-                raise DefinitionError(
-                    f"The caf_config has an unknown field {name!r}.",
-                    hint=build_word_hint(name, CAF_CONFIG_KEYS, "fields"),
-                )
         no_objects: dict[str, Any] = {}
         config = cls(
             caf_script=reader.take_or("caf_script", read_optional(read_text), None),

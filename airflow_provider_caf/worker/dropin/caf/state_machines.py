@@ -10,6 +10,25 @@ from typing import Any, ClassVar
 from airflow_provider_caf.worker.dropin.caf.utils import IoV_Result, create_directories, iov_from_runs, vector_from_runs
 
 
+class _SetUp:
+    """What is set up attribute by attribute, and knows which it needs."""
+
+    # Lists, as in the reference: a subclass may add to them. Each class has its own.
+    required_attrs: ClassVar[list[str]]
+    required_true_attrs: ClassVar[list[str]]
+
+    def setup_from_dict(self, params: Mapping[str, Any]) -> None:
+        """Set attributes."""
+        for name, value in params.items():
+            setattr(self, name, value)
+
+    def is_valid(self) -> bool:
+        """Tell whether everything that is needed is set."""
+        return all(hasattr(self, name) for name in self.required_attrs) and all(
+            getattr(self, name) for name in self.required_true_attrs
+        )
+
+
 class MachineError(Exception):
     """A machine was not set up, or asked for something that it cannot do now."""
 
@@ -68,7 +87,7 @@ class CalibrationMachine(Machine):
         raise NotImplementedError("Airflow leads a calibration through its states: import the script into Airflow.")
 
 
-class AlgorithmMachine(Machine):
+class AlgorithmMachine(_SetUp, Machine):
     """Execute an algorithm on runs, in the states `init`, `ready`, `running_algorithm`, `completed` and `failed`.
 
     :param algorithm: a `caf.framework.Algorithm`.
@@ -100,17 +119,6 @@ class AlgorithmMachine(Machine):
         self.output_database_dir: str | os.PathLike[str] = ""
         self.ignored_runs: list[Any] | None = None
         self.result: IoV_Result | None = None
-
-    def setup_from_dict(self, params: Mapping[str, Any]) -> None:
-        """Set attributes."""
-        for name, value in params.items():
-            setattr(self, name, value)
-
-    def is_valid(self) -> bool:
-        """Tell whether everything that is needed is set."""
-        return all(hasattr(self, name) for name in self.required_attrs) and all(
-            getattr(self, name) for name in self.required_true_attrs
-        )
 
     def setup_algorithm(self, iteration: int = 0, **_: Any) -> None:
         """Get ready for an execution. The first time log, folder, constants and input are set."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +13,7 @@ from airflow_provider_caf.core.iov import IoV as CoreIoV
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies.base import Commit, Execute, Execution, FinalState, FindBoundaries, Report
 from airflow_provider_caf.core.strategies.drive import drive_plan
-from airflow_provider_caf.worker.dropin.caf.state_machines import AlgorithmMachine
+from airflow_provider_caf.worker.dropin.caf.state_machines import AlgorithmMachine, _SetUp
 from airflow_provider_caf.worker.dropin.caf.utils import (
     B2INFO_MULTILINE,
     AlgResult,
@@ -27,6 +26,14 @@ from airflow_provider_caf.worker.dropin.caf.utils import (
     vector_from_runs,
 )
 
+_OF_MACHINE = (
+    "database_chain",
+    "dependent_databases",
+    "output_dir",
+    "output_database_dir",
+    "input_files",
+    "ignored_runs",
+)
 _GOOD = (AlgResult.ok.value, AlgResult.iterate.value)
 
 
@@ -34,13 +41,12 @@ class StrategyError(Exception):
     """A strategy was not set up."""
 
 
-class AlgorithmStrategy(ABC):
+class AlgorithmStrategy(_SetUp, ABC):
     """Decide on which runs an algorithm is executed, and what becomes of its payloads.
 
     :param algorithm: a `caf.framework.Algorithm`.
     """
 
-    # Lists, as in the reference: a subclass may add to them.
     required_attrs: ClassVar[list[str]] = [
         "algorithm",
         "database_chain",
@@ -70,17 +76,6 @@ class AlgorithmStrategy(ABC):
     @abstractmethod
     def run(self, iov: IoV | None, iteration: int, queue: Any) -> None:
         """Execute the algorithm, and send results and the final state."""
-
-    def setup_from_dict(self, params: Mapping[str, Any]) -> None:
-        """Set attributes."""
-        for name, value in params.items():
-            setattr(self, name, value)
-
-    def is_valid(self) -> bool:
-        """Tell whether everything that is needed is set."""
-        return all(hasattr(self, name) for name in self.required_attrs) and all(
-            getattr(self, name) for name in self.required_true_attrs
-        )
 
     def find_iov_gaps(self) -> list[IoV]:
         """Give what the results leave open, inside an experiment."""
@@ -118,10 +113,7 @@ class _BuiltIn(AlgorithmStrategy):
         if not self.is_valid():
             raise StrategyError(f"The strategy {type(self).__name__} was not set up.")
         self.queue = queue
-        names = ("database_chain", "dependent_databases", "output_dir", "output_database_dir", "input_files")
-        self.machine.setup_from_dict(
-            {**{name: getattr(self, name) for name in names}, "ignored_runs": self.ignored_runs}
-        )
+        self.machine.setup_from_dict({name: getattr(self, name) for name in _OF_MACHINE})
         self.machine.setup_algorithm(iteration=iteration)
         plan = self.plan_class(self._build_params())
         outcome = drive_plan(
