@@ -16,14 +16,7 @@ from airflow_provider_caf.core.json_form import normalise_json
 from airflow_provider_caf.core.names import build_slug
 from airflow_provider_caf.core.strategies import BUILT_IN
 from airflow_provider_caf.worker.root import write_bytes
-from airflow_provider_caf.worker.steering import (
-    COLLECTOR_PATH,
-    DATABASE_FILE,
-    RECONSTRUCTION_PATH,
-    STEERING_FILE,
-    STEERING_TEXT,
-    write_path,
-)
+from airflow_provider_caf.worker.steering import DATABASE_FILE, write_job_files
 
 FILE_MAP = "files.json"
 """Which files a collection reads, beside its paths."""
@@ -100,19 +93,9 @@ def _describe_collection(
     collection: Any, place: str, folder: Path, known: Mapping[str, IoV], calibration: str, name: str
 ) -> dict[str, Any]:
     where = f"collection {name!r} of calibration {calibration!r}"
-    basf2 = importlib.import_module("basf2")
     target = folder / place
-    target.mkdir(parents=True, exist_ok=True)
-    job_files = [STEERING_FILE, COLLECTOR_PATH]
-    write_bytes(target / STEERING_FILE, STEERING_TEXT.encode(), "steering file")
-    collecting = basf2.create_path()
     collectors = collection.collector if isinstance(collection.collector, (list, tuple)) else [collection.collector]
-    for module in collectors:
-        collecting.add_module(module)
-    write_path(collecting, target / COLLECTOR_PATH, f"collector of {where}")
-    if collection.pre_collector_path:
-        write_path(collection.pre_collector_path, target / RECONSTRUCTION_PATH, f"pre_collector_path of {where}")
-        job_files.append(RECONSTRUCTION_PATH)
+    job_files = write_job_files(target, collectors, collection.pre_collector_path, where)
     files = [_read_uri(path) for path in collection.input_files]
     iovs = {**known, **{_read_uri(path): IoV(*iov) for path, iov in (collection.files_to_iovs or {}).items()}}
     unknown = [path for path in files if path not in iovs]

@@ -123,6 +123,27 @@ def set_conditions(conditions: Any, chain: Iterable[DatabaseEntry], *, new_paylo
         conditions.expert_settings(save_payloads=str(new_payloads))
 
 
+def write_job_files(folder: Path, collectors: Iterable[Any], before: Any, where: str) -> list[str]:
+    """Write what the jobs of a collection need beside their `job.json`, and give the names of the files.
+
+    :param before: the path before the collectors, or None.
+    :param where: the collection, for messages.
+    :raises DefinitionError: if a path cannot be written.
+    """
+    import basf2
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(folder / STEERING_FILE, STEERING_TEXT.encode(), "steering file")
+    collecting = basf2.create_path()
+    for module in collectors:
+        collecting.add_module(module)
+    write_path(collecting, folder / COLLECTOR_PATH, f"collector of {where}")
+    if not before:
+        return [STEERING_FILE, COLLECTOR_PATH]
+    write_path(before, folder / RECONSTRUCTION_PATH, f"pre_collector_path of {where}")
+    return [STEERING_FILE, COLLECTOR_PATH, RECONSTRUCTION_PATH]
+
+
 def write_path(path: Any, file: Path, what: str) -> None:
     """Write a path of the experiment's software as a text that `read_path` reads.
 

@@ -29,14 +29,7 @@ from airflow_provider_caf.core.graph import find_ancestors, order_calibrations
 from airflow_provider_caf.worker.dropin.caf.backends import Job, Local, SubJob
 from airflow_provider_caf.worker.dropin.caf.utils import AlgResult, ExpRun, IoV
 from airflow_provider_caf.worker.read_script import describe_chain
-from airflow_provider_caf.worker.steering import (
-    COLLECTOR_PATH,
-    DATABASE_FILE,
-    RECONSTRUCTION_PATH,
-    STEERING_FILE,
-    STEERING_TEXT,
-    write_path,
-)
+from airflow_provider_caf.worker.steering import DATABASE_FILE, STEERING_FILE, write_job_files
 
 _HINT = (
     "caf: running on this machine, without restart and without a batch system. With both: "
@@ -153,17 +146,9 @@ class _CalibrationRun:
         return iov not in ignored and (self._iov is None or bool(self._iov.overlaps(iov)))
 
     def _write_job(self, subjob: SubJob, collection: Any, chain: Iterable[DatabaseEntry]) -> None:
-        import basf2
-
         folder = subjob.working_dir
-        folder.mkdir(parents=True)
-        collecting = basf2.create_path()
-        collecting.add_module(collection.collector)
-        what = f"path of calibration {self._calibration.name!r}"
-        write_path(collecting, folder / COLLECTOR_PATH, what)
-        if collection.pre_collector_path:
-            write_path(collection.pre_collector_path, folder / RECONSTRUCTION_PATH, what)
-        (folder / STEERING_FILE).write_text(STEERING_TEXT, encoding="utf-8")
+        where = f"calibration {self._calibration.name!r}"
+        write_job_files(folder, [collection.collector], collection.pre_collector_path, where)
         value = {
             "version": 1,
             "command": ["basf2", STEERING_FILE],
