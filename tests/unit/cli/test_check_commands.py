@@ -9,28 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.cli.cli_parser import get_parser
 
 from airflow_provider_caf.cli.filemap import compile_regex, map_by_path
 from airflow_provider_caf.cli.output import clean, command, show_text
 from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.io.filemap import read_filemap
+from tests.caf_command import run
 
 if TYPE_CHECKING:
     from tests.unit.conftest import LabFiles
 
 TOP = Path(__file__).resolve().parents[3]
 DEMO = TOP / "dags" / "definitions" / "demo_calibration.yaml"
-
-
-def run(*words: str) -> int:
-    """Run a command and give its exit code."""
-    arguments = get_parser().parse_args(["caf", *words])
-    try:
-        arguments.func(arguments)
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def write(folder: Path, **changes: Any) -> Path:

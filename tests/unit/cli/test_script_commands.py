@@ -8,19 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.cli.cli_parser import get_parser
 
+from tests.caf_command import run
 from tests.script_site import BAD_SCRIPTS, SETUP, write_json
-
-
-def run(*words: str) -> int:
-    """Run a command and give its exit code."""
-    arguments = get_parser().parse_args(["caf", *words])
-    try:
-        arguments.func(arguments)
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 @pytest.fixture

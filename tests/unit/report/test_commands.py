@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.cli.cli_parser import get_parser
 
 from airflow_provider_caf.cli import look, report
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.io.catalog import Catalog
 from airflow_provider_caf.status.airflow_run import RunRow
+from tests.caf_command import run
 from tests.unit.report.conftest import AddPayloads
 
 
@@ -33,16 +33,6 @@ def asked(catalog: Catalog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     for module in (look, report):
         monkeypatch.setattr(module, "find_work_dir", lambda: tmp_path / "work")
     return found
-
-
-def run(*words: str) -> int:
-    """Run a command and give its exit code."""
-    arguments = get_parser().parse_args(["caf", *words])
-    try:
-        arguments.func(arguments)
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 @pytest.mark.parametrize(("words", "name"), [((), "second"), (("last",), "second"), (("first",), "first")])
