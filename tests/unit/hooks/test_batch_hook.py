@@ -16,7 +16,7 @@ from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.hooks.batch import BatchHook, SubmitHost, open_transport
 from airflow_provider_caf.io.transport.local import LocalTransport
 from airflow_provider_caf.steps.manifest import CollectionManifest
-from tests.ssh_server import needs_sshd, start_ssh_server
+from tests.ssh_server import start_ssh_server
 
 
 @pytest.fixture
@@ -194,7 +194,6 @@ def test_without_the_extra_ssh_it_is_told_what_to_install(connect: Any, monkeypa
         connect({"ssh_conn_id": "login"}).open_transport()
 
 
-@needs_sshd
 def test_a_test_over_ssh(connect: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hook = connect({"ssh_conn_id": "login"})
     with start_ssh_server(tmp_path) as server:

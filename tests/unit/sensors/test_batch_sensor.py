@@ -30,6 +30,7 @@ from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.triggers import batch as trigger_module
 from airflow_provider_caf.triggers.batch import BatchJobTrigger
 from tests.unit.store import Store
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Lab
@@ -307,11 +308,7 @@ def test_a_soft_sensor_whose_time_is_up_ends_what_still_runs_too(
 
 def wait_for_status(lab: Lab, status: str) -> None:
     run = lab.open()
-    for _ in range(1000):
-        if {verdict.status.value for verdict in run.observe().verdicts.values()} == {status}:
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"not {status} within 20 s")
+    wait_until(lambda: {verdict.status.value for verdict in run.observe().verdicts.values()} == {status})
 
 
 def observe(state: SubjobStatus, **words: Any) -> Observation:

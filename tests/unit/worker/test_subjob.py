@@ -29,6 +29,7 @@ from airflow_provider_caf.worker.subjob import (
     start_attempt,
     write_record,
 )
+from tests.waiting import wait_until
 
 
 class Collection:
@@ -202,12 +203,9 @@ def test_a_signal_of_the_batch_system_reaches_the_job_and_the_record(collection:
     argv = ["subjob", "--array", str(collection.write_array()), "--element", "0"]
     process = subprocess.Popen([sys.executable, "-m", "airflow_provider_caf.worker", *argv])
     log = collection.folder / "out" / "00000" / "attempt_0" / "stdout.log"
-    deadline = time.monotonic() + 20
-    while not (log.exists() and log.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: log.exists() and log.read_text())
     process.send_signal(getattr(signal, name))
-    assert process.wait(20) == 1
+    assert process.wait() == 1
     record = collection.read_record("00000.0.json")
     assert (record["exit_code"], record["reason"]) == (0, f"the batch system sent {name} to the job")
     assert log.read_text() == "ready\nbye\n"
@@ -230,9 +228,9 @@ def test_a_signal_before_the_start_is_handed_on_too() -> None:
     warden = Warden()
     warden.handle(signal.SIGTERM)
     assert warden.reason == "the batch system sent SIGTERM to the job"
-    child = subprocess.Popen(["sleep", "60"])
+    child = subprocess.Popen(["sleep", "600"])
     warden.watch(child.pid)
-    assert child.wait(10) == -signal.SIGTERM
+    assert child.wait() == -signal.SIGTERM
     # It has ended, and its number belongs to nobody.
     warden.handle(signal.SIGINT)
     assert (warden.pid, warden.received) == (0, signal.SIGTERM)
