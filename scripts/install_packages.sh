@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# Install Debian packages without starting the services that come with them: install_packages.sh LOG PACKAGE…
-# What the package manager says goes to the end of the file LOG. Needs root.
+# Install Debian packages, and start none of the services that come with them.
+#
+#   install_packages.sh LOG PACKAGE …     what apt-get says goes to the end of the file LOG
+#
+# Needs root.
 set -euo pipefail
 log=$1
 shift
@@ -12,4 +15,4 @@ if [[ ! -e $policy ]]; then
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod +x "$policy"
 fi
-{ apt-get -q update && apt-get install -y -q --no-install-recommends "$@"; } >>"$log" 2>&1
+{ apt-get update -q && apt-get install -y -q --no-install-recommends "$@"; } >>"$log" 2>&1

@@ -9,11 +9,16 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.demo_run import DemoRun
+    from tests.integration.started_airflow import StartedAirflow
 
 # Airflow reads its environment and writes a configuration file when it is first imported; this comes before.
 for _name in [name for name in os.environ if name.startswith("AIRFLOW_")]:
@@ -28,6 +33,39 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PAT
 # How long one example may take says more about the neighbours on the machine than about the code.
 hypothesis.settings.register_profile("house", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("house")
+
+
+@pytest.fixture(scope="session")
+def started() -> Iterator[StartedAirflow]:
+    """Start the one Airflow of all tests that need one, and stop it at the end."""
+    from tests.integration.one_airflow import start_airflow
+
+    with start_airflow() as airflow:
+        yield airflow
+
+
+@pytest.fixture(scope="session")
+def demo(started: StartedAirflow) -> DemoRun:
+    """Let the demonstration run in it."""
+    from tests.integration.demo_run import DemoRun
+
+    return DemoRun(started)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what has to stay together on one worker: what shares an Airflow, and what shares the set-up of a module."""
+    for item in items:
+        if item.get_closest_marker("airflow"):
+            item.add_marker(pytest.mark.xdist_group("airflow"))
+        elif "contract" not in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let the Airflow of one worker come before the work of the others: it has time limits."""
+    if "PYTEST_XDIST_WORKER" in os.environ and not item.get_closest_marker("airflow"):
+        os.nice(max(0, 5 - os.nice(0)))
 
 
 def pytest_collection_finish() -> None:

@@ -14,6 +14,7 @@ import pytest
 from airflow_provider_caf.io.catalog import Catalog, open_sqlite_catalog
 from airflow_provider_caf.io.layout import RunLayout, default_catalog_file
 from airflow_provider_caf.io.private_airflow import PrivateAirflow
+from tests.integration.metrics_server import MetricsServer
 
 _END_STATES = {"success", "failed"}
 
@@ -22,12 +23,24 @@ class StartedAirflow:
     """What a test asks of the started Airflow.
 
     :param airflow: the running one.
-    :param work_dir: its `[caf] work_dir`.
+    :param folder: holds all that belongs to it.
+    :param metrics: what it has sent.
     """
 
-    def __init__(self, airflow: PrivateAirflow, work_dir: Path) -> None:
+    def __init__(self, airflow: PrivateAirflow, folder: Path, metrics: MetricsServer) -> None:
         self.airflow = airflow
-        self.work_dir = work_dir
+        self.folder = folder
+        self.metrics = metrics
+
+    @property
+    def work_dir(self) -> Path:
+        """Its `[caf] work_dir`."""
+        return self.folder / "work"
+
+    @property
+    def messages(self) -> Path:
+        """The file to which its notifier writes."""
+        return self.folder / "messages.txt"
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
         """Trigger a DAG with Airflow's own command, as a user does, and give the run's id."""

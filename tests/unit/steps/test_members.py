@@ -156,9 +156,14 @@ def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(lab: La
 
 
 def test_a_kill_of_the_task_ends_the_command(lab: Lab) -> None:
-    step = StepRecord(name="step", kind="external_command", options={"command": ["sleep", "600"]})
+    step = StepRecord(name="step", kind="external_command", options={"command": ["sleep", "600.45654"]})
     running = StepRun(step, lab.layout("step"), say=lambda _: None)
-    threading.Timer(0.3, running.stop).start()
+
+    def stop() -> None:
+        wait_until(lambda: is_running_with("600.45654"))
+        running.stop()
+
+    threading.Thread(target=stop).start()
     with pytest.raises(JobFailed, match="ended by signal SIGTERM"):
         running.run()
 
