@@ -11,7 +11,7 @@ unexport PYTHONPATH PYTHONHOME ROOTSYS
 
 backend := $(if $(BACKEND),--backend '$(BACKEND)')
 
-.PHONY: help demo test test-fast test-batch pictures check serve install pins
+.PHONY: help demo test test-fast test-batch pictures check serve install pins test-fakes
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -49,6 +49,11 @@ check: install ## Style, types, import table, sizes
 	.venv/bin/lint-imports || failed=1; \
 	$(python) -m mypy || failed=1; \
 	exit $$failed
+
+# For developers: after a change of the stand-in for basf2. Until then `make test` runs these tests each time.
+test-fakes: install
+	@CAF_TEST_FAKES=1 $(python) -m pytest tests/unit/test_fake_basf2.py
+	@$(python) tests/fakes/tested.py
 
 install:
 	@scripts/install.sh
