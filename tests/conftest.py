@@ -52,9 +52,16 @@ def demo(started: StartedAirflow) -> DemoRun:
     return DemoRun(started)
 
 
+SLOW_FIXTURES = {"lab", "lab_files", "make_lab", "root", "server"}
+"""They start processes or load ROOT."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what has to stay together on one worker: what shares an Airflow, and what shares the set-up of a module."""
+    """Say what is slow, and what has to stay together on one worker: it shares an Airflow, or the set-up of a module."""
     for item in items:
+        if not SLOW_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("airflow"):
             item.add_marker(pytest.mark.xdist_group("airflow"))
         elif "contract" not in item.path.parts:
