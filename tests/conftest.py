@@ -58,7 +58,7 @@ SLOW_FIXTURES = {"lab", "lab_files", "make_lab", "root", "server"}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what is slow, and what has to stay together on one worker: it shares an Airflow, or the set-up of a module."""
+    """Say what is slow, and what stays together on one worker: it shares an Airflow, or the set-up of a module."""
     for item in items:
         if not SLOW_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from scripts.demo import CONNECTION
+from demo import CONNECTION
 from tests.browser.large_run import set_states, write_results
 from tests.browser.site import CHROMIUM_FLAGS, Site, Window, log_in
 from tests.integration.demo_run import DemoRun

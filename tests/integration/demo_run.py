@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from rich.console import Console
 
-from scripts.demo import PROJECT, run_demo
+from demo import PROJECT, run_demo
 from tests.integration.started_airflow import StartedAirflow
 
 

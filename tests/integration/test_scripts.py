@@ -59,6 +59,7 @@ def runs(started: StartedAirflow, data: tuple[str, str]) -> dict[str, Run]:
     for name in sorted(set(SCRIPT_NAMES) - set(LEFT_OUT), key=SCRIPT_NAMES.index):
         validation = ["--validation", str(VALIDATIONS / f"{name}.py")] if name == "example_simple" else []
         dag_id = import_script(started, SCRIPTS / f"{name}.py", data, *validation)["name"]
+        started.read_definitions_again()
         started.airflow.wait_for_dag(dag_id, timeout=300)
         if name != FOLLOWER:
             found[name] = (dag_id, started.trigger(dag_id))
