@@ -64,6 +64,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("airflow"):
             item.add_marker(pytest.mark.xdist_group("airflow"))
+            item.add_marker(pytest.mark.timeout(1800))
         elif "contract" not in item.path.parts:
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
 

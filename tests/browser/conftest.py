@@ -41,9 +41,7 @@ def site(started: StartedAirflow, demo: DemoRun) -> Site:
     write_results(started.open_catalog(), "large", site.runs["large"])
     set_states(site.airflow.home / "airflow.db", "large", site.runs["large"])
     started.wait("failing", site.runs["failing"])
-    started.wait_until(
-        lambda: started.read_states("signed", site.runs["signed"]).get("sign_off") == "awaiting_input", 200
-    )
+    started.wait_until(lambda: started.read_states("signed", site.runs["signed"]).get("sign_off") == "awaiting_input")
     demo.wait()
     site.runs["demo_calibration"] = started.wait_for_run("demo_calibration")
     return site

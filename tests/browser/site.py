@@ -61,7 +61,7 @@ class Site:
         request = urllib.request.Request(
             f"{self.airflow.url}/auth/token", data=body, headers={"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return str(json.loads(answer.read())["access_token"])
 
     def ask(self, path: str, token: str | None) -> tuple[int, bytes]:

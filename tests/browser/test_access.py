@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_caf.plugin.app import router
 from tests.browser.site import Site
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.airflow
 
 WORDS = {
     "run": "",

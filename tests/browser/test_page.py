@@ -16,7 +16,7 @@ from playwright.sync_api import expect
 from tests.browser.large_run import CALIBRATIONS, FAILURES
 from tests.browser.site import LARGEST_ANSWER, Site, Window
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.airflow
 
 OpenWindow = Callable[..., Window]
 PHONE = (390, 844)

@@ -16,6 +16,9 @@ from airflow_provider_caf.io.layout import RunLayout, default_catalog_file
 from airflow_provider_caf.io.private_airflow import PrivateAirflow
 from tests.integration.metrics_server import MetricsServer
 
+LIMIT = 1200.0
+"""Seconds after which what a test waits for will not come any more. It says nothing about how quick anything is."""
+
 _END_STATES = {"success", "failed"}
 
 
@@ -54,19 +57,19 @@ class StartedAirflow:
         token = self.airflow.call_api("GET", "/dags/demo_calibration")["file_token"]
         self.airflow.call_api("PUT", f"/parseDagFile/{token}")
 
-    def wait_for_run(self, dag_id: str, timeout: float = 120.0) -> str:
+    def wait_for_run(self, dag_id: str) -> str:
         """Wait until something has started a DAG for the first time, and give the run's id."""
 
         def list_runs() -> list[str]:
             return [each["dag_run_id"] for each in self.airflow.call_api("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]]
 
-        self.wait_until(lambda: bool(list_runs()), timeout)
+        self.wait_until(lambda: bool(list_runs()))
         (run_id,) = list_runs()
         return run_id
 
-    def wait(self, dag_id: str, run_id: str, timeout: float = 240.0) -> str:
+    def wait(self, dag_id: str, run_id: str) -> str:
         """Wait until a run has ended and give its state."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + LIMIT
         while time.monotonic() < deadline:
             state = self.airflow.call_api("GET", f"/dags/{dag_id}/dagRuns/{quote(run_id)}")["state"]
             if state in _END_STATES:
@@ -74,11 +77,11 @@ class StartedAirflow:
             time.sleep(0.5)
         pytest.fail(f"{dag_id} {run_id} did not end: {self.read_states(dag_id, run_id)}")
 
-    def wait_until(self, is_so: Callable[[], bool], timeout: float = 120.0) -> None:
+    def wait_until(self, is_so: Callable[[], bool]) -> None:
         """Wait until something is so."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + LIMIT
         while not is_so():
-            assert time.monotonic() < deadline, f"not so within {timeout:g} s"
+            assert time.monotonic() < deadline, f"not so within {LIMIT:g} s"
             time.sleep(0.2)
 
     def answer(self, dag_id: str, run_id: str, task_id: str, answer: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from airflow_provider_caf.io.local_database import LocalDatabase
 from tests.integration.started_airflow import StartedAirflow
 from tests.integration.test_restart import MAKE_EVENTS
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.airflow
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_result_is_signed_off_published_once_and_followed(
         "calibrations": ["counting"],
     }
     run_id = started.trigger("published", conf)
-    started.wait_until(lambda: started.read_states("published", run_id).get("sign_off") == "awaiting_input", 200)
+    started.wait_until(lambda: started.read_states("published", run_id).get("sign_off") == "awaiting_input")
     assert not accepted.exists()
     task = f"/dags/published/dagRuns/{quote(run_id)}/taskInstances/sign_off/-1/hitlDetails"
     asked = started.airflow.call_api("GET", task)

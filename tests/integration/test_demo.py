@@ -6,7 +6,7 @@ import pytest
 
 from tests.integration.demo_run import DemoRun
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.airflow
 
 
 def test_the_demonstration_finds_the_truth(demo: DemoRun) -> None:

@@ -16,7 +16,7 @@ from tests.integration.started_airflow import StartedAirflow
 from tests.integration.test_restart import FILES, MAKE_EVENTS
 from tests.ssh_server import SshServer, start_ssh_server
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.airflow
 
 
 @pytest.fixture
