@@ -25,7 +25,6 @@ import os
 import statistics
 import sys
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -49,7 +48,7 @@ from airflow_provider_caf.definitions.files import load_definitions
 from airflow_provider_caf.definitions.run_params import apply_params, merge_params
 from airflow_provider_caf.definitions.templates import render
 from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.steps.results import list_committed
+from airflow_provider_caf.steps.results import CommittedPayload, list_committed
 from airflow_provider_caf.worker.collector import make_collector, run_collector
 from airflow_provider_caf.worker.merge import MergeRequest, merge_collection
 from airflow_provider_caf.worker.serve import AlgorithmService
@@ -57,14 +56,11 @@ from airflow_provider_caf.worker.serve import AlgorithmService
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "dags"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 from demo_detector import write_data
-from demo_report import Truth
+from demo_report import Measurement, Truth
 
 DEFINITION = Path(__file__).resolve().parents[1] / "dags" / "definitions" / "demo_calibration.yaml"
 WANTED = 0.1
 SIGNIFICANT = 3.0
-
-Pulls = dict[str, list[float]]
-"""Name of a payload → its pulls."""
 
 
 def main() -> int:
@@ -78,9 +74,11 @@ def main() -> int:
     # Not forked: ROOT is loaded in these processes only.
     with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
         found = list(pool.map(calibrate_seed, seeds))
-    names = list(found[0])
-    rows = [judge(name, [pulls[name] for pulls in found]) for name in names]
-    rows.append(judge("all", [[pull for own in pulls.values() for pull in own] for pulls in found]))
+    rows = [
+        judge(name, [[each.pull for each in own if each.payload == name] for own in found])
+        for name in dict.fromkeys(each.payload for each in found[0])
+    ]
+    rows.append(judge("all", [[each.pull for each in own] for own in found]))
     print(f"{len(seeds)} seeds, from {seeds[0]}")
     print(f"{'constant':14}{'pulls':>6}  {'mean ± 1/√n':16}{'from seeds':12}width ± 1/√(2n)")
     for row in rows:
@@ -133,16 +131,12 @@ def judge(name: str, pulls: Sequence[Sequence[float]]) -> Judged:
     )
 
 
-def calibrate_seed(seed: int) -> Pulls:
-    """Take data with a seed, calibrate, and give the pulls."""
-    pulls: Pulls = defaultdict(list)
+def calibrate_seed(seed: int) -> list[Measurement]:
+    """Take data with a seed and calibrate; give the constants of the last passes with their truth."""
     with tempfile.TemporaryDirectory(prefix="caf-pulls-") as name, open_log(Path(name)):
         folder = Path(name)
         write_data(folder / "data", seed)
-        truth = Truth(folder / "data")
-        for payload, value, runs in calibrate_all(read_demonstration(folder / "data"), folder):
-            pulls[payload].append((value["value"] - truth.find(payload, runs)) / value["error"])
-    return dict(pulls)
+        return list(calibrate_all(read_demonstration(folder / "data"), folder, Truth(folder / "data")))
 
 
 def read_demonstration(data: Path) -> CafRecord:
@@ -171,8 +165,8 @@ def open_log(folder: Path) -> Iterator[None]:
                 os.close(copy)
 
 
-def calibrate_all(caf: CafRecord, folder: Path) -> Iterator[tuple[str, Any, tuple[ExpRun, ...]]]:
-    """Run all calibrations in order; give name, value and runs of the payloads of each last pass."""
+def calibrate_all(caf: CafRecord, folder: Path, truth: Truth) -> Iterator[Measurement]:
+    """Run all calibrations in order; give the constants of each last pass."""
     depends = caf.map_dependencies()
     members = {each.name: each for each in caf.calibrations}
     databases: dict[str, Path] = {}
@@ -187,7 +181,16 @@ def calibrate_all(caf: CafRecord, folder: Path) -> Iterator[tuple[str, Any, tupl
             databases[name] = place / "outputdb"
             if decide_iteration(codes, iteration, member.max_iterations).action is IterationAction.FINISH:
                 break
-        yield from one.payloads
+        for payload, runs in one.payloads:
+            yield Measurement(
+                calibration=name,
+                payload=payload.entry.name,
+                iov=payload.entry.iov,
+                runs=runs,
+                value=payload.value["value"],
+                error=payload.value["error"],
+                truth=truth.find(payload.entry.name, runs),
+            )
 
 
 class Pass:
@@ -201,7 +204,7 @@ class Pass:
         self._iteration = iteration
         self._place = place
         self._chain = [DatabaseEntry(kind=LOCAL, value=str(each)) for each in databases]
-        self.payloads: list[tuple[str, Any, tuple[ExpRun, ...]]] = []
+        self.payloads: list[tuple[CommittedPayload, tuple[ExpRun, ...]]] = []
 
     def run(self) -> list[Any]:
         """Collect, merge, calibrate and commit; give the result codes."""
@@ -278,7 +281,7 @@ class Pass:
         LocalDatabase(self._place / "outputdb").commit(
             [(each.entry.name, staging / each.entry.file_name, each.entry.iov) for each in committed]
         )
-        self.payloads += [(each.entry.name, each.value, executions[each.execution].runs) for each in committed]
+        self.payloads += [(each, executions[each.execution].runs) for each in committed]
         return [each.execution.code for each in reports]
 
 

@@ -48,6 +48,12 @@ class Run:
         return 1.0 + 0.002 * (self.voltage - 1500.0)
 
 
+def open_streams(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
+    """Give random numbers for the truth, and others for the data, which no other seed has."""
+    truth, data = np.random.SeedSequence(seed).spawn(2)
+    return np.random.default_rng(truth), np.random.default_rng(data)
+
+
 def make_runs(random: np.random.Generator) -> list[Run]:
     """Draw the truth of 14 runs in two experiments: three thin ones, one with a shifted beam spot."""
     thin = {(7, 4), (7, 7), (8, 5)}
@@ -92,8 +98,7 @@ def write_data(folder: Path, seed: int) -> list[Run]:
     import ROOT
 
     folder.mkdir(parents=True, exist_ok=True)
-    # Streams of their own: the data of one seed must not be the truth of another.
-    of_truth, of_data = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(2))
+    of_truth, of_data = open_streams(seed)
     runs = make_runs(of_truth)
     for run in runs:
         for kind in CHARGE:

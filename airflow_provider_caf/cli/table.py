@@ -151,7 +151,7 @@ class Table:
 
 def _make_text(cell: str | Text, style: str) -> Text:
     given = Text(cell) if isinstance(cell, str) else cell
-    return Text(" ".join(clean(given.plain).splitlines()), style=given.style or style)
+    return Text(" ".join(clean(given.plain).expandtabs(1).splitlines()), style=given.style or style)
 
 
 def _measure_whole(cell: Text | ProgressBar) -> int:
