@@ -100,7 +100,7 @@ def test_there_is_every_constant(constants: list[Constant]) -> None:
 def test_errors_are_those_of_the_detector(
     constants: list[Constant], tracks: dict[str, int], expect: Callable[[Constant], float], payload: str
 ) -> None:
-    """A gain's error without that of the sensor's middle is 8 % too small, with one of independent parts 4 % too large."""
+    """A gain's error without that of the sensor's middle is 8 % too small, with independent parts 4 % too large."""
     own = [each for each in constants if each.payload == payload]
     # A measured width is known to 1/√(2n), for n tracks.
     entries = sum(tracks[run] for each in own for run in each.runs)
