@@ -55,7 +55,7 @@ def main() -> int:
         f"AIRFLOW_CONN_{CONNECTION.upper()}": build_connection(options.backend),
     }
     airflow = PrivateAirflow(make_fresh_home(folder), PROJECT / "dags", settings=settings)
-    console.print("Starting an Airflow of its own (scheduler, triggerer, DAG processor, API server) …")
+    console.print("Starting an Airflow of its own: scheduler, triggerer, DAG processor, API server")
     with airflow:
         if options.serve:
             show_door(airflow, console)
