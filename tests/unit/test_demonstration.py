@@ -13,10 +13,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "dags"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from bench_pulls import judge
+
 import demo_detector as detector
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -107,3 +111,20 @@ def test_errors_are_those_of_the_detector(
     ratio = math.fsum(each.error / expect(each) for each in own) / len(own)
     tolerance = max(0.02, 4 / math.sqrt(2 * entries))
     assert ratio == pytest.approx(1, abs=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("shift", "width", "is_honest"),
+    [(0.0, 1.0, True), (0.09, 1.0, True), (0.12, 1.0, False), (0.0, 1.12, False), (0.0, 0.88, False)],
+)
+def test_pulls_that_are_off_are_told(shift: float, width: float, is_honest: bool) -> None:
+    seeds, constants = 100, 20
+    count = seeds * constants
+    quantiles = [NormalDist(shift, width).inv_cdf((number + 0.5) / count) for number in range(count)]
+    judged = judge("Constant", [quantiles[seed::seeds] for seed in range(seeds)])
+    assert (judged.count, judged.mean, judged.width) == (count, pytest.approx(shift), pytest.approx(width, abs=0.01))
+    assert judged.is_honest is is_honest
+
+
+def test_few_pulls_do_not_tell() -> None:
+    assert judge("Constant", [[0.5], [1.4], [-0.6]]).is_honest
