@@ -122,7 +122,8 @@ def test_pulls_that_are_off_are_told(shift: float, width: float, is_honest: bool
     count = seeds * constants
     quantiles = [NormalDist(shift, width).inv_cdf((number + 0.5) / count) for number in range(count)]
     judged = judge("Constant", [quantiles[seed::seeds] for seed in range(seeds)])
-    assert (judged.count, judged.mean, judged.width) == (count, pytest.approx(shift), pytest.approx(width, abs=0.01))
+    assert judged.count == count
+    assert [judged.mean, judged.width] == pytest.approx([shift, width], abs=0.01)
     assert judged.is_honest is is_honest
 
 
