@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-from rich.tree import Tree
-
-from airflow_provider_caf.cli.output import EXIT_PROBLEM, command, find_console, show_json, show_text
+from airflow_provider_caf.cli.output import EXIT_PROBLEM, command, show_json, show_text
 from airflow_provider_caf.core.calibration import CafRecord, CalibrationRecord
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.graph import order_calibrations
@@ -134,28 +131,27 @@ def show(arguments: Any) -> None:
         show_json([caf.to_json() for caf in cafs])
         return
     for caf in cafs:
-        find_console().print(build_tree(caf.build_record()))
+        for line in describe_caf(caf.build_record()):
+            show_text(line)
 
 
-def build_tree(caf: CafRecord) -> Tree:
-    """Give a picture of a definition: calibrations in the order in which they may run."""
-    tree = Tree(f"[bold]{escape(caf.name)}[/]  {len(caf.calibrations)} calibrations")
+def describe_caf(caf: CafRecord) -> Iterator[str]:
+    """Give the lines that tell what is in a definition: calibrations in the order in which they may run."""
+    yield f"{caf.name}  {len(caf.calibrations)} calibrations"
     members = {each.name: each for each in caf.calibrations}
     for name in order_calibrations(caf.map_dependencies()):
         member = members[name]
         after = f"  after {', '.join(member.depends_on)}" if member.depends_on else ""
         kept = "" if member.save_payloads else "  (payloads not saved)"
         if not isinstance(member, CalibrationRecord):
-            tree.add(f"[bold]{escape(name)}[/]  {escape(member.type or member.kind)}{after}{kept}")
+            yield f"  {name}  {member.type or member.kind}{after}{kept}"
             continue
         passes = f"  up to {member.max_iterations + 1} passes" if member.max_iterations else "  1 pass"
-        branch = tree.add(f"[bold]{escape(name)}[/]{passes}{after}{kept}")
+        yield f"  {name}{passes}{after}{kept}"
         for collection in member.collections:
-            what = collection.collector or " ".join(collection.command or ())
-            branch.add(f"collection {escape(collection.name)}  {escape(what)}")
+            yield f"    collection {collection.name}  {collection.collector or ' '.join(collection.command or ())}"
         for algorithm in member.algorithms:
-            branch.add(f"algorithm {escape(algorithm.name)}  {escape(algorithm.strategy)}")
-    return tree
+            yield f"    algorithm {algorithm.name}  {algorithm.strategy}"
 
 
 @command

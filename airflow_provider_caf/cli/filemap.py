@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.text import Text
 
 from airflow_provider_caf.batch.spec import Resources
-from airflow_provider_caf.cli.output import command
+from airflow_provider_caf.cli.output import command, find_console
 from airflow_provider_caf.core.errors import CafError, DefinitionError, InputError
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.suggestions import build_word_hint
@@ -53,7 +53,7 @@ def filemap(arguments: Any) -> None:
         import_parquet()
     # A table is made of a map beside it, which stays: the next time only what has changed is looked into.
     keeper = target if target.suffix == ".json" else target.with_name(f"{target.name}.json")
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = find_console(stderr=True)
     pattern = None if arguments.regex is None else compile_regex(arguments.regex)
     way = _choose_way(arguments)
     how = way.key if pattern is None else f"regex:{pattern.pattern}"
@@ -164,7 +164,8 @@ def _map_by_content(
         _RateColumn(),
         TimeRemainingColumn(),
     )
-    with tempfile.TemporaryDirectory(prefix="caf-filemap-") as folder, Progress(*columns, console=console) as progress:
+    bar = Progress(*columns, console=console, disable=not console.is_terminal)
+    with tempfile.TemporaryDirectory(prefix="caf-filemap-") as folder, bar as progress:
         app = Path(folder) / "app.pyz"
         build_job_app(app, set())
         task = progress.add_task("files", total=len(missing))
