@@ -11,11 +11,11 @@ import contextlib
 import errno
 import json
 import os
-import secrets
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_caf.core.errors import CafError, InputError
+from airflow_provider_caf.core.temporary import build_temporary_name
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes, *, durable: bool = True, mode: int = 0o666) -> None:
@@ -28,8 +28,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes, *, durable: bool = Tr
     :raises CafError: if it cannot be written, say because the disk is full. The old file is then untouched.
     """
     target = Path(path)
-    # Not derived from the target's name: that may have the longest length the file system takes.
-    temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
+    temporary = target.parent / build_temporary_name()
     try:
         _write_new(temporary, data, durable=durable, mode=mode)
         temporary.replace(target)

@@ -21,6 +21,9 @@ import signal
 import sys
 import time
 
+from airflow_provider_caf.core.environment import build_child_environment
+from airflow_provider_caf.core.temporary import build_temporary_name
+
 # ruff: noqa: PTH102, PTH103, PTH104, PTH108, PTH116, PTH118, PTH123, PTH207 - pathlib is slow to import
 
 TYPE_CHECKING = False  # importing typing costs as much as all of the above
@@ -208,11 +211,6 @@ def _fill_word(word: str, values: Mapping[str, Any]) -> str:
     return "".join(filled)
 
 
-def build_environment() -> dict[str, str]:
-    """Give the variables that a subjob inherits: all but Airflow's, which hold keys and passwords."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "_AIRFLOW_"))}
-
-
 def start_attempt(attempt: Attempt, environment: Mapping[str, str], *, own_session: bool) -> bool:
     """Start the job's process, in its work folder, with its output in log files.
 
@@ -349,8 +347,7 @@ def write_record(path: str, record: Mapping[str, Any]) -> None:
     :raises OSError: if it cannot be written.
     """
     folder, _, name = path.rpartition("/")
-    # No other process has this name: the attempt's folder was made by this one alone.
-    temporary = f"{folder}/.{name}.tmp"
+    temporary = f"{folder}/{build_temporary_name(name)}"
     data = json.dumps(record).encode()
     try:
         descriptor = os.open(temporary, _NEW_FILE, 0o666)
@@ -426,7 +423,7 @@ def run_attempt(attempt: Attempt, warden: Warden) -> int:
     :returns: the exit code to pass on: 0 only when all is well.
     """
     status, usage = 0, None
-    if start_attempt(attempt, build_environment(), own_session=False):
+    if start_attempt(attempt, build_child_environment(os.environ), own_session=False):
         warden.watch(attempt.pid)
         _, status, usage = os.wait4(attempt.pid, 0)
         warden.pid = 0

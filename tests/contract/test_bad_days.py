@@ -15,7 +15,7 @@ import pytest
 
 import engine
 from airflow_provider_caf.batch.spec import Command, CommandResult, Resources
-from airflow_provider_caf.core.environment import drop_secrets
+from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import PollError, SubmitError, TransportError
 from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
 from airflow_provider_caf.io.jobs.submission import observe, submit_missing
@@ -225,7 +225,7 @@ class TimeoutTransport(LocalTransport):
             process = subprocess.Popen(
                 command.argv,
                 stdin=stdin,
-                env={**drop_secrets(os.environ), **(command.environment or {})},
+                env=build_child_environment(os.environ, command.environment),
                 start_new_session=True,
             )
         while not self._is_time():

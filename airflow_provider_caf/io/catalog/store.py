@@ -138,9 +138,14 @@ class Catalog:
 
         :raises DatabaseError: if the tables are those of a newer version of this package, or cannot be made.
         """
-        if not self._is_ready:
+        if not self._is_ready or self._is_gone():
             self._run(self._create_tables, "made")
             self._is_ready = True
+
+    def _is_gone(self) -> bool:
+        """Tell whether somebody has removed the file since it was made ready."""
+        file = self._engine.url.database if self._is_sqlite else None
+        return file not in (None, "", ":memory:") and not Path(str(file)).exists()
 
     def write(self, rows: Iterable[Row]) -> None:
         """Write rows of any kinds; one that is there already is replaced.
