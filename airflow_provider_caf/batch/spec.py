@@ -78,6 +78,11 @@ class TextFile:
     text: str
     executable: bool = False
 
+    @property
+    def mode(self) -> int:
+        """Its permissions: nobody else may read it, as it has the variables of the jobs in it."""
+        return 0o700 if self.executable else 0o600
+
 
 @record
 class Resources:

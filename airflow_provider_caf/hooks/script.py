@@ -37,7 +37,7 @@ from airflow_provider_caf.definitions.script import (
     name_script,
 )
 from airflow_provider_caf.hooks.batch import BatchHook
-from airflow_provider_caf.io.files import write_json, write_text
+from airflow_provider_caf.io.files import PRIVATE, write_json, write_text
 from airflow_provider_caf.io.transport.base import Transport
 from airflow_provider_caf.io.transport.local import LocalTransport
 from airflow_provider_caf.steps.script import APP, DEFAULT_TIMEOUT, describe_script
@@ -230,7 +230,7 @@ def _write(
     side = (asked.folder / f"_{name}" / digest).absolute()
     validation = None
     if asked.validation is not None:
-        write_json(draft / VALIDATION_REQUEST, _build_validation(asked, description))
+        write_json(draft / VALIDATION_REQUEST, _build_validation(asked, description), mode=PRIVATE)
         python = (resources.python or sys.executable, str(side / APP))
         validation = build_site_argv(resources, (*python, "validate", str(side / VALIDATION_REQUEST)))
     form = build_definition(

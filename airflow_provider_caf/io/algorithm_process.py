@@ -41,6 +41,7 @@ from airflow_provider_caf.core.strategies.base import (
     StagedPayload,
 )
 from airflow_provider_caf.io.collected_copies import copy_collected
+from airflow_provider_caf.io.files import open_log
 from airflow_provider_caf.io.tails import cut_tail, read_tail
 
 START_TIMEOUT = 600.0
@@ -152,7 +153,7 @@ class AlgorithmProcess:
         ends = (child_in, child_out, child_life)
         words = zip(("--in-fd", "--out-fd", "--life-fd"), ends, strict=True)
         try:
-            with self._log_path.open("ab") as log:
+            with open_log(self._log_path) as log:
                 self._process = subprocess.Popen(
                     [*self._argv, "algorithm", *(word for pair in words for word in map(str, pair))],
                     stdin=subprocess.DEVNULL,

@@ -25,7 +25,7 @@ from urllib.parse import quote
 
 from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import TransportError
-from airflow_provider_caf.io.files import read_json, write_json
+from airflow_provider_caf.io.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.io.tails import cut_tail, read_tail
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -95,8 +95,7 @@ class PrivateAirflow:
         self.home.mkdir(parents=True, exist_ok=True)
         self.home.chmod(0o700)
         if not (self.home / "passwords.json").exists():
-            write_json(self.home / "passwords.json", {_USER: secrets.token_urlsafe(12)})
-            (self.home / "passwords.json").chmod(0o600)
+            write_json(self.home / "passwords.json", {_USER: secrets.token_urlsafe(12)}, mode=PRIVATE)
         if not self.environment:  # else started again: with the secrets that it had
             self.environment = self._build_environment()
         for words in (["db", "migrate"], *self.first_commands):

@@ -14,7 +14,7 @@ from airflow_provider_caf.core.errors import DefinitionError, TransportError, jo
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.signals import name_signal
 from airflow_provider_caf.core.suggestions import build_word_hint
-from airflow_provider_caf.io.files import read_json, write_json
+from airflow_provider_caf.io.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.io.tails import cut_tail
 from airflow_provider_caf.steps.app_run import build_app_argv, run_app
@@ -77,7 +77,7 @@ def describe_code(calibration: CalibrationRecord, layout: CalibrationLayout, res
 
 def _ask(request: dict[str, Any], layout: CalibrationLayout, resources: Resources) -> dict[str, Any]:
     question, answer = layout.folder / "describe.json", layout.folder / "description.json"
-    write_json(question, request)
+    write_json(question, request, mode=PRIVATE)
     answer.unlink(missing_ok=True)
     words = ("describe", str(question), "--output", str(answer))
     result = run_app(layout.description_app, resources, words, _TIMEOUT)

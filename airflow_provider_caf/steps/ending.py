@@ -14,7 +14,7 @@ from airflow_provider_caf.core.errors import CheckpointError, JobFailed, NotEnou
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.payloads import FilledGap, GapReport, fill_gaps
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.io.files import read_json, write_json
+from airflow_provider_caf.io.files import PRIVATE, open_log, read_json, write_json
 from airflow_provider_caf.io.layout import RunLayout, slug
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.io.processes import TiedProcess
@@ -137,8 +137,8 @@ class Publication:
                 hint=f"Look at {self._log}, and whether the payloads have arrived. If they have not, remove "
                 f"{self._begun} and clear this task. If they have, mark the task as success.",
             )
-        write_json(self._begun, {"version": 1, "command": command})
-        with self._log.open("ab") as output:
+        write_json(self._begun, {"version": 1, "command": command}, mode=PRIVATE)
+        with open_log(self._log) as output:
             start = output.tell()
             try:
                 with TiedProcess(

@@ -22,7 +22,7 @@ from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.reference import load_reference
 from airflow_provider_caf.core.signals import name_signal
 from airflow_provider_caf.core.suggestions import build_word_hint
-from airflow_provider_caf.io.files import write_json
+from airflow_provider_caf.io.files import open_log, write_json
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.io.processes import TiedProcess
@@ -182,7 +182,7 @@ class StepRun:
         environment = build_child_environment(os.environ, given)
         log = self.layout.command_log
         self._say(f"Runs {argv}; it prints to {log}")
-        with log.open("ab") as output:
+        with open_log(log) as output:
             start = output.tell()
             with _start(argv, self.layout.folder, environment, output, self.step.name) as process:
                 self._process = process

@@ -10,7 +10,7 @@ from airflow_provider_caf.batch.spec import Command, Resources
 from airflow_provider_caf.batch.wrapper import build_site_argv
 from airflow_provider_caf.core.errors import DefinitionError, TransportTimeout
 from airflow_provider_caf.core.signals import name_signal
-from airflow_provider_caf.io.files import read_json, write_json
+from airflow_provider_caf.io.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.io.tails import cut_tail
 from airflow_provider_caf.io.transport.base import Transport
@@ -38,7 +38,7 @@ def describe_script(
     app = folder / APP
     build_job_app(app, ())
     question, answer = folder / "request.json", folder / "answer.json"
-    write_json(question, {"version": 1, **request, "folder": str(folder)})
+    write_json(question, {"version": 1, **request, "folder": str(folder)}, mode=PRIVATE)
     answer.unlink(missing_ok=True)
     words = (*build_app_argv(app, resources), "script", str(question), "--output", str(answer))
     argv = build_site_argv(resources, words)

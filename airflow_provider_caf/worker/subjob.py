@@ -40,6 +40,8 @@ EXIT_NOT_FOUND = 127
 EXIT_BAD_JOB = 125
 """The wrapper's own: the job file or the work folder was not as it has to be."""
 
+_PRIVATE = 0o600
+"""Permissions of the logs: what a program prints may hold a secret."""
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 # Python ignores these two, and what is ignored stays so in a program that is started.
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -124,7 +126,7 @@ def open_attempt(array: Mapping[str, Any], subjob: int) -> Attempt:
     try:
         attempt.folder = _make_folder(attempt)
         # Opened here and not while the process is started: then the pool would wait for the file system.
-        attempt.logs = [os.open(f"{attempt.folder}/{name}", _NEW_FILE, 0o666) for name in _LOG_FILES]
+        attempt.logs = [os.open(f"{attempt.folder}/{name}", _NEW_FILE, _PRIVATE) for name in _LOG_FILES]
     except OSError as error:
         attempt.fail(EXIT_BAD_JOB, f"the work folder could not be made: {error}")
     try:

@@ -12,6 +12,7 @@ share: where tasks run on several machines, use one of the other two.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -104,9 +105,11 @@ def open_sqlite_catalog(path: Path) -> Catalog:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # SQLite would let everybody read it, with the ends of the logs that are in it.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise DatabaseError(
-            f"The folder of the results catalog {path} could not be made: {error.strerror}.",
+            f"The results catalog {path} could not be made: {error.strerror}.",
             hint="Check that you may write there, or set a connection in [caf] catalog_conn_id.",
         ) from error
     return Catalog(create_engine(URL.create("sqlite", database=str(path)), poolclass=NullPool))

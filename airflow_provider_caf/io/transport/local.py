@@ -57,7 +57,7 @@ class LocalTransport:
 
     def write_file(self, file: TextFile) -> None:
         """Put a text file on this machine, see `Transport.write_file`."""
-        write_text(file.path, file.text, mode=0o777 if file.executable else 0o666)
+        write_text(file.path, file.text, mode=file.mode)
 
     def _start(
         self, command: Command, stdin: IO[bytes], stdout: IO[bytes], stderr: IO[bytes], hold: int | None

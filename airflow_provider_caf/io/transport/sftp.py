@@ -49,10 +49,10 @@ class RemoteFiles:
         temporary = _name_temporary(path)
         try:
             with self._client.open(temporary, "wx") as file:
+                # Nobody else may read it: most of what we write has the variables or settings of jobs in it.
+                file.chmod(0o700 if executable else 0o600)
                 file.set_pipelined(True)
                 file.write(data)
-            if executable:
-                self._client.chmod(temporary, 0o755)
             self._client.posix_rename(temporary, path)
         except OSError:
             self._remove(temporary)
