@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -105,11 +105,9 @@ def open_sqlite_catalog(path: Path) -> Catalog:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # SQLite would let everybody read it, with the ends of the logs that are in it.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise DatabaseError(
-            f"The results catalog {path} could not be made: {error.strerror}.",
+            f"The folder of the results catalog {path} could not be made: {error.strerror}.",
             hint="Check that you may write there, or set a connection in [caf] catalog_conn_id.",
         ) from error
     return Catalog(create_engine(URL.create("sqlite", database=str(path)), poolclass=NullPool))
@@ -136,19 +134,23 @@ class Catalog:
     def _place(self) -> str:
         return self._engine.url.render_as_string(hide_password=True)
 
+    @property
+    def _file(self) -> Path | None:
+        name = (self._engine.url.database or "") if self._is_sqlite else ""
+        return None if name in ("", ":memory:") else Path(name)
+
     def create_tables(self) -> None:
         """Make the tables that are missing. All other methods do this at their first use.
 
         :raises DatabaseError: if the tables are those of a newer version of this package, or cannot be made.
         """
-        if not self._is_ready or self._is_gone():
+        file = self._file
+        if not self._is_ready or (file is not None and not file.exists()):
+            if file is not None:
+                with suppress(OSError):  # SQLite says it. Else everybody could read it, with the logs that are in it
+                    os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._run(self._create_tables, "made")
             self._is_ready = True
-
-    def _is_gone(self) -> bool:
-        """Tell whether somebody has removed the file since it was made ready."""
-        file = self._engine.url.database if self._is_sqlite else None
-        return file not in (None, "", ":memory:") and not Path(str(file)).exists()
 
     def write(self, rows: Iterable[Row]) -> None:
         """Write rows of any kinds; one that is there already is replaced.
