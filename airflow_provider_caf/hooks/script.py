@@ -12,8 +12,9 @@ import hashlib
 import json
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.names import build_slug, check_name
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.core.temporary import build_temporary_name
 from airflow_provider_caf.definitions.files import read_definition
 from airflow_provider_caf.definitions.script import (
     CAFS,
@@ -35,13 +37,16 @@ from airflow_provider_caf.definitions.script import (
     name_script,
 )
 from airflow_provider_caf.hooks.batch import BatchHook
-from airflow_provider_caf.io.files import write_json, write_text
+from airflow_provider_caf.io.files import PRIVATE, write_json, write_text
 from airflow_provider_caf.io.transport.base import Transport
 from airflow_provider_caf.io.transport.local import LocalTransport
 from airflow_provider_caf.steps.script import APP, DEFAULT_TIMEOUT, describe_script
 
 VALIDATION_REQUEST = "validation.json"
 _DIGITS = 12
+_DRAFT = "_draft_"
+_OLD_DRAFT = 24 * 3600.0
+"""Seconds after which a draft is one of a process that was killed."""
 
 
 @record
@@ -139,14 +144,26 @@ def read_settings(asked: ScriptImport) -> dict[str, Any]:
 
 @contextmanager
 def _drafting(asked: ScriptImport) -> Iterator[Path]:
-    """Give the folder in which a script is described; nothing of it is left behind."""
+    """Give the folder in which a script is described; nothing of it is left behind.
+
+    Nobody else has it: the same script may be described by another process, or on another host, at the same time.
+    """
     asked.folder.mkdir(parents=True, exist_ok=True)
-    draft = asked.folder / f"_draft_{hashlib.sha256(asked.script.encode()).hexdigest()[:_DIGITS]}"
-    shutil.rmtree(draft, ignore_errors=True)
+    _remove_old_drafts(asked)
+    draft = asked.folder / f"{_DRAFT}{build_temporary_name()}"
     try:
         yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _remove_old_drafts(asked: ScriptImport) -> None:
+    """Remove what processes have left that were killed; nobody who lives describes for that long."""
+    oldest = time.time() - max(_OLD_DRAFT, 2 * asked.timeout)
+    for draft in asked.folder.glob(f"{_DRAFT}*"):
+        with suppress(FileNotFoundError):  # another one removes it, too
+            if draft.stat().st_mtime < oldest:
+                shutil.rmtree(draft)
 
 
 def describe(
@@ -213,7 +230,7 @@ def _write(
     side = (asked.folder / f"_{name}" / digest).absolute()
     validation = None
     if asked.validation is not None:
-        write_json(draft / VALIDATION_REQUEST, _build_validation(asked, description))
+        write_json(draft / VALIDATION_REQUEST, _build_validation(asked, description), mode=PRIVATE)
         python = (resources.python or sys.executable, str(side / APP))
         validation = build_site_argv(resources, (*python, "validate", str(side / VALIDATION_REQUEST)))
     form = build_definition(
@@ -232,15 +249,16 @@ def _write(
         ),
     )
     comment = f"Made of the calibration script {asked.script}. Change that, and import it again."
-    if not side.exists():
-        side.parent.mkdir(parents=True, exist_ok=True)
-        draft.rename(side)
+    _keep_side_files(draft, side)
     file = asked.folder / f"{name}.yaml"
-    checked = asked.folder / f"_{name}" / f".{digest}.yaml"
-    write_text(checked, dump_definition(form, comment))
     # What is wrong with it is found before anybody loads it.
-    read_definition(checked)
-    checked.replace(file)
+    checked = side.parent / f"{build_temporary_name(digest)}.yaml"
+    try:
+        write_text(checked, dump_definition(form, comment))
+        read_definition(checked)
+        checked.replace(file)
+    finally:
+        checked.unlink(missing_ok=True)
     return Imported(
         name=name,
         file=file,
@@ -249,6 +267,17 @@ def _write(
         warnings=tuple(description["warnings"]),
         printed=printed,
     )
+
+
+def _keep_side_files(draft: Path, side: Path) -> None:
+    """Give the side files their place. Where they have it, those of another run of this import stay."""
+    side.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        draft.rename(side)
+    except OSError:
+        # A folder that is not empty is never replaced. The same digest has the same files.
+        if not side.is_dir():
+            raise
 
 
 def _digest(draft: Path, description: Mapping[str, Any]) -> str:

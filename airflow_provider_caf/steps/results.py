@@ -276,9 +276,11 @@ class CalibrationResults:
         """Write how many subjobs of a collection are in which state, what they have used, and which tries failed why.
 
         :param attempts: the exit records of all tries.
-        :param resources: what was asked for.
+        :param resources: what is asked for where nothing was submitted.
         """
         counts = count_subjobs(observation.verdicts)
+        # A retry may have asked for more than the definition does.
+        asked = [each.array.resources for each in observation.arrays] or [resources]
         row = SubjobsRow(
             **self._ids,
             iteration=iteration,
@@ -294,8 +296,8 @@ class CalibrationResults:
             wall_seconds=sum(each.seconds for each in attempts),
             peak_memory_kb=max((each.peak_memory_kb for each in attempts), default=0),
             hosts=tuple(sorted({each.host for each in attempts})),
-            requested_memory_mb=resources.memory,
-            requested_seconds=resources.walltime,
+            requested_memory_mb=max((each.memory for each in asked if each.memory is not None), default=None),
+            requested_seconds=max((each.walltime for each in asked if each.walltime is not None), default=None),
             updated=_now(),
         )
         known = self._failed[iteration, collection]
