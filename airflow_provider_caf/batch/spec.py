@@ -307,7 +307,8 @@ class SubmittedArray:
     """An array that a batch system took.
 
     :param array: what was submitted.
-    :param ids: the system's ids, one for each native array.
+    :param ids: the system's ids, one for each native array. Empty: it was submitted and is over, and more is not known:
+        a system without history has forgotten it before its ids were recorded.
     :param submitted: when, in UTC, ISO 8601.
     """
 

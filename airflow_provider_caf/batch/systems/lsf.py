@@ -21,12 +21,24 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from airflow_provider_caf.batch.extra_lines import read_directives
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
 from airflow_provider_caf.batch.states import JobState
-from airflow_provider_caf.batch.systems.base import Answer, Native, Query, Submission, refuse_lookup
+from airflow_provider_caf.batch.systems.base import (
+    ARRAY_ADVICE,
+    JOBS_ADVICE,
+    Answer,
+    Native,
+    Query,
+    Submission,
+    choose_advice,
+    doubt_lookup,
+    refuse_lookup,
+    refuse_submit,
+)
 from airflow_provider_caf.batch.systems.lsf_history import CANCELLED, build_end, read_history, read_host, read_text
 from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL, build_element_script, quote
-from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
+from airflow_provider_caf.core.errors import DefinitionError, PollError
 
 _TIMEOUT = 120.0
 """Seconds. A busy mbatchd answers after tens of seconds; a dead one never."""
@@ -87,6 +99,14 @@ _CONTROL_DONE = re.compile(
 )
 """What `bkill` and `bresume` say, with exit code 255, where there is nothing to do."""
 
+_ADVICE = {
+    r"MEMLIMT value|Bad resource requirement": "This LSF takes no units: set 'memory_unit' to the site's unit "
+    "(LSF_UNIT_FOR_LIMITS in lsf.conf), such as MB.",
+    r"job array|array index|bad job name": ARRAY_ADVICE,
+    r"job limit|pending job": JOBS_ADVICE,
+    r"hard limit|MEMLIMIT|RUNLIMIT": "Lower 'memory' or 'walltime', or use another queue: this one allows less.",
+}
+
 _QUERY_HINT = (
     "Try the command by hand on the submit host. LSF 10.1.0.2 or newer is needed; is its folder on the PATH of the "
     "Airflow worker and the triggerer?"
@@ -114,15 +134,9 @@ class LSFSystem:
                 hint="bsub would read a line of it as a directive. Choose another work folder.",
             )
         resources = array.resources
-        for line in resources.extra_lines or ():
-            if not line.startswith("#BSUB "):
-                raise DefinitionError(
-                    f"The extra line {line!r} of array {array.name} is no directive of LSF.",
-                    hint="Write '#BSUB -option value', and lines of the shell into 'setup'.",
-                )
         begin = [
             "#!/bin/sh",
-            *(resources.extra_lines or ()),
+            *read_directives(self.name, resources, f"array {array.name}"),
             f"exec {quote(resources.shell or DEFAULT_SHELL)} {quote(array.script_file)}",
         ]
         script = build_element_script(array, '"$LSB_JOBINDEX"', first=1)
@@ -138,9 +152,12 @@ class LSFSystem:
         """
         ids = set(_SUBMITTED.findall(f"{result.stdout}\n{result.stderr}"))
         if len(ids) != 1:
-            raise SubmitError(
+            raise refuse_submit(
                 f"LSF did not take array {array.name} (exit code {result.exit_code}): {_tail(result)}",
-                hint="Mend what LSF says in the backend_args, or wait until its server is up.",
+                result,
+                hint=choose_advice(
+                    result, _ADVICE, "Mend what LSF says in the backend_args, or wait until its server is up."
+                ),
             )
         return (ids.pop(),)
 
@@ -151,7 +168,8 @@ class LSFSystem:
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
         """Read the ids of that name. The history need not answer where the queue knows it.
 
-        :raises SubmitError: if the queue does not say, or knows none and the history does not say.
+        :raises SubmitUnknown: if the queue knows none and the history does not say.
+        :raises SubmitError: if the queue does not say.
         """
         queue, between, history = result.stdout.partition(f"\n{_BETWEEN}")
         records = _read_records(queue) if between else None
@@ -163,8 +181,14 @@ class LSFSystem:
                 blocks = []
             names.update({block.id: block.name for block in blocks or () if block.name is not None})
             found = sorted(id for id, name in names.items() if name.partition("[")[0] == array.name)
-            if all("ERROR" not in each for each in jobs) and (found or blocks is not None):
-                return tuple((id,) for id in found)
+            if all("ERROR" not in each for each in jobs):
+                if found or blocks is not None:
+                    return tuple((id,) for id in found)
+                raise doubt_lookup(
+                    array,
+                    f"its history does not answer: {_tail(result)}",
+                    advice=f"bhist -a -l -n 0 -J {array.name} tells; it has to be able to read LSF's event files.",
+                )
         raise refuse_lookup(array, result, _tail(result))
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:

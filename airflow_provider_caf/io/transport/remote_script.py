@@ -43,7 +43,8 @@ _GRACE = 2
 """Seconds between SIGTERM and SIGKILL for a command that takes too long."""
 
 _LAUNCH = (
-    "delete $ENV{PERL_BADLANG}; $SIG{TERM} = $SIG{HUP} = sub {}; my $file = shift; my $end = system { $ARGV[0] } @ARGV; "
+    "delete $ENV{PERL_BADLANG}; $SIG{TERM} = $SIG{HUP} = sub {}; my $file = shift; "
+    "my $end = system { $ARGV[0] } @ARGV; "
     "exit 126 if $end < 0; exit $end >> 8 unless $end & 127; "
     "open my $mark, '>', $file or exit 128 + ($end & 127); exit $end & 127"
 )
