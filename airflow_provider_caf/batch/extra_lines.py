@@ -53,10 +53,17 @@ _SLURM: Mapping[str, str] = {
     "wrap": "the script is this package's",
 }
 _SLURM_LETTERS = {
-    **dict.fromkeys("h?", "help"),
-    **dict(
-        zip("aDMdJoQVW", ("array chdir clusters dependency job-name output quiet version wait").split(), strict=True)
-    ),
+    "?": "help",
+    "D": "chdir",
+    "J": "job-name",
+    "M": "clusters",
+    "Q": "quiet",
+    "V": "version",
+    "W": "wait",
+    "a": "array",
+    "d": "dependency",
+    "h": "help",
+    "o": "output",
 }
 _SLURM_VALUES = "AabDMCScdmexBGiJLFwNnopqt"
 """The letters that take a value."""

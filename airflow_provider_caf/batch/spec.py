@@ -104,6 +104,7 @@ class Resources:
     :param max_failures_per_host: a host on which so many subjobs failed gets no retries any more.
     :param memory_factor: the memory request of a retry grows by this where memory was the cause.
     :param memory_ceiling: the largest memory request of a retry in MB.
+    :param memory_unit: LSF's: what a number without unit means on a site whose LSF takes no units, such as `M`.
     :param held: what to do with held jobs: `wait`, `release` or `fail`.
     :param held_timeout: seconds after which `release` and `fail` act.
     :param transfer_files: HTCondor carries all files; no shared file system is needed.
@@ -132,6 +133,7 @@ class Resources:
     max_failures_per_host: int | None = None
     memory_factor: float | None = None
     memory_ceiling: int | None = None
+    memory_unit: str | None = None
     held: str | None = None
     held_timeout: int | None = None
     transfer_files: bool | None = None

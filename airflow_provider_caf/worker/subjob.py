@@ -372,6 +372,10 @@ def format_time(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(milliseconds // 1000)) + f".{milliseconds % 1000:03d}Z"
 
 
+_LSF_LIMITS = {signal.SIGUSR2: "the end of the walltime (run limit)", signal.SIGXCPU: "the end of the CPU time"}
+"""Compatible systems say nothing else of it."""
+
+
 class Warden:
     """Hand signals of the batch system on to the job, and remember the first one.
 
@@ -417,7 +421,9 @@ class Warden:
         """What to write into the exit record."""
         if not self.received:
             return None
-        return f"the batch system sent {signal.Signals(self.received).name} to the job"
+        text = f"the batch system sent {signal.Signals(self.received).name} to the job"
+        limit = _LSF_LIMITS.get(self.received) if "LSB_JOBID" in os.environ else None
+        return text if limit is None else f"{text}, as LSF does at {limit}"
 
 
 def run_attempt(attempt: Attempt, warden: Warden) -> int:
@@ -463,8 +469,8 @@ def main(argv: Sequence[str]) -> int:
     worst = 0
     subjobs = array["elements"][index]
     for subjob in subjobs:
-        # Started again in the middle: those before need not run once more.
-        if len(subjobs) > 1 and _is_done(array, subjob):
+        # The system has started the element again: what has ended well need not run once more.
+        if _is_done(array, subjob):
             continue
         attempt = open_attempt(array, subjob)
         try:
@@ -479,11 +485,31 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _is_done(array: Mapping[str, Any], subjob: int) -> bool:
-    """Tell whether an earlier start of this try has ended well. What cannot be read was not."""
+    """Tell whether an earlier start of this try has ended well, with the present job file, and its outputs are there."""
+    restart = 0
+    while True:
+        label = f"{array['attempt']}_r{restart}" if restart else str(array["attempt"])
+        folder = f"{array['output_folder']}/{subjob:05d}/attempt_{label}"
+        if not os.path.isdir(folder):
+            return False
+        if _says_success(f"{array['status_folder']}/{subjob:05d}.{label}.json", folder, array, subjob):
+            return True
+        restart += 1
+
+
+def _says_success(record_file: str, folder: str, array: Mapping[str, Any], subjob: int) -> bool:
+    """Tell whether a record proves success. What cannot be read proves nothing."""
     try:
-        with open(f"{array['status_folder']}/{subjob:05d}.{array['attempt']}.json", "rb") as file:
+        with open(record_file, "rb") as file:
             record = json.loads(file.read())
-        return (record["exit_code"], record["signal"], record["reason"]) == (0, None, None)
+        with open(f"{array['input_folder']}/{subjob:05d}.json", "rb") as file:
+            digest = hashlib.sha256(file.read()).hexdigest()
+        return (record["exit_code"], record["signal"], record["reason"], record["job_digest"]) == (
+            0,
+            None,
+            None,
+            digest,
+        ) and all(os.stat(f"{folder}/{each['path']}").st_size == each["size"] for each in record["outputs"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

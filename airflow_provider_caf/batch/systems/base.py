@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field
-from typing import Protocol
+from typing import Protocol, cast
 
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
 from airflow_provider_caf.batch.states import JobState
@@ -169,6 +169,21 @@ class Watcher(Protocol):
 
 class System(Submitter, Watcher, Protocol):
     """A batch system."""
+
+
+class Prober(Protocol):
+    """A system whose sites differ in something that a submission has to know."""
+
+    def build_probe(self, array: ArraySpec) -> Command | None:
+        """Give the command that asks for it, or None where nothing has to be asked."""
+
+    def parse_probe(self, array: ArraySpec, result: CommandResult) -> ArraySpec:
+        """Give the array with what the site has said."""
+
+
+def find_prober(system: System) -> Prober | None:
+    """Give the system as one that has to be asked, if it is."""
+    return cast("Prober", system) if hasattr(type(system), "build_probe") else None
 
 
 def show_output(result: CommandResult) -> str:

@@ -123,7 +123,7 @@ class HTCondorSystem:
     name = "htcondor"
     largest_array: int | None = _LARGEST_ARRAY
     longest_name = 100
-    ignored = frozenset({"max_processes", "queue"})
+    ignored = frozenset({"max_processes", "memory_unit", "queue"})
     states = STATES
     # A network file system shows a file up to half a minute late.
     grace = 60.0
@@ -321,8 +321,8 @@ def _read_native(ad: Mapping[str, Any], array: SubmittedArray) -> Native:
         exit_code = _read_exit_code(ad)
     elif code in ("REMOVED", "REMOVED_BY_POLICY"):
         reason = _read_text(ad, "RemoveReason")
-        if code == "REMOVED_BY_POLICY":
-            reason = _explain_rule(ad, reason or "HTCondor does not say why", array.array.resources.walltime)
+        if reason is not None and code == "REMOVED_BY_POLICY":
+            reason = _explain_rule(ad, reason, array.array.resources.walltime)
     elif code == "IDLE":
         reason = _read_text(ad, "LastRejMatchReason")
     host = _read_text(ad, "RemoteHost") or _read_text(ad, "LastRemoteHost")
@@ -340,7 +340,9 @@ def _judge_removal(ad: Mapping[str, Any]) -> str:
     """Tell a job that was ended from one that had ended before, and both from one that broke a rule."""
     if ad.get("CompletionDate"):
         return "COMPLETED"
-    return "REMOVED" if _PERSON.search(_read_text(ad, "RemoveReason") or "") else "REMOVED_BY_POLICY"
+    reason = _read_text(ad, "RemoveReason")
+    # A rule always says what it is.
+    return "REMOVED" if reason is None or _PERSON.search(reason) else "REMOVED_BY_POLICY"
 
 
 def _explain_rule(ad: Mapping[str, Any], reason: str, walltime: int | None) -> str:

@@ -10,6 +10,8 @@ Theory
 * `bjobs -a` knows what is over for CLEAN_PERIOD (an hour by default), then only `bhist` does, which reads all event
   files and is slow. So the history is asked only for what has left the queue.
 * With a dead server every command prints "still trying" for ever: each one has a time limit.
+* A number without unit means what the site's `LSF_UNIT_FOR_LIMITS` says. IBM's LSF takes units, so they are written out.
+  Compatible systems take plain numbers only: `bsub` reads `lsf.conf`, and so do we, before the first submission.
 * How an element ended is told by the exit record. After a restart of its daemons a compatible system showed jobs as
   EXIT that ran on and ended well.
 """
@@ -17,10 +19,13 @@ Theory
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from airflow_provider_caf.batch.arguments import MEMORY_UNITS
 from airflow_provider_caf.batch.extra_lines import read_directives
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
 from airflow_provider_caf.batch.states import JobState
@@ -58,6 +63,10 @@ bjobs -a -o "$full" -json "$@"; code=$?
 [ "$code" -eq {_FIELD_REFUSED} ] || exit "$code"
 exec bjobs -a -o "$few" -json "$@"
 """
+_PROBE = """lsid 2>&1; echo; cat "${LSF_ENVDIR:-/etc}/lsf.conf" """
+"""Which LSF it is, and its configuration: where LSF's own library looks for it (`ls_readconfenv` in `lib.conf.c`)."""
+_TAKES_UNITS = re.compile(r"\b(?:IBM|Platform)\b")
+_UNIT = re.compile(r"^\s*LSF_UNIT_FOR_LIMITS\s*=\s*[\"']?([KMGTPE])B?\b", re.MULTILINE | re.IGNORECASE)
 _BETWEEN = "exit code of bjobs:"
 _FIND = f"""bjobs -a -J "$1" -o 'jobid job_name' -json 2>&1; code=$?
 echo; echo "{_BETWEEN} $code"
@@ -122,6 +131,24 @@ class LSFSystem:
     ignored = frozenset({"getenv", "max_processes", "path_prefix", "transfer_files", "universe"})
     states = STATES
     grace = 60.0
+
+    def build_probe(self, array: ArraySpec) -> Command | None:
+        """Give the command that asks for the unit of sizes, where there are some and nobody has said it."""
+        resources = array.resources
+        if resources.memory_unit is not None or (resources.memory is None and resources.disk is None):
+            return None
+        return Command(argv=("/bin/sh", "-c", _PROBE, "caf-unit"), timeout=_TIMEOUT)
+
+    def parse_probe(self, array: ArraySpec, result: CommandResult) -> ArraySpec:
+        """Give the array with the unit of a compatible system, unchanged where LSF takes units or nobody says it."""
+        product, _, configuration = result.stdout.partition("\n")
+        unit = _UNIT.search(configuration)
+        if _TAKES_UNITS.search(product):
+            return array
+        if unit is None and not product.lower().startswith("volclava"):
+            return array
+        # The manual page of volclava: megabytes, unless the site says another unit.
+        return replace(array, resources=replace(array.resources, memory_unit=unit[1].upper() if unit else "M"))
 
     def build_submit(self, array: ArraySpec) -> Submission:
         """Give the `bsub` command, with the lines that begin the script on its standard input.
@@ -286,20 +313,28 @@ def _build_bsub(array: ArraySpec) -> tuple[str, ...]:
     if resources.cpus is not None:
         argv += ["-n", str(resources.cpus)]
     if resources.memory is not None:
-        # Without a unit the number means what the site's LSF_UNIT_FOR_LIMITS says, kB otherwise.
-        argv += ["-M", f"{resources.memory}MB"]
+        argv += ["-M", _say_size(resources.memory, resources.memory_unit)]
     requirement = _build_requirement(array)
     if requirement:
         argv += ["-R", requirement]
     return tuple(argv)
 
 
+def _say_size(megabytes: int, unit: str | None) -> str:
+    """Give a size with its unit, or as a plain number of the site's unit, rounded up."""
+    if unit is None:
+        return f"{megabytes}MB"
+    scale = 1024 ** (MEMORY_UNITS.index(unit) - MEMORY_UNITS.index("M"))
+    return str(math.ceil(megabytes / scale))
+
+
 def _build_requirement(array: ArraySpec) -> str:
     resources = array.resources
     hosts = " && ".join(f"hname!='{host}'" for host in resources.exclude_hosts or ())
-    used = ":".join(
-        f"{name}={size}MB" for name, size in (("mem", resources.memory), ("tmp", resources.disk)) if size is not None
-    )
+    # Where the unit of limits is kB, that of reservations is MB: so it is without LSF_UNIT_FOR_LIMITS.
+    unit = "M" if resources.memory_unit == "K" else resources.memory_unit
+    sizes = (("mem", resources.memory), ("tmp", resources.disk))
+    used = ":".join(f"{name}={_say_size(size, unit)}" for name, size in sizes if size is not None)
     parts = [
         f"select[{hosts}]" if hosts else "",
         f"rusage[{used}]" if used else "",

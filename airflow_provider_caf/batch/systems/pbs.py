@@ -124,7 +124,7 @@ class PBSSystem:
     ignored = frozenset(
         {
             *("disk", "exclude_hosts", "getenv", "max_failures_per_host", "max_processes", "path_prefix"),
-            *("transfer_files", "universe"),
+            *("memory_unit", "transfer_files", "universe"),
         }
     )
     states: Mapping[str, JobState] = STATES

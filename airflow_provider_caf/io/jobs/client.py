@@ -36,7 +36,7 @@ from airflow_provider_caf.batch.spec import (
     SubmittedArray,
     select_elements,
 )
-from airflow_provider_caf.batch.systems.base import System
+from airflow_provider_caf.batch.systems.base import System, find_prober
 from airflow_provider_caf.core.errors import (
     CafError,
     CheckpointError,
@@ -87,6 +87,7 @@ class BatchClient:
         self.transport = transport
         self.patience = patience or Patience()
         self.mirror = mirror
+        self._prober = find_prober(system)
         self._poller = Poller(self.system, transport, self.patience, clock)
         self._mutex = threading.Lock()
 
@@ -110,6 +111,7 @@ class BatchClient:
             if submitted is not None:
                 return submitted
             self.cancel(superseded, {*array.subjobs, *over})
+            array = self._probe(array)
             submission = self.system.build_submit(array)
             write_json(array.array_file, array.to_json())
             if self.mirror is not None:
@@ -200,6 +202,13 @@ class BatchClient:
             except (TransportError, PollError) as error:
                 failures.append(error)
         return failures
+
+    def _probe(self, array: ArraySpec) -> ArraySpec:
+        """Give the array with what only the site can tell."""
+        command = None if self._prober is None else self._prober.build_probe(array)
+        if self._prober is None or command is None:
+            return array
+        return self._prober.parse_probe(array, self.transport.run(command))
 
     def _find_submitted(self, array: ArraySpec) -> SubmittedArray | None:
         """Give what is recorded of an array, or what the system knows by its name."""
