@@ -22,6 +22,7 @@ import sys
 import time
 
 # ruff: noqa: PTH102, PTH103, PTH104, PTH108, PTH116, PTH118, PTH123, PTH207 - pathlib is slow to import
+from airflow_provider_caf.worker.starts import is_done
 
 TYPE_CHECKING = False  # importing typing costs as much as all of the above
 if TYPE_CHECKING:
@@ -372,7 +373,10 @@ def format_time(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(milliseconds // 1000)) + f".{milliseconds % 1000:03d}Z"
 
 
-_LSF_LIMITS = {signal.SIGUSR2: "the end of the walltime (run limit)", signal.SIGXCPU: "the end of the CPU time"}
+_LSF_LIMITS = {
+    int(signal.SIGUSR2): "the end of the walltime (run limit)",
+    int(signal.SIGXCPU): "the end of the CPU time",
+}
 """Compatible systems say nothing else of it."""
 
 
@@ -470,7 +474,7 @@ def main(argv: Sequence[str]) -> int:
     subjobs = array["elements"][index]
     for subjob in subjobs:
         # The system has started the element again: what has ended well need not run once more.
-        if _is_done(array, subjob):
+        if is_done(array, subjob):
             continue
         attempt = open_attempt(array, subjob)
         try:
@@ -482,36 +486,6 @@ def main(argv: Sequence[str]) -> int:
             break
     _remove_empty(f"{array['folder']}/element_{index}.log")
     return worst
-
-
-def _is_done(array: Mapping[str, Any], subjob: int) -> bool:
-    """Tell whether an earlier start of this try has ended well, with the present job file, and its outputs are there."""
-    restart = 0
-    while True:
-        label = f"{array['attempt']}_r{restart}" if restart else str(array["attempt"])
-        folder = f"{array['output_folder']}/{subjob:05d}/attempt_{label}"
-        if not os.path.isdir(folder):
-            return False
-        if _says_success(f"{array['status_folder']}/{subjob:05d}.{label}.json", folder, array, subjob):
-            return True
-        restart += 1
-
-
-def _says_success(record_file: str, folder: str, array: Mapping[str, Any], subjob: int) -> bool:
-    """Tell whether a record proves success. What cannot be read proves nothing."""
-    try:
-        with open(record_file, "rb") as file:
-            record = json.loads(file.read())
-        with open(f"{array['input_folder']}/{subjob:05d}.json", "rb") as file:
-            digest = hashlib.sha256(file.read()).hexdigest()
-        return (record["exit_code"], record["signal"], record["reason"], record["job_digest"]) == (
-            0,
-            None,
-            None,
-            digest,
-        ) and all(os.stat(f"{folder}/{each['path']}").st_size == each["size"] for each in record["outputs"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def _remove_empty(log: str) -> None:

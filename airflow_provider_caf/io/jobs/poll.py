@@ -16,6 +16,9 @@ from airflow_provider_caf.io.transport.base import Transport
 _FORGET = 86400.0
 """Seconds after which an array that nobody asks for is forgotten: a triggerer lives for months."""
 
+CANCELLED_HERE = "it was cancelled from here"
+"""The reason of what only our own note calls cancelled."""
+
 _log = logging.getLogger(__name__)
 
 
