@@ -224,7 +224,7 @@ class _SshTransports:
             connection = BaseHook.get_connection(host.ssh_conn_id)
         except AirflowNotFoundException as error:
             raise DefinitionError(
-                f"There is no SSH connection {host.ssh_conn_id!r}.",
+                f"The SSH connection {host.ssh_conn_id!r} could not be read: {error}.",
                 hint="Define it in Airflow, or correct ssh_conn_id in the batch connection.",
             ) from error
         state = hashlib.sha256(connection.get_uri().encode()).hexdigest()

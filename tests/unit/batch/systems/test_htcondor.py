@@ -238,7 +238,7 @@ def test_a_lookup_without_history_finds_the_queue_only(lines: tuple[str, ...], r
         ("too much memory used (by user alice@example.org)", {}, CANCELLED, None),
         ("Python-initiated action. (by user alice)", {}, CANCELLED, None),
         (
-            'removed because <OtherJobRemoveRequirements = DAGManJobId =?= 7> fired when job (7.0) was removed',
+            "removed because <OtherJobRemoveRequirements = DAGManJobId =?= 7> fired when job (7.0) was removed",
             {},
             CANCELLED,
             None,
@@ -412,7 +412,7 @@ def test_a_lookup_without_history_finds_the_queue_only(lines: tuple[str, ...], r
         ("too much memory used (by user alice@example.org)", {}, CANCELLED, None),
         ("Python-initiated action. (by user alice)", {}, CANCELLED, None),
         (
-            'removed because <OtherJobRemoveRequirements = DAGManJobId =?= 7> fired when job (7.0) was removed',
+            "removed because <OtherJobRemoveRequirements = DAGManJobId =?= 7> fired when job (7.0) was removed",
             {},
             CANCELLED,
             None,

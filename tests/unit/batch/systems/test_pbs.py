@@ -224,9 +224,7 @@ FAILED = "job held, too many failed attempts to run"
 
 
 def build_job(id: str = "7.pbshost", **attributes: str) -> CommandResult:
-    return answer(
-        f"Job Id: {id}\n" + "".join(f"    {name} = {value}\n" for name, value in attributes.items()) + "\n"
-    )
+    return answer(f"Job Id: {id}\n" + "".join(f"    {name} = {value}\n" for name, value in attributes.items()) + "\n")
 
 
 @pytest.mark.parametrize(
