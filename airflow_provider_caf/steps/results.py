@@ -315,10 +315,12 @@ class CalibrationResults:
         self, iteration: int, collection: str, observation: Observation, attempts: Sequence[ExitRecord]
     ) -> Iterator[tuple[FailedSubjobRow, list[Path]]]:
         """Give the tries that failed, each with its logs, the most telling first."""
+        # A verdict knows also what the batch system and we have to say about the newest try.
+        reasons = {each.record: each.reason for each in observation.verdicts.values() if each.record is not None}
         for each in attempts:
             if not each.says_success:
                 logs = [each.folder / name for name in (STDERR_FILE, STDOUT_FILE)]
-                yield self._build_failed_try(iteration, collection, each), logs
+                yield self._build_failed_try(iteration, collection, each, reasons.get(each)), logs
         for verdict in observation.verdicts.values():
             # Held ones that come free again are no failures; these have left no exit record.
             if verdict.status in _OVER and verdict.record is None:
@@ -352,14 +354,16 @@ class CalibrationResults:
                 )
                 return
 
-    def _build_failed_try(self, iteration: int, collection: str, attempt: ExitRecord) -> FailedSubjobRow:
+    def _build_failed_try(
+        self, iteration: int, collection: str, attempt: ExitRecord, reason: str | None
+    ) -> FailedSubjobRow:
         return FailedSubjobRow(
             **self._ids,
             iteration=iteration,
             collection=collection,
             subjob=attempt.subjob,
             attempt=attempt.attempt,
-            reason=attempt.reason or describe_end(attempt),
+            reason=reason or attempt.reason or describe_end(attempt),
             exit_code=attempt.exit_code,
             signal=attempt.signal,
             host=attempt.host,

@@ -39,6 +39,11 @@ def test_no_input_is_an_empty_one_and_odd_bytes_are_no_error() -> None:
     assert TRANSPORT.run(Command(argv=("printf", r"\377\n"))).stdout == "\ufffd\n"
 
 
+def test_every_exit_code_is_what_it_is() -> None:
+    codes = list(range(256))
+    assert [TRANSPORT.run(Command(argv=("sh", "-c", f"exit {code}"))).exit_code for code in codes] == codes
+
+
 def test_a_signal_is_a_negative_exit_code() -> None:
     assert TRANSPORT.run(Command(argv=("sh", "-c", "kill -9 $$"))).exit_code == -9
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -96,18 +97,51 @@ def test_what_a_command_answers(start: Start, tmp_path: Path) -> None:
     wait_until(lambda: not any((tmp_path / "tmp").iterdir()))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
-def test_a_signal_is_a_negative_exit_code(start: Start, number: signal.Signals) -> None:
-    frame, _ = read_answer(start(Command(argv=("sh", "-c", f"kill -{int(number)} $$"))))
-    assert frame is not None
-    assert (frame.how, frame.exit_code) == ("ended", -number)
+# A command in the background ignores SIGINT and SIGQUIT; some of the others stop a process or are ignored.
+ENDING = ("HUP", "ILL", "ABRT", "BUS", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM", "XCPU")
 
 
-@pytest.mark.parametrize("code", [1, 128, 193, 255])
-def test_other_exit_codes_are_what_they_are(start: Start, code: int) -> None:
-    frame, _ = read_answer(start(Command(argv=("sh", "-c", f"exit {code}"))))
+@pytest.mark.skipif(shutil.which("perl") is None, reason="no perl on this machine")
+@pytest.mark.parametrize("name", ENDING)
+def test_a_signal_is_a_negative_exit_code(start: Start, name: str) -> None:
+    frame, _ = read_answer(start(Command(argv=("sh", "-c", f"kill -{name} $$"))))
     assert frame is not None
-    assert frame.exit_code == code
+    assert (frame.how, frame.exit_code) == ("ended", -signal.Signals[f"SIG{name}"])
+
+
+@given(st.integers(-64, 255))
+def test_a_frame_carries_every_exit_code_and_signal(code: int) -> None:
+    assert parse_frame(f"{MARK} ended {code} 1 2", MARK) == Frame(how="ended", exit_code=code, out=1, err=2)
+
+
+def test_every_exit_code_is_what_it_is(shell: str) -> None:
+    """PBS has some between 153 and 255, and a shell says 128 + n of a command that a signal ended."""
+
+    def run(code: int) -> int:
+        text = build_remote_script(Command(argv=("sh", "-c", f"exit {code}")), MARK)
+        said = subprocess.run([shell, "-s"], input=text, capture_output=True, text=True, check=False).stdout
+        frame = parse_frame(said.splitlines()[0], MARK)
+        assert frame is not None
+        return frame.exit_code
+
+    codes = (0, 1, 2, 35, 99, 125, 126, 127, 128, 129, 137, 139, 143, 153, 170, 187, 192, 193, 254, 255)
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(run, codes)) == list(codes)
+
+
+def test_without_perl_a_signal_is_an_exit_code_of_the_shell(shell: str, tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in ("setsid", "mktemp", "head", "wc", "rm", "sh", "sleep"):
+        found = shutil.which(tool)
+        assert found is not None
+        (tools / tool).symlink_to(found)
+    text = build_remote_script(Command(argv=("sh", "-c", "kill -KILL $$")), MARK)
+    program = shutil.which(shell)
+    assert program is not None
+    environment = {"PATH": str(tools), "TMPDIR": str(tmp_path)}
+    said = subprocess.run([program, "-s"], input=text, env=environment, capture_output=True, text=True, check=False)
+    assert parse_frame(said.stdout.splitlines()[0], MARK) == Frame(how="ended", exit_code=137, out=0, err=0)
 
 
 def test_a_command_that_takes_too_long_is_ended_with_all_it_started(start: Start, tmp_path: Path) -> None:
