@@ -35,7 +35,6 @@ _TEXT = r"""
 #include <TEfficiency.h>
 #include <TF1.h>
 #include <TFriendElement.h>
-#include <TGraph2D.h>
 #include <TGraphMultiErrors.h>
 #include <TH2Poly.h>
 #include <TH3.h>
@@ -483,7 +482,6 @@ void describe_efficiency(TEfficiency *efficiency, Description &to) {
   to.is("statistic option", std::to_string(efficiency->GetStatisticOption()));
   to.is("confidence level", show(efficiency->GetConfidenceLevel(), "%.12g"));
   to.is("beta", show(efficiency->GetBetaAlpha()) + ", " + show(efficiency->GetBetaBeta()));
-  to.is("weight", show(efficiency->GetWeight(), "%.12g"));
   describe_functions(efficiency->GetListOfFunctions(), to);
   describe_part(const_cast<TH1 *>(efficiency->GetPassedHistogram()), "passed", to);
   describe_part(const_cast<TH1 *>(efficiency->GetTotalHistogram()), "total", to);

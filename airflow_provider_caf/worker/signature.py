@@ -16,9 +16,8 @@ TProfile (1-3 D)   the same; option of the errors, limits of the values   the sa
 TH2Poly,           outlines of the bins, functions                        entries, bins, squared errors or sums of
 TProfile2Poly                                                             the values
 THn, THnSparse     bins, edges and labels of the axes; functions          entries, bins, moments, squared errors
-TEfficiency        statistic option, confidence level, prior, weight      passed and total, as histograms
-TGraph (all),      number of errors, functions                            points, sums of coordinates and errors
-TGraph2D (all)
+TEfficiency        statistic option, confidence level, prior              passed and total, as histograms
+TGraph…            number of errors, functions                            points, sums of coordinates and errors
 TParameter         merge mode                                             what the mode says
 TStatistic                                                                entries, sums of w, w², wx; extremes
 lists, THStack     number of items, the signature of each                 what each item keeps
