@@ -274,14 +274,16 @@ class CollectedData:
 
 def _merge_objects(items: list[Any]) -> Any:
     """Add all to the first by its `Merge`, and give it; None if that fails."""
+    root = load_root()
     first = items[0]
     if not hasattr(first, "Merge"):
         return None
-    others = load_root().TList()
+    others = root.TList()
     for item in items[1:]:
         others.Add(item)
     try:
-        merged = first.Merge(others)
+        # Only this one has no default for what a TFileMerger passes.
+        merged = first.Merge(others, root.nullptr) if isinstance(first, root.THStack) else first.Merge(others)
     finally:
         # A list that still has items looks at them when it goes, and some may have gone before.
         others.Clear()

@@ -92,6 +92,7 @@ public:
   }
   void keep(const char *rule, const std::string &name, double value) { keep(rule, name, value, std::fabs(value)); }
   void keep(const char *rule, const std::string &name, const Sum &sum) { keep(rule, name, sum.value, sum.size); }
+  void refuse(const std::string &reason) { keep("alone", reason, 0); }
   void blame(const std::string &text) { faults += clean(part + text) + '\n'; }
 };
 
@@ -108,8 +109,11 @@ void describe_part(TObject *item, const std::string &name, Description &to) {
 // ---- trees
 
 std::string describe_leaves(TBranch *branch) {
-  std::string text = branch->GetClassName();
-  if (auto element = dynamic_cast<TBranchElement *>(branch))
+  auto element = dynamic_cast<TBranchElement *>(branch);
+  TClass *type = element ? TClass::GetClass(element->GetClassName(), true, true) : nullptr;
+  // The title of a plain branch has what was declared, ranges of Double32_t too.
+  std::string text = element ? branch->GetClassName() : branch->GetTitle();
+  if (element && !(type && type->GetCollectionProxy()))
     text += " version " + std::to_string(element->GetClassVersion()) + " checksum " +
             std::to_string(element->GetCheckSum());
   for (TObject *each : *branch->GetListOfLeaves()) {
@@ -153,6 +157,8 @@ void describe_tree(TTree *tree, Description &to) {
   if (tree->GetWeight() != 1) to.is("weight", show(tree->GetWeight()));
   if (tree->GetListOfAliases())
     for (TObject *each : *tree->GetListOfAliases()) to.is(std::string("alias ") + each->GetName(), each->GetTitle());
+  if (tree->GetListOfFriends() && tree->GetListOfFriends()->GetSize())
+    to.refuse("the trees that are friends of a tree are not merged with it");
   if (tree->GetListOfFriends())
     for (TObject *each : *tree->GetListOfFriends()) to.is(std::string("friend ") + each->GetName(), each->GetTitle());
   if (TVirtualIndex *index = tree->GetTreeIndex()) {
@@ -160,7 +166,7 @@ void describe_tree(TTree *tree, Description &to) {
     to.keep("total", "entries of the index", index->GetN());
   }
   for (TObject *each : *tree->GetUserInfo())
-      to.is(std::string("user info ") + each->GetName(), std::string(each->ClassName()) + " " + digest(each));
+      to.is(std::string("user info ") + each->GetName(), std::string(each->ClassName()) + " " + each->GetTitle() + " " + digest(each));
 }
 
 // ---- histograms
@@ -391,7 +397,9 @@ void describe_histogram(TH1 *histogram, Description &to) {
     describe_axis(axes[axis], kAxes[axis], free, to);
     ordered = ordered && !free;
   }
-  to.is("average", histogram->TestBit(TH1::kIsAverage) ? "yes" : "no");
+  const bool average = histogram->TestBit(TH1::kIsAverage);
+  to.is("average", average ? "yes" : "no");
+  if (average) to.refuse("ROOT adds up the bins of averages (TH1::kIsAverage)");
   describe_functions(histogram->GetListOfFunctions(), to);
   to.content = histogram->GetEntries();
   to.keep("sum", "entries", histogram->GetEntries());
@@ -404,7 +412,7 @@ void describe_histogram(TH1 *histogram, Description &to) {
     flushed->BufferEmpty(1);
   }
   auto values = dynamic_cast<TArray *>(flushed);
-  if (values && !histogram->TestBit(TH1::kIsAverage)) keep_cells(flushed, *values, ordered, to);
+  if (values && !average) keep_cells(flushed, *values, ordered, to);
   if (flushed != histogram) delete flushed;
 }
 
@@ -466,6 +474,7 @@ void describe_graph(TGraph *graph, Description &to) {
       {"low slopes of x", graph->GetEXlowd()}, {"high slopes of x", graph->GetEXhighd()},
       {"low slopes of y", graph->GetEYlowd()}, {"high slopes of y", graph->GetEYhighd()}};
   auto many = dynamic_cast<TGraphMultiErrors *>(graph);
+  if (many) to.refuse("ROOT writes beyond the errors of a TGraphMultiErrors");
   for (const auto &[name, values] : arrays)
     if (!many || std::string(name).find(" of y") == std::string::npos) keep_points(name, values, count, to);
   if (many) {
@@ -503,6 +512,7 @@ template <class Number> bool describe_parameter(TObject *item, Description &to) 
   if (mode == "any") mode = "largest";
   if (mode == "all") mode = "smallest";
   if (mode == "total" && std::is_floating_point<Number>::value) mode = sizeof(Number) == 4 ? "float sum" : "sum";
+  if (mode == "product" && std::is_same<Number, float>::value) mode = "float product";
   to.keep(mode.c_str(), "value", parameter->GetVal());
   return true;
 }

@@ -17,7 +17,7 @@ TH2Poly,           outlines of the bins, functions                        entrie
 TProfile2Poly                                                             the values
 THn, THnSparse     bins, edges and labels of the axes; functions          entries, bins, moments, squared errors
 TEfficiency        statistic option, confidence level, prior              passed and total, as histograms
-TGraph…            number of errors, functions                            points, sums of coordinates and errors
+TGraph…            functions                                              points, sums of coordinates and errors
 TParameter         merge mode                                             what the mode says
 TStatistic                                                                entries, sums of w, w², wx; extremes
 lists, THStack     number of items, the signature of each                 what each item keeps
@@ -25,7 +25,8 @@ lists, THStack     number of items, the signature of each                 what e
 
 The sum has to have the signature of what was added, too. An axis that grows (alphanumeric labels, `SetCanExtend`), or
 whose range is not found yet, fits every range; its labels keep their content instead of its bins their place. Of
-another class it is not known what the sum keeps: then ROOT must have reported nothing at all, no warning either.
+another class it is not known what the sum keeps: then ROOT must have reported nothing at all, no warning either. What ROOT adds
+wrongly by design is refused where there is more than one: averages, `TGraphMultiErrors`, trees with friends.
 
 Rounding is the only excuse for a difference. Adding n objects rounds n times, each time by at most half a unit in the
 last place of what is there: n · 2⁻⁵³ of the sum of absolute values for doubles, n · 2⁻²⁴ for floats. So a loss is
@@ -47,8 +48,8 @@ _SHOWN = 120
 ANY = "any"
 """The value of an aspect that fits every other."""
 
-_ROUNDING = {"total": 0.0, "sum": 2.0**-52, "float sum": 2.0**-24}
-"""For each addition, a part of the sum of absolute values. `total` is exact, as long as a double has its digits."""
+_ROUNDING = {"sum": 2.0**-52, "product": 2.0**-52, "float sum": 2.0**-24, "float product": 2.0**-24}
+"""For each addition, a part of the sum of absolute values. Others are exact, as long as a double has the digits."""
 
 _NEAR = 1e-9
 """For quantities that ROOT keeps as quotients only, such as means, and that are multiplied out again."""
@@ -57,6 +58,7 @@ _FOLDS: Mapping[str, Callable[[float, float], float]] = {
     "largest": max,
     "smallest": min,
     "product": lambda before, value: before * value,
+    "float product": lambda before, value: before * value,
     "first": lambda before, value: before,
     "last": lambda before, value: value,
 }
@@ -165,6 +167,8 @@ class Tally:
 
     def _add_sums(self, quantities: Iterable[tuple[str, Quantity]]) -> None:
         for name, (rule, value, size) in quantities:
+            if rule == "alone" and self.count:
+                raise InputError(f"The {self._name} cannot be merged: {name}.", hint="Collect another form.")
             so_far = self._sums.get(name)
             if so_far is None:
                 self._sums[name] = (rule, value, size)
@@ -180,14 +184,14 @@ class Tally:
             return
         if math.isnan(value) and math.isnan(found[1]):
             return
-        part = _NEAR if rule in ("near sum", "product") else _ROUNDING.get(rule, 0.0) * (self.count + 2)
-        # A double holds whole numbers up to 2⁵³; `not` for numbers that compare to none.
-        slack = max(part, _ROUNDING["sum"]) * max(size, found[2])
+        part = _NEAR if rule == "near sum" else _ROUNDING.get(rule, 0.0) * (self.count + 2)
+        slack = max(part, _ROUNDING["sum"]) * (abs(value) if rule.endswith("product") else max(size, found[2]))
+        # Not `>`: what is no number is larger than none.
         if not abs(value - found[1]) <= slack:
             raise InputError(
                 f"The {self._name} lost content as {self.count} parts were added: {name} is {found[1]:.17g}, "
                 f"but {value:.17g} was put in.",
-                hint=_LOST_HINT if rule in ("total", "float sum") else _NOT_ADDED,
+                hint=_LOST_HINT if self._aspects["class"][0].startswith("TH") else _NOT_ADDED,
             )
 
 
