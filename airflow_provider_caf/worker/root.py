@@ -36,11 +36,16 @@ _RECORDER = """
 namespace airflow_provider_caf {
 std::vector<std::string> messages;
 ErrorHandlerFunc_t previous = nullptr;
+int least = kError;
 void record(int level, Bool_t abort, const char *location, const char *text) {
-  if (level >= kError && messages.size() < 20) messages.push_back(std::string(location) + ": " + text);
+  if (level >= least && messages.size() < 20) messages.push_back(std::string(location) + ": " + text);
   previous(level, abort, location, text);
 }
-void start() { messages.clear(); previous = SetErrorHandler(record); }
+void start(bool warnings) {
+  messages.clear();
+  least = warnings ? kWarning : kError;
+  previous = SetErrorHandler(record);
+}
 void stop() { SetErrorHandler(previous); }
 }
 """
@@ -178,16 +183,17 @@ def keep_directory(directory: Any = None) -> Iterator[None]:
 
 
 @contextmanager
-def record_errors() -> Iterator[list[str]]:
+def record_errors(*, warnings: bool = False) -> Iterator[list[str]]:
     """Collect what ROOT reports as an error; it is printed as well.
 
     Some functions of ROOT give success although they reported that they left something out.
 
+    :param warnings: collect warnings, too.
     :returns: the list that is filled when the context ends.
     """
     root = load_root()
     recorder = _declare_recorder()
-    recorder.start()
+    recorder.start(warnings)
     messages: list[str] = []
     try:
         yield messages

@@ -15,16 +15,21 @@ import re
 from array import array
 from typing import Any
 
-from airflow_provider_caf.core.errors import CafError, DefinitionError
+from airflow_provider_caf.core.errors import CafError, DefinitionError, InputError
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.worker.describe_object import describe_item
 from airflow_provider_caf.worker.root import keep_directory, load_root
+from airflow_provider_caf.worker.signature import check_faults
 
 RUN_RANGE = "RunRange"
 ALL_RUNS = ExpRun(-1, -1)
 """Stands in the names of the objects of granularity all."""
 
 GRANULARITIES = ("run", "all")
+
+_ROOMY = ("TTree", "TNtuple", "TH1D", "TH2D", "TH3D", "TProfile", "TProfile2D", "TProfile3D", "TGraph", "TGraphErrors")
+"""Classes that lose nothing when they are filled: most of what is collected. To look at others costs a second."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+-]*(\.[A-Za-z0-9_+-]+)*")
 _MAX_LENGTH = 200
@@ -132,7 +137,7 @@ class RunObjects:
         """Write all objects of all runs.
 
         :param events: how many events were collected of each run; every run gets every object, if empty.
-        :raises DefinitionError: if a registered object was filled itself.
+        :raises DefinitionError: if a registered object was filled itself, or a copy has lost what was filled into it.
         """
         for name, original in self._originals.items():
             if count_content(original):
@@ -145,6 +150,7 @@ class RunObjects:
         for run in sorted(self._copies):
             for name in self._originals:
                 if name in self._copies[run]:
+                    self._check_copy(name, run)
                     self._write_object(self._get_folder(name), self._copies[run][name], build_key(name, run))
         self._write_run_range(events)
 
@@ -165,6 +171,16 @@ class RunObjects:
 
     def _get_folder(self, name: str) -> Any:
         return self._directory.mkdir(name, "", True)
+
+    def _check_copy(self, name: str, run: ExpRun) -> None:
+        """Refuse a copy whose numbers were too small for what was filled into it. Doubles have no such limit."""
+        copy = self._copies[run][name]
+        if copy.IsA().GetName() in _ROOMY:
+            return
+        try:
+            check_faults(describe_item(copy), f"object {name!r} of the {self._what}")
+        except InputError as error:
+            raise DefinitionError(error.what, hint=error.hint) from error
 
     def _write_object(self, folder: Any, copy: Any, key: str) -> None:
         root = load_root()
@@ -205,6 +221,9 @@ def count_content(item: Any) -> float:
 
 def _can_merge(item: Any) -> bool:
     kind = item.IsA()
+    if str(kind.GetName()) == "TGraphMultiErrors":
+        # Its Merge writes beyond the arrays of the errors.
+        return False
     return bool(kind.GetMerge()) or bool(kind.InheritsFrom("TTree"))
 
 
