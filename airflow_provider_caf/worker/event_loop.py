@@ -153,8 +153,8 @@ class EventLoop:
 
     def _read_runs(self, file: EventFile) -> Iterator[Any]:
         collector = self._collector
-        exps = file.get_column(collector.exp_branch).read_all(file.count)
-        return zip(exps, file.get_column(collector.run_branch).read_all(file.count))
+        exps, runs = (file.get_column(name) for name in (collector.exp_branch, collector.run_branch))
+        return zip(exps.read_range(0, file.count), runs.read_range(0, file.count))
 
     def _ask_runs(self, file: EventFile) -> Iterator[Any]:
         event = Event(file)
