@@ -55,6 +55,8 @@ _READER = """
 #include <cstring>
 #include <string>
 #include <TBranch.h>
+#include <TFriendElement.h>
+#include <TList.h>
 #include <TLeaf.h>
 #include <TObjArray.h>
 #include <TTree.h>
@@ -105,6 +107,25 @@ struct Baskets : TBranch {
 };
 // uproot and others write baskets without entries. ROOT finds such a one for the first entry of the next, and gives what
 // happens to be in memory: TBranch::GetBasketAndFirst takes the first of equal starts. So they are left out.
+std::string find_empty_basket(TObjArray *branches) {
+  for (auto *item : *branches) {
+    auto *branch = static_cast<TBranch *>(item);
+    const auto *entries = branch->GetBasketEntry();
+    for (int number = 0; number < branch->GetWriteBasket(); ++number)
+      if (entries[number] == entries[number + 1] && entries[number] < branch->GetEntryNumber()) return branch->GetFullName().Data();
+    const auto found = find_empty_basket(branch->GetListOfBranches());
+    if (!found.empty()) return found;
+  }
+  return "";
+}
+std::string find_empty_basket(TTree *tree) {
+  auto found = find_empty_basket(tree->GetListOfBranches());
+  if (found.empty() && tree->GetListOfFriends())
+    for (auto *item : *tree->GetListOfFriends())
+      if (auto *other = static_cast<TFriendElement *>(item)->GetTree(); other && found.empty())
+        found = find_empty_basket(other->GetListOfBranches());
+  return found;
+}
 void drop_empty_baskets(TBranch *branch) {
   Baskets::drop_empty(branch);
   for (auto *leaf : *branch->GetListOfLeaves())
@@ -214,6 +235,10 @@ class EventFile:
     def build_where(self, name: str) -> str:
         """Say where a branch is to the reader."""
         return f"branch {name!r} of tree {self.tree_name!r} in {self.path}"
+
+    def build_place(self, entry: int) -> str:
+        """Say where an event is to the reader."""
+        return f"Event {entry} of tree {self.tree_name!r} in {self.path}"
 
     def _open_column(self, name: str) -> Column:
         where = self.build_where(name)
