@@ -57,12 +57,11 @@ class ExpRun(NamedTuple):
         :raises DefinitionError: if it is not two whole numbers ≥ 0.
         """
         numbers = _read_whole_numbers(value, 2)
-        if numbers is None or min(numbers) < 0:
+        if numbers is None or min(numbers) < 0 or max(numbers) > MAX_NUMBER:
             raise DefinitionError(
                 f"{(value if shown is None else shown)!r} is not a run.",
-                hint="Write an experiment and a run number, both at least 0, as [exp, run] or 'exp.run'.",
+                hint=f"Write an experiment and a run number, both at least 0, as [exp, run] or 'exp.run'. {_LIMITS}",
             )
-        _check_limits(numbers, value if shown is None else shown)
         return cls(*numbers)
 
     @classmethod
@@ -117,12 +116,11 @@ class IoV(NamedTuple):
         """
         text = repr(value if shown is None else shown)
         numbers = _read_whole_numbers(value, 4)
-        if numbers is None:
+        if numbers is None or max(numbers) > MAX_NUMBER:
             raise DefinitionError(
                 f"{text} is not an IoV.",
-                hint="Write four whole numbers: exp, run of the first run, then of the last; -1 is open.",
+                hint=f"Write four whole numbers: exp, run of the first run, then of the last; -1 is open. {_LIMITS}",
             )
-        _check_limits(numbers, value if shown is None else shown)
         iov = cls(*numbers)
         if min(iov[:2]) < 0 or min(iov[2:]) < -1 or (iov.exp_high == -1 and iov.run_high != -1):
             raise DefinitionError(
@@ -229,11 +227,6 @@ def find_iov_gaps(iovs: Iterable[IoV]) -> tuple[IoV, ...]:
             gaps.append(IoV(iov.exp_low, furthest.run + 1, iov.exp_low, iov.run_low - 1))
         furthest = iov.end if furthest is None else max(furthest, iov.end)
     return tuple(gaps)
-
-
-def _check_limits(numbers: Sequence[int], shown: Any) -> None:
-    if max(numbers) > MAX_NUMBER:
-        raise DefinitionError(f"A number in {shown!r} is too large.", hint=_LIMITS)
 
 
 def _read_whole_numbers(value: Any, count: int) -> tuple[int, ...] | None:

@@ -91,7 +91,7 @@ class EventLoop:
 
     def process_event(self, run: ExpRun, event: Any, source: str) -> None:
         """Take one event of an input that is no tree."""
-        self.enter_run(ExpRun.of_event(run, f"An event of {source or 'the input'}"))
+        self.enter_run(ExpRun.of_event(run, f"An event of {source}" if source else "An event"))
         choose = None if self.skim is None else self._build_choice(self.skim, event, source)
         if self.run is not None and len(self._select(self.run, source, range(1), choose)):
             self._collector.collect(event)

@@ -1,9 +1,9 @@
 """Run a collector on frames of ROOT: what it books for each run is filled in C++, and each event is read once.
 
 The events of a run are found first, as in the loop over events: with run, prescale, trigger and limit. Then each run
-gets an `RDataFrame` over the stretch of its files from its first to its last event. A single frame with a filter for each
-run would ask every filter for every event; so many short loops are faster, and ROOT compiles what they have in common
-once. They all run when everything is booked, by `RunGraphs`.
+gets an `RDataFrame` over the stretch of its files from its first to its last event. A single frame with a filter for
+each run would ask every filter for every event; so many short loops are faster, and ROOT compiles what they have in
+common once. They all run when everything is booked, by `RunGraphs`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any
 
 from airflow_provider_caf.core.errors import CafError, DefinitionError, InputError
 from airflow_provider_caf.core.iov import ExpRun
-from airflow_provider_caf.worker.events import EventFile, load_reader
+from airflow_provider_caf.worker.columns import load_reader
+from airflow_provider_caf.worker.events import EventFile
 from airflow_provider_caf.worker.root import keep_directory, load_root
 from airflow_provider_caf.worker.run_objects import RunObjects, check_object_name
 
@@ -32,7 +33,9 @@ namespace airflow_provider_caf {
 // Keep the entries between the 1st and 2nd bound, the 3rd and 4th, and so on.
 ROOT::RDF::RNode choose_entries(ROOT::RDF::RNode frame, const std::vector<ULong64_t> &bounds) {
   return frame.Filter(
-      [bounds](ULong64_t entry) { return (std::upper_bound(bounds.begin(), bounds.end(), entry) - bounds.begin()) % 2 == 1; },
+      [bounds](ULong64_t entry) {
+        return (std::upper_bound(bounds.begin(), bounds.end(), entry) - bounds.begin()) % 2 == 1;
+      },
       {"rdfentry_"});
 }
 }

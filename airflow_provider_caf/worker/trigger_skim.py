@@ -18,7 +18,8 @@ from typing import Any
 
 from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.core.suggestions import build_word_hint
-from airflow_provider_caf.worker.events import EventFile, build_read_error
+from airflow_provider_caf.worker.columns import build_read_error
+from airflow_provider_caf.worker.events import EventFile
 from airflow_provider_caf.worker.root import load_root
 
 RESULTS = (-1, 0, 1)
