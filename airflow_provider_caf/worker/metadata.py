@@ -57,9 +57,10 @@ def read_tree(path: str, names: Mapping[str, str]) -> tuple[ExpRun, ExpRun, int]
     with EventFile(path, names["tree"]) as file:
         if not file.count:
             raise InputError(f"The tree {names['tree']!r} in {path} has no event.", hint="Leave the file out.")
-        columns = [file.get_column(names[each]).read_all(file.count) for each in ("exp_branch", "run_branch")]
-        runs = set(zip(*columns))
-        return ExpRun(*map(int, min(runs))), ExpRun(*map(int, max(runs))), file.count
+        columns = [file.get_column(names[each]).read_range(0, file.count) for each in ("exp_branch", "run_branch")]
+        where = f"An event of tree {names['tree']!r} in {path}"
+        runs = [ExpRun.of_event(run, where) for run in set(zip(*columns))]
+        return min(runs), max(runs), file.count
 
 
 def read_basf2(path: str) -> tuple[ExpRun, ExpRun, int]:

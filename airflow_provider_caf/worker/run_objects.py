@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from array import array
+from pathlib import Path
 from typing import Any
 
 from airflow_provider_caf.core.errors import CafError, DefinitionError, InputError
@@ -133,6 +134,32 @@ class RunObjects:
         copies[name] = self._copy(name, run if self._is_per_run else ALL_RUNS)
         return copies[name]
 
+    @property
+    def folder(self) -> str:
+        """The folder of the output file."""
+        return str(Path(self._directory.GetFile().GetName()).absolute().parent)
+
+    def adopt(self, name: str, run: ExpRun | None, item: Any) -> None:
+        """Take a finished object as the copy of a run; what it is empty is registered with the first.
+
+        :param run: None: the one for all runs.
+        :raises DefinitionError: as `register`, and if it cannot be emptied.
+        """
+        copies = self._copies.setdefault(ALL_RUNS if run is None else run, {})
+        key = build_key(name, ALL_RUNS if run is None else run)
+        if isinstance(item, load_root().TTree):
+            if name in self._originals and not item.GetEntries():
+                return
+            with keep_directory(self._get_folder(name)):
+                copies[name] = item.CloneTree(-1, "fast")
+            copies[name].SetName(key)
+        else:
+            copies[name] = item.Clone(key)
+            if hasattr(item, "SetDirectory"):
+                copies[name].SetDirectory(load_root().nullptr)
+        if name not in self._originals:
+            self.register(name, _build_empty(copies[name], name))
+
     def write(self, events: dict[ExpRun, int]) -> None:
         """Write all objects of all runs.
 
@@ -217,6 +244,22 @@ def count_content(item: Any) -> float:
         if hasattr(item, method):
             return float(getattr(item, method)())
     return 0.0
+
+
+def _build_empty(item: Any, name: str) -> Any:
+    """Give an empty object of the same kind."""
+    root = load_root()
+    if isinstance(item, root.TTree):
+        with keep_directory():
+            return item.CloneTree(0)
+    empty = item.Clone(name)
+    if hasattr(empty, "SetDirectory"):
+        empty.SetDirectory(root.nullptr)
+    if isinstance(empty, root.TGraph):
+        empty.Set(0)
+    elif hasattr(empty, "Reset"):
+        empty.Reset()
+    return empty
 
 
 def _can_merge(item: Any) -> bool:
