@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from tests.integration.started_airflow import StartedAirflow
 
 DAGS = Path(__file__).parent / "dags"
 DEFINITIONS = Path(__file__).parent / "definitions"
+FAKES = Path(__file__).parents[1] / "fakes" / "bin"
 PROJECT = Path(__file__).parents[2]
 STRATEGIES = Path(__file__).parents[1] / "strategies"
 
@@ -33,5 +36,13 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartedAirflow
         "AIRFLOW__CAF__WORK_DIR": str(work_dir),
         "AIRFLOW__CAF__DEFER_AFTER": "3",
     }
+    # The commands of batch systems that stand for real ones, where no real one is to be used.
+    if "CAF_TEST_BACKEND" not in os.environ:
+        (folder / "farm").mkdir()
+        settings |= {
+            "FAKE_BATCH": str(folder / "farm"),
+            "FAKE_SYSTEM": "htcondor",
+            "PATH": f"{FAKES}:{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+        }
     with PrivateAirflow(folder / "home", folder / "dags", settings=settings, parallelism=8) as airflow:
         yield StartedAirflow(airflow, work_dir)
