@@ -168,12 +168,14 @@ Long64_t read_numbers(TTree *tree, const std::string &name, const std::string &t
                       void *numbers) {
   auto *out = static_cast<char *>(numbers);
   TLeaf *leaf = nullptr;
+  bool is_fixed = false;
   for (Long64_t done = 0; done < count; ++done) {
     if (tree->LoadTree(first + done) < 0) return done;
-    // A chain, or one among the friends, has other branches in each of its files.
-    if (!leaf || leaf->GetBranch()->GetTree() != tree) {
+    // A chain, or one among the friends, deletes its branches with each change of file.
+    if (!is_fixed) {
       if (find_number_type(tree, name) != type) return done;
       leaf = find_leaf(tree, name);
+      is_fixed = leaf->GetBranch()->GetTree() == tree;
     }
     if (read_here(leaf->GetBranch()) != kRead) return done;
     std::memcpy(out, leaf->GetValuePointer(), leaf->GetLenType());

@@ -1,4 +1,4 @@
-"""Compare what a collector reads of ROOT files with what plain ROOT gives; a process of its own, as files may crash ROOT.
+"""Compare what a collector reads of ROOT files with what plain ROOT gives; in a process of its own: files crash ROOT.
 
 Run as `compare_reading.py plain|both FILE…`. Each file gives one line of JSON, when it is done.
 """
@@ -24,6 +24,8 @@ def show(value: Any, depth: int = 0) -> Any:
         return repr(value)
     if "string" in type(value).__name__:
         return str(value)
+    if type(value).__name__ == "LowLevelView" and value.format in ("c", "b", "B"):
+        return bytes(value).partition(b"\0")[0].decode("latin-1")
     if depth < 3 and (hasattr(value, "__len__") or hasattr(value, "size")):
         try:
             return [show(each, depth + 1) for each in value]
@@ -50,20 +52,45 @@ def list_names(branches: Any) -> Iterator[str]:
         yield from list_names(branch.GetListOfBranches())
 
 
+def read_tuple(path: str, name: str) -> dict[str, Any]:
+    """Read the first fields of an RNTuple: each type costs a compilation."""
+    answer: dict[str, Any] = {"read": 0, "refused": 0, "wrong": []}
+    with EventFile(path, name) as events:
+        for field in events.list_branches()[:2]:
+            for entry in range(min(events.count, 3)):
+                try:
+                    show(events.get_column(field).read(entry))
+                    answer["read"] += 1
+                except InputError:
+                    answer["refused"] += 1
+    return answer
+
+
+def read_events(path: str, name: str, names: list[str], plain: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """Read a tree as a collector does, and compare."""
+    answer: dict[str, Any] = {"read": 0, "refused": 0, "wrong": []}
+    with EventFile(path, name) as events:
+        for each in names:
+            for entry, row in plain.items():
+                try:
+                    found = show(events.get_column(each).read(entry))
+                except InputError:
+                    found = None
+                if found is None or row[each] is None:
+                    answer["refused"] += 1
+                elif found == row[each]:
+                    answer["read"] += 1
+                else:
+                    answer["wrong"].append([name, each, entry, str(found)[:200], str(row[each])[:200]])
+    return answer
+
+
 def compare_tree(path: str, name: str, mode: str) -> dict[str, Any]:
     """Read one tree in both ways, and give what differs."""
     file = open_root_file(path)
     tree = file.Get(name)
     if not isinstance(tree, load_root().TTree):
-        with EventFile(path, name) as events:
-            # Each type costs a compilation.
-            for column in events.list_branches()[:2]:
-                try:
-                    values = [show(events.get_column(column).read(entry)) for entry in range(min(events.count, 3))]
-                except InputError:
-                    continue
-                assert len(values) == min(events.count, 3)
-        return {"read": 0, "refused": 0, "wrong": []}
+        return read_tuple(path, name)
     names = list(dict.fromkeys(list_names(tree.GetListOfBranches())))
     entries = range(min(int(tree.GetEntries()), max(READS // max(len(names), 1), 2)))
     plain = {}
@@ -71,23 +98,9 @@ def compare_tree(path: str, name: str, mode: str) -> dict[str, Any]:
         tree.GetEntry(entry)
         plain[entry] = {each: read_plainly(tree, each) for each in names}
     file.Close()
-    answer: dict[str, Any] = {"read": 0, "refused": 0, "wrong": []}
     if mode == "plain":
-        return answer
-    with EventFile(path, name) as events:
-        for each in names:
-            for entry in entries:
-                try:
-                    found = show(events.get_column(each).read(entry))
-                except InputError:
-                    found = None
-                if found is None or plain[entry][each] is None:
-                    answer["refused"] += 1
-                elif found == plain[entry][each]:
-                    answer["read"] += 1
-                else:
-                    answer["wrong"].append([name, each, entry, str(found)[:200], str(plain[entry][each])[:200]])
-    return answer
+        return {"read": 0, "refused": 0, "wrong": []}
+    return read_events(path, name, names, plain)
 
 
 def main() -> None:

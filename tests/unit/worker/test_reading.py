@@ -167,6 +167,9 @@ def show(value: Any) -> Any:
         return value
     if "string" in type(value).__name__:
         return str(value)
+    if type(value).__name__ == "LowLevelView" and value.format in ("c", "b", "B"):
+        # The text of a leaf ends with a zero; what comes after it is anything.
+        return "".join(iter(iter(value).__next__, "\0"))
     return [show(each) for each in value]
 
 
@@ -213,7 +216,7 @@ def test_any_tree_in_any_order_is_what_plain_root_gives(tmp_path: Path, root: An
 def test_the_ends_of_each_type(root: Any, tmp_path: Path, code: str) -> None:
     kind = CODES[code]
     if kind in "fd":
-        values: list[Any] = [0.0, -1.5, 1e30, math.inf, -math.inf] if code in "FD" else [0.0, -1.5]
+        values: list[Any] = [0.0, -1.5, 2.0**100, math.inf, -math.inf] if code in "FD" else [0.0, -1.5]
     elif code == "O":
         values = [False, True]
     else:
