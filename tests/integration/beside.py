@@ -1,4 +1,4 @@
-"""Runs that begin when Airflow has started and go on while other tests use it: a chain of calibrations takes minutes."""
+"""Runs that begin when Airflow has started and go on beside other tests: a chain of calibrations takes minutes."""
 
 from __future__ import annotations
 
