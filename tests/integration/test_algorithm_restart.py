@@ -18,7 +18,7 @@ from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.io.private_airflow import COMPONENTS
 from tests.integration.started_airflow import StartedAirflow
 
-pytestmark = pytest.mark.airflow
+pytestmark = [pytest.mark.airflow, pytest.mark.kills_airflow]
 
 DAG = "restarting"
 ALGORITHM = "SlowAlgorithm"

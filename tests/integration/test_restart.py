@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_caf.io.jobs.exit_records import StatusFolder
 from tests.integration.started_airflow import StartedAirflow
 
-pytestmark = pytest.mark.airflow
+pytestmark = [pytest.mark.airflow, pytest.mark.kills_airflow]
 
 FILES = 3
 
