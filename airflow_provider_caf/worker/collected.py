@@ -234,10 +234,8 @@ class CollectedData:
         :raises InputError: if ROOT cannot, or reports that it left something out.
         """
         with record_errors(warnings=not tally.is_known) as messages:
-            if isinstance(items[0], load_root().TTree):
-                result = self._merge_trees(items)
-            else:
-                result = _merge_objects(items)
+            is_tree = isinstance(items[0], load_root().TTree)
+            result = self._merge_trees(items) if is_tree else _merge_objects(items)
         if result is None or messages:
             said = f" ROOT says: {messages[0]}" if messages else ""
             raise InputError(

@@ -166,7 +166,8 @@ void describe_tree(TTree *tree, Description &to) {
     to.keep("total", "entries of the index", index->GetN());
   }
   for (TObject *each : *tree->GetUserInfo())
-      to.is(std::string("user info ") + each->GetName(), std::string(each->ClassName()) + " " + each->GetTitle() + " " + digest(each));
+    to.is(std::string("user info ") + each->GetName(),
+          std::string(each->ClassName()) + " " + each->GetTitle() + " " + digest(each));
 }
 
 // ---- histograms
