@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from airflow_provider_caf.core.errors import CafError, DefinitionError, InputError
 from airflow_provider_caf.worker import merge as merging
 from airflow_provider_caf.worker.collector import Collector, run_collector
-from airflow_provider_caf.worker.forks import run_forked
 from airflow_provider_caf.worker.contents import inspect_file
+from airflow_provider_caf.worker.forks import run_forked
 from airflow_provider_caf.worker.merge import (
     MergeRequest,
     main,
@@ -239,7 +239,8 @@ def test_histograms_that_do_not_fit_together_are_told(
         collector.bins = bins
         paths.append(str(tmp_path / f"{bins}.root"))
         run_collector(collector, [source], (), paths[-1])
-    with pytest.raises(CafError, match="'Binned/x/x_1.1' cannot be merged: x axis bins is 10 in .*10.root, but 3 in .*3.root"):
+    expected = r"'Binned/x/x_1\.1' cannot be merged: x axis bins is 10 in .*10\.root, but 3 in .*3\.root"
+    with pytest.raises(InputError, match=expected):
         merge_outputs(tmp_path / "merged", paths)
 
 
