@@ -108,6 +108,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        print(f"to compile what describes objects, once: {measure(load_describer):.2f} s")
         inputs = []
         for number in range(options.files):
             collector = BenchCollector()
@@ -123,7 +124,6 @@ def main() -> None:
             index=str(folder / "merged.json"),
             processes=1,
         )
-        print(f"to compile what describes objects, once: {measure(load_describer):.2f} s")
         measure(lambda: merge_collection(request))
         plain, checked = [], []
         for _ in range(options.times):
