@@ -115,7 +115,8 @@ def main() -> None:
     if same != str(arguments.columns * arguments.runs) or found["loop"]["events"] != found["frame"]["events"]:
         raise SystemExit(f"The two do not agree: {same} histograms, {found}")
     print(
-        f"{found['loop']['events']} events, {arguments.columns} columns, {arguments.runs} runs; {same} histograms agree; "
+        f"{found['loop']['events']} events, {arguments.columns} columns, {arguments.runs} runs; "
+        f"{same} histograms agree; "
         f"the frame is {found['loop']['cpu'] / found['frame']['cpu']:.1f} times as fast by CPU, "
         f"{found['loop']['wall'] / found['frame']['wall']:.1f} by the clock"
     )

@@ -305,6 +305,8 @@ def test_a_chain_in_a_file(root: Any, tmp_path: Path) -> None:
         assert EventArrays(events, [4, 5, 10]).x.tolist() == [4, 5, 10]
 
 
+# ROOT says so, too, when the two are joined.
+@pytest.mark.filterwarnings("ignore:.*AddFriend:RuntimeWarning", "ignore:.*less entries:RuntimeWarning")
 @pytest.mark.parametrize("is_indexed", [False, True])
 def test_an_event_without_its_friend_is_an_error(root: Any, tmp_path: Path, is_indexed: bool) -> None:
     make_numbers(root, tmp_path / "short.root", 3, tree="extra")
