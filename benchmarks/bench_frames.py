@@ -1,8 +1,9 @@
 """Measure a collector on frames against the loop over events, on the same file.
 
-One million events with ten columns in a few runs are made (LZ4, which is fast to read); a collector fills a histogram of each column with `collect`,
-the other books the same with `collect_frame`. Both run in processes of their own, after a first run that loads ROOT and
-compiles, and their histograms are compared bin by bin. With --runs the same events are cut into more runs. Run it as
+One million events with ten columns in a few runs are made, with LZ4, which is fast to read. A collector fills a
+histogram of each column with `collect`, the other books the same with `collect_frame`. Both run in processes of their
+own, after a first run that loads ROOT and compiles, and their histograms are compared bin by bin. With --runs the same
+events are cut into more runs. Run it as
 
     python benchmarks/bench_frames.py [--events 1000000] [--columns 10] [--runs 10]
 """

@@ -79,14 +79,15 @@ class Writer:
         self.pair, self.text = bytearray(8), array("b", bytes(16))
         self.hits, self.word = root.std.vector("float")(), root.std.string()
         self.deep = root.std.vector("std::vector<int>")()
-        for name, cell, leaf in (
+        leaves: tuple[tuple[str, Any, str], ...] = (
             ("n", self.n, "n/I"),
             ("x", self.x, "x[n]/F"),
             ("xs", self.w, "xs[n][2]/S"),
             ("w", self.w, "w[2][3]/S"),
             ("pair", self.pair, "a/I:b/F"),
             ("text", self.text, "text/C"),
-        ):
+        )
+        for name, cell, leaf in leaves:
             self.tree.Branch(name, cell, leaf, shape.basket)
         for name, item in (("hits", self.hits), ("word", self.word), ("deep", self.deep), ("dot.ted", self.hits)):
             self.tree.Branch(name, item, shape.basket)
