@@ -378,6 +378,7 @@ def test_an_rntuple(root: Any, tmp_path: Path) -> None:
 DATA = Path(sysconfig.get_path("purelib")) / "skhep_testdata" / "data"
 
 
+@pytest.mark.timeout(1200)
 def test_all_files_of_scikit_hep_testdata() -> None:
     """What is read is what ROOT gives. A file that crashes plain ROOT as well proves nothing and is left out."""
     paths = sorted(str(path) for path in DATA.glob("*.root"))
