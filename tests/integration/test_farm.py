@@ -29,7 +29,7 @@ def test_what_was_submitted_is_shown_and_comes_home(started: StartedAirflow, tmp
     assert shown["command"][0] == "condor_submit"
     texts = {Path(path).name: text for path, text in shown["files"].items()}
     # Of this the record of the array knows nothing.
-    assert str(file) in texts["inputs.txt"]
+    assert str(file).lstrip("/") in texts["inputs.txt"]
     for path, text in shown["files"].items():
         assert Path(path).read_text().startswith(text)
 
