@@ -193,7 +193,7 @@ class Site:
         if until is None:
             return self._sense(job)
         deadline = time.monotonic() + self.limit
-        pause = 0.5 if self.is_slow else 0.05
+        pause = 0.5 if self.is_slow else 0.1
         with self.serving(self.client):
             run = self._open(job)
         while True:
@@ -202,7 +202,7 @@ class Site:
                 return observed
             assert time.monotonic() < deadline, observed
             time.sleep(pause)
-            pause = min(pause * 1.3, max(pause, 0.3))
+            pause = min(pause * 1.3, 0.5)
 
     def _sense(self, job: CollectionJob) -> Observation:
         """Run the sensor of a collection, which gives its subjobs no further try, and give what it has seen last."""
