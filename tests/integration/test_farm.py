@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -34,6 +35,6 @@ def test_what_was_submitted_is_shown_and_comes_home(started: StartedAirflow, tmp
         assert Path(path).read_text().startswith(text)
 
 
-def read_shown(value: object) -> list[dict[str, object]]:
-    shown: list[dict[str, object]] = json.loads(value) if isinstance(value, str) else value  # type: ignore[assignment]
+def read_shown(value: Any) -> list[dict[str, Any]]:
+    shown: list[dict[str, Any]] = json.loads(value) if isinstance(value, str) else value
     return shown
