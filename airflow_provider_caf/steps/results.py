@@ -316,11 +316,15 @@ class CalibrationResults:
     ) -> Iterator[tuple[FailedSubjobRow, list[Path]]]:
         """Give the tries that failed, each with its logs, the most telling first."""
         # A verdict knows also what the batch system and we have to say about the newest try.
-        reasons = {each.record: each.reason for each in observation.verdicts.values() if each.record is not None}
+        reasons = {
+            (each.subjob, each.record.label): each.reason
+            for each in observation.verdicts.values()
+            if each.record is not None
+        }
         for each in attempts:
             if not each.says_success:
                 logs = [each.folder / name for name in (STDERR_FILE, STDOUT_FILE)]
-                yield self._build_failed_try(iteration, collection, each, reasons.get(each)), logs
+                yield self._build_failed_try(iteration, collection, each, reasons.get((each.subjob, each.label))), logs
         for verdict in observation.verdicts.values():
             # Held ones that come free again are no failures; these have left no exit record.
             if verdict.status in _OVER and verdict.record is None:
