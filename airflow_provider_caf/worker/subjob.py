@@ -22,14 +22,23 @@ import sys
 import time
 
 # ruff: noqa: PTH102, PTH103, PTH104, PTH108, PTH116, PTH118, PTH123, PTH207 - pathlib is slow to import
+from airflow_provider_caf.core.file_names import (
+    ENDED_BY_SYSTEM,
+    STDERR_FILE,
+    STDOUT_FILE,
+    build_label,
+    name_attempt,
+    name_element_log,
+    name_exit_record,
+    name_job_file,
+    name_subjob,
+)
 
 TYPE_CHECKING = False  # importing typing costs as much as all of the above
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-STDOUT_FILE = "stdout.log"
-STDERR_FILE = "stderr.log"
 _LOG_FILES = (STDOUT_FILE, STDERR_FILE)
 EXIT_NOT_STARTED = 126
 """As a shell says it: the program could not be executed."""
@@ -72,8 +81,8 @@ class Attempt:
         self.array = array
         self.subjob = subjob
         restarts = array.get("restarts", 0)
-        self.label = f"{array['attempt']}_r{restarts}" if restarts else str(array["attempt"])
-        self.job_file = f"{array['input_folder']}/{subjob:05d}.json"
+        self.label = build_label(array["attempt"], restarts)
+        self.job_file = f"{array['input_folder']}/{name_job_file(subjob)}"
         self.folder: str | None = None
         self.argv: list[str] | None = None
         self.logs: list[int] = []
@@ -87,7 +96,7 @@ class Attempt:
     @property
     def record_file(self) -> str:
         """The path of the exit record."""
-        return f"{self.array['status_folder']}/{self.subjob:05d}.{self.label}.json"
+        return f"{self.array['status_folder']}/{name_exit_record(self.subjob, self.label)}"
 
     def fail(self, exit_code: int, problem: str) -> None:
         """Note why it has failed before it ran."""
@@ -141,10 +150,10 @@ def open_attempt(array: Mapping[str, Any], subjob: int) -> Attempt:
 
 
 def _make_folder(attempt: Attempt) -> str:
-    parent = f"{attempt.array['output_folder']}/{attempt.subjob:05d}"
+    parent = f"{attempt.array['output_folder']}/{name_subjob(attempt.subjob)}"
     repeat = attempt.array.get("restarts", 0)
     while True:
-        folder = f"{parent}/attempt_{attempt.label}"
+        folder = f"{parent}/{name_attempt(attempt.label)}"
         try:
             os.mkdir(folder)
             return folder
@@ -153,7 +162,7 @@ def _make_folder(attempt: Attempt) -> str:
         except FileExistsError:
             # The system has started the job again. The earlier start may still run somewhere: hands off.
             repeat += 1
-            attempt.label = f"{attempt.array['attempt']}_r{repeat}"
+            attempt.label = build_label(attempt.array["attempt"], repeat)
 
 
 def build_argv(job: Mapping[str, Any], job_file: str, app: str) -> list[str]:
@@ -263,12 +272,15 @@ def close_logs(attempt: Attempt) -> None:
         os.close(attempt.logs.pop())
 
 
-def finish_attempt(attempt: Attempt, status: int = 0, usage: Any = None, reason: str | None = None) -> dict[str, Any]:
+def finish_attempt(
+    attempt: Attempt, status: int = 0, usage: Any = None, reason: str | None = None, ended_by: str | None = None
+) -> dict[str, Any]:
     """Check the outputs and write the exit record.
 
     :param status: the wait status of the process.
     :param usage: its resource usage, from `wait4`; None: it never ran.
     :param reason: why it has failed, where the exit code does not tell, such as "cancelled".
+    :param ended_by: who ended the whole job from outside, a word of `core.file_names.ENDED_BY`; None: nobody.
     :returns: the record.
     :raises OSError: if the record cannot be written.
     """
@@ -295,6 +307,7 @@ def finish_attempt(attempt: Attempt, status: int = 0, usage: Any = None, reason:
         "folder": attempt.folder and attempt.folder[len(attempt.array.get("scratch", "")) :],
         "outputs": outputs,
         "reason": reason or attempt.problem,
+        "ended_by": ended_by,
     }
     write_record(attempt.record_file, record)
     return record
@@ -430,7 +443,8 @@ def run_attempt(attempt: Attempt, warden: Warden) -> int:
         warden.watch(attempt.pid)
         _, status, usage = os.wait4(attempt.pid, 0)
         warden.pid = 0
-    record = finish_attempt(attempt, status, usage, warden.reason)
+    ended_by = ENDED_BY_SYSTEM if warden.received else None
+    record = finish_attempt(attempt, status, usage, warden.reason, ended_by)
     if record["signal"] is not None:
         return 128 + int(record["signal"])
     return int(record["exit_code"]) or (1 if record["reason"] else 0)
@@ -474,14 +488,14 @@ def main(argv: Sequence[str]) -> int:
         worst = worst or code
         if warden.received:
             break
-    _remove_empty(f"{array['folder']}/element_{index}.log")
+    _remove_empty(f"{array['folder']}/{name_element_log(index)}")
     return worst
 
 
 def _is_done(array: Mapping[str, Any], subjob: int) -> bool:
     """Tell whether an earlier start of this try has ended well. What cannot be read was not."""
     try:
-        with open(f"{array['status_folder']}/{subjob:05d}.{array['attempt']}.json", "rb") as file:
+        with open(f"{array['status_folder']}/{name_exit_record(subjob, array['attempt'])}", "rb") as file:
             record = json.loads(file.read())
         return (record["exit_code"], record["signal"], record["reason"]) == (0, None, None)
     except (OSError, ValueError, KeyError, TypeError):

@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import engine
+from airflow_provider_caf.batch.evidence import JobState
 from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.batch.spec import ArraySpec, Resources, merge_resources
-from airflow_provider_caf.batch.states import JobState
 from airflow_provider_caf.batch.systems.base import System
+from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.io.jobs.client import BatchClient
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
 from airflow_provider_caf.io.jobs.submission import CollectionJob, Observation, observe, read_intents
 from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.io.transport.base import Transport

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_caf.batch.spec import Resources, SubmittedArray
+from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import DefinitionError, SubmitError
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
 from airflow_provider_caf.io.jobs.submission import build_array, observe, submit_missing
 
 if TYPE_CHECKING:

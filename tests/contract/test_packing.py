@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_caf.batch.resubmit import RetryPolicy
 from airflow_provider_caf.batch.spec import Resources
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
+from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.io.jobs.submission import submit_missing
 
 if TYPE_CHECKING:

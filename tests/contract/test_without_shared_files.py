@@ -11,8 +11,8 @@ import pytest
 
 import engine
 from airflow_provider_caf.batch.spec import Resources
+from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.io.jobs.exit_records import StatusFolder
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
 from airflow_provider_caf.io.jobs.submission import CollectionJob, find_question, submit_missing
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
-from airflow_provider_caf.batch.states import JobState
-from airflow_provider_caf.batch.systems.base import Answer, Native, Query, Submission, refuse_lookup
+from airflow_provider_caf.batch.systems.base import Answer, Query, Submission, refuse_lookup
 from airflow_provider_caf.batch.systems.lsf_history import CANCELLED, build_end, read_history, read_host, read_text
 from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL, build_element_script, quote
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError

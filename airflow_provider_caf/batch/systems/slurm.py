@@ -17,9 +17,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from airflow_provider_caf.batch.evidence import FINAL, JobState, Native
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, Resources, SubmittedArray, TextFile
-from airflow_provider_caf.batch.states import FINAL, JobState
-from airflow_provider_caf.batch.systems.base import Answer, Native, Query, Submission, refuse_lookup, show_output
+from airflow_provider_caf.batch.systems.base import Answer, Query, Submission, refuse_lookup, show_output
 from airflow_provider_caf.batch.wrapper import build_element_script
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
 

@@ -26,7 +26,6 @@ from pathlib import Path
 from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.batch.remote import RemoteSystem
 from airflow_provider_caf.batch.spec import (
-    SUBMITTED_FILE,
     ArraySpec,
     Command,
     CommandResult,
@@ -42,6 +41,7 @@ from airflow_provider_caf.core.errors import (
     SubmitError,
     TransportError,
 )
+from airflow_provider_caf.core.file_names import ARRAY_FILE, SUBMITTED_FILE
 from airflow_provider_caf.io.files import read_json, write_json
 from airflow_provider_caf.io.jobs.exit_records import StatusFolder
 from airflow_provider_caf.io.jobs.mirror import Mirror, MirroredStatusFolder
@@ -254,7 +254,7 @@ def read_intent(folder: Path) -> ArraySpec | None:
 
     :raises InputError: if its record is unreadable.
     """
-    file = folder / "array.json"
+    file = folder / ARRAY_FILE
     if not file.exists():
         return None
     return ArraySpec.from_json(read_json(file, "The record of an array"), f"record of an array in {file}")

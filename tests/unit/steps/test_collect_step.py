@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import InputError, JobFailed
 from airflow_provider_caf.core.iov import IoV
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.collect import describe_observation, find_failed, is_over
 

@@ -109,7 +109,7 @@ def test_the_exit_record_says_all_of_the_contract(collection: Collection) -> Non
     record = collection.read_record("00000.0.json")
     assert set(record) == {
         *("version", "subjob", "attempt", "exit_code", "signal", "host", "started", "ended", "cpu_seconds"),
-        *("peak_memory_kb", "job_digest", "folder", "outputs", "reason"),
+        *("peak_memory_kb", "job_digest", "folder", "outputs", "reason", "ended_by"),
     }
     folder = collection.folder / "out" / "00000" / "attempt_0"
     assert (record["version"], record["subjob"], record["attempt"]) == (1, 0, 0)
