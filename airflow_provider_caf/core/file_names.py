@@ -3,6 +3,8 @@
 Nothing is imported here: a thousand short jobs load this module, each at its start.
 """
 
+from __future__ import annotations
+
 ARRAY_FILE = "array.json"
 SUBMITTED_FILE = "submitted.json"
 SCRIPT_FILE = "run.sh"

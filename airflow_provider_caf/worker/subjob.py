@@ -21,7 +21,7 @@ import signal
 import sys
 import time
 
-# ruff: noqa: PTH102, PTH103, PTH104, PTH108, PTH116, PTH118, PTH123, PTH207 - pathlib is slow to import
+# ruff: noqa: PTH102, PTH103, PTH104, PTH108, PTH116, PTH123 - pathlib is slow to import
 from airflow_provider_caf.core.file_names import (
     ENDED_BY_SYSTEM,
     STDERR_FILE,
@@ -33,12 +33,12 @@ from airflow_provider_caf.core.file_names import (
     name_job_file,
     name_subjob,
 )
+from airflow_provider_caf.worker.outputs import find_outputs
 
 TYPE_CHECKING = False  # importing typing costs as much as all of the above
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
-
 _LOG_FILES = (STDOUT_FILE, STDERR_FILE)
 EXIT_NOT_STARTED = 126
 """As a shell says it: the program could not be executed."""
@@ -311,49 +311,6 @@ def finish_attempt(
     }
     write_record(attempt.record_file, record)
     return record
-
-
-def find_outputs(folder: str | None, patterns: Sequence[str]) -> tuple[list[dict[str, Any]], str | None]:
-    """Give the outputs that are there with their sizes, and what is wrong with them.
-
-    :param folder: the work folder.
-    :param patterns: globs relative to it; each has to match a file that is not empty.
-    :returns: the files, and the reason why they do not suffice, or None.
-    """
-    sizes: dict[str, int] = {}
-    reason = None
-    for pattern in patterns if folder is not None else ():
-        if pattern.startswith("/") or ".." in pattern.split("/"):
-            reason = reason or f"the output pattern {pattern!r} leaves the work folder"
-            continue
-        matched = _match_files(f"{folder}", pattern)
-        sizes.update(matched)
-        if not any(matched.values()):
-            state = "empty" if matched else "missing"
-            reason = reason or f"the declared output {pattern!r} is {state} in {folder}"
-    return [{"path": path, "size": sizes[path]} for path in sorted(sizes)], reason
-
-
-def _match_files(folder: str, pattern: str) -> dict[str, int]:
-    if not any(letter in pattern for letter in "*?["):
-        return _measure(folder, [pattern])
-    import glob  # here, because most jobs name their outputs and glob is slow to import
-
-    paths = glob.glob(os.path.join(glob.escape(folder), pattern), recursive=True)
-    names = [os.path.relpath(path, folder) for path in paths]
-    return _measure(folder, [name for name in names if name not in _LOG_FILES])
-
-
-def _measure(folder: str, names: Sequence[str]) -> dict[str, int]:
-    sizes = {}
-    for name in names:
-        try:
-            state = os.stat(f"{folder}/{name}")
-        except OSError:
-            continue
-        if state.st_mode & 0o170000 == 0o100000:  # a regular file; the module stat is not worth its import
-            sizes[name] = state.st_size
-    return sizes
 
 
 def write_record(path: str, record: Mapping[str, Any]) -> None:
