@@ -19,8 +19,8 @@ from airflow_provider_caf.core.names import check_name
 from airflow_provider_caf.definitions.files import list_definition_files, load_definitions
 from airflow_provider_caf.definitions.run_params import describe_params
 from airflow_provider_caf.definitions.schema import build_schema
-from airflow_provider_caf.definitions.script_run import is_script_run, read_script_run
 from airflow_provider_caf.io.files import write_text
+from airflow_provider_caf.scripts.script_run import is_script_run, read_script_run
 
 STARTER = """\
 # A definition of airflow-provider-caf. `airflow caf lint` finds mistakes, `airflow caf plan` shows what would run.

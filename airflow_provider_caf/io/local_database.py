@@ -21,6 +21,7 @@ import os
 import re
 import secrets
 import shutil
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -80,7 +81,7 @@ class LocalDatabase:
         return os.path.isfile(self.text_file)  # noqa: PTH113 - False, not an error, where no entry is allowed
 
     def get_file(self, entry: PayloadEntry) -> Path:
-        """Give the file of a payload."""
+        """Return the file of a payload."""
         return self.folder / entry.file_name
 
     def entries(self) -> tuple[PayloadEntry, ...]:
@@ -340,7 +341,7 @@ def _list_payloads(sources: Iterable[LocalDatabase]) -> list[NewPayload]:
 
 
 def _read_payload(name: str, path: Path) -> tuple[bytes, str]:
-    """Give the bytes of a payload file and their MD5, and refuse a file that is not what its name says."""
+    """Return the bytes of a payload file and their MD5, and refuse a file that is not what its name says."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -364,7 +365,7 @@ def _add_entries(old: Sequence[PayloadEntry], new: Sequence[PayloadEntry]) -> tu
     """Put new lines behind the old ones, so that each new one wins, unless they win already."""
     wanted = merge_entries(new)
     ours, theirs = _group_by_name(old), _group_by_name(wanted)
-    if all(_win_already(ours.get(name, []), lines) for name, lines in theirs.items()):
+    if all(_win_already(ours[name], lines) for name, lines in theirs.items()):
         return tuple(old)
     return merge_entries(old, wanted)
 
@@ -372,23 +373,23 @@ def _add_entries(old: Sequence[PayloadEntry], new: Sequence[PayloadEntry]) -> tu
 def _win_already(old: list[PayloadEntry], new: list[PayloadEntry]) -> bool:
     """Tell whether lines stand in the text so that putting them behind it would change no run's payload.
 
-    That is so when no line behind one of them holds a run of it, but those that come later in `new` as well.
-
     :param old: the lines of one name.
     :param new: lines of the same name, each once.
     """
     if old[-len(new) :] == new:
         return True
-    places = {entry: place for place, entry in enumerate(new)}
-    if not set(old).issuperset(new):
+    order = {entry: number for number, entry in enumerate(new)}
+    if not order.keys() <= set(old):
         return False
-    return all(
-        first not in places or places.get(second, -1) > places[first] for first, second in _find_overlapping_pairs(old)
-    )
+    for earlier, later in _find_overlapping_pairs(old):
+        # The later line takes runs from the earlier one. From a new line only one that comes after it in `new` may.
+        if earlier in order and order.get(later, -1) <= order[earlier]:
+            return False
+    return True
 
 
 def _find_overlapping_pairs(entries: list[PayloadEntry]) -> Iterator[tuple[PayloadEntry, PayloadEntry]]:
-    """Give each two lines that share a run, the earlier line first.
+    """Yield each two lines that share a run, the earlier line first.
 
     The lines are gone through by their first run, so that thousands that share nothing are quick.
     """
@@ -401,9 +402,9 @@ def _find_overlapping_pairs(entries: list[PayloadEntry]) -> Iterator[tuple[Paylo
 
 
 def _group_by_name(entries: Iterable[PayloadEntry]) -> dict[str, list[PayloadEntry]]:
-    groups: dict[str, list[PayloadEntry]] = {}
+    groups: defaultdict[str, list[PayloadEntry]] = defaultdict(list)
     for entry in entries:
-        groups.setdefault(entry.name, []).append(entry)
+        groups[entry.name].append(entry)
     return groups
 
 

@@ -20,9 +20,9 @@ from fastapi.staticfiles import StaticFiles
 
 from airflow_provider_caf.core.errors import CafError, DatabaseError
 from airflow_provider_caf.core.iov import IoV
-from airflow_provider_caf.hooks.catalog import find_catalog, find_work_dir
 from airflow_provider_caf.io.catalog import Catalog
 from airflow_provider_caf.plugin import views
+from airflow_provider_caf.site.places import find_catalog, find_work_dir
 from airflow_provider_caf.status.airflow_run import RunRow, list_runs, read_run
 
 STATIC = Path(__file__).parent / "static"

@@ -91,7 +91,7 @@ def compare_runs(catalog: Catalog, first: RunName, second: RunName) -> list[Payl
 
     :raises DatabaseError: if the catalog cannot be read.
     """
-    one, other = (_group(catalog.read_payloads(*name, final_only=True)) for name in (first, second))
+    one, other = (_group(catalog.read(PayloadRow, *name, final=True)) for name in (first, second))
     reader = ConstantReader()
     return [_compare(key, one.get(key, []), other.get(key, []), reader) for key in sorted({*one, *other})]
 

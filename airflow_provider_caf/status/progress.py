@@ -121,9 +121,9 @@ def read_progress(
         name: NOT_REACHED if state == LEFT_OUT and run is not None and name in run.chosen else state
         for name, (state, _) in judged.items()
     }
-    subjobs = catalog.read_subjobs(dag_id, run_id)
+    subjobs = catalog.read(SubjobsRow, dag_id, run_id)
     executed = catalog.count_executions(dag_id, run_id)
-    newest = catalog.read_failed_subjobs(dag_id, run_id, limit=len(groups) + 50, newest_first=True)
+    newest = catalog.read(FailedSubjobRow, dag_id, run_id, limit=len(groups) + 50, newest_by="ended")
     failures = {row.calibration: row for row in reversed(newest)}
     found = []
     for name, own in groups.items():

@@ -18,11 +18,11 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.io.layout import default_catalog_file
 from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.io.private_airflow import PrivateAirflow
 from airflow_provider_caf.worker.constants import build_payload
 from tests.browser.large_run import set_states, write_results
 from tests.browser.site import CHROMIUM_FLAGS, MetricsServer, Site, Window, log_in
 from tests.integration.started_airflow import StartedAirflow
+from tests.private_airflow import PrivateAirflow
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]

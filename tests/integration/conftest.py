@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_caf.io.private_airflow import PrivateAirflow
 from tests.integration.started_airflow import StartedAirflow
+from tests.private_airflow import PrivateAirflow
 
 DAGS = Path(__file__).parent / "dags"
 DEFINITIONS = Path(__file__).parent / "definitions"

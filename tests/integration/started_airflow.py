@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_caf.io.catalog import Catalog, open_sqlite_catalog
 from airflow_provider_caf.io.layout import RunLayout, default_catalog_file
-from airflow_provider_caf.io.private_airflow import PrivateAirflow
+from tests.private_airflow import PrivateAirflow
 
 _END_STATES = {"success", "failed"}
 

@@ -17,6 +17,7 @@ from airflow_provider_caf.io.catalog import (
     IterationRow,
     LogRow,
     MonitoredRow,
+    OfCalibration,
     PayloadRow,
     SubjobsRow,
 )
@@ -24,17 +25,15 @@ from airflow_provider_caf.io.catalog import (
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 RUN = ("dag", "manual__2026-01-01T00:00:00+00:00")
 
+_PLACE: dict[str, Any] = {"dag_id": RUN[0], "run_id": RUN[1], "calibration": "vertex", "iteration": 0}
+
 
 def make_iteration(**changes: Any) -> IterationRow:
-    return IterationRow(**{"dag_id": RUN[0], "run_id": RUN[1], "calibration": "vertex", "iteration": 0, **changes})
+    return IterationRow(**{**_PLACE, **changes})
 
 
 def make_execution(**changes: Any) -> ExecutionRow:
-    values: dict[str, Any] = {
-        "dag_id": RUN[0],
-        "run_id": RUN[1],
-        "calibration": "vertex",
-        "iteration": 0,
+    values = {
         "algorithm": "fit",
         "key": 0,
         "runs": (ExpRun(1, 2), ExpRun(1, 3)),
@@ -44,30 +43,16 @@ def make_execution(**changes: Any) -> ExecutionRow:
         "seconds": 0.25,
         "ended": NOW,
     }
-    return ExecutionRow(**{**values, **changes})
+    return ExecutionRow(**{**_PLACE, **values, **changes})
 
 
 def make_payload(**changes: Any) -> PayloadRow:
-    values: dict[str, Any] = {
-        "dag_id": RUN[0],
-        "run_id": RUN[1],
-        "calibration": "vertex",
-        "iteration": 0,
-        "algorithm": "fit",
-        "name": "BeamSpot",
-        "iov": IoV(0, 0, -1, -1),
-        "revision": "0" * 32,
-        "committed": NOW,
-    }
-    return PayloadRow(**{**values, **changes})
+    values = {"algorithm": "fit", "name": "BeamSpot", "iov": IoV(0, 0, -1, -1), "revision": "0" * 32, "committed": NOW}
+    return PayloadRow(**{**_PLACE, **values, **changes})
 
 
 def make_subjobs(**changes: Any) -> SubjobsRow:
-    values: dict[str, Any] = {
-        "dag_id": RUN[0],
-        "run_id": RUN[1],
-        "calibration": "vertex",
-        "iteration": 0,
+    values = {
         "collection": "default",
         "total": 10,
         "done": 9,
@@ -78,79 +63,38 @@ def make_subjobs(**changes: Any) -> SubjobsRow:
         "requested_memory_mb": 2000,
         "updated": NOW,
     }
-    return SubjobsRow(**{**values, **changes})
+    return SubjobsRow(**{**_PLACE, **values, **changes})
 
 
 def make_failed(**changes: Any) -> FailedSubjobRow:
-    values: dict[str, Any] = {
-        "dag_id": RUN[0],
-        "run_id": RUN[1],
-        "calibration": "vertex",
-        "iteration": 0,
-        "collection": "default",
-        "subjob": 3,
-        "attempt": 0,
-        "reason": "exit code 1",
-        "exit_code": 1,
-        "log": "/data/stderr.log",
-        "ended": NOW,
-    }
-    return FailedSubjobRow(**{**values, **changes})
+    tried = {"collection": "default", "subjob": 3, "attempt": 0}
+    ended = {"reason": "exit code 1", "exit_code": 1, "log": "/data/stderr.log", "ended": NOW}
+    return FailedSubjobRow(**{**_PLACE, **tried, **ended, **changes})
 
 
 def make_monitored(**changes: Any) -> MonitoredRow:
-    values: dict[str, Any] = {
-        "dag_id": RUN[0],
-        "run_id": RUN[1],
-        "calibration": "vertex",
-        "iteration": 0,
-        "algorithm": "fit",
-        "execution": 0,
-        "name": "mean",
-        "value": 0.5,
-        "error": 0.25,
-    }
-    return MonitoredRow(**{**values, **changes})
+    values = {"algorithm": "fit", "execution": 0, "name": "mean", "value": 0.5, "error": 0.25}
+    return MonitoredRow(**{**_PLACE, **values, **changes})
 
 
 def make_figure(**changes: Any) -> FigureRow:
-    values: dict[str, Any] = {
-        "dag_id": RUN[0],
-        "run_id": RUN[1],
-        "calibration": "vertex",
-        "iteration": 0,
-        "algorithm": "fit",
-        "execution": 0,
-        "name": "residuals",
-        "media_type": "image/png",
-        "path": "/data/residuals.png",
-        "content": b"\x89PNG\0\xff",
-    }
-    return FigureRow(**{**values, **changes})
+    drawn = {"algorithm": "fit", "execution": 0, "name": "residuals"}
+    file = {"media_type": "image/png", "path": "/data/residuals.png", "content": b"\x89PNG\0\xff"}
+    return FigureRow(**{**_PLACE, **drawn, **file, **changes})
 
 
 def make_log(**changes: Any) -> LogRow:
-    values: dict[str, Any] = {
-        "dag_id": RUN[0],
-        "run_id": RUN[1],
-        "calibration": "vertex",
-        "iteration": 0,
-        "step": "default",
-        "path": "/data/stderr.log",
-        "text": "<b>it broke</b>\n",
-        "is_whole": True,
-        "subjob": 3,
-    }
-    return LogRow(**{**values, **changes})
+    values = {"path": "/data/stderr.log", "text": "<b>it broke</b>\n", "is_whole": True}
+    return LogRow(**{**_PLACE, "step": "default", "subjob": 3, **values, **changes})
 
 
-KINDS: dict[str, tuple[Callable[..., Any], str]] = {
-    "iterations": (make_iteration, "read_iterations"),
-    "executions": (make_execution, "read_executions"),
-    "payloads": (make_payload, "read_payloads"),
-    "subjobs": (make_subjobs, "read_subjobs"),
-    "failed": (make_failed, "read_failed_subjobs"),
-    "monitored": (make_monitored, "read_monitored"),
-    "figures": (make_figure, "read_figures"),
+KINDS: dict[str, tuple[Callable[..., Any], type[OfCalibration]]] = {
+    "iterations": (make_iteration, IterationRow),
+    "executions": (make_execution, ExecutionRow),
+    "payloads": (make_payload, PayloadRow),
+    "subjobs": (make_subjobs, SubjobsRow),
+    "failed": (make_failed, FailedSubjobRow),
+    "monitored": (make_monitored, MonitoredRow),
+    "figures": (make_figure, FigureRow),
 }
-EACH_KIND = pytest.mark.parametrize(("make", "read"), KINDS.values(), ids=KINDS)
+EACH_KIND = pytest.mark.parametrize(("make", "kind"), KINDS.values(), ids=KINDS)

@@ -1,4 +1,4 @@
-"""Where the results of runs are: the work folder, and the catalog behind an ordinary Airflow SQL connection."""
+"""Where things are: the folders of runs and definitions, and the catalog behind an ordinary Airflow SQL connection."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ from airflow_provider_caf.io.layout import default_catalog_file
 
 
 def find_work_dir() -> Path:
-    """Give the folder of all runs: `[caf] work_dir`, or the folder `caf` in AIRFLOW_HOME."""
+    """Return the folder of all runs: `[caf] work_dir`, or the folder `caf` in AIRFLOW_HOME."""
     configured = conf.get("caf", "work_dir", fallback="")
     if configured:
         return Path(configured)
     return Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "caf"
+
+
+def find_configured_folder() -> Path | None:
+    """Return `[caf] definitions_folder`, where it is set."""
+    configured = conf.get("caf", "definitions_folder", fallback="")
+    return Path(configured) if configured else None
 
 
 def find_catalog(work_dir: Path) -> Catalog:
