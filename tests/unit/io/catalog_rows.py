@@ -19,6 +19,8 @@ from airflow_provider_caf.io.catalog import (
     MonitoredRow,
     OfCalibration,
     PayloadRow,
+    RunRow,
+    SelectionRow,
     SubjobsRow,
 )
 
@@ -86,6 +88,22 @@ def make_figure(**changes: Any) -> FigureRow:
 def make_log(**changes: Any) -> LogRow:
     values = {"path": "/data/stderr.log", "text": "<b>it broke</b>\n", "is_whole": True}
     return LogRow(**{**_PLACE, "step": "default", "subjob": 3, **values, **changes})
+
+
+def make_run() -> RunRow:
+    found: dict[str, Any] = {
+        "params": {"input_data": {}},
+        "versions": {"python": "3.11"},
+        "folder": "/data/run",
+        "configured": NOW,
+    }
+    return RunRow(dag_id=RUN[0], run_id=RUN[1], definition={"name": "caf"}, chosen=("vertex",), **found)
+
+
+def make_selection() -> SelectionRow:
+    chosen: dict[str, Any] = {"runs": (ExpRun(1, 2),), "ignored": (ExpRun(1, 3),), "details": {"patterns": ["*.root"]}}
+    place: dict[str, Any] = {"dag_id": RUN[0], "run_id": RUN[1], "calibration": "vertex", "collection": "default"}
+    return SelectionRow(**place, files=2, subjobs=1, **chosen)
 
 
 KINDS: dict[str, tuple[Callable[..., Any], type[OfCalibration]]] = {

@@ -39,7 +39,6 @@ from airflow_provider_caf.io.catalog import (
     MonitoredRow,
     OfCalibration,
     PayloadRow,
-    RunRow,
     SelectionRow,
     SubjobsRow,
     open_sqlite_catalog,
@@ -58,6 +57,8 @@ from tests.unit.io.catalog_rows import (
     make_iteration,
     make_log,
     make_payload,
+    make_run,
+    make_selection,
     make_subjobs,
 )
 
@@ -108,27 +109,7 @@ class TestRows:
         assert catalog.read(kind, *RUN, "A") == ()
 
     def test_what_has_no_passes_stays_when_passes_are_forgotten(self, catalog: Catalog) -> None:
-        run = RunRow(
-            dag_id=RUN[0],
-            run_id=RUN[1],
-            definition={"name": "caf"},
-            chosen=("vertex",),
-            params={"input_data": {}},
-            versions={"python": "3.11"},
-            folder="/data/run",
-            configured=NOW,
-        )
-        selection = SelectionRow(
-            dag_id=RUN[0],
-            run_id=RUN[1],
-            calibration="vertex",
-            collection="default",
-            files=2,
-            subjobs=1,
-            runs=(ExpRun(1, 2),),
-            ignored=(ExpRun(1, 3),),
-            details={"patterns": ["*.root"]},
-        )
+        run, selection = make_run(), make_selection()
         catalog.write([run, selection, make_log()])
         catalog.forget_iterations(*RUN, "vertex")
         assert catalog.read_run(*RUN) == run

@@ -264,7 +264,12 @@ class TestKill:
                 for number in range(10_000):
                     database.commit([(name, source, IoV(1, number, 1, number)) for name in "XYZ"])
                 os._exit(1)
-            time.sleep(random.uniform(0, 0.06))
+            # Not after a time: a slow machine would have committed nothing by then.
+            commits = random.randrange(6)
+            while commits and not (folder / "database.txt").exists():
+                time.sleep(0.001)
+            while len(LocalDatabase(folder).entries() if commits else ()) < 3 * commits:
+                time.sleep(0.001)
             os.kill(child, signal.SIGKILL)
             assert os.waitpid(child, 0)[1] == signal.SIGKILL
     """
