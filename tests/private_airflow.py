@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import TransportError
-from airflow_provider_caf.io.files import read_json, write_json
+from airflow_provider_caf.io.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.io.tails import cut_tail, read_tail
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -94,8 +95,7 @@ class PrivateAirflow:
         self.home.mkdir(parents=True, exist_ok=True)
         self.home.chmod(0o700)
         if not (self.home / "passwords.json").exists():
-            write_json(self.home / "passwords.json", {_USER: secrets.token_urlsafe(12)})
-            (self.home / "passwords.json").chmod(0o600)
+            write_json(self.home / "passwords.json", {_USER: secrets.token_urlsafe(12)}, mode=PRIVATE)
         if not self.environment:  # else started again: with the secrets that it had
             self.environment = self._build_environment()
         for words in (["db", "migrate"], *self.first_commands):
@@ -217,10 +217,7 @@ class PrivateAirflow:
 
     def _build_environment(self) -> dict[str, str]:
         port, worker_log_port, trigger_log_port = _find_free_ports(3)
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "AIRFLOW__"))
-        }
-        environment |= {
+        own = {
             "AIRFLOW_HOME": str(self.home),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
             "PYTHONUNBUFFERED": "1",
@@ -252,7 +249,7 @@ class PrivateAirflow:
             "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
             "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
         }
-        return environment | self.settings
+        return build_child_environment(os.environ, own | self.settings)
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + _START_SECONDS

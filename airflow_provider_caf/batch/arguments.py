@@ -14,8 +14,8 @@ HELD_POLICIES = ("wait", "release", "fail")
 
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", re.IGNORECASE)
-_MEGABYTES = {"k": 1 / 1024, "": 1.0, "m": 1.0, "g": 1024.0, "t": 1024.0**2}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])(?:i?b)?)?\s*", re.IGNORECASE)
+_MEBIBYTES = {"k": 1 / 1024, "": 1.0, "m": 1.0, "g": 1024.0, "t": 1024.0**2}
 _CLOCK = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*", re.IGNORECASE)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -48,9 +48,9 @@ def _read_count(value: Any, where: str) -> int:
 def _read_size(value: Any, where: str) -> int:
     match = _SIZE.fullmatch(str(value)) if isinstance(value, (str, int, float)) else None
     if match is None or isinstance(value, bool):
-        raise _refuse(value, where, "a number of MB, or a text such as '4 GB'")
+        raise _refuse(value, where, "a number of MB (2^20 bytes), or a text such as '4 GB'")
     # Rounded up: a request must not be smaller than what was asked.
-    size = -int(-float(match[1]) * _MEGABYTES[match[2].lower()] // 1)
+    size = -int(-float(match[1]) * _MEBIBYTES[(match[2] or "").lower()] // 1)
     if size < 1:
         raise _refuse(value, where, "more than nothing")
     return size

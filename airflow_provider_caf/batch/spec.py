@@ -41,6 +41,8 @@ class Command:
     :param timeout: seconds after which it is killed.
     :param lock: a file on the submit host. On another host, commands that name the same one run one after the other,
         each as long as anything of it lives, also when the process that sent it is dead.
+    :param is_tied: whether it ends, with all that it has started, when the process that sent it dies. What submits or
+        cancels must not stop half-way. Only this machine can do that.
     """
 
     argv: tuple[str, ...]
@@ -48,6 +50,7 @@ class Command:
     environment: Mapping[str, str] | None = None
     timeout: float = DEFAULT_TIMEOUT
     lock: str | None = None
+    is_tied: bool = False
 
 
 @record
@@ -75,6 +78,11 @@ class TextFile:
     text: str
     executable: bool = False
 
+    @property
+    def mode(self) -> int:
+        """Its permissions: nobody else may read it, as it has the variables of the jobs in it."""
+        return 0o700 if self.executable else 0o600
+
 
 @record
 class Resources:
@@ -85,7 +93,7 @@ class Resources:
     :param walltime: limit in seconds.
     :param memory: request in MB (2^20 bytes).
     :param cpus: number of cores.
-    :param disk: request in MB.
+    :param disk: request in MB (2^20 bytes).
     :param universe: HTCondor's universe.
     :param getenv: HTCondor's `getenv`.
     :param path_prefix: put before input and output paths in HTCondor's submit file.
@@ -103,7 +111,7 @@ class Resources:
     :param exclude_hosts: hosts on which no subjob shall run.
     :param max_failures_per_host: a host on which so many subjobs failed gets no retries any more.
     :param memory_factor: the memory request of a retry grows by this where memory was the cause.
-    :param memory_ceiling: the largest memory request of a retry in MB.
+    :param memory_ceiling: the largest memory request of a retry in MB (2^20 bytes).
     :param held: what to do with held jobs: `wait`, `release` or `fail`.
     :param held_timeout: seconds after which `release` and `fail` act.
     :param transfer_files: HTCondor carries all files; no shared file system is needed.

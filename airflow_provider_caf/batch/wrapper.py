@@ -50,7 +50,7 @@ def build_script(
     return _join_lines(
         array,
         # Appended: an earlier start of the same element may still run somewhere.
-        () if log is None else (f"exec >>{log} 2>&1 || exit {EXIT_NO_FOLDER}",),
+        () if log is None else (_build_redirection(log),),
         f"cd {quote(array.folder)} || exit {EXIT_NO_FOLDER}",
         [*_build_container(array.resources, map(quote, shared)), *map(quote, app), *plain_words],
     )
@@ -87,11 +87,16 @@ def build_scratch_script(array: ArraySpec, index: str) -> str:
         (
             "caf_scratch=$PWD",
             f"mkdir -p {root}{quote(array.folder)} {root}{quote(array.status_folder)} || exit {EXIT_NO_FOLDER}",
-            f"exec >>{root}{_build_log(array, index)} 2>&1 || exit {EXIT_NO_FOLDER}",
+            _build_redirection(f"{root}{_build_log(array, index)}"),
         ),
         f"cd {root} || exit {EXIT_NO_FOLDER}",
         [*_build_container(array.resources, [root]), *app, "--array", ARRAY_FILE, "--element", index],
     )
+
+
+def _build_redirection(log: str) -> str:
+    """Give the line that sends all that is printed to a log which only this user may read."""
+    return f"(umask 077; : >>{log}) && exec >>{log} 2>&1 || exit {EXIT_NO_FOLDER}"
 
 
 def _build_log(array: ArraySpec, index: str) -> str:

@@ -26,6 +26,7 @@ from airflow_provider_caf.cli.output import command
 from airflow_provider_caf.core.errors import CafError, DefinitionError, InputError
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.core.temporary import build_temporary_name
 from airflow_provider_caf.io.filemap import MappedFile, read_filemap_and_how, write_filemap
 from airflow_provider_caf.io.inputs import resolve_input_files
 from airflow_provider_caf.io.job_app import build_job_app
@@ -208,6 +209,6 @@ def write_parquet(path: Path, files: Mapping[str, MappedFile]) -> None:
     for number, name in enumerate(ends):
         columns[name] = [each.iov[number] for each in files.values()]
     columns["events"] = [each.events for each in files.values()]
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(build_temporary_name(path.name))
     parquet.write_table(arrow.table(columns), temporary)
     temporary.replace(path)

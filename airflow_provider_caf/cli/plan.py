@@ -31,7 +31,7 @@ from airflow_provider_caf.definitions.run_params import (
     merge_params,
 )
 from airflow_provider_caf.definitions.templates import render
-from airflow_provider_caf.hooks.batch import find_backend
+from airflow_provider_caf.hooks.batch import choose_connection, find_backend
 from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.steps.collect import CollectionRun
@@ -107,7 +107,7 @@ def resolve(caf: CAF, conf: Mapping[str, Any]) -> tuple[CafRecord, tuple[str, ..
     environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined)
     variables = {"params": merge_params(caf, params), "dag_run": {"conf": dict(conf), "run_id": _RUN}, "run_id": _RUN}
     rendered = render(caf.to_json(), variables, environment)
-    record = CAF.from_json(apply_params(rendered, params), templates=False).build_record()
+    record = CAF.from_json(choose_connection(apply_params(rendered, params), params), templates=False).build_record()
     return record, choose_calibrations(record, params.get(CALIBRATIONS))
 
 

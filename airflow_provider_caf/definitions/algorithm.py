@@ -96,7 +96,9 @@ class Algorithm(Form):
     ] = None
     memory_growth: Annotated[
         OptionalCount,
-        Field(description="In MB; a process that grew by more since its first execution is started afresh."),
+        Field(
+            description="In MB (2^20 bytes); a process that grew by more since its first execution is started afresh."
+        ),
     ] = DEFAULT_MEMORY_GROWTH
     keep_executions: Annotated[
         Flag, Field(description="Whether a clear of the task keeps its finished executions. A retry always does.")

@@ -28,6 +28,10 @@ _RUN = {"anyOf": [{"type": "array", "items": {"type": "integer"}, "minItems": 2,
 CALIBRATIONS = "calibrations"
 """The param that says which calibrations run."""
 
+NO_CONNECTION = ""
+"""The value of the param `connection` for a run without any. Airflow's form gives null for a field that nobody has
+filled in: that has to mean what the definition says."""
+
 
 def describe_params(caf: CAF) -> dict[str, dict[str, Any]]:
     """Give the JSON Schema of each param, with `default`, `title` and `description`.
@@ -92,7 +96,8 @@ def _describe_job_params() -> dict[str, dict[str, Any]]:
             "enum": [None, *sorted(SYSTEMS)],
             "default": None,
             "title": "Batch system",
-            "description": "Empty: as the definition or the connection says.",
+            "description": "Empty: as the definition or the connection says. A connection of the definition to another "
+            "one does not count.",
         },
         "backend_args": {
             "type": ["object", "null"],
@@ -106,7 +111,7 @@ def _describe_job_params() -> dict[str, dict[str, Any]]:
             "type": ["string", "null"],
             "default": None,
             "title": "Connection to a batch system",
-            "description": "Empty: as the definition says.",
+            "description": 'Empty: as the definition says. A conf of `{"connection": ""}`: none.',
         },
     }
 
@@ -202,6 +207,8 @@ def apply_params(definition: Mapping[str, Any], params: Mapping[str, Any]) -> di
         if params.get(word):
             run[word] = params[word]
             # A definition's backend or connection for one calibration stays what it is.
+    if params.get("connection") == NO_CONNECTION:
+        run.pop("connection", None)
     if params.get("connection") and not params.get("backend"):
         run.pop("backend", None)
     if arguments := params.get("backend_args"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, Connection
@@ -146,6 +147,23 @@ class BatchHook(BaseHook):
         return {name: value for name, value in connection.extra_dejson.items() if value not in (None, "")}
 
 
+def choose_connection(definition: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the definition of a run without its connection, where the run's backend is one to which that does not lead.
+
+    Where the definition itself names both, `find_backend` refuses: one of them is a mistake.
+
+    :param definition: the params are applied to it already.
+    :param params: of the run.
+    :raises DefinitionError: if the connection cannot be used; a conf of `{"connection": ""}` does without.
+    """
+    chosen = dict(definition)
+    backend, connection = params.get("backend"), chosen.get("connection")
+    is_doubtful = backend and connection and not params.get("connection")
+    if is_doubtful and BatchHook(connection).read_system() != find_system_name(backend):
+        del chosen["connection"]
+    return chosen
+
+
 def find_backend(caf: CafRecord, calibration: CalibrationRecord) -> tuple[str, str | None, dict[str, Any]]:
     """Give the batch system of a calibration, by our name, the connection to it, and the arguments of that.
 
@@ -163,7 +181,8 @@ def find_backend(caf: CafRecord, calibration: CalibrationRecord) -> tuple[str, s
     if asked not in (None, system):
         raise DefinitionError(
             f"Calibration {calibration.name!r} runs on {asked!r}, but its connection {connection!r} is to {system!r}.",
-            hint="Change the backend of the CAF or calibration, or leave it out, or change the connection.",
+            hint="Change the backend of the CAF or calibration, or leave it out, or change the connection; a run does "
+            'without a connection by the conf {"connection": ""}.',
         )
     hook.read_submit_host()
     return system, connection, hook.read_arguments()

@@ -192,7 +192,7 @@ class _Worker:
         if process is not None and limit is not None and self._first_memory:
             grown = process.memory_kb - self._first_memory
             if grown > limit:
-                log.info("Process %d of the algorithm grew by %d MB: it is started afresh.", self.number, grown // 1000)
+                log.info("Process %d of the algorithm grew by %d MB: it is started afresh.", self.number, grown // 1024)
                 self.restarts += 1
                 self._drop()
         if self._process is not None and not self._process.is_alive:

@@ -25,12 +25,13 @@ from typing import Any, NoReturn
 
 from airflow_provider_caf.core import errors
 from airflow_provider_caf.core.chain import DatabaseEntry
-from airflow_provider_caf.core.environment import drop_secrets
+from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import AlgorithmDied, AlgorithmFailed, CafError, DefinitionError
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.json_form import build_json, read_list, read_with
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.results import ResultCode
+from airflow_provider_caf.core.signals import name_signal
 from airflow_provider_caf.core.strategies.base import (
     READ_FIGURES,
     READ_MONITORED,
@@ -40,6 +41,7 @@ from airflow_provider_caf.core.strategies.base import (
     StagedPayload,
 )
 from airflow_provider_caf.io.collected_copies import copy_collected
+from airflow_provider_caf.io.files import open_log
 from airflow_provider_caf.io.tails import cut_tail, read_tail
 
 START_TIMEOUT = 600.0
@@ -151,14 +153,14 @@ class AlgorithmProcess:
         ends = (child_in, child_out, child_life)
         words = zip(("--in-fd", "--out-fd", "--life-fd"), ends, strict=True)
         try:
-            with self._log_path.open("ab") as log:
+            with open_log(self._log_path) as log:
                 self._process = subprocess.Popen(
                     [*self._argv, "algorithm", *(word for pair in words for word in map(str, pair))],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     cwd=self._cwd,
-                    env={**drop_secrets(os.environ), **self._environment},
+                    env=build_child_environment(os.environ, self._environment),
                     pass_fds=ends,
                     # A group of its own: what an algorithm starts is ended with it.
                     start_new_session=True,
@@ -461,8 +463,5 @@ def describe_exit(status: int) -> str:
     :param status: its exit code, or minus the signal.
     """
     if status < 0:
-        try:
-            return f"was ended by {signal.Signals(-status).name} (signal {-status})"
-        except ValueError:
-            return f"was ended by signal {-status}"
+        return f"was ended by {name_signal(-status)} (signal {-status})"
     return f"ended with exit code {status} before it answered"

@@ -11,11 +11,15 @@ import contextlib
 import errno
 import json
 import os
-import secrets
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from airflow_provider_caf.core.errors import CafError, InputError
+from airflow_provider_caf.core.temporary import build_temporary_name
+
+PRIVATE = 0o600
+"""Permissions of what may hold a secret: variables and settings of a user, and what a user's program prints."""
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes, *, durable: bool = True, mode: int = 0o666) -> None:
@@ -28,8 +32,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes, *, durable: bool = Tr
     :raises CafError: if it cannot be written, say because the disk is full. The old file is then untouched.
     """
     target = Path(path)
-    # Not derived from the target's name: that may have the longest length the file system takes.
-    temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
+    temporary = target.parent / build_temporary_name()
     try:
         _write_new(temporary, data, durable=durable, mode=mode)
         temporary.replace(target)
@@ -51,14 +54,24 @@ def write_text(path: str | os.PathLike[str], text: str, *, durable: bool = True,
     write_bytes(path, text.encode("utf-8", "surrogateescape"), durable=durable, mode=mode)
 
 
-def write_json(path: str | os.PathLike[str], value: Any, *, durable: bool = True) -> None:
+def write_json(path: str | os.PathLike[str], value: Any, *, durable: bool = True, mode: int = 0o666) -> None:
     """Replace a JSON file in one step, see `write_bytes`.
 
     :param value: anything JSON can say; NaN and infinity it cannot.
     :raises TypeError: if the value has something in it that JSON does not know.
     :raises ValueError: if a number in it is not finite.
     """
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n", durable=durable)
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n", durable=durable, mode=mode)
+
+
+@contextlib.contextmanager
+def open_log(path: Path) -> Iterator[IO[bytes]]:
+    """Open the file to which a user's program prints, behind what is there. Only this user may read it.
+
+    :raises OSError: if it cannot be.
+    """
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE), "ab") as log:
+        yield log
 
 
 def read_json(path: str | os.PathLike[str], what: str) -> Any:

@@ -22,7 +22,9 @@ The records hold names only: making one touches no file, so that it is cheap whi
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import unicodedata
 from pathlib import Path
 
 from airflow_provider_caf.core.errors import DefinitionError
@@ -65,6 +67,48 @@ def slug(text: str) -> str:
     readable = re.sub(r"[.-]{2,}", "-", readable).strip(".-")[:_LONGEST_SLUG].rstrip(".-") or "run"
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{readable}-{digest[:_HASH_DIGITS]}"
+
+
+def check_work_dir(work_dir: Path) -> None:
+    """Refuse a path that cannot be the folder of all runs. No file is touched.
+
+    :raises DefinitionError: with what is wrong with it.
+    """
+    text = str(work_dir)
+    hint = "Set [caf] work_dir to an absolute path that every machine of the batch system sees."
+    if any(unicodedata.category(letter).startswith("C") for letter in text):
+        # Surrogates, of a name that is no UTF-8, are among these: jobs get paths in JSON.
+        raise DefinitionError(f"The work folder {text!r} has a letter in its name that is not to be seen.", hint=hint)
+    if text.startswith("~"):
+        raise DefinitionError(
+            f"The work folder {text!r} begins with '~', which is another folder for each user.", hint=hint
+        )
+    if not work_dir.is_absolute():
+        raise DefinitionError(f"The work folder {text!r} is not an absolute path.", hint=hint)
+    if ".." in work_dir.parts:
+        raise DefinitionError(f"The work folder {text!r} has '..' in it.", hint=hint)
+    if len(work_dir.parts) < 2:
+        # The catalog and the cache of file metadata lie beside it.
+        raise DefinitionError(f"The work folder is {text!r}, which has no name and no place beside it.", hint=hint)
+
+
+def make_work_dir(work_dir: Path) -> None:
+    """Make the folder of all runs where it is not there, and find out whether it can be used.
+
+    :raises DefinitionError: if it is something else than a folder, or cannot be made or written.
+    """
+    check_work_dir(work_dir)
+    hint = "Make it, or let the user of the worker write there, or set another one in [caf] work_dir."
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise DefinitionError(f"The work folder {str(work_dir)!r} is no folder.", hint=hint) from error
+    except OSError as error:
+        raise DefinitionError(
+            f"The work folder {str(work_dir)!r} could not be made: {error.strerror}.", hint=hint
+        ) from error
+    if not os.access(work_dir, os.R_OK | os.W_OK | os.X_OK):
+        raise DefinitionError(f"The work folder {str(work_dir)!r} may not be written.", hint=hint)
 
 
 def metadata_cache_file(work_dir: Path) -> Path:
@@ -381,11 +425,7 @@ class RunLayout:
     run_id: str
 
     def __post_init__(self) -> None:
-        if not self.work_dir.is_absolute():
-            raise DefinitionError(
-                f"The work folder {str(self.work_dir)!r} is not an absolute path.",
-                hint="Set work_dir to an absolute path that every machine of the batch system sees.",
-            )
+        check_work_dir(self.work_dir)
 
     @property
     def folder(self) -> Path:

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import hashlib
 import os
 import re
-import secrets
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,6 +39,7 @@ from airflow_provider_caf.core.payloads import (
     merge_entries,
     parse_database,
 )
+from airflow_provider_caf.core.temporary import build_temporary_name
 from airflow_provider_caf.io.files import write_bytes, write_text
 from airflow_provider_caf.io.layout import DATABASE_FILE
 
@@ -257,10 +258,10 @@ class LocalDatabase:
 
     def _appear_with(self, payloads: Sequence[NewPayload]) -> None:
         """Make the folder with these payloads, so that nobody sees a part of it. The lock is held."""
-        parent, prefix = self.folder.parent, f".{self.folder.name}."
-        for stale in parent.glob(f"{prefix}*.tmp"):
+        parent = self.folder.parent
+        for stale in parent.glob(f".{glob.escape(self.folder.name)}.*.tmp"):
             shutil.rmtree(stale)
-        unseen = LocalDatabase(parent / f"{prefix}{secrets.token_hex(8)}.tmp")
+        unseen = LocalDatabase(parent / build_temporary_name(self.folder.name))
         unseen._shown_as = self.folder
         try:
             unseen._write((), payloads)

@@ -20,6 +20,7 @@ from airflow_provider_caf.core.errors import (
 )
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout, slug
+from airflow_provider_caf.io.processes import stop_tied_processes
 from airflow_provider_caf.operators.links import RUN_LINKS
 from airflow_provider_caf.site.places import find_catalog, find_work_dir
 from airflow_provider_caf.steps.results import CalibrationResults
@@ -109,6 +110,10 @@ class CafOperator(CafTask, BaseOperator):
         """
         with failing_for_good(context):
             return self.run_step(context, find_run(context).calibration(self.calibration))
+
+    def on_kill(self) -> None:
+        """End the commands that run: somebody killed the task, or its worker is told to stop."""
+        stop_tied_processes()
 
     def open_results(self, context: Context) -> CalibrationResults:
         """Open the catalog for this calibration in this run."""

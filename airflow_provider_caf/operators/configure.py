@@ -11,6 +11,8 @@ from airflow_provider_caf.core.record import record
 from airflow_provider_caf.definitions.caf import CAF
 from airflow_provider_caf.definitions.run_params import CALIBRATIONS, apply_params, check_conf, merge_params
 from airflow_provider_caf.definitions.templates import render
+from airflow_provider_caf.hooks.batch import choose_connection
+from airflow_provider_caf.io.layout import make_work_dir
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run
 from airflow_provider_caf.site.places import find_catalog
 from airflow_provider_caf.steps.configure import choose_calibrations, configure_run
@@ -75,6 +77,7 @@ class ConfigureOperator(CafTask, BaseOperator):
             resolved = self._resolve(self.definition, context)
             params = {name: value for name, value in dict(context["params"]).items()}
             run = find_run(context)
+            make_work_dir(run.work_dir)
             counts = configure_run(resolved.caf, resolved.chosen, params, run, find_catalog(run.work_dir))
         for name in resolved.chosen:
             self.log.info("Calibration %s runs.", name)
@@ -94,5 +97,5 @@ class ConfigureOperator(CafTask, BaseOperator):
         conf = getattr(context["dag_run"], "conf", None) or {}
         params = dict(context["params"])
         check_conf(CAF.from_json(definition, templates=False), conf, () if dag is None else dag.params)
-        caf = CAF.from_json(apply_params(definition, params), templates=False).build_record()
+        caf = CAF.from_json(choose_connection(apply_params(definition, params), params), templates=False).build_record()
         return Resolved(caf=caf, chosen=choose_calibrations(caf, params.get(CALIBRATIONS)))

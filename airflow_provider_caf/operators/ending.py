@@ -11,6 +11,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_caf.core.calibration import Publish
+from airflow_provider_caf.io.processes import stop_tied_processes
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run
 from airflow_provider_caf.operators.configure import CONFIGURE, ConfigureOperator
 from airflow_provider_caf.site.places import find_catalog, find_work_dir
@@ -29,6 +30,10 @@ JOIN, REPORT, SIGN_OFF, PUBLISH = "join", "report", "sign_off", "publish"
 
 class _EndingOperator(CafTask, BaseOperator):
     ui_color = "#fdf3d8"
+
+    def on_kill(self) -> None:
+        """End the command that runs: somebody killed the task, or its worker is told to stop."""
+        stop_tied_processes()
 
     def find_ending(self, context: Context) -> Ending:
         """Give what the definition says of the end of the run."""

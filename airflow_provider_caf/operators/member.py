@@ -48,6 +48,7 @@ class StepOperator(CafOperator):
         return {"database": str(database.folder), "iovs": len(entries)}
 
     def on_kill(self) -> None:
-        """End the command."""
+        """End the command, also one that is about to begin."""
         if self._run is not None:
             self._run.stop()
+        super().on_kill()

@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
 
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.io.layout import RunLayout
+from airflow_provider_caf.io.processes import stop_tied_processes
 from airflow_provider_caf.operators.base import failing_for_good
 from airflow_provider_caf.scripts.definition import CafConfig, ScriptImport
 from airflow_provider_caf.scripts.importing import import_script
@@ -65,6 +66,10 @@ class DescribeScriptOperator(BaseOperator):
             self.log.warning("%s", warning)
         self.log.info("The definition is %s: %s", imported.file, ", ".join(imported.calibrations))
         return {"dag_id": imported.name, "file": str(imported.file), "calibrations": list(imported.calibrations)}
+
+    def on_kill(self) -> None:
+        """End what describes the script: somebody killed the task, or its worker is told to stop."""
+        stop_tied_processes()
 
     def _build_import(self, params: Mapping[str, Any]) -> ScriptImport:
         config = CafConfig.from_json(_read(params[CAF_CONFIG], CAF_CONFIG))

@@ -329,7 +329,7 @@ def _build_resources(row: SubjobsRow) -> dict[str, Any]:
         "iteration": row.iteration,
         **_build_counts(row),
         "memory_asked_mb": row.requested_memory_mb,
-        "memory_used_mb": round(row.peak_memory_kb / 1000, 1),
+        "memory_used_mb": round(row.peak_memory_kb / 1024, 1),
         "seconds_asked": row.requested_seconds,
         "seconds_mean": round(row.wall_seconds / tries, 1) if tries else None,
         "cpu_seconds": round(row.cpu_seconds, 1),

@@ -9,7 +9,8 @@ from typing import Any
 from airflow_provider_caf.batch.spec import Command, Resources
 from airflow_provider_caf.batch.wrapper import build_site_argv
 from airflow_provider_caf.core.errors import DefinitionError, TransportTimeout
-from airflow_provider_caf.io.files import read_json, write_json
+from airflow_provider_caf.core.signals import name_signal
+from airflow_provider_caf.io.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.io.tails import cut_tail
 from airflow_provider_caf.io.transport.base import Transport
@@ -35,10 +36,11 @@ def describe_script(
     app = folder / APP
     build_job_app(app, ())
     question, answer = folder / "request.json", folder / "answer.json"
-    write_json(question, {"version": 1, **request, "folder": str(folder)})
+    write_json(question, {"version": 1, **request, "folder": str(folder)}, mode=PRIVATE)
     answer.unlink(missing_ok=True)
     words = (*build_app_argv(app, resources), "script", str(question), "--output", str(answer))
-    command = Command(argv=build_site_argv(resources, words), environment=resources.environment, timeout=timeout)
+    argv = build_site_argv(resources, words)
+    command = Command(argv=argv, environment=resources.environment, timeout=timeout, is_tied=True)
     try:
         result = transport.run(command)
     except TransportTimeout as error:
@@ -48,7 +50,7 @@ def describe_script(
         ) from error
     printed = cut_tail(result.stdout + result.stderr)
     if result.exit_code != 0 or not answer.exists():
-        end = f"signal {-result.exit_code}" if result.exit_code < 0 else f"exit code {result.exit_code}"
+        end = name_signal(-result.exit_code) if result.exit_code < 0 else f"exit code {result.exit_code}"
         raise DefinitionError(f"Describing {request['script']} ended with {end}:\n{printed}")
     described: dict[str, Any] = read_json(answer, "The description of the script")
     return described, printed

@@ -12,8 +12,9 @@ import hashlib
 import json
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.names import build_slug, check_name
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.core.temporary import build_temporary_name
 from airflow_provider_caf.definitions.files import read_definition
 from airflow_provider_caf.hooks.batch import BatchHook
-from airflow_provider_caf.io.files import write_json, write_text
+from airflow_provider_caf.io.files import PRIVATE, write_json, write_text
 from airflow_provider_caf.io.transport.base import Transport
 from airflow_provider_caf.io.transport.local import LocalTransport
 from airflow_provider_caf.scripts.definition import (
@@ -39,6 +41,9 @@ from airflow_provider_caf.scripts.describe import APP, describe_script
 
 VALIDATION_REQUEST = "validation.json"
 _DIGITS = 12
+_DRAFT = "_draft_"
+_OLD_DRAFT = 24 * 3600.0
+"""Seconds after which a draft is one of a process that was killed."""
 
 
 @record
@@ -90,14 +95,26 @@ def read_settings(order: ScriptImport) -> dict[str, Any]:
 
 @contextmanager
 def _drafting(order: ScriptImport) -> Iterator[Path]:
-    """Yield the folder in which a script is described; nothing of it is left behind."""
+    """Yield the folder in which a script is described; nothing of it is left behind.
+
+    No other process has it: the same script may be described on another host at the same time.
+    """
     order.folder.mkdir(parents=True, exist_ok=True)
-    draft = order.folder / f"_draft_{hashlib.sha256(order.script.encode()).hexdigest()[:_DIGITS]}"
-    shutil.rmtree(draft, ignore_errors=True)
+    _remove_old_drafts(order)
+    draft = order.folder / f"{_DRAFT}{build_temporary_name()}"
     try:
         yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _remove_old_drafts(order: ScriptImport) -> None:
+    """Remove the drafts of processes that were killed; no living one describes for that long."""
+    oldest = time.time() - max(_OLD_DRAFT, 2 * order.timeout)
+    for draft in order.folder.glob(f"{_DRAFT}*"):
+        with suppress(FileNotFoundError):  # another process removes it, too
+            if draft.stat().st_mtime < oldest:
+                shutil.rmtree(draft)
 
 
 def describe(
@@ -164,20 +181,21 @@ def _write(
     side = (order.folder / f"_{name}" / digest).absolute()
     validation = None
     if order.validation is not None:
-        write_json(draft / VALIDATION_REQUEST, _build_validation(order, description))
+        write_json(draft / VALIDATION_REQUEST, _build_validation(order, description), mode=PRIVATE)
         python = (resources.python or sys.executable, str(side / APP))
         validation = build_site_argv(resources, (*python, "validate", str(side / VALIDATION_REQUEST)))
     form = build_definition(description, order, name=name, side_folder=str(side), validation=validation)
     comment = f"Made of the calibration script {order.script}. Change that, and import it again."
-    if not side.exists():
-        side.parent.mkdir(parents=True, exist_ok=True)
-        draft.rename(side)
+    _keep_side_files(draft, side)
     file = order.folder / f"{name}.yaml"
-    checked = order.folder / f"_{name}" / f".{digest}.yaml"
-    write_text(checked, dump_definition(form, comment))
-    # What is wrong with it is found before anybody loads it.
-    read_definition(checked)
-    checked.replace(file)
+    # A mistake in it is found before anybody loads it.
+    checked = side.parent / f"{build_temporary_name(digest)}.yaml"
+    try:
+        write_text(checked, dump_definition(form, comment))
+        read_definition(checked)
+        checked.replace(file)
+    finally:
+        checked.unlink(missing_ok=True)
     return Imported(
         name=name,
         file=file,
@@ -186,6 +204,17 @@ def _write(
         warnings=tuple(description["warnings"]),
         printed=printed,
     )
+
+
+def _keep_side_files(draft: Path, side: Path) -> None:
+    """Put the side files where they stay. Where the same script was imported before, its side files are kept."""
+    side.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        draft.rename(side)
+    except OSError:
+        # A folder that is not empty is never replaced. The same digest has the same files.
+        if not side.is_dir():
+            raise
 
 
 def _digest(draft: Path, description: Mapping[str, Any]) -> str:

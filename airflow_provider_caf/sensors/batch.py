@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import BaseSensorOperator, conf
 from airflow.sdk.exceptions import (
     AirflowFailException,
+    AirflowRescheduleException,
     AirflowRuntimeError,
     AirflowSensorTimeout,
     AirflowSkipException,
 )
 
 from airflow_provider_caf.batch.polling import Patience, decide_interval, decide_over
-from airflow_provider_caf.core.errors import CafError, DefinitionError, PollError
+from airflow_provider_caf.core.errors import DefinitionError, PollError
 from airflow_provider_caf.hooks.batch import open_collection
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run, open_results
 from airflow_provider_caf.site.metrics import count, time_poll
@@ -109,6 +110,11 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
             run = self._open(context)
             return self._wait(context, run, int(event["first_attempt"]), float(event["deadline"]))
 
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after the triggerer, also where the trigger itself has failed: then nothing of ours is called."""
+        with self._ending_jobs_with_the_task(context):
+            return super().resume_execution(next_method, next_kwargs, context)
+
     def poke(self, context: Context) -> bool:
         """Look once, in the worker.
 
@@ -142,7 +148,10 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
         except (AirflowFailException, AirflowSensorTimeout, AirflowSkipException):
             self._end_jobs(context)
             raise
-        except CafError:
+        except AirflowRescheduleException:
+            raise
+        except Exception:
+            # Whatever it is: an error of ours, of Airflow, of the catalog's database, or a mistake in our code.
             if ti.try_number > ti.max_tries:
                 self._end_jobs(context)
             raise
@@ -152,7 +161,7 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
             return
         try:
             self._open(context).cancel()
-        except CafError as error:
+        except Exception as error:  # noqa: BLE001 - all of it is told
             # Why the task fails is said by the error that brought us here, and that one goes on.
             self.log.error("What still runs of collection %r could not be ended: %s", self.collection, error)
 

@@ -17,11 +17,11 @@ def build_app_argv(app: Path, resources: Resources) -> tuple[str, ...]:
 
 
 def run_app(app: Path, resources: Resources, words: Sequence[str], timeout: float) -> CommandResult:
-    """Run a verb of a job app to its end, with the site's setup in front.
+    """Run a verb of a job app to its end, with the site's setup in front. It ends when this process does.
 
     :param words: the verb and its arguments.
     :param timeout: in seconds.
     :raises TransportError: if it cannot be started or takes too long.
     """
     argv = build_site_argv(resources, (*build_app_argv(app, resources), *words))
-    return LocalTransport().run(Command(argv=argv, environment=resources.environment, timeout=timeout))
+    return LocalTransport().run(Command(argv=argv, environment=resources.environment, timeout=timeout, is_tied=True))

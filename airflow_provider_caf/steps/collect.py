@@ -24,9 +24,9 @@ from airflow_provider_caf.core.chain import LOCAL, DatabaseEntry, build_database
 from airflow_provider_caf.core.errors import InputError, JobFailed, JobHeld, JobLost
 from airflow_provider_caf.core.splitting import SubjobPlan
 from airflow_provider_caf.core.tolerance import count_tolerated
-from airflow_provider_caf.io.files import write_json
+from airflow_provider_caf.io.files import PRIVATE, write_json
 from airflow_provider_caf.io.inputs import is_uri
-from airflow_provider_caf.io.jobs.client import BatchClient
+from airflow_provider_caf.io.jobs.client import BatchClient, read_submission
 from airflow_provider_caf.io.jobs.exit_records import ExitRecord
 from airflow_provider_caf.io.jobs.mirror import Mirror
 from airflow_provider_caf.io.jobs.poll import Snapshot
@@ -122,7 +122,7 @@ class CollectionRun:
             chain = carry_databases(self._mirror, chain)
         for subjob in self.manifest.subjobs:
             job = self._build_job(subjob, chain, {**made_of, "inputs": measure_inputs(subjob.files)})
-            write_json(self.layout.job_file(subjob.index), job, durable=False)
+            write_json(self.layout.job_file(subjob.index), job, durable=False, mode=PRIVATE)
         now = read_job_digests(self.layout.input_folder, existing)
         changed = [subjob for subjob in existing if now[subjob] != before[subjob]]
         if changed:
@@ -214,11 +214,11 @@ class CollectionRun:
         return [one for array in read_arrays(self.layout.arrays_folder) for one in array.ids]
 
     def describe_submissions(self) -> list[dict[str, Any]]:
-        """Give for each array, the newest first, how it was submitted: command, files, resources."""
+        """Give for each array, the newest first, how it was submitted: command, files, resources, as they were kept."""
         found = []
         for each in reversed(read_arrays(self.layout.arrays_folder)[-_SHOWN_ARRAYS:]):
             array = each.array
-            submission = self.client.system.build_submit(array)
+            kept = read_submission(Path(array.folder))
             found.append(
                 {
                     "backend": self.manifest.backend,
@@ -228,8 +228,7 @@ class CollectionRun:
                     "jobs": len(array.elements),
                     "subjobs": sum(len(element) for element in array.elements),
                     "resources": array.resources.to_json(),
-                    "command": list(submission.command.argv),
-                    "files": {file.path: file.text[:_SHOWN_LETTERS] for file in submission.files},
+                    **({} if kept is None else _show(kept)),
                 }
             )
         return found
@@ -322,6 +321,13 @@ class CollectionRun:
             "job_files": sorted(collection.job_files),
             "made_of": made_of,
         }
+
+
+def _show(submission: Submission) -> dict[str, Any]:
+    """Give a command with what it reads, and its files, for a person; what is long is cut."""
+    read = {} if submission.command.stdin is None else {"stdin": submission.command.stdin[:_SHOWN_LETTERS]}
+    files = {file.path: file.text[:_SHOWN_LETTERS] for file in submission.files}
+    return {"command": list(submission.command.argv), **read, "files": files}
 
 
 def _find_default_python(backend: str) -> str:

@@ -29,7 +29,7 @@ from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.splitting import Splitting, share_budget
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.io.catalog import Catalog, JsonValue, RunRow
-from airflow_provider_caf.io.files import read_json, write_json
+from airflow_provider_caf.io.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.steps.input_files import find_input
 
@@ -63,6 +63,7 @@ class RunDefinition:
                 "params": dict(self.params),
                 "shares": {name: dict(shares) for name, shares in self.shares.items()},
             },
+            mode=PRIVATE,
         )
 
     @classmethod

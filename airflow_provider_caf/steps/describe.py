@@ -12,8 +12,9 @@ from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.core.calibration import AlgorithmRecord, CalibrationRecord, CollectionRecord
 from airflow_provider_caf.core.errors import DefinitionError, TransportError, join_definition_errors
 from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.signals import name_signal
 from airflow_provider_caf.core.suggestions import build_word_hint
-from airflow_provider_caf.io.files import read_json, write_json
+from airflow_provider_caf.io.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.io.tails import cut_tail
 from airflow_provider_caf.steps.app_run import build_app_argv, run_app
@@ -76,13 +77,13 @@ def describe_code(calibration: CalibrationRecord, layout: CalibrationLayout, res
 
 def _ask(request: dict[str, Any], layout: CalibrationLayout, resources: Resources) -> dict[str, Any]:
     question, answer = layout.folder / "describe.json", layout.folder / "description.json"
-    write_json(question, request)
+    write_json(question, request, mode=PRIVATE)
     answer.unlink(missing_ok=True)
     words = ("describe", str(question), "--output", str(answer))
     result = run_app(layout.description_app, resources, words, _TIMEOUT)
     if result.exit_code != 0 or not answer.exists():
         tried = (*build_app_argv(layout.description_app, resources), "describe")
-        end = f"signal {-result.exit_code}" if result.exit_code < 0 else f"exit code {result.exit_code}"
+        end = name_signal(-result.exit_code) if result.exit_code < 0 else f"exit code {result.exit_code}"
         raise TransportError(
             f"Importing the classes of calibration {layout.name!r} ended with {end}:\n{cut_tail(result.stderr)}",
             hint=f"Does the job's Python start, and does the site's setup work? Try: {' '.join(tried)}",

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_caf.core.calibration import CalibrationRecord, Publish
+from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import CheckpointError, JobFailed, NotEnoughData
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.payloads import FilledGap, GapReport, fill_gaps
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.io.files import read_json, write_json
+from airflow_provider_caf.io.files import PRIVATE, open_log, read_json, write_json
 from airflow_provider_caf.io.layout import RunLayout, slug
 from airflow_provider_caf.io.local_database import LocalDatabase
+from airflow_provider_caf.io.processes import TiedProcess
 from airflow_provider_caf.io.tails import read_tail
 from airflow_provider_caf.steps.finish import join_database, list_finished, read_executed_runs
 from airflow_provider_caf.steps.gaps import write_gaps
@@ -134,13 +137,18 @@ class Publication:
                 hint=f"Look at {self._log}, and whether the payloads have arrived. If they have not, remove "
                 f"{self._begun} and clear this task. If they have, mark the task as success.",
             )
-        write_json(self._begun, {"version": 1, "command": command})
-        with self._log.open("ab") as output:
+        write_json(self._begun, {"version": 1, "command": command}, mode=PRIVATE)
+        with open_log(self._log) as output:
             start = output.tell()
             try:
-                code = subprocess.run(
-                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, check=False
-                ).returncode
+                with TiedProcess(
+                    command,
+                    env=build_child_environment(os.environ),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                ) as process:
+                    code = process.wait()
             except OSError as error:
                 self._begun.unlink()
                 raise JobFailed(

@@ -31,7 +31,7 @@ from airflow_provider_caf.core.json_form import (
 )
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.splitting import SubjobPlan
-from airflow_provider_caf.io.files import read_json, write_json
+from airflow_provider_caf.io.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.io.layout import CalibrationLayout, CollectionLayout
 
 _VERSION = 1
@@ -85,6 +85,7 @@ class CollectionManifest:
                 "connection": self.connection,
                 "resources": self.resources.to_json(),
             },
+            mode=PRIVATE,
         )
 
     @classmethod
@@ -158,6 +159,7 @@ class CalibrationManifest:
                 "resources": self.resources.to_json(),
                 "ancestors": list(self.ancestors),
             },
+            mode=PRIVATE,
         )
 
     @classmethod
@@ -209,7 +211,7 @@ def _check_version(reader: ObjectReader, where: str) -> None:
 def write_step(step: StepRecord, layout: CalibrationLayout) -> None:
     """Write the manifest of a step that collects nothing."""
     layout.folder.mkdir(parents=True, exist_ok=True)
-    write_json(layout.definition, {"version": _VERSION, "step": step.to_json()})
+    write_json(layout.definition, {"version": _VERSION, "step": step.to_json()}, mode=PRIVATE)
 
 
 def read_member(layout: CalibrationLayout) -> Member:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -17,18 +16,19 @@ from typing import Any
 
 from airflow_provider_caf.core.calibration import DatabaseEntry, StepRecord
 from airflow_provider_caf.core.chain import build_database_chain
+from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import DefinitionError, JobFailed
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.reference import load_reference
+from airflow_provider_caf.core.signals import name_signal
 from airflow_provider_caf.core.suggestions import build_word_hint
-from airflow_provider_caf.io.files import write_json
+from airflow_provider_caf.io.files import open_log, write_json
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
+from airflow_provider_caf.io.processes import TiedProcess
 from airflow_provider_caf.io.tails import read_tail
 from airflow_provider_caf.steps.finish import join_database
 from airflow_provider_caf.steps.manifest import write_step
-
-_GRACE_SECONDS = 10.0
 
 
 @record
@@ -80,7 +80,7 @@ class StepRun:
         self._say = say
         databases = [str(layout.sibling(name).database) for name in ancestors]
         self._chain = build_database_chain(None, databases, (*step.database_chain, *database_chain))
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: TiedProcess | None = None
         self._stopped = threading.Event()
 
     def run(self) -> LocalDatabase:
@@ -101,7 +101,7 @@ class StepRun:
         """End a command that runs, with all that it has started."""
         self._stopped.set()
         if self._process is not None:
-            _end(self._process)
+            self._process.stop()
 
     def _import(self) -> None:
         source = LocalDatabase(self.step.options["folder"])
@@ -174,38 +174,38 @@ class StepRun:
             "database_chain": str(self.layout.seen_databases),
         }
         argv = [_fill(word, places) for word in self.step.options["command"]]
-        environment = {
-            **os.environ,
+        given = {
             **{f"CAF_STEP_{name.upper()}": path for name, path in places.items()},
             "CAF_RUN_ID": self._run_id,
             **{name: str(value) for name, value in (self.step.options.get("environment") or {}).items()},
         }
+        environment = build_child_environment(os.environ, given)
         log = self.layout.command_log
         self._say(f"Runs {argv}; it prints to {log}")
-        with log.open("ab") as output:
+        with open_log(log) as output:
             start = output.tell()
-            self._process = _start(argv, self.layout.folder, environment, output, self.step.name)
-            timed_out = self._wait(self._process, self.step.options.get("timeout"))
+            with _start(argv, self.layout.folder, environment, output, self.step.name) as process:
+                self._process = process
+                code, timed_out = self._wait(process, self.step.options.get("timeout"))
         for line in read_tail(log, start=start).splitlines():
             self._say(f"| {line}")
-        self._judge(self._process.returncode, timed_out, log, start)
+        self._judge(code, timed_out, log, start)
         self._take_over(database)
 
-    def _wait(self, process: subprocess.Popen[bytes], timeout: float | None) -> bool:
-        """Wait for a command, and tell whether it had to be ended."""
+    def _wait(self, process: TiedProcess, timeout: float | None) -> tuple[int, bool]:
+        """Wait for a command; give its exit code, and tell whether it took too long."""
         if self._stopped.is_set():
-            _end(process)
+            process.stop()
         try:
-            process.wait(timeout)
+            return process.wait(timeout), False
         except subprocess.TimeoutExpired:
-            _end(process)
-            return True
-        return False
+            process.end()
+            return process.wait(), True
 
     def _judge(self, code: int, timed_out: bool, log: Path, start: int) -> None:
         if code == 0 and not timed_out:
             return
-        how = f"ended by signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        how = f"ended by signal {name_signal(-code).removeprefix('signal ')}" if code < 0 else f"exit code {code}"
         if timed_out:
             how = f"no end within {self.step.options['timeout']:g} s"
         raise JobFailed(
@@ -222,38 +222,13 @@ def _fill(word: str, places: Mapping[str, str]) -> str:
     return word
 
 
-def _start(
-    argv: Sequence[str], folder: Path, environment: Mapping[str, str], output: Any, name: str
-) -> subprocess.Popen[bytes]:
+def _start(argv: Sequence[str], folder: Path, environment: Mapping[str, str], output: Any, name: str) -> TiedProcess:
     try:
-        return subprocess.Popen(
-            argv,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+        return TiedProcess(
+            argv, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
     except OSError as error:
         raise JobFailed(
             f"The command of step {name!r} cannot be started: {argv[0]!r}: {error.strerror}.",
             hint="Check the program's name and that the worker has it.",
         ) from error
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process group: asked first, then killed."""
-    for number, patience in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, None)):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            return
-        try:
-            process.wait(patience)
-        except subprocess.TimeoutExpired:
-            continue
-        # The group's leader has ended; the others get the last signal all the same.
-        if number == signal.SIGTERM:
-            continue
-        return

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from airflow_provider_caf.batch.polling import decide_interval
 from airflow_provider_caf.core.errors import InputError
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.io.files import read_json, write_json
+from airflow_provider_caf.io.files import PRIVATE, read_json, write_bytes, write_json
 from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
 from airflow_provider_caf.io.jobs.submission import Observation
 from airflow_provider_caf.io.layout import CalibrationLayout, CollectionLayout
@@ -142,7 +142,7 @@ def _run_merge(run: CollectionRun, place: CollectionLayout) -> None:
     words = ("merge", str(place.merge_request))
     result = run_app(run.calibration.app, run.manifest.resources, words, _TIMEOUT)
     text = result.stdout + result.stderr
-    place.merge_log.write_text(text, encoding="utf-8", errors="replace")
+    write_bytes(place.merge_log, text.encode("utf-8", "replace"), durable=False, mode=PRIVATE)
     if result.exit_code != 0:
         raise InputError(
             f"Merging collection {place.name!r} of calibration {run.calibration.name!r} failed (exit code "

@@ -198,9 +198,11 @@ class CalibrationResults:
         """Write how many subjobs of a collection are in which state, what they have used, and which tries failed why.
 
         :param attempts: the exit records of all tries.
-        :param resources: what was asked for.
+        :param resources: what is asked for where nothing was submitted.
         """
         counts = count_subjobs(observation.verdicts)
+        # A retry may have asked for more than the definition does.
+        requested = [submitted.array.resources for submitted in observation.arrays] or [resources]
         place = {**self._ids, "iteration": iteration, "collection": collection}
         row = SubjobsRow(
             **place,
@@ -215,8 +217,8 @@ class CalibrationResults:
             wall_seconds=sum(attempt.seconds for attempt in attempts),
             peak_memory_kb=max((attempt.peak_memory_kb for attempt in attempts), default=0),
             hosts=tuple(sorted({attempt.host for attempt in attempts})),
-            requested_memory_mb=resources.memory,
-            requested_seconds=resources.walltime,
+            requested_memory_mb=max((one.memory for one in requested if one.memory is not None), default=None),
+            requested_seconds=max((one.walltime for one in requested if one.walltime is not None), default=None),
             updated=_now(),
         )
         known = self._failed[iteration, collection]

@@ -180,7 +180,7 @@ class StrategyRun:
             workers=self.definition.workers,
             staging=self.layout.staging_folder,
             timeout=self.definition.execution_timeout,
-            memory_growth_kb=None if growth is None else growth * 1000,
+            memory_growth_kb=None if growth is None else growth * 1024,
         )
 
     def _open_process(self, number: int) -> AlgorithmProcess:

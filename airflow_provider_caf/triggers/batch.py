@@ -105,8 +105,11 @@ class BatchJobTrigger(BaseTrigger):
             async with join_poller(run.client) as poller:
                 await self._watch(run, poller, counts)
         except CafError as error:
-            # An exception that left a trigger would go round the sensor's retries.
+            # An exception that left a trigger would go round the sensor.
             event: dict[str, Any] = {"error": str(error)}
+        except Exception as error:
+            self.log.exception("The wait for collection %r has failed", self.collection)
+            event = {"error": f"{type(error).__name__}: {error}"}
         else:
             event = {"first_attempt": self.first_attempt, "deadline": self.deadline}
         await asyncio.sleep(max(0.0, began + _HOLD_BACK - time.monotonic()))

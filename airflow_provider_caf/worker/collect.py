@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import airflow_provider_caf
+from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.core.names import check_file_name
 from airflow_provider_caf.worker.collector import make_collector, run_collector
@@ -117,7 +118,9 @@ def run_command(command: Any, value: Mapping[str, Any], path: str) -> int:
     sys.stdout.flush()
     try:
         # The job's own environment, with $CAF_JOB; its output goes to the logs of the attempt.
-        code = subprocess.run(words, stdin=subprocess.DEVNULL, check=False).returncode
+        code = subprocess.run(
+            words, stdin=subprocess.DEVNULL, env=build_child_environment(os.environ), check=False
+        ).returncode
     except FileNotFoundError:
         sys.stderr.write(f"collect: {words[0]!r} does not exist or is not on PATH\n")
         return _EXIT_NOT_FOUND

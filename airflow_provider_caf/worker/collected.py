@@ -7,7 +7,6 @@ what is read does not grow with the number of files or runs that are not asked f
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.core.temporary import build_temporary_name
 from airflow_provider_caf.worker.root import keep_directory, load_root, open_root_file
 from airflow_provider_caf.worker.run_objects import ALL_RUNS
 
@@ -247,7 +247,7 @@ class CollectedData:
         if size < _MEMORY_LIMIT:
             file = root.TMemFile("merged.root", "RECREATE", "", compression)
         else:
-            path = Path(self._scratch) / f".scratch.{os.getpid()}.{len(self._scratch_files)}.root"
+            path = Path(self._scratch) / build_temporary_name("scratch.root")
             file = root.TFile.Open(str(path), "RECREATE", "", compression)
             # Removed at once: it lives until it is closed, also when this process is killed.
             path.unlink()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_caf.core.errors import CafError, DefinitionError, InputError
+from airflow_provider_caf.core.temporary import build_temporary_name
 
 MEDIA_TYPES = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 _BEGINNINGS = {"image/png": (b"\x89PNG",), "image/jpeg": (b"\xff\xd8",), "image/svg+xml": (b"<?xml", b"<svg", b"<!--")}
@@ -32,7 +33,7 @@ def stage_figure(figure: Any, staging: Path, what: str) -> tuple[str, str]:
     if not content.lstrip().startswith(_BEGINNINGS[media_type]):
         raise InputError(f"The {what} is no {media_type}.", hint="Write the file again, or give it its true suffix.")
     name = f"figure_{hashlib.md5(content, usedforsecurity=False).hexdigest()}{suffix}"
-    temporary = staging / f".{name}.{os.getpid()}"
+    temporary = staging / build_temporary_name(name)
     try:
         temporary.write_bytes(content)
         temporary.replace(staging / name)

@@ -8,6 +8,7 @@ never on the number of processes, so that sums of floating point numbers come ou
 from __future__ import annotations
 
 import argparse
+import glob
 import json
 import os
 import shutil
@@ -29,6 +30,7 @@ from airflow_provider_caf.core.json_form import (
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.worker.collected import VERSION
 from airflow_provider_caf.worker.forks import run_forked
+from airflow_provider_caf.worker.lock import hold_lock
 from airflow_provider_caf.worker.requests import read_request
 from airflow_provider_caf.worker.root import (
     build_temporary_path,
@@ -110,7 +112,11 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     crash_plainly()
     request = MergeRequest.from_json(read_request(arguments.request, "merge request"))
-    runs = merge_collection(request)
+    output = Path(request.output)
+    # A merge whose worker was killed may go on for a while, or on another host.
+    with hold_lock(output.with_name(f".{output.name}.lock"), f"a merge into {output}"):
+        _remove_left(output)
+        runs = merge_collection(request)
     sys.stdout.write(f"merged {len(request.inputs)} files with {runs} runs into {request.output}\n")
     return 0
 
@@ -135,7 +141,7 @@ def merge_collection(request: MergeRequest) -> int:
     processes = request.processes or os.cpu_count() or 1
     temporary = build_temporary_path(output)
     try:
-        with _make_folder(output.with_name(f".{output.name}.{os.getpid()}.parts")) as folder:
+        with _make_folder(build_temporary_path(output)) as folder:
             if len(groups) == 1:
                 counts = [merge_group(request.inputs, str(temporary), request)]
             else:
@@ -288,6 +294,12 @@ def split_evenly(items: Sequence[str], size: int, most: int) -> list[Sequence[st
 
 def _build_task(group: Sequence[str], part: str, request: MergeRequest) -> Any:
     return lambda: merge_group(group, part, request)
+
+
+def _remove_left(output: Path) -> None:
+    """Remove what a merge that was killed has left. Nobody else merges into this file now."""
+    for path in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextmanager

@@ -24,6 +24,7 @@ import os
 import time
 
 # ruff: noqa: PTH103, PTH105, PTH123 - pathlib is slow to import
+from airflow_provider_caf.core.temporary import build_temporary_name
 from airflow_provider_caf.worker.processes import read_boot, read_start
 
 TYPE_CHECKING = False  # importing typing is slow too
@@ -131,7 +132,7 @@ class PoolFiles:
             "pid": pid,
             "start": start,
         }
-        temporary = f"{self.folder}/.id.{pid}.tmp"
+        temporary = f"{self.folder}/{build_temporary_name()}"
         with open(temporary, "w") as file:
             file.write(json.dumps(identity))
         os.replace(temporary, self.id_file)

@@ -13,11 +13,11 @@ import signal
 import sys
 import time
 
+from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.worker.pool_files import MARK, PoolFiles
 from airflow_provider_caf.worker.processes import end_processes, find_processes, read_start
 from airflow_provider_caf.worker.subjob import (
     Attempt,
-    build_environment,
     close_logs,
     finish_attempt,
     open_attempt,
@@ -78,7 +78,7 @@ class Pool:
         self._slots = slots
         self._grace = grace
         self._id = str(identity["id"])
-        self._environment = {**build_environment(), MARK: self._id}
+        self._environment = build_child_environment(os.environ, {MARK: self._id})
         self._journal = files.open_journal()
         self._waiting = list(range(len(self._elements) - 1, -1, -1))
         self._running: dict[int, Task] = {}

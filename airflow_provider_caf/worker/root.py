@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_caf.core.errors import CafError, InputError
+from airflow_provider_caf.core.temporary import build_temporary_name
 
 _MAGIC = b"root"
 _HEADER_SIZE = 20
@@ -243,7 +244,7 @@ def write_root_file(path: str, what: str, *, compression: int | None = None) -> 
 
 def build_temporary_path(target: Path) -> Path:
     """Give the hidden name beside the target under which it is written."""
-    return target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    return target.with_name(build_temporary_name(target.name))
 
 
 def check_written(file: Any, temporary: Path, path: str, what: str) -> None:

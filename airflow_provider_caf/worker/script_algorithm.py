@@ -20,6 +20,7 @@ from airflow_provider_caf.core.errors import CafError, DatabaseError, Definition
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.payloads import PayloadEntry, parse_database
 from airflow_provider_caf.core.results import ResultCode
+from airflow_provider_caf.core.temporary import build_temporary_name
 from airflow_provider_caf.worker.algorithm import Algorithm
 from airflow_provider_caf.worker.root import load_root
 from airflow_provider_caf.worker.script import ScriptArguments, call_script, load_script
@@ -67,7 +68,7 @@ class ScriptAlgorithm(Algorithm):
                 hint="The script has changed, or chooses at random: import it again.",
             )
         self._wrapped = calibrations[self.calibration].algorithms[self.number]
-        self._committed = Path(COMMITTED_FOLDER, str(os.getpid())).absolute()
+        self._committed = Path(COMMITTED_FOLDER, build_temporary_name()).absolute()
         self._committed.mkdir(parents=True)
         conditions = importlib.import_module("basf2").conditions
         set_conditions(conditions, self._session.constants.chain, new_payloads=self._committed / DATABASE_FILE)

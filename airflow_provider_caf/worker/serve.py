@@ -316,7 +316,8 @@ def die_with(descriptor: int) -> None:
     if not hasattr(os, "O_ASYNC"):
         return
     signal.signal(signal.SIGIO, signal.SIG_DFL)
-    fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
+    # Where it leads a group, what it has started is in it, and ends too.
+    fcntl.fcntl(descriptor, fcntl.F_SETOWN, -os.getpid() if os.getpgrp() == os.getpid() else os.getpid())
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
     fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_ASYNC)
     poll = select.poll()

@@ -21,6 +21,9 @@ import signal
 import sys
 import time
 
+from airflow_provider_caf.core.environment import build_child_environment
+from airflow_provider_caf.core.temporary import build_temporary_name
+
 # ruff: noqa: PTH102, PTH103, PTH104, PTH108, PTH116, PTH118, PTH123, PTH207 - pathlib is slow to import
 
 TYPE_CHECKING = False  # importing typing costs as much as all of the above
@@ -37,6 +40,8 @@ EXIT_NOT_FOUND = 127
 EXIT_BAD_JOB = 125
 """The wrapper's own: the job file or the work folder was not as it has to be."""
 
+_PRIVATE = 0o600
+"""Permissions of the logs: what a program prints may hold a secret."""
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 # Python ignores these two, and what is ignored stays so in a program that is started.
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -121,7 +126,7 @@ def open_attempt(array: Mapping[str, Any], subjob: int) -> Attempt:
     try:
         attempt.folder = _make_folder(attempt)
         # Opened here and not while the process is started: then the pool would wait for the file system.
-        attempt.logs = [os.open(f"{attempt.folder}/{name}", _NEW_FILE, 0o666) for name in _LOG_FILES]
+        attempt.logs = [os.open(f"{attempt.folder}/{name}", _NEW_FILE, _PRIVATE) for name in _LOG_FILES]
     except OSError as error:
         attempt.fail(EXIT_BAD_JOB, f"the work folder could not be made: {error}")
     try:
@@ -206,11 +211,6 @@ def _fill_word(word: str, values: Mapping[str, Any]) -> str:
         else:
             filled.append("{" + part)
     return "".join(filled)
-
-
-def build_environment() -> dict[str, str]:
-    """Give the variables that a subjob inherits: all but Airflow's, which hold keys and passwords."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "_AIRFLOW_"))}
 
 
 def start_attempt(attempt: Attempt, environment: Mapping[str, str], *, own_session: bool) -> bool:
@@ -349,8 +349,7 @@ def write_record(path: str, record: Mapping[str, Any]) -> None:
     :raises OSError: if it cannot be written.
     """
     folder, _, name = path.rpartition("/")
-    # No other process has this name: the attempt's folder was made by this one alone.
-    temporary = f"{folder}/.{name}.tmp"
+    temporary = f"{folder}/{build_temporary_name(name)}"
     data = json.dumps(record).encode()
     try:
         descriptor = os.open(temporary, _NEW_FILE, 0o666)
@@ -426,7 +425,7 @@ def run_attempt(attempt: Attempt, warden: Warden) -> int:
     :returns: the exit code to pass on: 0 only when all is well.
     """
     status, usage = 0, None
-    if start_attempt(attempt, build_environment(), own_session=False):
+    if start_attempt(attempt, build_child_environment(os.environ), own_session=False):
         warden.watch(attempt.pid)
         _, status, usage = os.wait4(attempt.pid, 0)
         warden.pid = 0

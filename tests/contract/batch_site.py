@@ -3,28 +3,47 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import shlex
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from shutil import copyfile
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+from airflow.sdk.exceptions import AirflowFailException
 
 import engine
 from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.batch.spec import ArraySpec, Resources, merge_resources
 from airflow_provider_caf.batch.states import JobState
 from airflow_provider_caf.batch.systems.base import System
-from airflow_provider_caf.core.errors import CafError
+from airflow_provider_caf.core.calibration import CollectionRecord
+from airflow_provider_caf.core.chain import DatabaseEntry
+from airflow_provider_caf.core.errors import CafError, JobFailed
+from airflow_provider_caf.core.splitting import SubjobPlan
+from airflow_provider_caf.hooks.batch import open_collection
 from airflow_provider_caf.io.jobs.client import BatchClient
 from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
-from airflow_provider_caf.io.jobs.submission import CollectionJob, Observation, observe, read_intents
+from airflow_provider_caf.io.jobs.submission import CollectionJob, Observation, Submitted, read_arrays, read_intents
 from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.io.transport.base import Transport
 from airflow_provider_caf.io.transport.local import LocalTransport
+from airflow_provider_caf.operators.submit import CollectorSubmitOperator
+from airflow_provider_caf.sensors.batch import BatchJobSensor
+from airflow_provider_caf.steps import collect
+from airflow_provider_caf.steps.collect import CollectionRun, find_failed
+from airflow_provider_caf.steps.manifest import CollectionManifest
+from tests.unit.store import Store
 
 # What is lost to the system may still run.
 ENDED = (JobState.EXITED, JobState.CANCELLED)
+
+
+DAG, CALIBRATION = "contract", "cal"
 
 
 class Clock:
@@ -65,6 +84,7 @@ class Site:
         # Everything lies below a folder whose name a shell would read in its own way.
         self.work = folder / ("work" if has_plain_paths else 'it\'s $(touch broken) "a"; `b` & <c> *')
         self.work.mkdir()
+        self.run = RunLayout(work_dir=self.work, dag_id=DAG, run_id=folder.name)
         self.app = app
         self.python = python
         self.resources = resources
@@ -87,57 +107,129 @@ class Site:
         outputs: Sequence[str] = (),
         resources: Resources | None = None,
         name: str = "hits",
+        files: Sequence[Sequence[Path | str]] = (),
+        databases: Sequence[DatabaseEntry] = (),
     ) -> CollectionJob:
-        """Write the job files of a collection whose subjobs are commands."""
-        layout = RunLayout(work_dir=self.work, dag_id="contract", run_id=self.folder.name).calibration("cal")
-        collection = layout.iteration(0).collection(name)
-        collection.input_folder.mkdir(parents=True)
-        for subjob, command in enumerate(commands):
-            job = {
-                "version": 1,
-                "calibration": "cal",
-                "collection": name,
-                "iteration": 0,
-                "subjob": subjob,
-                "command": list(command),
-                "collector": None,
-                "settings": {},
-                "granularity": "run",
-                "input_files": [],
-                "output_patterns": list(outputs),
-                "database_chain": [],
-                "arguments": {},
-                "pre_collector": None,
-            }
-            collection.job_file(subjob).write_text(json.dumps(job))
-        job_of_collection = CollectionJob(
-            dag="contract",
-            run=self.folder.name,
-            calibration="cal",
-            iteration=0,
-            collection=name,
-            layout=collection,
-            subjobs=tuple(range(len(commands))),
-            app=self.app,
-            python=self.python,
-            resources=merge_resources(self.resources, Resources(max_processes=4), resources or Resources()),
+        """Leave what `prepare` leaves of a collection whose subjobs are commands, and give it as a task sees it.
+
+        :param files: the input files of each subjob.
+        """
+        layout = self.run.calibration(CALIBRATION)
+        if not layout.app.exists():
+            layout.folder.mkdir(parents=True)
+            copyfile(self.app, layout.app)
+        command, arguments = build_command(commands)
+        CollectionManifest(
+            calibration=CALIBRATION,
+            collection=CollectionRecord(name=name, command=command, output_patterns=tuple(outputs)),
+            prefix="",
+            granularity="run",
+            subjobs=tuple(
+                SubjobPlan(index=index, files=tuple(map(str, files[index] if files else ())), arguments=each)
+                for index, each in enumerate(arguments)
+            ),
+            database_chain=tuple(databases),
+            backend=self.system.name,
+            resources=merge_resources(
+                Resources(python=self.python), self.resources, Resources(max_processes=4), resources or Resources()
+            ),
+        ).write(layout.iteration(0).collection(name))
+        with self.serving(self.client):
+            run = open_collection(layout, 0, name)
+            run.write_jobs()
+        job = run._job
+        self.made.append(job)
+        return job
+
+    @contextlib.contextmanager
+    def serving(self, client: BatchClient) -> Iterator[None]:
+        """Let what a task opens speak to the batch system through a client of the test: its clock, its faults."""
+        with patch.object(collect, "BatchClient", lambda *_, **__: client):
+            yield
+
+    def make_context(self, **store: Any) -> Any:
+        """Give a task's context: of the run and the store that tasks keep."""
+        ti = SimpleNamespace(dag_id=DAG, run_id=self.run.run_id, try_number=1, max_tries=0)
+        return {"ti": ti, "task_state_store": Store(store), "task_reschedule_count": 1}
+
+    def submit(self, job: CollectionJob, client: BatchClient | None = None) -> Submitted:
+        """Run the task `submit` of a collection, and give what it has done. What it shows is what was submitted."""
+        operator = CollectorSubmitOperator(
+            task_id="submit", calibration=CALIBRATION, iteration=0, collection=job.collection
         )
-        self.made.append(job_of_collection)
-        return job_of_collection
+        context = self.make_context()
+        with self.serving(client or self.client), recording("submit_missing") as answers:
+            said = operator.execute(context)
+        submitted: Submitted = answers[-1]
+        assert said["submitted"] == len(submitted.submitted)
+        assert said["array_ids"] == context["task_state_store"]["array_ids"]
+        self._check_shown(job, operator.submitted or [])
+        return submitted
+
+    def _check_shown(self, job: CollectionJob, shown: list[dict[str, Any]]) -> None:
+        arrays = read_arrays(job.layout.arrays_folder)
+        assert [each["name"] for each in reversed(shown)] == [each.array.name for each in arrays][-len(shown) :]
+        for each in shown:
+            assert each["command"]
+            for path, text in each["files"].items():
+                assert Path(path).read_text("utf-8", "surrogateescape").startswith(text), "not what was submitted"
+
+    def resubmit(self, job: CollectionJob, first_attempt: int, max_retries: int | None = None) -> Submitted:
+        """Submit again what failed, as the sensor does while it waits."""
+        with self.serving(self.client):
+            return self._open(job).submit_missing(first_attempt, max_retries=max_retries)
+
+    def look(self, job: CollectionJob, client: BatchClient | None = None) -> Observation:
+        """Look once, as a task does."""
+        with self.serving(client or self.client):
+            return self._open(job).observe()
+
+    def _open(self, job: CollectionJob) -> CollectionRun:
+        return open_collection(self.run.calibration(CALIBRATION), 0, job.collection)
 
     def wait(self, job: CollectionJob, until: Callable[[Observation], bool] | None = None) -> Observation:
-        """Observe a collection until all its subjobs are over, or something else is so."""
-
-        def is_over(observed: Observation) -> bool:
-            return all(verdict.status.is_over for verdict in observed.verdicts.values())
-
+        """Wait until all subjobs of a collection are over, as its sensor does, or until something else is so."""
+        if until is None:
+            return self._sense(job)
         deadline = time.monotonic() + self.limit
+        pause = 0.5 if self.is_slow else 0.05
+        with self.serving(self.client):
+            run = self._open(job)
         while True:
-            observed = observe(self.client, job)
-            if (until or is_over)(observed):
+            observed = run.observe()
+            if until(observed):
                 return observed
             assert time.monotonic() < deadline, observed
-            time.sleep(0.5 if self.is_slow else 0.05)
+            time.sleep(pause)
+            pause = min(pause * 1.3, max(pause, 0.3))
+
+    def _sense(self, job: CollectionJob) -> Observation:
+        """Run the sensor of a collection, which gives its subjobs no further try, and give what it has seen last."""
+        newest = max((each.attempt for each in read_intents(job.layout.arrays_folder)), default=0)
+        sensor = BatchJobSensor(
+            task_id="wait",
+            calibration=CALIBRATION,
+            iteration=0,
+            collection=job.collection,
+            max_subjob_retries=0,
+            timeout=self.limit,
+        )
+        with self.serving(self.client), recording("observe") as seen:
+            try:
+                # As after a reschedule: what has failed before it looked gets no further try either.
+                said = sensor.execute(self.make_context(first_attempt=newest))
+            except AirflowFailException as error:
+                if not isinstance(error.__cause__, JobFailed):
+                    raise
+                failed = find_failed(seen[-1])
+                told = f"{len(failed)} of {len(job.subjobs)} subjobs of collection {job.collection!r}"
+                if not failed or told not in str(error):
+                    raise
+            else:
+                assert said["subjobs"] == len(job.subjobs)
+                assert self.statuses(seen[-1]) == [SubjobStatus.DONE] * len(job.subjobs)
+        observed: Observation = seen[-1]
+        return observed
 
     def wait_for(self, is_so: Callable[[], bool]) -> None:
         """Wait until something is so."""
@@ -196,3 +288,28 @@ class Site:
                     if mark in words or b"CAF_JOB=" + mark in (entry / "environ").read_bytes():
                         found[int(entry.name)] = words.replace(b"\0", b" ").decode("utf-8", "replace")
         return found | (engine.find_processes() if self.is_faked else {})
+
+
+def build_command(commands: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
+    """Give the command of a collection whose subjobs are these, and the arguments of each subjob.
+
+    A collection has one command. Where its subjobs differ, a shell becomes what each of them is.
+    """
+    first = tuple(commands[0])
+    if all(tuple(each) == first for each in commands):
+        return first, [{} for _ in commands]
+    return ("sh", "-c", "{script}"), [{"script": f"exec {shlex.join(each)}"} for each in commands]
+
+
+@contextlib.contextmanager
+def recording(method: str) -> Iterator[list[Any]]:
+    """Record what a method of `CollectionRun` gives, in the order of the calls."""
+    answers: list[Any] = []
+    real = getattr(CollectionRun, method)
+
+    def call(*words: Any, **more: Any) -> Any:
+        answers.append(real(*words, **more))
+        return answers[-1]
+
+    with patch.object(CollectionRun, method, call):
+        yield answers

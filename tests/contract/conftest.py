@@ -95,6 +95,9 @@ def site(
     folder = Path(tempfile.mkdtemp(prefix="contract-", dir=shared)) if shared else tmp_path
     if not is_real:
         use_fakes(system_name, tmp_path / "fake", monkeypatch)
+    monkeypatch.setenv("AIRFLOW__CAF__POLL_INTERVAL_MIN", "0.05")
+    monkeypatch.setenv("AIRFLOW__CAF__POLL_INTERVAL_MAX", "2")
+    monkeypatch.setenv("AIRFLOW__CAF__DEFER_AFTER", "3600")
     made = Site(
         load_system(system_name),
         folder,
@@ -104,6 +107,7 @@ def site(
         has_plain_paths=bool(request.config.getoption("--plain-paths", False)),
         resources=read_backend_args(request.config.getoption("--backend-arg", [])),
     )
+    monkeypatch.setenv("AIRFLOW__CAF__WORK_DIR", str(made.work))
     yield made
     left = made.end()
     assert not left, "processes were left running"

@@ -15,10 +15,9 @@ import pytest
 
 import engine
 from airflow_provider_caf.batch.spec import Command, CommandResult, Resources
-from airflow_provider_caf.core.environment import drop_secrets
+from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import PollError, SubmitError, TransportError
 from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
-from airflow_provider_caf.io.jobs.submission import observe, submit_missing
 from airflow_provider_caf.io.transport.local import LocalTransport
 
 if TYPE_CHECKING:
@@ -70,10 +69,10 @@ def test_a_refusal_is_told_in_the_systems_words(site: Site, what: str) -> None:
     job = site.make_job([COPY, COPY], outputs=[OUTPUT])
     engine.set_faults(refuse=text)
     with pytest.raises(SubmitError, match=re.escape(text.splitlines()[-1])):
-        submit_missing(site.client, job)
+        site.submit(job)
     assert engine.jobs(gone=True) == []
     engine.set_faults()
-    assert submit_missing(site.client, job).submitted == (0, 1)
+    assert site.submit(job).submitted == (0, 1)
     assert site.statuses(site.wait(job)) == [DONE, DONE]
 
 
@@ -85,9 +84,9 @@ def test_a_bad_queue_is_refused_by_the_real_system(site: Site) -> None:
     )
     job = site.make_job([COPY], resources=bad)
     with pytest.raises(SubmitError):
-        submit_missing(site.client, job)
-    mended = replace(job, resources=site.resources)
-    assert submit_missing(site.client, mended).submitted == (0,)
+        site.submit(job)
+    mended = site.make_job([COPY])
+    assert site.submit(mended).submitted == (0,)
     assert site.statuses(site.wait(mended)) == [DONE]
 
 
@@ -97,8 +96,8 @@ def test_commands_that_are_not_on_the_path_are_told(site: Site, monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setenv("PATH", str(site.folder))
         with pytest.raises(SubmitError, match="There is no command"):
-            submit_missing(site.client, job)
-    arrays = submit_missing(site.client, job).arrays
+            site.submit(job)
+    arrays = site.submit(job).arrays
     with monkeypatch.context() as patch:
         patch.setenv("PATH", str(site.folder))
         snapshot = site.make_client().poll(arrays)
@@ -112,15 +111,15 @@ def test_commands_that_are_not_on_the_path_are_told(site: Site, monkeypatch: pyt
 def test_an_answer_that_cannot_be_read_says_nothing(site: Site, fault: str) -> None:
     """Cut off in the middle, or in another format: no element counts as gone for it, however long that lasts."""
     job = site.make_job([["sleep", "600"]] * 3)
-    first = submit_missing(site.client, job)
+    first = site.submit(job)
     site.wait(job, lambda seen: site.statuses(seen) == [RUNNING] * 3)
     engine.set_faults(**{fault: True})
     for _ in range(3):
-        observed = observe(site.client, job)
+        observed = site.look(job)
         assert site.statuses(observed) == [RUNNING] * 3
         site.clock.jump(site.system.grace)
     assert observed.problem
-    again = submit_missing(site.make_client(), job)
+    again = site.submit(job, site.make_client())
     assert (again.submitted, again.arrays) == ((), first.arrays)
 
 
@@ -129,23 +128,23 @@ def test_a_server_that_is_down_for_ten_minutes_costs_nothing(site: Site) -> None
     go = site.folder / "go"
     job = site.make_job([["sh", "-c", f"while ! test -e {go}; do sleep 0.05; done; {COPY[2]}"]], outputs=[OUTPUT])
     other = site.make_job([COPY], outputs=[OUTPUT], name="other")
-    arrays = submit_missing(site.client, job).arrays
+    arrays = site.submit(job).arrays
     site.wait(job, lambda seen: site.statuses(seen) == [RUNNING])
     engine.set_faults(down=True)
     for _ in range(3):
         site.clock.jump(200)
-        observed = observe(site.client, job)
+        observed = site.look(job)
         assert site.statuses(observed) == [RUNNING]
         assert observed.problem
     with pytest.raises(PollError):
         site.client.cancel(arrays)
     with pytest.raises(SubmitError):
-        submit_missing(site.client, other)
+        site.submit(other)
     go.touch()
     # The exit record tells it, also without the server.
     assert site.statuses(site.wait(job)) == [DONE]
     engine.set_faults()
-    assert submit_missing(site.client, other).submitted == (0,)
+    assert site.submit(other).submitted == (0,)
     assert site.statuses(site.wait(other)) == [DONE]
     assert [array.count for array in engine.jobs(gone=True)] == [1, 1]
 
@@ -153,7 +152,7 @@ def test_a_server_that_is_down_for_ten_minutes_costs_nothing(site: Site) -> None
 @ON_FAKES
 def test_a_frozen_server_is_waited_for_no_longer_than_a_command_may_take(site: Site) -> None:
     job = site.make_job([["sleep", "600"]])
-    arrays = submit_missing(site.client, job).arrays
+    arrays = site.submit(job).arrays
     site.wait(job, lambda seen: site.statuses(seen) == [RUNNING])
     engine.set_faults(frozen=60)
     client = site.make_client(ImpatientTransport())
@@ -166,7 +165,7 @@ def test_a_frozen_server_is_waited_for_no_longer_than_a_command_may_take(site: S
 def test_a_submit_command_that_crashes_after_its_work_is_no_second_job(site: Site) -> None:
     job = site.make_job([COPY, COPY], outputs=[OUTPUT])
     engine.set_faults(crash_after_submit=True)
-    assert submit_missing(site.client, job).submitted == (0, 1)
+    assert site.submit(job).submitted == (0, 1)
     assert site.statuses(site.wait(job)) == [DONE, DONE]
     assert site.started(job) == ["00000/attempt_0", "00001/attempt_0"]
     assert len(engine.jobs(gone=True)) == 1
@@ -177,7 +176,7 @@ def test_a_frozen_submit_command_that_has_done_its_work_is_no_second_job(site: S
     job = site.make_job([COPY, COPY], outputs=[OUTPUT])
     engine.set_faults(late_submit=60)
     transport = TimeoutTransport(after_work=True)
-    assert submit_missing(site.make_client(transport), job).submitted == (0, 1)
+    assert site.submit(job, site.make_client(transport)).submitted == (0, 1)
     assert transport.timed_out
     assert site.statuses(site.wait(job)) == [DONE, DONE]
     assert site.started(job) == ["00000/attempt_0", "00001/attempt_0"]
@@ -189,10 +188,10 @@ def test_a_frozen_submit_command_that_has_not_done_its_work_is_no_job(site: Site
     job = site.make_job([COPY], outputs=[OUTPUT])
     engine.set_faults(slow_submit=60)
     with pytest.raises(SubmitError, match="gave no answer"):
-        submit_missing(site.make_client(TimeoutTransport(after_work=False)), job)
+        site.submit(job, site.make_client(TimeoutTransport(after_work=False)))
     assert engine.jobs(gone=True) == []
     engine.set_faults()
-    assert submit_missing(site.client, job).submitted == (0,)
+    assert site.submit(job).submitted == (0,)
     assert site.statuses(site.wait(job)) == [DONE]
 
 
@@ -225,7 +224,7 @@ class TimeoutTransport(LocalTransport):
             process = subprocess.Popen(
                 command.argv,
                 stdin=stdin,
-                env={**drop_secrets(os.environ), **(command.environment or {})},
+                env=build_child_environment(os.environ, command.environment),
                 start_new_session=True,
             )
         while not self._is_time():

@@ -59,13 +59,13 @@ def hide_records(site: Site, status_folder: Path) -> Path:
 def test_a_state_that_nobody_knows_changes_nothing(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     go = site.folder / "go"
     job = site.make_job([wait_for(go)], outputs=[OUTPUT])
-    submit_missing(site.client, job)
+    site.submit(job)
     site.wait(job, lambda seen: site.statuses(seen) == [RUNNING])
     (array,) = engine.jobs()
     engine.set_faults(state={f"{array.id}.{array.first}": "99"})
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            assert site.statuses(observe(site.client, job)) == [RUNNING]
+            assert site.statuses(site.look(job)) == [RUNNING]
             site.clock.jump(site.system.grace)
     assert "that is not known" in caplog.text
     engine.set_faults()
@@ -76,11 +76,11 @@ def test_a_state_that_nobody_knows_changes_nothing(site: Site, caplog: pytest.Lo
 def test_a_clock_that_jumps_changes_nothing(site: Site) -> None:
     go = site.folder / "go"
     job = site.make_job([wait_for(go)], outputs=[OUTPUT])
-    submit_missing(site.client, job)
+    site.submit(job)
     site.wait(job, lambda seen: site.statuses(seen) == [RUNNING])
     for seconds in (-7200, 172800, -172800, 3600):
         site.clock.jump(seconds)
-        assert site.statuses(observe(site.client, job)) == [RUNNING]
+        assert site.statuses(site.look(job)) == [RUNNING]
     go.touch()
     assert site.statuses(site.wait(job)) == [DONE]
     assert site.started(job) == ["00000/attempt_0"]
@@ -90,7 +90,7 @@ def test_a_clock_that_jumps_changes_nothing(site: Site) -> None:
 def test_a_held_job_waits_and_says_why(site: Site) -> None:
     go = site.folder / "go"
     job = site.make_job([wait_for(go)] * 2, outputs=[OUTPUT])
-    submit_missing(site.client, job)
+    site.submit(job)
     site.wait(job, lambda seen: site.statuses(seen) == [RUNNING, RUNNING])
     (array,) = engine.jobs()
     why = "Transfer input files failure: reading from file /data/gone.root: (errno 2) No such file or directory"
@@ -98,7 +98,7 @@ def test_a_held_job_waits_and_says_why(site: Site) -> None:
     observed = site.wait(job, lambda seen: HELD in site.statuses(seen))
     assert site.statuses(observed) == [HELD, RUNNING]
     assert observed.verdicts[0].reason
-    assert submit_missing(site.make_client(), job).submitted == ()
+    assert site.submit(job, site.make_client()).submitted == ()
     engine.release(array.id)
     go.touch()
     assert site.statuses(site.wait(job)) == [DONE, DONE]
@@ -107,7 +107,7 @@ def test_a_held_job_waits_and_says_why(site: Site) -> None:
 @ON_REAL
 def test_a_job_that_asks_to_be_held_is_held_and_can_be_cancelled(site: Site) -> None:
     job = site.make_job([COPY], resources=Resources(extra_lines=(HOLD_LINES[site.system.name],)))
-    arrays = submit_missing(site.client, job).arrays
+    arrays = site.submit(job).arrays
     observed = site.wait(job, lambda seen: site.statuses(seen) == [HELD])
     assert observed.verdicts[0].reason
     site.client.cancel(arrays)
@@ -118,7 +118,7 @@ def submit_held(site: Site, go: Path) -> CollectionJob:
     """Submit a subjob that is held: by a line of its own on a real system, from outside on a fake."""
     lines = () if site.is_faked else (HOLD_LINES[site.system.name],)
     job = site.make_job([wait_for(go)], outputs=[OUTPUT], resources=Resources(extra_lines=lines))
-    submit_missing(site.client, job)
+    site.submit(job)
     if site.is_faked:
         site.wait(job, lambda seen: site.statuses(seen) == [RUNNING])
         (array,) = engine.jobs()
@@ -153,12 +153,12 @@ def test_a_held_job_fails_with_its_reason_where_the_site_wants_that(site: Site) 
 def test_what_somebody_else_removed_is_cancelled_and_runs_again(site: Site) -> None:
     go = site.folder / "go"
     job = site.make_job([wait_for(go), COPY], outputs=[OUTPUT])
-    arrays = submit_missing(site.client, job).arrays
+    arrays = site.submit(job).arrays
     site.wait(job, lambda seen: site.statuses(seen) == [RUNNING, DONE])
     site.make_client().cancel(arrays, [0])
     assert site.statuses(site.wait(job)) == [CANCELLED, DONE]
     go.touch()
-    assert submit_missing(site.client, job).submitted == (0,)
+    assert site.submit(job).submitted == (0,)
     assert site.statuses(site.wait(job)) == [DONE, DONE]
 
 
@@ -166,12 +166,12 @@ def test_what_somebody_else_removed_is_cancelled_and_runs_again(site: Site) -> N
 def test_what_ran_on_a_lost_node_is_run_again_by_the_system(site: Site) -> None:
     go = site.folder / "go"
     job = site.make_job([wait_for(go)], outputs=[OUTPUT])
-    submit_missing(site.client, job)
+    site.submit(job)
     site.wait(job, lambda seen: site.statuses(seen) == [RUNNING])
     site.wait_for(lambda: site.started(job) == ["00000/attempt_0"])
     engine.lose_node()
     (array,) = engine.jobs()
-    assert site.statuses(observe(site.client, job)) == [RUNNING]
+    assert site.statuses(site.look(job)) == [RUNNING]
     engine.requeue(array.id, array.first, reason="node failure")
     go.touch()
     assert site.statuses(site.wait(job)) == [DONE]
@@ -182,17 +182,17 @@ def test_what_ran_on_a_lost_node_is_run_again_by_the_system(site: Site) -> None:
 def test_what_the_system_forgot_is_lost_after_the_grace_time_and_runs_again(site: Site) -> None:
     go = site.folder / "go"
     job = site.make_job([wait_for(go), COPY], outputs=[OUTPUT])
-    submit_missing(site.client, job)
+    site.submit(job)
     site.wait(job, lambda seen: site.statuses(seen) == [RUNNING, DONE])
     engine.lose_node()
     engine.forget(1)
-    assert site.statuses(observe(site.client, job)) == [RUNNING, DONE]
+    assert site.statuses(site.look(job)) == [RUNNING, DONE]
     site.clock.jump(site.system.grace / 2)
-    assert site.statuses(observe(site.client, job)) == [RUNNING, DONE]
+    assert site.statuses(site.look(job)) == [RUNNING, DONE]
     site.clock.jump(site.system.grace / 2)
-    assert site.statuses(observe(site.client, job)) == [LOST, DONE]
+    assert site.statuses(site.look(job)) == [LOST, DONE]
     go.touch()
-    assert submit_missing(site.client, job).submitted == (0,)
+    assert site.submit(job).submitted == (0,)
     assert site.statuses(site.wait(job)) == [DONE, DONE]
 
 
@@ -201,7 +201,7 @@ def test_two_starts_of_one_try_leave_two_records_and_the_first_good_one_counts(s
     """The system believes the node lost and starts the job again, while the first one goes on."""
     go = site.folder / "go"
     job = site.make_job([wait_for(go)], outputs=[OUTPUT])
-    submit_missing(site.client, job)
+    site.submit(job)
     site.wait_for(lambda: site.started(job) == ["00000/attempt_0"])
     (array,) = engine.jobs()
     engine.requeue(array.id, array.first, kill=False)
@@ -217,7 +217,7 @@ def test_two_starts_of_one_try_leave_two_records_and_the_first_good_one_counts(s
 @WITH_SERVER
 def test_an_end_without_exit_record_is_a_failure_after_the_grace_time(site: Site) -> None:
     job = site.make_job([KILL_WRAPPER, COPY])
-    submit_missing(site.client, job)
+    site.submit(job)
     observed = site.wait(job, lambda seen: "waited for" in str(seen.verdicts[0].reason))
     assert observed.verdicts[0].status is RUNNING
     site.clock.jump(site.system.grace)
@@ -229,11 +229,11 @@ def test_an_end_without_exit_record_is_a_failure_after_the_grace_time(site: Site
 def test_a_half_written_record_does_not_count(site: Site) -> None:
     go = site.folder / "go"
     job = site.make_job([wait_for(go)], outputs=[OUTPUT])
-    submit_missing(site.client, job)
+    site.submit(job)
     site.wait(job, lambda seen: site.statuses(seen) == [RUNNING])
     job.layout.status_folder.mkdir(exist_ok=True)
     (job.layout.status_folder / "00000.0.json").write_text('{"version": 1, "subjob": 0, "attempt": 0, "exit_co')
-    assert site.statuses(observe(site.client, job)) == [RUNNING]
+    assert site.statuses(site.look(job)) == [RUNNING]
     go.touch()
     assert site.statuses(site.wait(job)) == [DONE]
 
@@ -241,9 +241,9 @@ def test_a_half_written_record_does_not_count(site: Site) -> None:
 def test_the_record_of_an_older_try_does_not_count(site: Site) -> None:
     go = site.folder / "go"
     job = site.make_job([["sh", "-c", f"test $CAF_ATTEMPT = 0 && exit 1; {wait_for(go)[2]}"]], outputs=[OUTPUT])
-    submit_missing(site.client, job)
+    site.submit(job)
     assert site.statuses(site.wait(job)) == [FAILED]
-    submit_missing(site.client, job)
+    site.submit(job)
     site.wait(job, lambda seen: site.statuses(seen) == [RUNNING])
     go.touch()
     assert site.statuses(site.wait(job)) == [DONE]
@@ -252,46 +252,46 @@ def test_the_record_of_an_older_try_does_not_count(site: Site) -> None:
 @WITH_SERVER
 def test_a_record_that_is_seen_late_counts(site: Site) -> None:
     job = site.make_job([COPY, ["sh", "-c", "exit 3"]])
-    submit_missing(site.client, job)
+    site.submit(job)
     assert site.statuses(site.wait(job)) == [DONE, FAILED]
     hidden = hide_records(site, job.layout.status_folder)
     if site.is_faked:
         engine.forget(1)
     client = site.make_client()
-    assert not any(each.status.is_over for each in observe(client, job).verdicts.values())
+    assert not any(each.status.is_over for each in site.look(job, client).verdicts.values())
     site.clock.jump(30)
-    assert not any(each.status.is_over for each in observe(client, job).verdicts.values())
-    assert submit_missing(client, job).submitted == ()
+    assert not any(each.status.is_over for each in site.look(job, client).verdicts.values())
+    assert site.submit(job, client).submitted == ()
     for record in hidden.iterdir():
         record.rename(job.layout.status_folder / record.name)
     # What the system knows nothing of may still run, as its record may be of an earlier start of the same try.
     site.clock.jump(site.system.grace)
-    assert site.statuses(observe(client, job)) == [DONE, FAILED]
+    assert site.statuses(site.look(job, client)) == [DONE, FAILED]
 
 
 @ON_FAKES
 def test_records_decide_when_the_history_was_purged(site: Site) -> None:
     job = site.make_job([COPY, ["sh", "-c", "exit 3"]])
-    submit_missing(site.client, job)
+    site.submit(job)
     site.wait(job)
     engine.forget(1)
     client = site.make_client()
-    assert observe(client, job).verdicts[0].status is DONE
+    assert site.look(job, client).verdicts[0].status is DONE
     site.clock.jump(site.system.grace)
-    assert site.statuses(observe(client, job)) == [DONE, FAILED]
+    assert site.statuses(site.look(job, client)) == [DONE, FAILED]
 
 
 @ON_FAKES
 def test_what_left_the_queue_is_found_in_the_history_or_lost(site: Site) -> None:
     job = site.make_job([KILL_WRAPPER])
-    submit_missing(site.client, job)
+    site.submit(job)
     site.wait_for(lambda: engine.jobs(gone=True)[0].elements[engine.jobs(gone=True)[0].first].state == "done")
     engine.purge(1)
     client = site.make_client()
-    assert not observe(client, job).verdicts[0].status.is_over
+    assert not site.look(job, client).verdicts[0].status.is_over
     site.clock.jump(site.system.grace)
     # A system without history knows nothing of it any more.
-    assert observe(client, job).verdicts[0].status in (FAILED, LOST)
+    assert site.look(job, client).verdicts[0].status in (FAILED, LOST)
 
 
 def test_two_systems_in_one_run_do_not_mind_each_other(site: Site) -> None:
@@ -301,7 +301,7 @@ def test_two_systems_in_one_run_do_not_mind_each_other(site: Site) -> None:
     # Its ids are not this system's: nothing here may cancel by them.
     site.made.remove(there)
     submit_missing(second, there)
-    submit_missing(site.client, here)
+    site.submit(here)
     assert site.statuses(site.wait(here)) == [DONE, DONE]
     site.wait_for(lambda: all(each.status.is_over for each in observe(second, there).verdicts.values()))
     assert site.statuses(observe(second, there)) == [DONE, FAILED]
@@ -310,6 +310,7 @@ def test_two_systems_in_one_run_do_not_mind_each_other(site: Site) -> None:
 def test_names_with_shell_characters_are_harmless(site: Site) -> None:
     hostile = 'it\'s "$(touch broken)"; `touch broken` & [1-3] %s\n#'
     job = replace(site.make_job([COPY, COPY], outputs=[OUTPUT]), dag=hostile, calibration=hostile, collection=hostile)
+    # Nothing of ours can have such a name: it does not come through the tasks.
     array = submit_missing(site.client, job).arrays[0]
     assert site.statuses(site.wait(job)) == [DONE, DONE]
     assert len(site.look_up(array.array)) == 1

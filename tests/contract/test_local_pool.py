@@ -17,7 +17,7 @@ import pytest
 from airflow_provider_caf.batch.spec import Resources, SubmittedArray
 from airflow_provider_caf.core.errors import DefinitionError, SubmitError
 from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
-from airflow_provider_caf.io.jobs.submission import build_array, observe, submit_missing
+from airflow_provider_caf.io.jobs.submission import build_array
 
 if TYPE_CHECKING:
     from tests.contract.batch_site import Site
@@ -40,7 +40,7 @@ def test_a_killed_pool_leaves_its_subjobs_lost_and_only_these_run_again(site: Si
     pids = tmp_path / "pids"
     slow = ["sh", "-c", f"echo data > out.dat; test -e {flag} || {{ echo $$ >> {pids}; exec sleep 600; }}"]
     job = site.make_job([COPY, slow, slow], outputs=["out.dat"], resources=Resources(max_processes=1))
-    arrays = submit_missing(site.client, job).arrays
+    arrays = site.submit(job).arrays
     site.wait(job, lambda seen: site.statuses(seen) == [DONE, RUNNING, QUEUED] and pids.exists())
     orphan = int(pids.read_text())
     kill_pool(arrays[0])
@@ -49,7 +49,7 @@ def test_a_killed_pool_leaves_its_subjobs_lost_and_only_these_run_again(site: Si
     assert "in no queue and no history, and has left no exit record" in str(observed.verdicts[1].reason)
     assert is_running(orphan)
     flag.touch()
-    again = submit_missing(site.client, job)
+    again = site.submit(job)
     assert again.submitted == (1, 2)
     assert not is_running(orphan), "the orphan went on beside the new one"
     assert site.statuses(site.wait(job)) == [DONE, DONE, DONE]
@@ -70,30 +70,30 @@ def test_orphans_in_sessions_of_their_own_are_found(site: Site, tmp_path: Path) 
         f"setsid sh -c 'echo $$ >> {pids}; exec sleep 600' & env -i sh -c 'echo $$ >> {pids}; exec sleep 600' & wait"
     )
     job = site.make_job([["sh", "-c", script]])
-    arrays = submit_missing(site.client, job).arrays
+    arrays = site.submit(job).arrays
     wait_for(lambda: pids.exists() and len(pids.read_text().split()) == 2)
     kill_pool(arrays[0])
     found = [int(word) for word in pids.read_text().split()]
     assert all(map(is_running, found))
     site.client.cancel(arrays)
     assert not any(map(is_running, found))
-    assert site.statuses(observe(site.client, job)) == [CANCELLED]
+    assert site.statuses(site.look(job)) == [CANCELLED]
 
 
 def test_an_ended_record_counts_although_the_pool_was_killed(site: Site) -> None:
     job = site.make_job([COPY, ["sleep", "600"]], resources=Resources(max_processes=2))
-    arrays = submit_missing(site.client, job).arrays
+    arrays = site.submit(job).arrays
     site.wait(job, lambda seen: site.statuses(seen) == [DONE, RUNNING])
     kill_pool(arrays[0])
     # The journal's last words are cut off, as by a full disk.
     journal = Path(arrays[0].array.folder) / "pool" / "journal"
     journal.write_bytes(journal.read_bytes()[:9])
-    assert site.statuses(observe(site.client, job)) == [DONE, LOST]
+    assert site.statuses(site.look(job)) == [DONE, LOST]
 
 
 def test_a_dead_pool_is_not_started_again(site: Site) -> None:
     job = site.make_job([["sleep", "600"]])
-    arrays = submit_missing(site.client, job).arrays
+    arrays = site.submit(job).arrays
     site.wait(job, lambda seen: site.statuses(seen) == [RUNNING])
     kill_pool(arrays[0])
     for name in ("submitted.json", "array.json"):
@@ -126,7 +126,7 @@ def test_the_pool_runs_with_nothing_but_its_app(site: Site, monkeypatch: pytest.
     monkeypatch.delenv("PYTHONPATH", raising=False)
     argv = [find_old_python(), "-I", str(site.app), "pool", "submit", array.array_file]
     subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, cwd="/")
-    submit_missing(site.client, job)
+    site.submit(job)
     assert site.statuses(site.wait(job)) == [DONE, FAILED]
 
 
@@ -135,7 +135,7 @@ def test_sigterm_first_then_sigkill(site: Site, tmp_path: Path) -> None:
     kind = ["sh", "-c", f"trap 'echo bye > last; exit 0' TERM; echo $$ >> {pids}; sleep 600 & wait"]
     deaf = [sys.executable, "-c", deaf_program(pids)]
     job = site.make_job([kind, deaf], outputs=[], resources=Resources(max_processes=2))
-    arrays = submit_missing(site.client, job).arrays
+    arrays = site.submit(job).arrays
     wait_for(lambda: pids.exists() and len(pids.read_text().split()) == 3)
     begin = time.monotonic()
     site.client.cancel(arrays)
@@ -153,7 +153,7 @@ def test_sigterm_first_then_sigkill(site: Site, tmp_path: Path) -> None:
 
 def test_a_stopped_pool_ends_its_subjobs_and_says_so(site: Site) -> None:
     job = site.make_job([["sleep", "600"]] * 2, resources=Resources(max_processes=1))
-    arrays = submit_missing(site.client, job).arrays
+    arrays = site.submit(job).arrays
     site.wait(job, lambda seen: site.statuses(seen) == [RUNNING, QUEUED])
     os.kill(read_pool(arrays[0])["pid"], signal.SIGTERM)
     observed = site.wait(job)
@@ -164,7 +164,7 @@ def test_a_stopped_pool_ends_its_subjobs_and_says_so(site: Site) -> None:
 def test_what_a_subjob_leaves_running_ends_with_it(site: Site, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     job = site.make_job([["sh", "-c", f"sleep 600 & echo $! > {pids}"]])
-    submit_missing(site.client, job)
+    site.submit(job)
     assert site.statuses(site.wait(job)) == [DONE]
     wait_for(lambda: not is_running(int(pids.read_text())))
 
@@ -172,7 +172,7 @@ def test_what_a_subjob_leaves_running_ends_with_it(site: Site, tmp_path: Path) -
 def test_a_removed_folder_is_lost_and_harms_no_other(site: Site) -> None:
     first = site.make_job([["sleep", "600"]], name="first")
     second = site.make_job([["sleep", "600"]], name="second")
-    gone, kept = (submit_missing(site.client, each).arrays[0] for each in (first, second))
+    gone, kept = (site.submit(each).arrays[0] for each in (first, second))
     wait_for(lambda: site.client.poll([kept]).read([kept])[0].state.name == "RUNNING")
     pid = read_pool(gone)["pid"]
     Path(gone.array.folder).rename(site.work / "elsewhere")
@@ -185,7 +185,7 @@ def test_a_removed_folder_is_lost_and_harms_no_other(site: Site) -> None:
 
 def test_another_machines_pool_is_no_loss(site: Site) -> None:
     job = site.make_job([["sleep", "600"]])
-    arrays = submit_missing(site.client, job).arrays
+    arrays = site.submit(job).arrays
     file = Path(arrays[0].array.folder) / "pool" / "id.json"
     told = file.read_text()
     identity = {**json.loads(told), "host": "far.example.org", "boot": "another"}
@@ -199,13 +199,13 @@ def test_another_machines_pool_is_no_loss(site: Site) -> None:
 def test_setup_that_fails_is_told(site: Site) -> None:
     job = site.make_job([COPY], resources=Resources(setup=("echo no such site >&2", "exit 7")))
     with pytest.raises(SubmitError, match=r"was not started \(exit code 7\): no such site\n.*run\.sh by hand"):
-        submit_missing(site.client, job)
+        site.submit(job)
 
 
 def test_a_container_is_refused(site: Site) -> None:
     job = site.make_job([COPY], resources=Resources(container="/images/site.sif"))
     with pytest.raises(DefinitionError, match=r"local system cannot run the container '/images/site.sif'"):
-        submit_missing(site.client, job)
+        site.submit(job)
 
 
 def deaf_program(pids: Path) -> str:

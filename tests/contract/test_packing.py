@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_caf.batch.resubmit import RetryPolicy
 from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
-from airflow_provider_caf.io.jobs.submission import submit_missing
 
 if TYPE_CHECKING:
     from tests.contract.batch_site import Site
@@ -24,13 +22,13 @@ def test_each_has_its_own_folder_record_and_tries(site: Site) -> None:
     fragile = ["sh", "-c", f"test -e {flag} && echo data > out.dat"]
     commands = [COPY, fragile, COPY, fragile, COPY]
     job = site.make_job(commands, outputs=["out.dat"], resources=Resources(subjobs_per_job=3))
-    (array,) = submit_missing(site.client, job).arrays
+    (array,) = site.submit(job).arrays
     assert array.array.elements == ((0, 1, 2), (3, 4))
     observed = site.wait(job)
     assert site.statuses(observed) == [DONE, FAILED, DONE, FAILED, DONE]
     assert observed.verdicts[2].outputs == (job.layout.attempt_folder(2, 0) / "out.dat",)
     flag.touch()
-    again = submit_missing(site.client, job)
+    again = site.submit(job)
     assert [each.array.elements for each in again.arrays if each.array.attempt == 1] == [((1, 3),)]
     assert site.statuses(site.wait(job)) == [DONE] * 5
     tries = [f"{number:05d}/attempt_0" for number in range(5)]
@@ -41,9 +39,9 @@ def test_what_is_over_and_what_waits_is_told_while_the_element_runs(site: Site) 
     go = site.folder / "go"
     wait = ["sh", "-c", f"while ! test -e {go}; do sleep 0.05; done"]
     job = site.make_job([["false"], wait, ["true"]], resources=Resources(subjobs_per_job=3))
-    submit_missing(site.client, job)
+    site.submit(job)
     site.wait(job, lambda seen: site.statuses(seen) == [FAILED, RUNNING, QUEUED])
-    assert submit_missing(site.client, job, first_attempt=0, policy=RetryPolicy(max_retries=0)).spent == (0,)
+    assert site.resubmit(job, 0, max_retries=0).spent == (0,)
     go.touch()
     assert site.statuses(site.wait(job)) == [FAILED, DONE, DONE]
 
@@ -53,18 +51,18 @@ def test_who_waits_behind_the_one_that_takes_the_job_down_has_not_had_a_try(site
     flag = site.folder / "mended"
     deadly = ["sh", "-c", f"test -e {flag} || kill -9 $PPID"]
     job = site.make_job([["true"], deadly, ["true"], ["true"]], resources=Resources(subjobs_per_job=4))
-    submit_missing(site.client, job)
+    site.submit(job)
     site.wait(job, lambda seen: seen.verdicts[1].settling or seen.verdicts[1].status.is_over)
     site.clock.jump(site.system.grace)
-    observed = site.wait(job)
+    # The sensor would submit at once what has not had a try.
+    observed = site.wait(job, lambda seen: all(each.status.is_over for each in seen.verdicts.values()))
     assert site.statuses(observed)[0] is DONE
     assert set(site.statuses(observed)[1:]) <= {FAILED, LOST}
     assert [observed.verdicts[subjob].began for subjob in range(4)] == [True, True, False, False]
     assert "its job ended before it began" in str(observed.verdicts[3].reason)
-    last = RetryPolicy(max_retries=0)
-    again = submit_missing(site.client, job, policy=last, first_attempt=0)
+    again = site.resubmit(job, 0, max_retries=0)
     assert (again.submitted, again.spent) == ((2, 3), (1,))
     assert site.statuses(site.wait(job, lambda seen: seen.verdicts[3].status is DONE))[2] is DONE
     flag.touch()
-    assert submit_missing(site.client, job).submitted == (1,)
+    assert site.submit(job).submitted == (1,)
     assert site.statuses(site.wait(job)) == [DONE] * 4

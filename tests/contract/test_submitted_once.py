@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_caf.batch.spec import ArraySpec, Resources
 from airflow_provider_caf.io.jobs.client import read_submitted
 from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
-from airflow_provider_caf.io.jobs.submission import CollectionJob, build_array, read_arrays, submit_missing
+from airflow_provider_caf.io.jobs.submission import CollectionJob, build_array, read_arrays
 
 if TYPE_CHECKING:
     from tests.contract.batch_site import Site
@@ -62,7 +62,7 @@ def test_a_kill_between_submit_and_record_gives_one_job(site: Site) -> None:
     array = build_array(site.client, job, [(each,) for each in job.subjobs], attempt=0)
     assert start_submit(site, array, before=0, after=0).wait(site.limit) == -signal.SIGKILL
     assert read_submitted(Path(array.folder)) is None
-    result = submit_missing(site.client, job)
+    result = site.submit(job)
     assert read_submitted(Path(array.folder)) is not None
     site.wait(job)
     assert result.submitted == ()
@@ -99,7 +99,7 @@ def test_a_kill_before_the_submit_command_is_no_loss(site: Site) -> None:
     array = build_array(site.client, job, [(each,) for each in job.subjobs], attempt=0)
     Path(array.folder).mkdir(parents=True)
     Path(array.array_file).write_text(json.dumps(array.to_json()))
-    result = submit_missing(site.client, job)
+    result = site.submit(job)
     assert (result.submitted, result.attempt) == ((0,), 1)
     assert site.statuses(site.wait(job)) == [DONE]
 

@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_caf.batch.spec import Command, CommandResult, Resources, SubmittedArray
 from airflow_provider_caf.core.errors import PollError
 from airflow_provider_caf.io.jobs.subjobs import SubjobStatus, build_failure_table, count_subjobs, describe_counts
-from airflow_provider_caf.io.jobs.submission import build_array, submit_missing
+from airflow_provider_caf.io.jobs.submission import build_array
 from airflow_provider_caf.io.transport.local import LocalTransport
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def test_each_subjob_ends_as_it_ended(site: Site) -> None:
         COPY,
     ]
     job = site.make_job(commands, outputs=[OUTPUT])
-    result = submit_missing(site.client, job)
+    result = site.submit(job)
     assert result.submitted == (0, 1, 2, 3, 4, 5)
     assert result.attempt == 0
     observed = site.wait(job)
@@ -64,37 +64,37 @@ def test_only_what_is_missing_runs_again(site: Site) -> None:
     flag = site.folder / "mended"
     fragile = ["sh", "-c", f"test -e {flag} && echo data > out.dat"]
     job = site.make_job([COPY, fragile, COPY], outputs=[OUTPUT])
-    submit_missing(site.client, job)
+    site.submit(job)
     assert site.statuses(site.wait(job)) == [DONE, FAILED, DONE]
     flag.touch()
-    again = submit_missing(site.client, job)
+    again = site.submit(job)
     assert (again.submitted, again.attempt) == ((1,), 1)
     assert site.statuses(site.wait(job)) == [DONE, DONE, DONE]
     assert site.started(job) == ["00000/attempt_0", "00001/attempt_0", "00001/attempt_1", "00002/attempt_0"]
-    nothing = submit_missing(site.client, job)
+    nothing = site.submit(job)
     assert (nothing.submitted, nothing.arrays, nothing.attempt) == ((), (), 1)
 
 
 def test_an_output_that_is_gone_is_made_again(site: Site) -> None:
     job = site.make_job([COPY, COPY], outputs=[OUTPUT])
-    submit_missing(site.client, job)
+    site.submit(job)
     observed = site.wait(job)
     observed.verdicts[1].outputs[0].unlink()
     # The queue may show it running for a moment after its record was there.
     observed = site.wait(job)
     assert site.statuses(observed) == [DONE, FAILED]
     assert "is not there any more" in str(observed.verdicts[1].reason)
-    assert submit_missing(site.client, job).submitted == (1,)
+    assert site.submit(job).submitted == (1,)
     assert site.statuses(site.wait(job)) == [DONE, DONE]
 
 
 def test_a_changed_job_runs_again(site: Site) -> None:
-    job = site.make_job([COPY, COPY], outputs=[OUTPUT])
-    submit_missing(site.client, job)
+    job = site.make_job([COPY, ["sh", "-c", "echo data > out.dat;"]], outputs=[OUTPUT])
+    site.submit(job)
     site.wait(job)
-    file = job.layout.job_file(1)
-    file.write_text(file.read_text().replace("echo data", "echo other"))
-    assert submit_missing(site.client, job).submitted == (1,)
+    site.made.remove(job)
+    job = site.make_job([COPY, ["sh", "-c", "echo other > out.dat"]], outputs=[OUTPUT])
+    assert site.submit(job).submitted == (1,)
     assert site.wait(job).verdicts[1].outputs[0].read_text() == "other\n"
 
 
@@ -102,9 +102,9 @@ def test_what_runs_is_left_alone(site: Site) -> None:
     go = site.folder / "go"
     wait = ["sh", "-c", f"while ! test -e {go}; do sleep 0.05; done; echo data > out.dat"]
     job = site.make_job([wait, COPY], outputs=[OUTPUT])
-    first = submit_missing(site.client, job)
+    first = site.submit(job)
     site.wait(job, lambda seen: site.statuses(seen) == [RUNNING, DONE])
-    again = submit_missing(site.client, job)
+    again = site.submit(job)
     assert again.submitted == ()
     assert again.arrays == first.arrays
     go.touch()
@@ -116,7 +116,7 @@ def test_queued_running_and_over_are_told_apart(site: Site) -> None:
     go = site.folder / "go"
     wait = ["sh", "-c", f"while ! test -e {go}; do sleep 0.05; done"]
     job = site.make_job([wait, wait], resources=Resources(max_processes=4, throttle=1))
-    submit_missing(site.client, job)
+    site.submit(job)
     site.wait(job, lambda seen: site.statuses(seen) == [RUNNING, QUEUED])
     go.touch()
     assert site.statuses(site.wait(job)) == [DONE, DONE]
@@ -126,7 +126,7 @@ def test_cancel_one(site: Site) -> None:
     go = site.folder / "go"
     wait = ["sh", "-c", f"while ! test -e {go}; do sleep 0.05; done"]
     job = site.make_job([wait, wait, wait], resources=Resources(max_processes=2, throttle=2))
-    arrays = submit_missing(site.client, job).arrays
+    arrays = site.submit(job).arrays
     # Which two start first is the system's affair.
     begun = site.statuses(site.wait(job, lambda seen: site.statuses(seen).count(RUNNING) == 2)).index(RUNNING)
     site.client.cancel(arrays, [begun])
@@ -141,7 +141,7 @@ def test_cancel_one_that_waits(site: Site) -> None:
     go = site.folder / "go"
     wait = ["sh", "-c", f"touch ran; while ! test -e {go}; do sleep 0.05; done"]
     job = site.make_job([wait, wait], resources=Resources(max_processes=1, throttle=1))
-    arrays = submit_missing(site.client, job).arrays
+    arrays = site.submit(job).arrays
     begun = site.statuses(site.wait(job, lambda seen: RUNNING in site.statuses(seen))).index(RUNNING)
     site.client.cancel(arrays, [1 - begun])
     go.touch()
@@ -152,13 +152,13 @@ def test_cancel_one_that_waits(site: Site) -> None:
 
 def test_cancel_all(site: Site) -> None:
     job = site.make_job([["sleep", "600"]] * 5, resources=Resources(max_processes=2, throttle=2))
-    arrays = submit_missing(site.client, job).arrays
+    arrays = site.submit(job).arrays
     site.wait(job, lambda seen: RUNNING in site.statuses(seen))
     site.client.cancel(arrays)
     assert site.statuses(site.wait(job)) == [CANCELLED] * 5
     # What is over already is no error.
     site.client.cancel(arrays)
-    assert submit_missing(site.client, job).submitted == (0, 1, 2, 3, 4)
+    assert site.submit(job).submitted == (0, 1, 2, 3, 4)
 
 
 def test_double_submit_gives_the_same_ids(site: Site) -> None:
@@ -183,7 +183,7 @@ def test_many_arrays_are_asked_for_with_one_command(site: Site) -> None:
     for number in range(5):
         # They run on: what has left the queue is asked for with a second command, where the queue forgets.
         job = site.make_job([["sleep", "600"]], name=f"c{number}")
-        arrays.extend(submit_missing(site.client, job).arrays)
+        arrays.extend(site.submit(job).arrays)
     site.wait_for(lambda: not client.poll(arrays).problems)
     transport.commands.clear()
     snapshot = client.poll([*arrays, arrays[0]])
@@ -193,7 +193,7 @@ def test_many_arrays_are_asked_for_with_one_command(site: Site) -> None:
 
 def test_a_server_that_is_down_fails_nothing_before_the_deadline(site: Site) -> None:
     job = site.make_job([["sleep", "600"]])
-    arrays = submit_missing(site.client, job).arrays
+    arrays = site.submit(job).arrays
     transport = CountingTransport()
     client = site.make_client(transport)
     site.wait_for(lambda: client.poll(arrays).read(arrays)[0].state.name == "RUNNING")
@@ -211,11 +211,11 @@ def test_a_server_that_is_down_fails_nothing_before_the_deadline(site: Site) -> 
 
 def test_nothing_is_submitted_again_while_the_server_is_down(site: Site) -> None:
     job = site.make_job([["sleep", "600"], ["sh", "-c", "exit 1"]])
-    first = submit_missing(site.client, job)
+    first = site.submit(job)
     site.wait(job, lambda seen: site.statuses(seen) == [RUNNING, FAILED])
     transport = CountingTransport()
     transport.broken = True
-    again = submit_missing(site.make_client(transport), job)
+    again = site.submit(job, site.make_client(transport))
     assert (again.submitted, again.arrays) == ((), first.arrays)
 
 
@@ -230,7 +230,7 @@ def test_setup_environment_and_placeholders_reach_the_job(site: Site) -> None:
             max_processes=1,
         ),
     )
-    submit_missing(site.client, job)
+    site.submit(job)
     observed = site.wait(job)
     assert observed.verdicts[0].outputs[0].read_text() == f"set up|{hostile}|0|0"
 
@@ -238,17 +238,17 @@ def test_setup_environment_and_placeholders_reach_the_job(site: Site) -> None:
 def test_keys_of_airflow_do_not_reach_the_job(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "secret")
     job = site.make_job([["sh", "-c", "env > out.dat"]], outputs=[OUTPUT])
-    submit_missing(site.client, job)
+    site.submit(job)
     text = site.wait(job).verdicts[0].outputs[0].read_text()
     assert "CAF_JOB=" in text
     assert "AIRFLOW" not in text
 
 
 def test_a_program_that_is_not_there_is_told(site: Site) -> None:
-    job = site.make_job([["no-such-program-anywhere", "x"], COPY])
-    submit_missing(site.client, job)
+    job = site.make_job([["no-such-program-anywhere", "x"]])
+    site.submit(job)
     observed = site.wait(job)
-    assert site.statuses(observed) == [FAILED, DONE]
+    assert site.statuses(observed) == [FAILED]
     assert "'no-such-program-anywhere' could not be started in" in str(observed.verdicts[0].reason)
     assert observed.verdicts[0].record is not None
     assert observed.verdicts[0].record.exit_code == 127
@@ -259,9 +259,9 @@ def test_memory_grows_where_it_was_the_cause(site: Site) -> None:
         [["sh", "-c", "echo MemoryError >&2; exit 1"], ["sh", "-c", "exit 1"]],
         resources=Resources(memory=1000, max_processes=2),
     )
-    submit_missing(site.client, job)
+    site.submit(job)
     site.wait(job)
-    again = submit_missing(site.client, job, first_attempt=0)
+    again = site.resubmit(job, 0)
     memory = {each.array.subjobs: each.array.resources.memory for each in again.arrays}
     assert memory == {(0,): 1500, (1,): 1000}
     site.wait(job)
@@ -269,16 +269,16 @@ def test_memory_grows_where_it_was_the_cause(site: Site) -> None:
 
 def test_tries_are_spent(site: Site) -> None:
     job = site.make_job([["sh", "-c", "exit 1"], COPY])
-    first = submit_missing(site.client, job)
+    first = site.submit(job)
     for attempt in (1, 2, 3):
         site.wait(job)
-        again = submit_missing(site.client, job, first_attempt=first.attempt)
+        again = site.resubmit(job, first.attempt)
         assert (again.submitted, again.attempt) == ((0,), attempt)
     site.wait(job)
-    last = submit_missing(site.client, job, first_attempt=first.attempt)
+    last = site.resubmit(job, first.attempt)
     assert (last.submitted, last.spent, last.arrays) == ((), (0,), ())
     # A user clears the task: it goes again.
-    assert submit_missing(site.client, job).submitted == (0,)
+    assert site.submit(job).submitted == (0,)
     site.wait(job)
 
 

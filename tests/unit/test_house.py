@@ -169,3 +169,38 @@ def test_make_help_lists_the_commands_for_people() -> None:
 
 def test_coverage_counts_the_whole_package() -> None:
     assert PROJECT["tool"]["coverage"]["run"] == {"branch": True, "source": ["airflow_provider_caf"]}
+
+
+STARTERS = {"Popen", "run", "call", "check_call", "check_output", "posix_spawn", "posix_spawnp", "execve", "spawnve"}
+OWN_STARTERS = {"TiedProcess", "FreeProcess"}
+
+
+def list_starts(path: Path) -> list[ast.Call]:
+    """Give the calls that start another program."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+    found = []
+    for call in calls:
+        if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name):
+            if call.func.value.id in ("subprocess", "os") and call.func.attr in STARTERS:
+                found.append(call)
+            assert not (call.func.value.id == "os" and re.match(r"system$|popen$|exec[lv]|spawn[lv]", call.func.attr))
+        elif isinstance(call.func, ast.Name) and call.func.id in OWN_STARTERS:
+            found.append(call)
+    return found
+
+
+def test_whoever_starts_a_program_says_which_variables_it_gets() -> None:
+    """Else it gets all of them, and among them the keys and passwords of Airflow."""
+    without = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        starts = [
+            call
+            for call in list_starts(path)
+            if not any(word.arg == "env" for word in call.keywords)
+            # The variables of posix_spawn are its third argument; what `io.processes` is given it hands on.
+            and not (isinstance(call.func, ast.Attribute) and call.func.attr.startswith("posix_spawn"))
+            and path != PACKAGE / "io" / "processes.py"
+        ]
+        if starts:
+            without[str(path.relative_to(PACKAGE))] = len(starts)
+    assert without == {}

@@ -142,7 +142,7 @@ class SubjobsRow(OfPass):
     :param wall_seconds: of all attempts together.
     :param peak_memory_kb: the largest of all attempts.
     :param hosts: where they ran, sorted.
-    :param requested_memory_mb: what the last submission asked for, per subjob.
+    :param requested_memory_mb: the most that a submission asked for, per subjob.
     :param requested_seconds: the wall time that the last submission asked for, per subjob.
     :param updated: when this was counted.
     """

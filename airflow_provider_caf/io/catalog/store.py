@@ -12,8 +12,9 @@ share: where tasks run on several machines, use one of the other two.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -102,12 +103,21 @@ class Catalog:
     def _place(self) -> str:
         return self._engine.url.render_as_string(hide_password=True)
 
+    @property
+    def _file(self) -> Path | None:
+        name = (self._engine.url.database or "") if self._is_sqlite else ""
+        return None if name in ("", ":memory:") else Path(name)
+
     def create_tables(self) -> None:
         """Make the tables that are missing. All other methods do this at their first use.
 
         :raises DatabaseError: if the tables are those of a newer version of this package, or cannot be made.
         """
-        if not self._is_ready:
+        file = self._file
+        if not self._is_ready or (file is not None and not file.exists()):
+            if file is not None:
+                with suppress(OSError):  # SQLite says it. Else everybody could read it, with the logs that are in it
+                    os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._run(self._create_tables, "made")
             self._is_ready = True
 

@@ -4,6 +4,7 @@ A submission is safe against a kill at any moment (law 6). In the array's folder
 
 * `array.json` is written before the submit command: the intent. Whoever finds it without `submitted.json`
   looks the array's name up first, and submits only when the system says that there is none;
+* `submission.json` is written before that: the command and the files, as they are submitted;
 * `submitted.json` holds the ids;
 * `submit.lock` is held during all that, and by the submit command itself: when our process is killed, a
   second one waits until the orphaned command has come to its end, and only then looks the name up. No lock of ours
@@ -31,9 +32,10 @@ from airflow_provider_caf.batch.spec import (
     Command,
     CommandResult,
     SubmittedArray,
+    TextFile,
     select_elements,
 )
-from airflow_provider_caf.batch.systems.base import System
+from airflow_provider_caf.batch.systems.base import Submission, System
 from airflow_provider_caf.core.errors import (
     CafError,
     CheckpointError,
@@ -42,7 +44,8 @@ from airflow_provider_caf.core.errors import (
     SubmitError,
     TransportError,
 )
-from airflow_provider_caf.io.files import read_json, write_json
+from airflow_provider_caf.core.json_form import ObjectReader, read_list, read_optional, read_text, read_whole_number
+from airflow_provider_caf.io.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.io.jobs.exit_records import StatusFolder
 from airflow_provider_caf.io.jobs.mirror import Mirror, MirroredStatusFolder
 from airflow_provider_caf.io.jobs.notes import note_cancelled
@@ -50,6 +53,7 @@ from airflow_provider_caf.io.jobs.poll import Poller, Snapshot
 from airflow_provider_caf.io.transport.base import Transport
 
 LOCK_FILE = "submit.lock"
+SUBMISSION_FILE = "submission.json"
 REMOTE_LOCK_FILE = "remote.lock"
 _LOCK_LIMIT = 900.0
 """Seconds to wait for another process that submits the same array; longer than any submit command takes."""
@@ -105,7 +109,8 @@ class BatchClient:
                 return submitted
             self.cancel(superseded, {*array.subjobs, *over})
             submission = self.system.build_submit(array)
-            write_json(array.array_file, array.to_json())
+            _keep_submission(folder, submission)
+            write_json(array.array_file, array.to_json(), mode=PRIVATE)
             if self.mirror is not None:
                 self.mirror.upload_array(array)
             for file in submission.files:
@@ -271,6 +276,45 @@ def read_submitted(folder: Path) -> SubmittedArray | None:
         return None
     value = read_json(file, f"The record of the submission of array {array.name}")
     return SubmittedArray.from_json(array, value, f"record of the submission in {file}")
+
+
+def _keep_submission(folder: Path, submission: Submission) -> None:
+    files = [{"path": file.path, "text": file.text} for file in submission.files]
+    value = {
+        "version": 1,
+        "command": list(submission.command.argv),
+        "stdin": submission.command.stdin,
+        "files": files,
+    }
+    write_json(folder / SUBMISSION_FILE, value, mode=PRIVATE)
+
+
+def read_submission(folder: Path) -> Submission | None:
+    """Give how the array in a folder was submitted, as it was kept then; None: by a release that did not keep it.
+
+    To build it again from the record of the array would not do: what has travelled with the jobs is not in that, and
+    the rules of the present release may be others.
+
+    :raises InputError: if the record is unreadable.
+    """
+    file = folder / SUBMISSION_FILE
+    if not file.exists():
+        return None
+    where = f"record of the submission in {file}"
+    reader = ObjectReader(read_json(file, f"The {where}"), where)
+    reader.take("version", read_whole_number)
+    argv = reader.take("command", read_list(read_text))
+    command = Command(argv=tuple(argv), stdin=reader.take("stdin", read_optional(read_text)))
+    files = reader.take("files", read_list(_read_file))
+    reader.finish()
+    return Submission(command=command, files=tuple(files))
+
+
+def _read_file(value: object, where: str) -> TextFile:
+    reader = ObjectReader(value, where)
+    file = TextFile(path=reader.take("path", read_text), text=reader.take("text", read_text))
+    reader.finish()
+    return file
 
 
 def _record(array: ArraySpec, ids: tuple[str, ...]) -> SubmittedArray:

@@ -23,7 +23,7 @@ from airflow_provider_caf.batch.polling import decide_over
 from airflow_provider_caf.batch.remote import rebase_array
 from airflow_provider_caf.batch.spec import ArraySpec
 from airflow_provider_caf.core.errors import InputError, PollError, TransportError
-from airflow_provider_caf.io.files import write_bytes
+from airflow_provider_caf.io.files import PRIVATE, write_bytes
 from airflow_provider_caf.io.jobs.exit_records import ExitRecord, StatusFolder
 from airflow_provider_caf.io.layout import STDERR_FILE, STDOUT_FILE
 
@@ -201,7 +201,7 @@ class Mirror:
         text = files.read_tail(remote, LARGEST_LOG)
         if text:
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(target, text, durable=False)
+            write_bytes(target, text, durable=False, mode=PRIVATE)
 
 
 class MirroredStatusFolder(StatusFolder):

@@ -13,7 +13,6 @@ runs the job again.) One that never began because the element ended before has n
 from __future__ import annotations
 
 import hashlib
-import signal
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +23,7 @@ from airflow_provider_caf.batch.spec import ArraySpec, SubmittedArray
 from airflow_provider_caf.batch.states import FINAL, JobState
 from airflow_provider_caf.core.errors import InputError
 from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.signals import name_signal
 from airflow_provider_caf.io.jobs.exit_records import ExitRecord, StatusFolder, read_exit_records
 from airflow_provider_caf.io.jobs.poll import SubjobState
 from airflow_provider_caf.io.tails import read_tail
@@ -269,10 +269,7 @@ def describe_end(record: ExitRecord | None) -> str:
         return "-"
     if record.signal is None:
         return f"exit code {record.exit_code}"
-    try:
-        return signal.Signals(record.signal).name
-    except ValueError:
-        return f"signal {record.signal}"
+    return name_signal(record.signal)
 
 
 def list_tries(records: Iterable[ExitRecord]) -> dict[tuple[int, int], bool]:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import shlex
-import signal
 import subprocess
 import tempfile
 from typing import IO
 
 from airflow_provider_caf.batch.spec import Command, CommandResult, TextFile
-from airflow_provider_caf.core.environment import drop_secrets
+from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import TransportError, TransportTimeout
 from airflow_provider_caf.io.files import write_text
-
-_GRACE = 2.0
-"""Seconds between SIGTERM and SIGKILL for a command that takes too long."""
+from airflow_provider_caf.io.processes import FreeProcess, TiedProcess
 
 _LONGEST_SHOWN = 300
 
@@ -43,40 +39,37 @@ class LocalTransport:
         ):
             stdin.write((command.stdin or "").encode("utf-8", "surrogateescape"))
             stdin.seek(0)
-            process = self._start(command, stdin, stdout, stderr, hold)
-            try:
-                exit_code = process.wait(command.timeout)
-            except subprocess.TimeoutExpired as error:
-                _end_group(process)
-                said = _read(stderr).strip()[-500:]
-                raise TransportTimeout(
-                    f"{show_command(command)} on {self.host} gave no answer in {command.timeout:g} s and was "
-                    "ended." + (f" It said: {said}" if said else ""),
-                    hint="Is the server of the batch system up? The command is tried again.",
-                ) from error
-            except BaseException:
-                _end_group(process)
-                raise
+            with self._start(command, stdin, stdout, stderr, hold) as process:
+                try:
+                    exit_code = process.wait(command.timeout)
+                except subprocess.TimeoutExpired as error:
+                    process.end()
+                    said = _read(stderr).strip()[-500:]
+                    raise TransportTimeout(
+                        f"{show_command(command)} on {self.host} gave no answer in {command.timeout:g} s and was "
+                        "ended." + (f" It said: {said}" if said else ""),
+                        hint="Is the server of the batch system up? The command is tried again.",
+                    ) from error
+                except BaseException:
+                    process.end()
+                    raise
             return CommandResult(argv=command.argv, exit_code=exit_code, stdout=_read(stdout), stderr=_read(stderr))
 
     def write_file(self, file: TextFile) -> None:
         """Put a text file on this machine, see `Transport.write_file`."""
-        write_text(file.path, file.text, mode=0o777 if file.executable else 0o666)
+        write_text(file.path, file.text, mode=file.mode)
 
     def _start(
         self, command: Command, stdin: IO[bytes], stdout: IO[bytes], stderr: IO[bytes], hold: int | None
-    ) -> subprocess.Popen[bytes]:
-        environment = drop_secrets(os.environ)
-        environment.update(command.environment or {})
+    ) -> FreeProcess:
+        start = TiedProcess if command.is_tied else FreeProcess
         try:
-            return subprocess.Popen(
+            return start(
                 command.argv,
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
-                env=environment,
-                # Its own session: it can be ended with what it started, and a signal to our group spares it.
-                start_new_session=True,
+                env=build_child_environment(os.environ, command.environment),
                 pass_fds=() if hold is None else (hold,),
             )
         except FileNotFoundError as error:
@@ -95,16 +88,6 @@ def show_command(command: Command) -> str:
     """Give a command's words for a message, cut where they are many."""
     text = shlex.join(command.argv)
     return repr(text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…")
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        # Not reaped yet while `wait` has not returned, so the number of the group is still its own.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE)
-            return
 
 
 def _read(file: IO[bytes]) -> str:

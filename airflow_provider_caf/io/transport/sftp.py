@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
-import secrets
 import stat
 from pathlib import Path
 
 import paramiko
+
+from airflow_provider_caf.core.temporary import build_temporary_name
 
 
 class RemoteFiles:
@@ -48,10 +49,10 @@ class RemoteFiles:
         temporary = _name_temporary(path)
         try:
             with self._client.open(temporary, "wx") as file:
+                # Nobody else may read it: most of what we write has the variables or settings of jobs in it.
+                file.chmod(0o700 if executable else 0o600)
                 file.set_pipelined(True)
                 file.write(data)
-            if executable:
-                self._client.chmod(temporary, 0o755)
             self._client.posix_rename(temporary, path)
         except OSError:
             self._remove(temporary)
@@ -77,7 +78,7 @@ class RemoteFiles:
     def download(self, path: str, target: Path) -> None:
         """Copy a file from there; the folders here are made."""
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+        temporary = target.with_name(build_temporary_name())
         try:
             self._client.get(path, str(temporary))
             temporary.replace(target)
@@ -115,4 +116,4 @@ class RemoteFiles:
 
 
 def _name_temporary(path: str) -> str:
-    return posixpath.join(posixpath.dirname(path), f".{secrets.token_hex(8)}.tmp")
+    return posixpath.join(posixpath.dirname(path), build_temporary_name())

@@ -101,9 +101,8 @@ class SshTransport:
 
     def write_file(self, file: TextFile) -> None:
         """Put a text file on the host, see `Transport.write_file`. A shared file system carries it by itself."""
-        mode = 0o777 if file.executable else 0o666
         if self.remote_work_dir is None:
-            write_text(file.path, file.text, mode=mode)
+            write_text(file.path, file.text, mode=file.mode)
         else:
             data = file.text.encode("utf-8", "surrogateescape")
             self.use_files(lambda files: files.write(file.path, data, executable=file.executable))

@@ -1,6 +1,6 @@
 #!/bin/bash
 # One element of the array caf_x_0123456789.
-exec >>'/w/a b/arrays/0/element_'$(($LSB_JOBINDEX - 1)).log 2>&1 || exit 125
+(umask 077; : >>'/w/a b/arrays/0/element_'$(($LSB_JOBINDEX - 1)).log) && exec >>'/w/a b/arrays/0/element_'$(($LSB_JOBINDEX - 1)).log 2>&1 || exit 125
 source /site/setup.sh 'x y'
 ulimit -c 0
 export A=1

@@ -120,3 +120,12 @@ def test_words_that_nobody_reads_are_refused() -> None:
         "Did you mean 'muons'",
         "Did you mean 'first'",
     ]
+
+
+def test_a_run_can_do_without_the_connection_of_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DEFINITION, "connection", "farm")
+    assert apply()["connection"] == "farm"
+    # Airflow's form gives null where nobody has filled in a thing.
+    assert apply(connection=None)["connection"] == "farm"
+    assert "connection" not in apply(connection="")
+    assert apply(connection="")["backend"] == "slurm"

@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.core.calibration import CollectionRecord
 from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.hooks.batch import BatchHook, SubmitHost, open_transport
+from airflow_provider_caf.hooks.batch import BatchHook, SubmitHost, choose_connection, open_transport
 from airflow_provider_caf.io.transport.local import LocalTransport
 from airflow_provider_caf.steps.manifest import CollectionManifest
 from tests.ssh_server import needs_sshd, start_ssh_server
@@ -217,3 +217,29 @@ def test_a_test_over_ssh(connect: Any, tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_constructor_only_assigns() -> None:
     """It also runs while a DAG is parsed: the connection need not be there."""
     assert BatchHook("not_there").caf_batch_conn_id == "not_there"
+
+
+@pytest.mark.parametrize(
+    ("params", "kept"),
+    [
+        ({}, True),
+        ({"backend": None, "connection": None}, True),
+        ({"backend": "SLURM"}, True),
+        ({"backend": "local"}, False),
+        ({"backend": "lsf", "connection": None}, False),
+    ],
+)
+def test_a_backend_of_the_run_leaves_out_a_connection_that_leads_elsewhere(
+    connect: Any, params: dict[str, Any], kept: bool
+) -> None:
+    connect({"system": "slurm"})
+    definition = {"name": "caf", "connection": "farm", **{word: text for word, text in params.items() if text}}
+    chosen = choose_connection(definition, params)
+    assert ("connection" in chosen) is kept
+    assert definition["connection"] == "farm"
+
+
+def test_a_connection_of_the_run_itself_stays(connect: Any) -> None:
+    connect({"system": "slurm"})
+    params = {"backend": "local", "connection": "farm"}
+    assert choose_connection(params, params) == params

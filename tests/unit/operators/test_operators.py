@@ -32,6 +32,7 @@ from airflow_provider_caf.core.errors import (
     TransportTimeout,
 )
 from airflow_provider_caf.core.iov import IoV
+from airflow_provider_caf.io.layout import check_work_dir
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.operators.base import CafOperator, failing_for_good, find_run
 from airflow_provider_caf.operators.decide import DecideOperator
@@ -404,3 +405,74 @@ def test_a_step_and_the_end_of_a_run_say_that_payloads_are_ready(lab: Lab, conte
     (accepted / "database.txt").unlink()
     run_task(dag, "publish", context)
     assert not (accepted / "database.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("conf", "found"),
+    [
+        ({}, ("slurm", "farm")),
+        ({"backend": "local"}, ("local", None)),
+        ({"backend": "local", "connection": None}, ("local", None)),
+        ({"connection": ""}, ("local", None)),
+        ({"backend": "slurm"}, ("slurm", "farm")),
+    ],
+)
+def test_a_run_can_leave_the_connection_of_its_caf(
+    lab: Lab, context: Any, monkeypatch: pytest.MonkeyPatch, conf: dict[str, Any], found: tuple[str, str | None]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_FARM", json.dumps({"conn_type": "caf_batch", "extra": {"system": "slurm"}}))
+    dag = build_dag(CAF("lab", [lab.calibration()], connection="farm"))
+    context = build_context(context, dag, conf)
+    run_task(dag, "configure", context)
+    run_task(dag, "vertex.prepare", context)
+    manifest = CollectionManifest.read(lab.layout().iteration(0).collection("default"))
+    assert (manifest.backend, manifest.connection) == found
+
+
+@pytest.mark.parametrize(
+    ("work_dir", "what"),
+    [
+        ("/", "no name and no place beside it"),
+        ("//", "no name and no place beside it"),
+        ("/data/..", r"'\.\.' in it"),
+        ("data/caf/", "not an absolute path"),
+        ("/data/a\nb", "not to be seen"),
+        ("/data/a\u200bb", "not to be seen"),
+    ],
+)
+def test_a_work_folder_that_cannot_be_is_refused_before_anything_is_written(
+    lab: Lab, context: Any, monkeypatch: pytest.MonkeyPatch, work_dir: str, what: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CAF__WORK_DIR", work_dir)
+    dag = build_dag(CAF("lab", [lab.calibration()]))
+    with pytest.raises(DefinitionError, match=what) as caught:
+        find_work_dir()
+    assert "[caf] work_dir" in str(caught.value.hint)
+    with pytest.raises(AirflowFailException, match=what):
+        run_task(dag, "configure", build_context(context, dag, {}))
+
+
+def test_a_work_folder_that_cannot_be_used_is_told_by_the_first_task(
+    lab: Lab, context: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    dag = build_dag(CAF("lab", [lab.calibration()]))
+    for work_dir, what in ((file, "is no folder"), (file / "caf", "could not be made: Not a directory")):
+        monkeypatch.setenv("AIRFLOW__CAF__WORK_DIR", str(work_dir))
+        with pytest.raises(AirflowFailException, match=what):
+            run_task(dag, "configure", build_context(context, dag, {}))
+
+
+def test_a_slash_at_the_end_and_a_folder_that_is_not_there_are_no_mistakes(
+    lab: Lab, context: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CAF__WORK_DIR", f"{tmp_path}/not/there/")
+    dag = build_dag(CAF("lab", [lab.calibration()]))
+    run_task(dag, "configure", build_context(context, dag, {}))
+    assert (tmp_path / "not" / "there_catalog.sqlite").exists()
+
+
+def test_a_tilde_in_the_work_folder_is_not_guessed() -> None:
+    with pytest.raises(DefinitionError, match="begins with '~'"):
+        check_work_dir(Path("~/caf"))

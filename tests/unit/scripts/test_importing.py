@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -244,3 +247,37 @@ def test_scripts_of_one_format_wait_for_no_production(folder: tuple[Path, Script
 def test_a_folder_without_scripts_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DefinitionError, match="no script in"):
         import_set(ScriptSet(scripts=tmp_path, order=ask(tmp_path)))
+
+
+def test_two_runs_of_one_script_at_the_same_time_leave_each_other_alone(
+    scripts: Scripts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each looks, in the middle of its own description, whether its side files are still there."""
+    together = threading.Barrier(4, timeout=60)
+    describe = scripts.describe
+
+    def describe_slowly(request: Any, folder: Path, *more: Any) -> Any:
+        answer = describe(request, folder, *more)
+        together.wait()
+        assert (folder / "arguments.json").read_text() == "first"
+        together.wait()
+        return answer
+
+    monkeypatch.setattr(importing, "describe_script", describe_slowly)
+    with ThreadPoolExecutor(4) as threads:
+        done = list(threads.map(lambda _: import_script(ask(tmp_path)), range(4)))
+    assert len({each.file for each in done}) == 1
+    assert done[0].file.exists()
+    assert not list(tmp_path.glob("_draft_*"))
+    (side,) = (path for path in (tmp_path / f"_{done[0].name}").iterdir() if path.is_dir())
+    assert (side / "arguments.json").read_text() == "first"
+    assert [path for path in side.parent.iterdir() if path != side] == []
+
+
+def test_what_a_killed_description_has_left_goes_after_a_day(scripts: Scripts, tmp_path: Path) -> None:
+    old, fresh = tmp_path / "_draft_.old.tmp", tmp_path / "_draft_.fresh.tmp"
+    for each in (old, fresh):
+        each.mkdir()
+    os.utime(old, (1, 1))
+    import_script(ask(tmp_path))
+    assert (old.exists(), fresh.exists()) == (False, True)

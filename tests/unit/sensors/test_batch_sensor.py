@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.exceptions import (
+    AirflowException,
     AirflowFailException,
     AirflowRescheduleException,
     AirflowRuntimeError,
     AirflowSensorTimeout,
     AirflowSkipException,
     ErrorType,
+    TaskDeferralError,
     TaskDeferred,
 )
 from airflow.sdk.execution_time.comms import ErrorResponse
@@ -389,3 +391,65 @@ def test_a_failure_that_the_definition_allows_ends_the_wait_with_a_warning(
     assert (result["subjobs"], result["failed"]) == (2, 1)
     assert "1 of 2 subjobs of collection 'default'" in capsys.readouterr().out
     assert [attempt for subjob, attempt in list_attempts(lab) if subjob == 1][-1] <= 1
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("a mistake of ours"), AirflowException("of Airflow"), OSError(5, "disk")]
+)
+@pytest.mark.parametrize(("try_number", "status"), [(2, "running"), (3, "cancelled")])
+def test_whatever_ends_the_last_try_ends_what_still_runs(
+    lab: Lab, context: dict[str, Any], tmp_path: Path, error: Exception, try_number: int, status: str
+) -> None:
+    gate = tmp_path / "gate"
+    set_up(lab, build_gate(lab, gate))
+    wait_for_status(lab, "running")
+    context["ti"].try_number = try_number
+
+    def fail(_: object) -> None:
+        raise error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CollectionRun, "observe", fail)
+        with pytest.raises(type(error)):
+            make_sensor().execute(context)  # type: ignore[arg-type]
+    wait_for_status(lab, status)
+    gate.touch()
+    lab.wait(lab.open())
+
+
+def test_a_trigger_that_airflow_could_not_run_ends_what_still_runs_on_the_last_try(
+    lab: Lab, context: dict[str, Any], tmp_path: Path
+) -> None:
+    """Airflow then calls nothing of ours but this."""
+    set_up(lab, build_gate(lab, tmp_path / "never"))
+    wait_for_status(lab, "running")
+    context["ti"].try_number = 3
+    with pytest.raises(TaskDeferralError):
+        make_sensor().resume_execution("__fail__", {"error": "Trigger failure"}, context)  # type: ignore[arg-type]
+    wait_for_status(lab, "cancelled")
+
+
+def test_a_reschedule_on_the_last_try_ends_nothing(lab: Lab, context: dict[str, Any], tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    set_up(lab, build_gate(lab, gate))
+    context["ti"].try_number = 3
+    sensor = make_sensor(deferrable=False, mode="reschedule", poke_interval=0.0)
+    with pytest.raises(AirflowRescheduleException):
+        sensor.execute(context)  # type: ignore[arg-type]
+    gate.touch()
+    run = lab.open()
+    lab.wait(run)
+    assert {verdict.status.value for verdict in run.observe().verdicts.values()} == {"done"}
+
+
+def test_a_failure_that_nobody_knows_of_to_end_the_jobs_does_not_hide_why_the_task_fails(
+    context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context["ti"].try_number = 3
+
+    def fail(*_: object) -> None:
+        raise ValueError("another one")
+
+    monkeypatch.setattr(BatchJobSensor, "_open", fail)
+    with pytest.raises(PollError, match="the server is down"):
+        make_sensor().execute_complete(context, {"error": "the server is down"})  # type: ignore[arg-type]

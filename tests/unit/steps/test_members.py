@@ -176,3 +176,18 @@ def test_a_type_of_ones_own_runs_with_its_words(lab: Lab, tmp_path: Path) -> Non
         run(lab, "own", {}, type=f"{module}:Noting")
     with pytest.raises(DefinitionError, match="is no CalibrationBase"):
         run(lab, "own", {}, type=f"{module}:Other")
+
+
+def test_a_signal_without_a_name_is_told_by_its_number(lab: Lab) -> None:
+    with pytest.raises(JobFailed, match="The command of step 'step' failed: ended by signal 40"):
+        run(lab, "external_command", {"command": ["bash", "-c", "kill -40 $$"]})
+
+
+def test_a_command_gets_none_of_airflows_variables(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "secret")
+    monkeypatch.setenv("AIRFLOW_CONN_CAF_CATALOG", "secret")
+    monkeypatch.setenv("OF_THE_SITE", "kept")
+    said: list[str] = []
+    run(lab, "external_command", {"command": ["env"], "environment": {"OWN": "set"}}, said)
+    assert {"| OF_THE_SITE=kept", "| OWN=set", "| CAF_RUN_ID=the run"} <= set(said)
+    assert not [line for line in said if "AIRFLOW" in line or "secret" in line]

@@ -267,3 +267,22 @@ def test_a_kill_comes_to_its_end_also_when_nobody_waits_for_it(site: Site) -> No
 def test_a_kill_that_cannot_end_the_jobs_says_so(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     asyncio.run(make_trigger(lab).on_kill())
     assert "the jobs of 'default' could not be ended: The manifest of collection 'default'" in capsys.readouterr().out
+
+
+def test_an_error_that_nobody_expects_goes_to_the_sensor(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that left the trigger would fail the task without the sensor, and its jobs would go on."""
+    set_up(lab)
+
+    def fail(_: object) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(CollectionRun, "find_question", fail)
+
+    async def wait() -> dict[str, Any]:
+        async for event in make_trigger(lab).run():
+            return dict(event.payload)
+        raise AssertionError("no event")
+
+    assert asyncio.run(wait()) == {"error": "RuntimeError: a mistake of ours"}
+    monkeypatch.undo()
+    lab.wait(lab.open())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,6 +21,7 @@ from airflow_provider_caf.core.errors import CafError, DefinitionError, InputErr
 from airflow_provider_caf.worker import merge as merging
 from airflow_provider_caf.worker.collector import Collector, run_collector
 from airflow_provider_caf.worker.forks import run_forked
+from airflow_provider_caf.worker.lock import hold_lock
 from airflow_provider_caf.worker.merge import (
     MergeRequest,
     inspect_file,
@@ -333,3 +336,64 @@ def test_a_forked_task_that_raises_is_told(capfd: pytest.CaptureFixture[str]) ->
     with pytest.raises(CafError, match="ZeroDivisionError: "):
         run_forked([lambda: 1 // 0, lambda: 2], 2, "a task")
     assert "Traceback" in capfd.readouterr().err
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from airflow_provider_caf.worker.lock import hold_lock
+with hold_lock(Path(sys.argv[1]), "a merge"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_merge_never_runs_beside_an_older_one_of_the_same_file(
+    outputs: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "default.root"
+    request = tmp_path / "merge.json"
+    fields = {"version": 1, "collection": "default", "inputs": outputs, "output": str(output)}
+    request.write_text(json.dumps({**fields, "index": str(tmp_path / "default.index.json")}))
+    older = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / ".default.root.lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert older.stdout is not None
+    assert older.stdout.readline() == "held\n"
+    left = tmp_path / ".default.root.0123456789abcdef.tmp"
+    left.touch()
+    argv = [sys.executable, "-m", "airflow_provider_caf.worker", "merge", str(request)]
+    newer = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+    assert newer.stderr is not None
+    assert "waiting for a merge into" in newer.stderr.readline()
+    assert newer.poll() is None
+    assert left.exists()
+    # Killed, not asked: the lock is the kernel's.
+    older.kill()
+    older.communicate()
+    newer.communicate()
+    assert newer.returncode == 0
+    assert output.exists()
+    assert not left.exists()
+
+
+def test_a_fork_holds_the_lock_of_its_parent(tmp_path: Path) -> None:
+    """The merges of groups are forks: while one of them lives, the merge does."""
+    path = tmp_path / "lock"
+    reader, writer = os.pipe()
+    with hold_lock(path, "a merge"):
+        pid = os.fork()
+        if pid == 0:
+            os.close(writer)
+            os.read(reader, 1)
+            os._exit(0)
+    os.close(reader)
+    with path.open("rb") as again:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(writer)
+        os.waitpid(pid, 0)
+        fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)

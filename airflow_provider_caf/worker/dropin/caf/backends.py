@@ -17,6 +17,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
+from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.splitting import Splitting, plan_subjobs
 
 _INPUT_FILE = "__BACKEND_INPUT_FILES__.json"
@@ -417,7 +418,12 @@ class Local(Backend):
         job.result, job.status = Result(job), "running"
         with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
             ended = subprocess.run(
-                ["/bin/bash", str(script.absolute())], cwd=folder, stdout=out, stderr=err, check=False
+                ["/bin/bash", str(script.absolute())],
+                cwd=folder,
+                env=build_child_environment(os.environ),
+                stdout=out,
+                stderr=err,
+                check=False,
             )
         (folder / self.exit_code_file).write_text(f"{ended.returncode}\n", encoding="utf-8")
         job.status = "failed" if ended.returncode else "completed"

@@ -25,6 +25,7 @@ from typing import Any
 
 import airflow_provider_caf
 from airflow_provider_caf.core.chain import DatabaseEntry
+from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.graph import find_ancestors, order_calibrations
 from airflow_provider_caf.worker.dropin.caf.backends import Job, Local, SubJob
 from airflow_provider_caf.worker.dropin.caf.utils import AlgResult, ExpRun, IoV
@@ -219,7 +220,7 @@ def _run_strategy(strategy: Any, iov: IoV | None, iteration: int, queue: Any) ->
 
 def _run_subjob(subjob: SubJob) -> None:
     folder = subjob.working_dir
-    environment = {**os.environ, "CAF_JOB": str(folder / "job.json"), "CAF_APP": _find_app()}
+    environment = build_child_environment(os.environ, {"CAF_JOB": str(folder / "job.json"), "CAF_APP": _find_app()})
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         argv = ["basf2", STEERING_FILE]
         ended = subprocess.run(argv, cwd=folder, env=environment, stdout=out, stderr=err, check=False)

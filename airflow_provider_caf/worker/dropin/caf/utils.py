@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import ParseResult, urlparse
 
+from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.iov import IoV as CoreIoV
 from airflow_provider_caf.core.iov import find_iov_gaps
 
@@ -312,7 +313,8 @@ def get_file_iov_tuple(file_path: str) -> tuple[str, IoV]:
 def get_iov_from_file(file_path: str) -> IoV:
     """Return the IoV of the data in a file, as the software's own command tells it."""
     # Which Python function knows it is not the same in all releases; the command is.
-    found = json.loads(subprocess.check_output(["b2file-metadata-show", "--json", str(file_path)]))  # noqa: S607
+    argv = ["b2file-metadata-show", "--json", str(file_path)]
+    found = json.loads(subprocess.check_output(argv, env=build_child_environment(os.environ)))
     return IoV(found["experimentLow"], found["runLow"], found["experimentHigh"], found["runHigh"])
 
 

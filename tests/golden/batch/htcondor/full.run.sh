@@ -1,6 +1,6 @@
 #!/bin/zsh
 # One element of the array caf_cal-x.y_hits_i0_a0_05a9b63281.
-exec >>'/w/it'"'"'s $(touch broken) "a"; `b` & <c> */out/arrays/0/element_'"$1".log 2>&1 || exit 125
+(umask 077; : >>'/w/it'"'"'s $(touch broken) "a"; `b` & <c> */out/arrays/0/element_'"$1".log) && exec >>'/w/it'"'"'s $(touch broken) "a"; `b` & <c> */out/arrays/0/element_'"$1".log 2>&1 || exit 125
 source /opt/site.sh
 export A='x y'
 cd '/w/it'"'"'s $(touch broken) "a"; `b` & <c> */out/arrays/0' || exit 125

@@ -1,6 +1,6 @@
 #!/bin/zsh
 # One element of the array caf_a.
-exec >>/w/caf_a/element_$(($LSB_JOBINDEX - 1)).log 2>&1 || exit 125
+(umask 077; : >>/w/caf_a/element_$(($LSB_JOBINDEX - 1)).log) && exec >>/w/caf_a/element_$(($LSB_JOBINDEX - 1)).log 2>&1 || exit 125
 source /opt/site.sh
 export A='x
 #BSUB -q other'

@@ -2,7 +2,7 @@
 #PBS -l place=excl
 #PBS -r n
 # One element of the array caf_0123456789.
-exec >>'/w/it'"'"'s $(touch broken)/element_'"$PBS_ARRAY_INDEX".log 2>&1 || exit 125
+(umask 077; : >>'/w/it'"'"'s $(touch broken)/element_'"$PBS_ARRAY_INDEX".log) && exec >>'/w/it'"'"'s $(touch broken)/element_'"$PBS_ARRAY_INDEX".log 2>&1 || exit 125
 #PBS -q not-a-directive
 source /site/setup.sh
 export A='it'"'"'s'

@@ -2,7 +2,7 @@
 #SBATCH --constraint=ssd
 #SBATCH --qos=calibration
 # One element of the array caf_a.
-exec >>/w/caf_a/element_"$SLURM_ARRAY_TASK_ID".log 2>&1 || exit 125
+(umask 077; : >>/w/caf_a/element_"$SLURM_ARRAY_TASK_ID".log) && exec >>/w/caf_a/element_"$SLURM_ARRAY_TASK_ID".log 2>&1 || exit 125
 source /opt/site.sh
 export A='x
 #SBATCH --partition=other'
