@@ -11,7 +11,7 @@ unexport PYTHONPATH PYTHONHOME ROOTSYS
 
 backend := $(if $(BACKEND),--backend '$(BACKEND)')
 
-.PHONY: help demo test test-batch pictures check serve install pins
+.PHONY: help demo test test-fast test-batch pictures check serve install pins test-fakes
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -22,21 +22,20 @@ demo: install ## Calibrate a small detector on a real Airflow and compare with t
 serve: install ## The same, and leave Airflow's web interface up
 	@$(python) scripts/demo.py --serve $(backend)
 
-# Most tests wait more than they work, so some run at a time. tests/integration and tests/browser start a whole Airflow each,
-# and two of them at once are too much for two cores.
+# The tests with an Airflow wait more than they work: they run on one worker, in one Airflow, beside all others on two.
 # The last step looks at the same measurement: the two rooms without side effects have no excuse for untried branches.
-test: install ## All tests, with coverage (as root it installs Chromium, where that is missing)
-	@scripts/install_chromium.sh
-	@failed=0; \
-	$(python) -m pytest --cov --cov-report= --numprocesses=3 tests/contract tests/unit || failed=1; \
-	$(python) -m pytest --cov --cov-append --cov-report=term:skip-covered tests/integration tests/browser || failed=1; \
-	exit $$failed
+test: install ## All tests, with coverage (as root it installs Chromium and sshd, where they are missing)
+	@scripts/install_test_tools.sh
+	@$(python) -m pytest --cov --cov-report=term:skip-covered --numprocesses=3 --dist=loadgroup --durations=20
 	@$(python) -m coverage report --fail-under=95 --format=total \
 	    --include='airflow_provider_caf/core/*,airflow_provider_caf/batch/*' >.coverage-pure || \
 	    { $(python) -m coverage report --skip-covered --show-missing \
 	        --include='airflow_provider_caf/core/*,airflow_provider_caf/batch/*'; \
 	      echo 'Coverage of core and batch, branches included, is below 95 %.' >&2; exit 1; }
 	@echo "Coverage of core and batch, branches included: $$(cat .coverage-pure) %"
+
+test-fast: install ## What takes milliseconds: no Airflow, no ROOT, no batch system
+	@$(python) -m pytest --numprocesses=2 -m 'not airflow and not slow' tests/unit
 
 test-batch: install ## The batch systems' contract, the demo and scripts on a real HTCondor and Slurm (needs root)
 	@tests/batch/run.sh $(python)
@@ -51,6 +50,11 @@ check: install ## Style, types, import table, sizes
 	$(python) -m mypy || failed=1; \
 	exit $$failed
 
+# For developers: after a change of the stand-in for basf2. Until then `make test` runs these tests each time.
+test-fakes: install
+	@CAF_TEST_FAKES=1 $(python) -m pytest tests/unit/test_fake_basf2.py
+	@$(python) tests/fakes/tested.py
+
 install:
 	@scripts/install.sh
 
@@ -60,5 +64,5 @@ pins: install
 
 # For developers: the browser tests alone; their screenshots go into the documentation.
 pictures: install
-	@scripts/install_chromium.sh
+	@scripts/install_test_tools.sh
 	@CAF_PICTURES=docs/images $(python) -m pytest tests/browser/test_page.py

@@ -7,16 +7,33 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.worker import Algorithm, Collector, ResultCode
 
+CHARGE_SLOPE = 5.0  # per cm: how the charge grows with the distance from the sensor's middle
+
 
 def measure_mean(histogram: Any) -> tuple[float, float]:
-    """Give mean and its standard error of a histogram, from its sums and not its bins."""
-    entries = histogram.GetEntries()
-    return histogram.GetMean(), histogram.GetStdDev() / math.sqrt(entries)
+    """Give mean and its standard error of a histogram with two entries or more, from its sums and not its bins."""
+    # The width around a mean of the same entries is too small; one less in the denominator makes up for it.
+    return histogram.GetMean(), histogram.GetStdDev() / math.sqrt(histogram.GetEffectiveEntries() - 1)
+
+
+def propagate_spot_errors(algorithm: Algorithm, hits: Mapping[ExpRun, float]) -> float:
+    """Give the error that the beam spots bring to a mean over the hits of some runs, in cm.
+
+    Runs that were joined have one beam spot: its error is common to them.
+
+    :param hits: the number of hits in each run.
+    """
+    shares: dict[tuple[float, float], float] = defaultdict(float)
+    for run, count in hits.items():
+        spot = algorithm.get_payload("BeamSpot", run)
+        shares[spot["value"], spot["error"]] += count / sum(hits.values())
+    return math.sqrt(sum((share * error) ** 2 for (_, error), share in shares.items()))
 
 
 def draw(histogram: Any) -> Any:
@@ -62,7 +79,7 @@ class HitCollector(Collector):
     """Fills the distance of hits from the beam spot, in cm, near the offset found so far."""
 
     prefix = "Hits"
-    window = 0.012
+    window = 0.016  # four resolutions: a narrower one cuts the tails, and pulls the mean to where the window was
 
     def prepare(self) -> None:
         import ROOT
@@ -80,7 +97,10 @@ class HitCollector(Collector):
 
 
 class AlignmentAlgorithm(Algorithm):
-    """Offset of the sensor, in cm. Asks for another pass until the window sits on the peak."""
+    """Offset of the sensor, in cm. Asks for another pass until the window sits on the peak.
+
+    `spot_error` of its payload is the part of the error that comes from the beam spots.
+    """
 
     tolerance = 0.0003
 
@@ -88,22 +108,16 @@ class AlignmentAlgorithm(Algorithm):
         residual = self.get("residual")
         value, error = measure_mean(residual)
         before = self.get_payload("SensorOffset", self.runs[0])["value"] if self.iteration else 0.0
-        error = math.hypot(error, self._propagate_spot_error())
+        hits = {run: self.get("residual", runs=[run]).GetEffectiveEntries() for run in self.runs}
+        spot_error = propagate_spot_errors(self, hits)
+        error = math.hypot(error, spot_error)
         self.monitor("offset [cm]", value, error)
         self.monitor("change [cm]", abs(value - before))
         self.monitor("width of the residuals [cm]", residual.GetStdDev(), residual.GetStdDevError())
         self.add_figure("residuals", draw(residual))
-        self.save_payload({"value": value, "error": error, "change": value - before}, "SensorOffset")
+        offset = {"value": value, "error": error, "spot_error": spot_error, "change": value - before}
+        self.save_payload(offset, "SensorOffset")
         return ResultCode.OK if abs(value - before) < self.tolerance else ResultCode.ITERATE
-
-    def _propagate_spot_error(self) -> float:
-        """Give the error that the beam spots bring in: each counts with its share of the hits."""
-        hits: dict[tuple[float, float], float] = defaultdict(float)
-        for run in self.runs:
-            spot = self.get_payload("BeamSpot", run)
-            hits[spot["value"], spot["error"]] += self.get("residual", runs=[run]).GetEntries()
-        total = sum(hits.values())
-        return math.sqrt(sum((count / total * error) ** 2 for (_, error), count in hits.items()))
 
 
 class TimeCollector(Collector):
@@ -124,6 +138,8 @@ class TimeOffsetAlgorithm(Algorithm):
     """Mean hit time of each run, in ns."""
 
     def calibrate(self) -> ResultCode:
+        if self.get("time").GetEffectiveEntries() < 2:
+            return ResultCode.NOT_ENOUGH_DATA  # one hit has no width
         value, error = measure_mean(self.get("time"))
         self.save_payload({"value": value, "error": error}, "TimeOffset")
         return ResultCode.OK
@@ -147,8 +163,8 @@ class ChargeCollector(Collector):
         )
 
     def collect(self, event: Any) -> None:
-        slope = 1.0 + 5.0 * (event.hit_x - self.middle)
-        self.get("gain").Fill(event.charge / (self.expected_charge * slope))
+        expected = self.expected_charge * (1.0 + CHARGE_SLOPE * (event.hit_x - self.middle))
+        self.get("gain").Fill(event.charge / expected)
         self.get("voltage").Fill(0.5, event.voltage)
 
 
@@ -168,16 +184,33 @@ class GainAlgorithm(Algorithm):
     """Gain of the sensor, from muons and electrons together. A new payload begins where the voltage changed."""
 
     prefix = "MuonCharge"
+    prefixes = ("MuonCharge", "ElectronCharge")
     voltage_step = 5.0  # V
 
     def calibrate(self) -> ResultCode:
-        muons = measure_mean(self.get("gain"))
-        electrons = measure_mean(self.get("gain", prefix="ElectronCharge"))
+        muons, electrons = (measure_mean(self.get("gain", prefix=prefix)) for prefix in self.prefixes)
         weights = [1 / error**2 for _, error in (muons, electrons)]
         value = (muons[0] * weights[0] + electrons[0] * weights[1]) / sum(weights)
+        # An error of the middle is common to muons and electrons.
+        error = math.hypot(1 / math.sqrt(sum(weights)), CHARGE_SLOPE * value * self._propagate_middle_error())
         self.monitor("muons / electrons", muons[0] / electrons[0])
-        self.save_payload({"value": value, "error": 1 / math.sqrt(sum(weights))}, "SensorGain")
+        self.save_payload({"value": value, "error": error}, "SensorGain")
         return ResultCode.OK
+
+    def _propagate_middle_error(self) -> float:
+        """Give the error of the sensor's middle, beam spot plus offset, averaged over the hits, in cm.
+
+        The two are not independent, as the offset is measured from the beam spots. There each spot has its share f of
+        the hits, and f is as 1/e², e being the spot's error. So f·e² is the same for every spot, and it is the square
+        of `spot_error`: this is the covariance of offset and any mean of spots, and it is negative.
+        """
+        hits = {
+            run: sum(self.get("gain", runs=[run], prefix=prefix).GetEffectiveEntries() for prefix in self.prefixes)
+            for run in self.runs
+        }
+        offset = self.get_payload("SensorOffset")
+        own = propagate_spot_errors(self, hits)
+        return math.sqrt(own**2 + offset["error"] ** 2 - 2 * offset["spot_error"] ** 2)
 
     def prepare_boundaries(self, runs: tuple[ExpRun, ...]) -> None:
         self.last_voltage = -math.inf

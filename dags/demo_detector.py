@@ -48,9 +48,14 @@ class Run:
         return 1.0 + 0.002 * (self.voltage - 1500.0)
 
 
-def make_runs(seed: int) -> list[Run]:
+def open_streams(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
+    """Give random numbers for the truth, and others for the data, which no other seed has."""
+    truth, data = np.random.SeedSequence(seed).spawn(2)
+    return np.random.default_rng(truth), np.random.default_rng(data)
+
+
+def make_runs(random: np.random.Generator) -> list[Run]:
     """Draw the truth of 14 runs in two experiments: three thin ones, one with a shifted beam spot."""
-    random = np.random.default_rng(seed)
     thin = {(7, 4), (7, 7), (8, 5)}
     shifted = (8, 3)
     voltages = {7: {1: 1500.0, 5: 1530.0}, 8: {1: 1510.0, 4: 1545.0}}
@@ -93,12 +98,12 @@ def write_data(folder: Path, seed: int) -> list[Run]:
     import ROOT
 
     folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(seed + 1)
-    runs = make_runs(seed)
+    of_truth, of_data = open_streams(seed)
+    runs = make_runs(of_truth)
     for run in runs:
         for kind in CHARGE:
             path = folder / f"exp{run.exp:02d}_run{run.run:04d}_{kind}.root"
-            frame = ROOT.RDF.FromNumpy(draw_tracks(run, kind, random))
+            frame = ROOT.RDF.FromNumpy(draw_tracks(run, kind, of_data))
             frame.Snapshot("events", str(path))
     truth = {
         "seed": seed,

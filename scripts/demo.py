@@ -13,10 +13,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from rich.console import Console
-from rich.live import Live
 
 from airflow_provider_caf.batch.systems import SYSTEMS
-from airflow_provider_caf.cli.table import build_table
+from airflow_provider_caf.cli.output import find_console
+from airflow_provider_caf.cli.progress import watch
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.io.catalog import Catalog, open_sqlite_catalog
 from airflow_provider_caf.io.layout import RunLayout, default_catalog_file
@@ -48,7 +48,7 @@ def main() -> int:
         # The `with` below stops Airflow; a signal must not go around it.
         signal.signal(number, lambda which, _: sys.exit(128 + which))
     folder: Path = options.folder.resolve()
-    console = Console()
+    console = find_console()
     began = time.monotonic()
     data = make_data(folder, console)
     settings = {
@@ -56,7 +56,7 @@ def main() -> int:
         f"AIRFLOW_CONN_{CONNECTION.upper()}": build_connection(options.backend),
     }
     airflow = PrivateAirflow(make_fresh_home(folder), PROJECT / "dags", settings=settings)
-    console.print("Starting an Airflow of its own (scheduler, triggerer, DAG processor, API server) …")
+    console.print("Starting an Airflow of its own: scheduler, triggerer, DAG processor, API server")
     with airflow:
         if options.serve:
             show_door(airflow, console)
@@ -111,7 +111,7 @@ def run_demo(airflow: PrivateAirflow, folder: Path, data: Path, console: Console
     state, tasks = watch_run(airflow, layout, catalog, console)
     truth = Truth(data)
     measurements = read_measurements(catalog, DAG_ID, run_id, truth)
-    console.print(build_result_table(measurements))
+    console.print(build_result_table(measurements), soft_wrap=True)
     for path in draw_plots(measurements, truth, folder / "plots"):
         console.print(f"plot: {path}", soft_wrap=True)
     console.print(f"files of the run: {layout.folder}", soft_wrap=True)
@@ -130,15 +130,15 @@ def run_demo(airflow: PrivateAirflow, folder: Path, data: Path, console: Console
 def watch_run(
     airflow: PrivateAirflow, layout: RunLayout, catalog: Catalog, console: Console
 ) -> tuple[str, dict[str, str | None]]:
-    """Show the live view until the run has ended. Give its state and those of its tasks."""
+    """Show how far the run is until it has ended. Give its state and those of its tasks."""
     deadline = time.monotonic() + _LIMIT_SECONDS
-    with Live(console=console, refresh_per_second=4) as live:
+    with watch(console) as show:
         while True:
             state = airflow.call_api("GET", f"/dags/{DAG_ID}/dagRuns/{quote(layout.run_id)}")["state"]
             tasks = airflow.read_task_states(DAG_ID, layout.run_id)
             rows = {task_id: TaskRow(state=each) for task_id, each in tasks.items()}
             progress = read_progress(DAG_ID, layout.run_id, rows, catalog)
-            live.update(build_table(progress, f"{DAG_ID} {layout.run_id}: {state}"))
+            show(progress, f"{DAG_ID} {layout.run_id}: {state}")
             if state in _END_STATES:
                 return state, tasks
             if time.monotonic() > deadline:

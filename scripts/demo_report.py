@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
+from airflow_provider_caf.cli.table import Column, Table
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.io.catalog import Catalog, ExecutionRow, PayloadRow
 
@@ -92,15 +90,22 @@ def read_measurements(catalog: Catalog, dag_id: str, run_id: str, truth: Truth) 
 
 def build_result_table(measurements: Sequence[Measurement]) -> Table:
     """Build the table of constants."""
-    table = Table(title="Constants against the truth", title_justify="left", box=SIMPLE_HEAD, padding=0)
-    for column in ("calibration", "payload", "IoV"):
-        table.add_column(column, no_wrap=True)
-    for column in ("runs", "constant ± error", "truth", "pull"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = Table(
+        "Constants against the truth",
+        (
+            Column(name="calibration", goes=1),
+            Column(name="payload"),
+            Column(name="IoV"),
+            Column(name="runs", goes=0, justify="right"),
+            Column(name="constant ± error", justify="right"),
+            Column(name="truth", goes=2, justify="right"),
+            Column(name="pull", justify="right"),
+        ),
+    )
     for each in measurements:
         digits = max(0, 2 - math.floor(math.log10(each.error)) - 1)
         unit = _QUANTITIES[each.payload][1]
-        style = "bold red" if abs(each.pull) > PULL_LIMIT else None
+        style = "bold red" if abs(each.pull) > PULL_LIMIT else ""
         table.add_row(
             each.calibration,
             each.payload,

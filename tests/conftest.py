@@ -1,13 +1,24 @@
-"""Keep the tests apart from the user's own Airflow, and from the speed of the machine."""
+"""Keep the tests apart from the user's own Airflow, from each other, and from the speed of the machine."""
 
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
+import sys
 import tempfile
+from collections import Counter
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.demo_run import DemoRun
+    from tests.integration.started_airflow import StartedAirflow
 
 # Airflow reads its environment and writes a configuration file when it is first imported; this comes before.
 for _name in [name for name in os.environ if name.startswith("AIRFLOW_")]:
@@ -16,7 +27,77 @@ _home = tempfile.mkdtemp(prefix="caf-tests-airflow-")
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
 os.environ["AIRFLOW_HOME"] = _home
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+# Fakes and jobs find this Python, and not the one that a version manager looks for at each start.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 # How long one example may take says more about the neighbours on the machine than about the code.
 hypothesis.settings.register_profile("house", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("house")
+
+
+@pytest.fixture(scope="session")
+def started() -> Iterator[StartedAirflow]:
+    """Start the one Airflow of all tests that need one, and stop it at the end."""
+    from tests.integration.one_airflow import start_airflow
+
+    with start_airflow() as airflow:
+        yield airflow
+
+
+@pytest.fixture(scope="session")
+def demo(started: StartedAirflow) -> DemoRun:
+    """Let the demonstration run in it."""
+    from tests.integration.demo_run import DemoRun
+
+    return DemoRun(started)
+
+
+SLOW_FIXTURES = {"lab", "lab_files", "make_lab", "root", "server"}
+"""They start processes or load ROOT."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what is slow, and what stays together on one worker: it shares an Airflow, or the set-up of a module."""
+    for item in items:
+        if not SLOW_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("airflow"):
+            item.add_marker(pytest.mark.xdist_group("airflow"))
+            item.add_marker(pytest.mark.timeout(1800))
+        elif "contract" not in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let the Airflow of one worker come before the work of the others: it has time limits."""
+    if "PYTEST_XDIST_WORKER" in os.environ and not item.get_closest_marker("airflow"):
+        os.nice(max(0, 5 - os.nice(0)))
+
+
+def pytest_collection_finish() -> None:
+    """Look no more at what all tests share."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Let each test answer for its own garbage: a file left open in it is its failure, and not a later one's.
+
+    What is left then is not looked at again, so that a collection costs what the test has made.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
+    """Say last, and so that nobody overlooks it, how many tests were left out and why."""
+    yield
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    if reasons:
+        told = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common())
+        terminalreporter.write_line(f"LEFT OUT: {len(skipped)} tests: {told}", red=True, bold=True)

@@ -31,7 +31,7 @@ from airflow_provider_caf.io.tails import cut_tail, read_tail
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 
 _USER = "admin"
-_START_SECONDS = 180.0
+_START_SECONDS = 600.0
 _STOP_SECONDS = 15.0
 _SHOWN_LINES = 30
 
@@ -139,7 +139,7 @@ class PrivateAirflow:
         _signal_group(process, signal.SIGKILL)
         process.wait()
 
-    def run_cli(self, arguments: Sequence[str], *, timeout: float = 120.0) -> str:
+    def run_cli(self, arguments: Sequence[str], *, timeout: float = 600.0) -> str:
         """Run `airflow <arguments>` and give its standard output.
 
         :raises TransportError: if it ends with another code than 0.
@@ -161,7 +161,7 @@ class PrivateAirflow:
             )
         return result.stdout
 
-    def call_api(self, method: str, path: str, body: Any = None, *, timeout: float = 30.0) -> Any:
+    def call_api(self, method: str, path: str, body: Any = None, *, timeout: float = 60.0) -> Any:
         """Call the public REST API, such as `GET /dags`, and give the decoded answer.
 
         :raises TransportError: if the server refuses or does not answer.
@@ -200,7 +200,7 @@ class PrivateAirflow:
             if not page["task_instances"] or len(states) >= page["total_entries"]:
                 return states
 
-    def wait_for_dag(self, dag_id: str, *, timeout: float = 60.0) -> None:
+    def wait_for_dag(self, dag_id: str, *, timeout: float = 600.0) -> None:
         """Wait until the DAG processor has read a DAG.
 
         :raises TransportError: if it has not in time; the import errors are in the message.
@@ -235,7 +235,6 @@ class PrivateAirflow:
             "AIRFLOW__CORE__PARALLELISM": str(self.parallelism),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "passwords.json"),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{_USER}:admin",
-            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}",
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_log_port),

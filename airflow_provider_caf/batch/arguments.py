@@ -10,6 +10,8 @@ from typing import Any
 from airflow_provider_caf.core.errors import DefinitionError
 
 AUTO = "auto"
+MEMORY_UNITS = ("K", "M", "G", "T", "P", "E")
+"""Each is 1024 of the one before."""
 HELD_POLICIES = ("wait", "release", "fail")
 
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
@@ -54,6 +56,13 @@ def _read_size(value: Any, where: str) -> int:
     if size < 1:
         raise _refuse(value, where, "more than nothing")
     return size
+
+
+def _read_unit(value: Any, where: str) -> str:
+    unit = value.strip().upper().removesuffix("B") if isinstance(value, str) else ""
+    if unit not in MEMORY_UNITS:
+        raise _refuse(value, where, f"one of {', '.join(f'{each}B' for each in MEMORY_UNITS)}")
+    return unit
 
 
 def _read_walltime(value: Any, where: str) -> int:
@@ -160,6 +169,7 @@ ARGUMENTS: Mapping[str, Callable[[Any, str], Any]] = {
     "memory": _read_size,
     "memory_ceiling": _read_size,
     "memory_factor": _read_factor,
+    "memory_unit": _read_unit,
     "path_prefix": _read_any_line,
     "python": _read_line,
     "queue": _read_line,

@@ -100,10 +100,12 @@ class Part:
     """One array of a submission.
 
     :param elements: the subjobs of each element.
+    :param modest: what to ask for where the site refuses the memory, as it had grown; None: it had not.
     """
 
     elements: tuple[tuple[int, ...], ...]
     resources: Resources
+    modest: Resources | None = None
 
 
 def plan_parts(
@@ -119,8 +121,12 @@ def plan_parts(
         asked = 1 if retry.alone else resources.subjobs_per_job
         elements = pack(retry.subjobs, decide_size(asked, len(retry.subjobs), times, resources.walltime))
         own = replace(resources, memory=retry.memory or resources.memory)
+        modest = None if retry.before is None else replace(resources, memory=retry.before or resources.memory)
         size = limit or len(elements)
-        parts += [Part(elements=elements[at : at + size], resources=own) for at in range(0, len(elements), size)]
+        parts += [
+            Part(elements=elements[at : at + size], resources=own, modest=modest)
+            for at in range(0, len(elements), size)
+        ]
     return _share_throttle(parts, resources.throttle)
 
 
@@ -132,7 +138,9 @@ def _share_throttle(parts: list[Part], throttle: int | None) -> list[Part]:
     if throttle is None or len(parts) < 2:
         return parts
     each, more = divmod(throttle, len(parts))
-    return [
-        replace(part, resources=replace(part.resources, throttle=max(1, each + (number < more))))
-        for number, part in enumerate(parts)
-    ]
+    shared = []
+    for number, part in enumerate(parts):
+        own = max(1, each + (number < more))
+        modest = None if part.modest is None else replace(part.modest, throttle=own)
+        shared.append(replace(part, resources=replace(part.resources, throttle=own), modest=modest))
+    return shared

@@ -67,11 +67,13 @@ class Retry:
 
     :param memory: the request in MB; None: as before.
     :param alone: each has an element of its own, so that it takes no neighbour with it once more.
+    :param before: where the request has grown, that of their last try in MB; 0: there was none.
     """
 
     subjobs: tuple[int, ...]
     memory: int | None = None
     alone: bool = False
+    before: int | None = None
 
 
 @record
@@ -86,13 +88,18 @@ class Resubmission:
     spent: tuple[int, ...]
 
 
+def has_memory_words(text: str) -> bool:
+    """Tell whether somebody says that memory was the cause."""
+    return _MEMORY_WORDS.search(text) is not None
+
+
 def is_memory_cause(failure: Failure) -> bool:
     """Tell whether memory was the cause.
 
     Either somebody says so (Python, C++, the batch system), or the subjob was killed when its memory was near
     what it had asked for. SIGKILL alone says nothing: a time limit and an administrator use it too.
     """
-    if _MEMORY_WORDS.search(failure.text):
+    if has_memory_words(failure.text):
         return True
     killed = failure.signal == _KILLED or failure.exit_code == _KILLED_AS_EXIT_CODE
     if not killed or failure.memory is None or failure.peak_memory is None:
@@ -118,14 +125,19 @@ def decide_memory(failure: Failure, policy: RetryPolicy) -> int | None:
 
 def decide_resubmission(failures: Iterable[Failure], policy: RetryPolicy) -> Resubmission:
     """Decide which subjobs go again, grouped by the memory they ask for."""
-    groups: dict[tuple[int | None, bool], list[int]] = {}
+    groups: dict[tuple[int | None, bool, int | None], list[int]] = {}
     spent = []
     for failure in sorted(failures, key=lambda each: each.subjob):
         if failure.tries > policy.max_retries:
             spent.append(failure.subjob)
         else:
-            groups.setdefault((decide_memory(failure, policy), failure.broke_off), []).append(failure.subjob)
-    retries = (Retry(subjobs=tuple(subjobs), memory=memory, alone=alone) for (memory, alone), subjobs in groups.items())
+            memory = decide_memory(failure, policy)
+            key = (memory, failure.broke_off, None if memory == failure.memory else failure.memory or 0)
+            groups.setdefault(key, []).append(failure.subjob)
+    retries = (
+        Retry(subjobs=tuple(subjobs), memory=memory, alone=alone, before=before)
+        for (memory, alone, before), subjobs in groups.items()
+    )
     return Resubmission(retries=tuple(sorted(retries, key=lambda each: each.subjobs)), spent=tuple(spent))
 
 
@@ -154,7 +166,7 @@ def find_bad_hosts(tries: Iterable[HostTry], policy: RetryPolicy) -> tuple[str, 
     for each in tries:
         if each.succeeded:
             good.add(each.host)
-        elif not _MEMORY_WORDS.search(each.reason):
+        elif not has_memory_words(each.reason):
             failed.setdefault(each.host, set()).add(each.subjob)
     return tuple(
         sorted(

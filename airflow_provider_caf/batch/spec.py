@@ -112,6 +112,7 @@ class Resources:
     :param max_failures_per_host: a host on which so many subjobs failed gets no retries any more.
     :param memory_factor: the memory request of a retry grows by this where memory was the cause.
     :param memory_ceiling: the largest memory request of a retry in MB (2^20 bytes).
+    :param memory_unit: LSF's: what a number without unit means on a site whose LSF takes no units, such as `M`.
     :param held: what to do with held jobs: `wait`, `release` or `fail`.
     :param held_timeout: seconds after which `release` and `fail` act.
     :param transfer_files: HTCondor carries all files; no shared file system is needed.
@@ -140,6 +141,7 @@ class Resources:
     max_failures_per_host: int | None = None
     memory_factor: float | None = None
     memory_ceiling: int | None = None
+    memory_unit: str | None = None
     held: str | None = None
     held_timeout: int | None = None
     transfer_files: bool | None = None
@@ -315,7 +317,8 @@ class SubmittedArray:
     """An array that a batch system took.
 
     :param array: what was submitted.
-    :param ids: the system's ids, one for each native array.
+    :param ids: the system's ids, one for each native array. Empty: it was submitted and is over, and more is not known:
+        a system without history has forgotten it before its ids were recorded.
     :param submitted: when, in UTC, ISO 8601.
     """
 

@@ -1,17 +1,14 @@
-"""`lint`, `show`, `schema`, `new`: what concerns the file of a definition."""
+"""`lint`, `show`, `schema`, `new`: the commands on the file of a definition."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-from rich.tree import Tree
-
-from airflow_provider_caf.cli.output import EXIT_PROBLEM, command, find_console, show_json, show_text
+from airflow_provider_caf.cli.output import EXIT_PROBLEM, command, show_json, show_text
 from airflow_provider_caf.core.calibration import CafRecord, CalibrationRecord
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.graph import order_calibrations
@@ -89,18 +86,18 @@ def lint(arguments: Any) -> None:
                 good += 1
         except DefinitionError as error:
             mistakes += [
-                each if each.file is not None else DefinitionError(each.what, hint=each.hint, file=str(path))
-                for each in error.causes or (error,)
+                cause if cause.file is not None else DefinitionError(cause.what, hint=cause.hint, file=str(path))
+                for cause in error.causes or (error,)
             ]
         except CafError as error:
             mistakes.append(DefinitionError(error.what, hint=error.hint, file=str(path)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a Python file may raise anything: a mistake in it
             mistakes.append(DefinitionError(f"{type(error).__name__}: {error}", file=str(path)))
     if arguments.as_json:
-        show_json([_build_json(each) for each in mistakes])
+        show_json([_build_json(mistake) for mistake in mistakes])
     else:
-        for each in mistakes:
-            show_text(f"{each}\n")
+        for mistake in mistakes:
+            show_text(f"{mistake}\n")
         show_text(f"Good definitions: {good}. Mistakes: {len(mistakes)}.")
     if mistakes:
         raise SystemExit(EXIT_PROBLEM)
@@ -117,13 +114,7 @@ def _list_files(names: Iterable[str]) -> list[Path]:
 
 
 def _build_json(mistake: DefinitionError) -> dict[str, Any]:
-    return {
-        "file": mistake.file,
-        "line": mistake.line,
-        "what": mistake.what,
-        "hint": mistake.hint,
-        "where": list(mistake.where),
-    }
+    return {name: getattr(mistake, name) for name in ("file", "line", "what", "hint", "where")}
 
 
 @command
@@ -134,28 +125,27 @@ def show(arguments: Any) -> None:
         show_json([caf.to_json() for caf in cafs])
         return
     for caf in cafs:
-        find_console().print(build_tree(caf.build_record()))
+        for line in describe_caf(caf.build_record()):
+            show_text(line)
 
 
-def build_tree(caf: CafRecord) -> Tree:
-    """Give a picture of a definition: calibrations in the order in which they may run."""
-    tree = Tree(f"[bold]{escape(caf.name)}[/]  {len(caf.calibrations)} calibrations")
-    members = {each.name: each for each in caf.calibrations}
+def describe_caf(caf: CafRecord) -> Iterator[str]:
+    """Give the lines that tell what is in a definition: calibrations in the order in which they may run."""
+    yield f"{caf.name}  {len(caf.calibrations)} calibrations"
+    members = {member.name: member for member in caf.calibrations}
     for name in order_calibrations(caf.map_dependencies()):
         member = members[name]
         after = f"  after {', '.join(member.depends_on)}" if member.depends_on else ""
         kept = "" if member.save_payloads else "  (payloads not saved)"
         if not isinstance(member, CalibrationRecord):
-            tree.add(f"[bold]{escape(name)}[/]  {escape(member.type or member.kind)}{after}{kept}")
+            yield f"  {name}  {member.type or member.kind}{after}{kept}"
             continue
         passes = f"  up to {member.max_iterations + 1} passes" if member.max_iterations else "  1 pass"
-        branch = tree.add(f"[bold]{escape(name)}[/]{passes}{after}{kept}")
+        yield f"  {name}{passes}{after}{kept}"
         for collection in member.collections:
-            what = collection.collector or " ".join(collection.command or ())
-            branch.add(f"collection {escape(collection.name)}  {escape(what)}")
+            yield f"    collection {collection.name}  {collection.collector or ' '.join(collection.command or ())}"
         for algorithm in member.algorithms:
-            branch.add(f"algorithm {escape(algorithm.name)}  {escape(algorithm.strategy)}")
-    return tree
+            yield f"    algorithm {algorithm.name}  {algorithm.strategy}"
 
 
 @command

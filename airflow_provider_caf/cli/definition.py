@@ -36,7 +36,7 @@ def _build(name: str, module: str, text: str, *args: Arg, description: str | Non
 
 
 def _list_checks() -> tuple[ActionCommand, ...]:
-    """Give the commands on definition files."""
+    """Return the commands on definition files."""
     return (
         _build("lint", "check", "Find all mistakes in definitions", _FILES, _JSON),
         _build("show", "check", "Show what is in a definition", _FILE, _JSON),
@@ -61,7 +61,7 @@ def _list_checks() -> tuple[ActionCommand, ...]:
 
 
 def _list_maps() -> tuple[ActionCommand, ...]:
-    """Give the command on data files."""
+    """Return the command on data files."""
     return (
         _build(
             "filemap",
@@ -108,7 +108,7 @@ def _list_script_args() -> tuple[Arg, ...]:
 
 
 def _list_scripts() -> tuple[ActionCommand, ...]:
-    """Give the commands on calibration scripts."""
+    """Return the commands on calibration scripts."""
     return (
         _build(
             "import-script",
@@ -137,7 +137,7 @@ def _list_scripts() -> tuple[ActionCommand, ...]:
 
 
 def _list_looks() -> tuple[ActionCommand, ...]:
-    """Give the commands that look at runs."""
+    """Return the commands that look at runs."""
     return (
         _build(
             "status",
@@ -181,7 +181,7 @@ def _list_looks() -> tuple[ActionCommand, ...]:
 
 
 def _list_steers() -> tuple[ActionCommand, ...]:
-    """Give the commands that change runs."""
+    """Return the commands that change runs."""
     return (
         _build(
             "reset",
@@ -212,7 +212,7 @@ def _list_steers() -> tuple[ActionCommand, ...]:
 
 
 def get_caf_cli_commands() -> list[CLICommand]:
-    """Give the commands of this provider."""
+    """Return the commands of this provider."""
     return [
         GroupCommand(
             name="caf",

@@ -7,10 +7,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.live import Live
-
-from airflow_provider_caf.cli.output import command, fail, find_console, show_json, show_text
-from airflow_provider_caf.cli.table import build_table
+from airflow_provider_caf.cli.output import (
+    command,
+    fail,
+    find_console,
+    show_json,
+    show_reason,
+    show_table,
+    show_text,
+)
+from airflow_provider_caf.cli.progress import build_table, watch
 from airflow_provider_caf.core.calibration import StepRecord
 from airflow_provider_caf.core.durations import describe_seconds
 from airflow_provider_caf.core.errors import CafError
@@ -35,7 +41,7 @@ def status(arguments: Any) -> None:
     if arguments.watch:
         if arguments.as_json:
             fail("--watch and --json do not go together.", 2)
-        watch(arguments.dag_id, arguments.run_id)
+        watch_run(arguments.dag_id, arguments.run_id)
         return
     run, progress = read_status(arguments.dag_id, arguments.run_id)
     if arguments.as_json:
@@ -49,9 +55,9 @@ def status(arguments: Any) -> None:
             }
         )
         return
-    find_console().print(build_table(progress, _describe(run)))
+    show_table(build_table(progress, _describe(run)))
     for line in (*describe_whole(run), *(f"{each.name}: {each.reason}" for each in progress if each.reason)):
-        show_text(line)
+        show_reason(line)
 
 
 def describe_whole(run: RunRow) -> list[str]:
@@ -64,12 +70,12 @@ def describe_whole(run: RunRow) -> list[str]:
     ]
 
 
-def watch(dag_id: str, run_id: str | None) -> None:
-    """Show the table until the run has ended."""
-    with Live(console=find_console(), refresh_per_second=4) as live:
+def watch_run(dag_id: str, run_id: str | None) -> None:
+    """Show how far a run is until it has ended."""
+    with watch(find_console()) as show:
         while True:
             run, progress = read_status(dag_id, run_id)
-            live.update(build_table(progress, _describe(run)))
+            show(progress, _describe(run))
             if run.state in _OVER:
                 return
             # The run that was the newest at first stays the one that is shown.

@@ -9,16 +9,28 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.text import Text
 
 from airflow_provider_caf.core.errors import CafError
 
 EXIT_PROBLEM, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
-def find_console() -> Console:
-    """Give the console; output that is no terminal is not cut at 80 columns."""
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=not sys.stdout.isatty())
+def find_console(*, stderr: bool = False) -> Console:
+    """Give the console. What is no terminal gets whole lines without colours, whatever the environment says."""
+    is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, highlight=False, force_terminal=is_terminal, soft_wrap=not is_terminal)
+
+
+def show_table(table: RenderableType) -> None:
+    """Print a table. A line that is longer than the terminal is wide is left to the terminal, so that it is whole."""
+    find_console().print(table, soft_wrap=True)
+
+
+def show_reason(text: str) -> None:
+    """Print a text of some words: on a terminal it is broken between them, elsewhere it is one line."""
+    find_console().print(Text(clean(text), overflow="fold"))
 
 
 def show_text(text: str) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from airflow_provider_caf.batch.spec import Resources, merge_resources, parse_resources
-from airflow_provider_caf.cli.output import EXIT_PROBLEM, command, find_console, show_json, show_text
+from airflow_provider_caf.cli.output import EXIT_PROBLEM, command, show_json, show_reason, show_table, show_text
+from airflow_provider_caf.cli.table import Cell, Column, Table
 from airflow_provider_caf.core.calibration import CafRecord, CalibrationRecord, CollectionRecord, StepRecord
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.graph import find_ancestors, order_calibrations
@@ -38,6 +38,16 @@ from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.configure import choose_calibrations, list_sharing
 from airflow_provider_caf.steps.input_files import InputFiles, find_input
 from airflow_provider_caf.steps.manifest import CollectionManifest
+
+_COLUMNS = (
+    Column(name="calibration"),
+    Column(name="collection"),
+    Column(name="files", goes=3, justify="right"),
+    Column(name="IoVs known", goes=0, justify="right"),
+    Column(name="subjobs", goes=4, justify="right"),
+    Column(name="files each", goes=1, justify="right"),
+    Column(name="then", goes=2, wraps=True),
+)
 
 _RUN = "plan"
 """Stands for the id of the run, which is not there yet."""
@@ -204,33 +214,30 @@ def _merge_arguments(caf: CafRecord, calibration: CalibrationRecord, connection:
 
 
 def _show(caf: CafRecord, chosen: tuple[str, ...], plans: list[CollectionPlan]) -> None:
-    table = Table(title=f"{escape(caf.name)}: what a run would do", title_justify="left")
-    for name in ("calibration", "collection", "files", "IoVs known", "subjobs", "files each", "then"):
-        table.add_column(name, justify="right" if name in ("files", "IoVs known", "subjobs", "files each") else "left")
+    table = Table(f"{caf.name}: what a run would do", _COLUMNS)
     for name in order_calibrations(caf.map_dependencies()):
         member = next(each for each in caf.calibrations if each.name == name)
         if name not in chosen:
-            table.add_row(escape(name), "[dim]left out", "", "", "", "", "")
+            table.add_row(name, Text("left out", style="dim"), "", "", "", "", "")
         elif not isinstance(member, CalibrationRecord):
-            table.add_row(escape(name), f"[dim]{escape(member.kind)}", "", "", "", "", escape(_describe_step(member)))
+            table.add_row(name, Text(member.kind, style="dim"), "", "", "", "", _describe_step(member))
         else:
             rows = [each for each in plans if each.calibration.name == name]
             then = f"{_describe_algorithms(member)}; {_describe_passes(member)}"
             if not rows:
-                table.add_row(escape(name), "[dim]collects nothing", "", "", "", "", escape(then))
-            for number, each in enumerate(rows):
-                first = number == 0
-                table.add_row(escape(name) if first else "", *_describe_row(each), escape(then) if first else "")
-    find_console().print(table)
+                table.add_row(name, Text("collects nothing", style="dim"), "", "", "", "", then)
+            for each in rows:
+                table.add_row(name, *_describe_row(each), then)
+    show_table(table)
     for each in plans:
         if each.problem is not None:
-            show_text(each.problem)
+            show_reason(each.problem)
 
 
-def _describe_row(each: CollectionPlan) -> list[str]:
-    name = escape(each.collection.name)
+def _describe_row(each: CollectionPlan) -> list[Cell]:
+    name = each.collection.name
     if each.problem is not None:
-        return [name, "[red]not found", "", "", ""]
+        return [name, Text("not found", style="red"), "", "", ""]
     sizes = [len(subjob.files) for subjob in each.subjobs]
     most = f"{min(sizes)}-{max(sizes)}" if sizes and min(sizes) != max(sizes) else str(max(sizes, default=0))
     selected = " (before the selection)" if each.collection.selection is not None else ""

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
 from airflow_provider_caf.cli.look import find_layout
-from airflow_provider_caf.cli.output import clean, command, find_console, show_json, show_text
+from airflow_provider_caf.cli.output import command, show_json, show_table, show_text
+from airflow_provider_caf.cli.table import Column, Table
 from airflow_provider_caf.report.compare import PayloadChange, compare_runs
 from airflow_provider_caf.site.places import find_catalog, find_work_dir
 from airflow_provider_caf.status.airflow_run import RunRow, read_run
@@ -41,11 +39,13 @@ def compare(arguments: Any) -> None:
     if not changes:
         show_text("Neither run has final payloads.")
         return
-    console = find_console()
-    console.print(build_payload_table(changes))
+    show_table(build_payload_table(changes))
     for each in changes:
         if each.changed:
-            console.print(build_constant_table(each))
+            show_text("")
+            show_table(build_constant_table(each))
+            if len(each.changed) > _MOST_CONSTANTS:
+                show_text(f"{len(each.changed) - _MOST_CONSTANTS} more: --json shows them.")
 
 
 def find_run(name: str) -> RunRow:
@@ -59,17 +59,26 @@ def find_run(name: str) -> RunRow:
 
 def build_payload_table(changes: list[PayloadChange]) -> Table:
     """Give a line for each payload."""
-    table = Table(title="Payloads", title_justify="left")
-    for word in ("calibration", "payload", "is"):
-        table.add_column(word)
-    for word in ("IoVs first", "IoVs second", "equal", "IoVs moved", "constants changed", "largest pull"):
-        table.add_column(word, justify="right")
+    table = Table(
+        "Payloads",
+        (
+            Column(name="calibration"),
+            Column(name="payload"),
+            Column(name="is"),
+            Column(name="IoVs first", goes=0, justify="right"),
+            Column(name="IoVs second", goes=1, justify="right"),
+            Column(name="equal", goes=2, justify="right"),
+            Column(name="IoVs moved", goes=3, justify="right"),
+            Column(name="constants changed", goes=5, justify="right"),
+            Column(name="largest pull", goes=4, justify="right"),
+        ),
+    )
     for each in changes:
         pulls = [abs(one.pull) for one in each.changed if one.pull is not None]
         changed = str(len(each.changed)) + (f" and {each.opaque} unknown" if each.opaque else "")
         table.add_row(
-            _show(each.calibration),
-            _show(each.payload),
+            each.calibration,
+            each.payload,
             each.kind,
             *(str(number) for number in (each.first, each.second, each.equal, len(each.moved))),
             changed,
@@ -81,19 +90,19 @@ def build_payload_table(changes: list[PayloadChange]) -> Table:
 def build_constant_table(change: PayloadChange) -> Table:
     """Give a line for each constant that differs, the largest pulls first."""
     ranked = sorted(change.changed, key=lambda each: -abs(each.pull or 0.0))
-    table = Table(title=_show(f"{change.calibration} / {change.payload}"), title_justify="left")
-    table.add_column("IoV")
-    table.add_column("constant")
-    for word in ("first", "second", "difference", "pull"):
-        table.add_column(word, justify="right")
+    table = Table(
+        f"{change.calibration} / {change.payload}",
+        (
+            Column(name="IoV"),
+            Column(name="constant"),
+            Column(name="first", goes=0, justify="right"),
+            Column(name="second", goes=1, justify="right"),
+            Column(name="difference", goes=3, justify="right"),
+            Column(name="pull", goes=2, justify="right"),
+        ),
+    )
     for each in ranked[:_MOST_CONSTANTS]:
         pull = "" if each.pull is None else f"{each.pull:+.2f}"
         numbers = ("–" if number is None else f"{number:.6g}" for number in (each.first, each.second, each.difference))
-        table.add_row(str(each.iov), _show(each.field), *numbers, pull)
-    if len(ranked) > _MOST_CONSTANTS:
-        table.caption = f"{len(ranked) - _MOST_CONSTANTS} more: --json shows them."
+        table.add_row(str(each.iov), each.field, *numbers, pull)
     return table
-
-
-def _show(text: str) -> str:
-    return escape(clean(text))

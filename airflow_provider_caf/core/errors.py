@@ -94,6 +94,21 @@ class SubmitError(CafError):
     """A batch system did not take an array."""
 
 
+class SubmitRefused(SubmitError):
+    """A batch system has said that it does not take an array: another request may do better."""
+
+
+class SubmitUnknown(SubmitError):
+    """No array of a name is in the queue, and the batch system does not remember all that has been there.
+
+    :param remembers: seconds for which the queue shows what is over.
+    """
+
+    def __init__(self, what: str, *, hint: str | None = None, remembers: float = 0.0) -> None:
+        super().__init__(what, hint=hint)
+        self.remembers = remembers
+
+
 class PollError(CafError):
     """A batch system did not answer a query in a form we can read."""
 

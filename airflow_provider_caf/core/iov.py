@@ -3,6 +3,10 @@
 An `IoV` is a closed interval of `ExpRun`s. Two high ends are open: `-1` as high run means "to the end of
 `exp_high`", and `-1, -1` means "for ever". `IoV(0, 0, -1, -1)` is always valid. This is the convention of the
 Belle II conditions database.
+
+Experiment and run numbers end at 2147483647, in definitions, files, databases and the run list of a collector alike:
+basf2 keeps them as 32-bit integers with sign (`IntervalOfValidity`), so a larger one could be collected but never read
+from a database. A time stamp in milliseconds is no run number.
 """
 
 from __future__ import annotations
@@ -11,12 +15,17 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.errors import DefinitionError, InputError
+
+MAX_NUMBER = 2**31 - 1
+"""The largest experiment and run number."""
 
 _END = 2**62
 """Stands for an open end when ends are compared; larger than every run number."""
 
-_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
+_LIMITS = f"Experiment and run numbers end at {MAX_NUMBER} (32 bits), as in the database."
+
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,99}")
 
 
 class ExpRun(NamedTuple):
@@ -48,12 +57,30 @@ class ExpRun(NamedTuple):
         :raises DefinitionError: if it is not two whole numbers ≥ 0.
         """
         numbers = _read_whole_numbers(value, 2)
-        if numbers is None or min(numbers) < 0:
+        if numbers is None or min(numbers) < 0 or max(numbers) > MAX_NUMBER:
             raise DefinitionError(
                 f"{(value if shown is None else shown)!r} is not a run.",
-                hint="Write an experiment and a run number, both at least 0, as [exp, run] or 'exp.run'.",
+                hint=f"Write an experiment and a run number, both at least 0, as [exp, run] or 'exp.run'. {_LIMITS}",
             )
         return cls(*numbers)
+
+    @classmethod
+    def of_event(cls, values: Any, where: str) -> ExpRun:
+        """Make a run of what an event says, which may be whole numbers of floating point type.
+
+        :param where: which event it is to the reader.
+        :raises InputError: if it is not two whole numbers from 0 to `MAX_NUMBER`.
+        """
+        hint = "An experiment and a run number are needed, both whole and at least 0: see exp_run(event)."
+        try:
+            exp, run = (int(each) for each in values)
+            if (exp, run) == tuple(values) and min(exp, run) >= 0:
+                if max(exp, run) <= MAX_NUMBER:
+                    return cls(exp, run)
+                hint = f"{_LIMITS} Override exp_run(event) to make smaller numbers of it."
+        except (TypeError, ValueError, OverflowError):
+            pass
+        raise InputError(f"{where} belongs to run {values!r}.", hint=hint)
 
 
 class IoV(NamedTuple):
@@ -89,10 +116,10 @@ class IoV(NamedTuple):
         """
         text = repr(value if shown is None else shown)
         numbers = _read_whole_numbers(value, 4)
-        if numbers is None:
+        if numbers is None or max(numbers) > MAX_NUMBER:
             raise DefinitionError(
                 f"{text} is not an IoV.",
-                hint="Write four whole numbers: exp, run of the first run, then of the last; -1 is open.",
+                hint=f"Write four whole numbers: exp, run of the first run, then of the last; -1 is open. {_LIMITS}",
             )
         iov = cls(*numbers)
         if min(iov[:2]) < 0 or min(iov[2:]) < -1 or (iov.exp_high == -1 and iov.run_high != -1):
@@ -217,4 +244,4 @@ def _read_whole_numbers(value: Any, count: int) -> tuple[int, ...] | None:
             numbers.append(item)
         else:
             return None
-    return tuple(numbers) if all(abs(number) < _END for number in numbers) else None
+    return tuple(numbers)

@@ -15,6 +15,7 @@ from airflow_provider_caf.core.ending import Publish as PublishRecord
 from airflow_provider_caf.core.ending import SignOff as SignOffRecord
 from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
 from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.definitions.batch_lines import find_refused_lines
 from airflow_provider_caf.definitions.calibration import (
     Calibration,
     CalibrationBase,
@@ -321,7 +322,7 @@ class CAF(HasDatabases):
             except DefinitionError as error:
                 mistakes += [_move(each, number) for each in error.causes or (error,)]
         # A name with a slip of the pen would be told twice: as unknown, and the right one as unused.
-        mistakes = mistakes or list(find_unused(self.to_json()))
+        mistakes = mistakes or [*find_unused(self.to_json()), *find_refused_lines(self.to_json())]
         mistakes += self._find_own_asset()
         if mistakes:
             missing = {each.name for each in self.calibrations} - {each.name for each in records}

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from airflow_provider_caf.batch.arguments import ARGUMENTS, CAF_NAMES
 from airflow_provider_caf.batch.systems import find_system_name
 from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.core.iov import ExpRun, IoV
+from airflow_provider_caf.core.iov import MAX_NUMBER, ExpRun, IoV
 from airflow_provider_caf.core.json_form import normalise_json
 from airflow_provider_caf.core.names import check_file_name
 from airflow_provider_caf.core.suggestions import build_word_hint
@@ -26,15 +26,17 @@ CodeReference = str | type | Callable[..., object]
 
 FilePath = str | os.PathLike[str]
 
+_RUN_NUMBER = {"type": "integer", "minimum": 0, "maximum": MAX_NUMBER}
+_END_NUMBER = {**_RUN_NUMBER, "minimum": -1}
 _RUN_SCHEMA = {
     "anyOf": [
-        {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 2, "maxItems": 2},
+        {"type": "array", "items": _RUN_NUMBER, "minItems": 2, "maxItems": 2},
         {"type": "string", "pattern": r"^\d+\.\d+$"},
     ]
 }
 _IOV_SCHEMA = {
     "anyOf": [
-        {"type": "array", "items": {"type": "integer", "minimum": -1}, "minItems": 4, "maxItems": 4},
+        {"type": "array", "items": _END_NUMBER, "minItems": 4, "maxItems": 4},
         {"type": "string", "pattern": r"^-?\d+,-?\d+,-?\d+,-?\d+$"},
     ]
 }

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, Connection
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 
 from airflow_provider_caf.batch.arguments import ARGUMENTS, CAF_NAMES
 from airflow_provider_caf.batch.polling import Patience
@@ -129,9 +129,16 @@ class BatchHook(BaseHook):
     def _read_extra(self) -> dict[str, Any]:
         """Give what is said in the extra. A form gives fields that were left empty, too.
 
-        :raises DefinitionError: if the connection is of another type, or has a field that nobody knows.
+        :raises DefinitionError: if there is no such connection, if it is of another type, or has a field that nobody
+            knows.
         """
-        connection = self.get_connection(self.caf_batch_conn_id)
+        try:
+            connection = self.get_connection(self.caf_batch_conn_id)
+        except AirflowNotFoundException as error:
+            raise DefinitionError(
+                f"There is no connection {self.caf_batch_conn_id!r}.",
+                hint=f"Define it in Airflow, of type {self.conn_type!r}, or correct the definition's 'connection'.",
+            ) from error
         if connection.conn_type != self.conn_type:
             raise DefinitionError(
                 f"The connection {self.caf_batch_conn_id!r} is of type {connection.conn_type!r}.",
@@ -234,7 +241,7 @@ class _SshTransports:
         transport_class = _import_ssh(host.ssh_conn_id)
         try:
             connection = BaseHook.get_connection(host.ssh_conn_id)
-        except AirflowException as error:
+        except AirflowNotFoundException as error:
             raise DefinitionError(
                 f"The SSH connection {host.ssh_conn_id!r} could not be read: {error}.",
                 hint="Define it in Airflow, or correct ssh_conn_id in the batch connection.",

@@ -14,7 +14,6 @@ all 32, which it reads as well.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import glob
 import hashlib
@@ -28,6 +27,7 @@ from pathlib import Path
 
 import tenacity
 
+from airflow_provider_caf.core.atomic import NO_SPACE, sync, write_bytes
 from airflow_provider_caf.core.errors import CafError, DatabaseError
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.payloads import (
@@ -40,7 +40,7 @@ from airflow_provider_caf.core.payloads import (
     parse_database,
 )
 from airflow_provider_caf.core.temporary import build_temporary_name
-from airflow_provider_caf.io.files import write_bytes, write_text
+from airflow_provider_caf.io.files import write_text
 from airflow_provider_caf.io.layout import DATABASE_FILE
 
 _SHOWN = 20
@@ -50,7 +50,6 @@ _PAYLOAD_MODE = 0o444
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 _MD5_DIGITS = re.compile(r"[0-9a-f]{6,32}")
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 NewPayload = tuple[str, Path, IoV]
 """A payload to write: its name, the file that holds it, and the runs it is valid for."""
@@ -250,11 +249,7 @@ class LocalDatabase:
     def _sync(self, entries: Iterable[PayloadEntry]) -> None:
         """Put the files of these lines, and their names, on disk."""
         for path in (*{self.get_file(entry) for entry in entries}, self.folder, self.folder.parent):
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync(path)
 
     def _appear_with(self, payloads: Sequence[NewPayload]) -> None:
         """Make the folder with these payloads, so that nobody sees a part of it. The lock is held."""
@@ -327,7 +322,7 @@ class LocalDatabase:
             if not isinstance(cause, OSError):
                 raise
             place = self._shown_as
-            if cause.errno in _NO_SPACE:
+            if cause.errno in NO_SPACE:
                 hint = (
                     f"Free space for {place} (disk, quota or file size limit), then clear the task. "
                     f"Nothing was lost: what was committed before is untouched."

@@ -101,7 +101,7 @@ def _build_counts(row: SubjobsRow) -> dict[str, Any]:
 
 
 def build_calibration(run: RunRow, catalog: Catalog, name: str) -> dict[str, Any]:
-    """Give passes, input, resources, numbers, figures and payload names of one calibration.
+    """Return passes, input, resources, numbers, figures and payload names of one calibration.
 
     :raises CafError: if the run has no such calibration.
     """

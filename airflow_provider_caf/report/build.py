@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
+from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.durations import describe_seconds
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.iov import ExpRun
@@ -31,7 +32,7 @@ from airflow_provider_caf.io.catalog import (
     SelectionRow,
     SubjobsRow,
 )
-from airflow_provider_caf.io.files import write_bytes, write_text
+from airflow_provider_caf.io.files import write_text
 from airflow_provider_caf.report.axis import RunAxis
 from airflow_provider_caf.report.figures import Payloads, draw_convergence, draw_map, draw_trend, is_drawable
 from airflow_provider_caf.status.airflow_run import RunRow

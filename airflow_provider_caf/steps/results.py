@@ -280,13 +280,16 @@ def _list_failed(
     place: Mapping[str, Any], observation: Observation, attempts: Sequence[ExitRecord]
 ) -> Iterator[tuple[FailedSubjobRow, list[Path]]]:
     """Yield the attempts that failed, each with its logs, the most telling one first."""
+    # A verdict holds also what the batch system and our notes tell of the newest attempt.
+    verdicts = observation.verdicts.values()
+    reasons = {_identify(verdict.record): verdict.reason for verdict in verdicts if verdict.record is not None}
     for attempt in attempts:
         if not attempt.says_success:
             failed = FailedSubjobRow(
                 **place,
                 subjob=attempt.subjob,
                 attempt=attempt.attempt,
-                reason=attempt.reason or describe_end(attempt),
+                reason=reasons.get(_identify(attempt)) or attempt.reason or describe_end(attempt),
                 exit_code=attempt.exit_code,
                 signal=attempt.signal,
                 host=attempt.host,
@@ -294,7 +297,7 @@ def _list_failed(
                 ended=attempt.ended,
             )
             yield failed, [attempt.folder / name for name in (STDERR_FILE, STDOUT_FILE)]
-    for verdict in observation.verdicts.values():
+    for verdict in verdicts:
         # Held ones that come free again are no failures; these have left no exit record.
         if verdict.status in _OVER and verdict.record is None:
             silent = FailedSubjobRow(
@@ -306,6 +309,10 @@ def _list_failed(
                 log=None if verdict.log is None else str(verdict.log),
             )
             yield silent, [] if verdict.log is None else [verdict.log]
+
+
+def _identify(record: ExitRecord) -> tuple[int, int, int]:
+    return record.subjob, record.attempt, record.restart
 
 
 def _build_log(row: FailedSubjobRow, paths: Sequence[Path]) -> Iterator[LogRow]:

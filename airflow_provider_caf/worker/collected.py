@@ -16,8 +16,10 @@ from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.core.temporary import build_temporary_name
-from airflow_provider_caf.worker.root import keep_directory, load_root, open_root_file
+from airflow_provider_caf.worker.describe_object import describe_item
+from airflow_provider_caf.worker.root import keep_directory, load_root, open_root_file, record_errors
 from airflow_provider_caf.worker.run_objects import ALL_RUNS
+from airflow_provider_caf.worker.signature import Tally
 
 VERSION = 1
 
@@ -140,7 +142,8 @@ class CollectedData:
         """Give an object merged over some runs; a new one at each call. A tree is valid until `release`.
 
         :param prefix: where to look, if not in the prefix of the algorithm.
-        :raises InputError: if there is no such object, or none for any of the runs.
+        :raises InputError: if there is no such object, or none for any of the runs; or if those of the runs do not fit
+            together, or their sum is not what was added.
         """
         parts = self._find_parts(prefix or self.prefix or self._guess_prefix(name))
         parts = [part for part in parts if name in part.objects]
@@ -162,7 +165,20 @@ class CollectedData:
                 f"{', '.join(map(str, wanted[:10]))}{', …' if len(wanted) > 10 else ''}.",
                 hint="Another collection has these runs. Ask the same runs of all collections.",
             )
-        return self._merge([self._read(file, place) for file, place in places], name)
+        parts = [(f"{place} of {file}", self._read(file, place)) for file, place in places]
+        if len(parts) == 1:
+            item = parts[0][1]
+        else:
+            tally = Tally(f"object {name!r}")
+            for where, part in parts:
+                tally.add(describe_item(part), where)
+            item = self._add([part for _, part in parts], name, tally)
+            tally.check(describe_item(item))
+        if hasattr(item, "SetName"):
+            item.SetName(name)
+        if isinstance(item, load_root().TTree):
+            self._trees.append(item)
+        return item
 
     def count_events(self, run: ExpRun) -> int:
         """Count the collected events of a run."""
@@ -212,36 +228,27 @@ class CollectedData:
             self._readers[path] = FileReader(path)
         return self._readers[path].read(place)
 
-    def _merge(self, items: list[Any], name: str) -> Any:
-        root = load_root()
-        if isinstance(items[0], root.TTree):
-            return self._merge_trees(items, name)
-        first = items[0]
-        if len(items) > 1:
-            others = root.TList()
-            for item in items[1:]:
-                others.Add(item)
-            try:
-                merged = first.Merge(others)
-            finally:
-                # A list that still has items looks at them when it goes, and some may have gone before.
-                others.Clear()
-            if merged is not None and merged < 0:
-                raise InputError(
-                    f"The object {name!r} of {len(items)} runs cannot be merged.",
-                    hint="Its runs differ in binning or type. What ROOT says is in the log above.",
-                )
-        if hasattr(first, "SetName"):
-            first.SetName(name)
-        return first
+    def _add(self, items: list[Any], name: str, tally: Tally) -> Any:
+        """Add objects that fit together. What was read of them is used up.
 
-    def _merge_trees(self, trees: list[Any], name: str) -> Any:
-        """Put trees together, baskets as they are, in memory as long as they are not large."""
+        :raises InputError: if ROOT cannot, or reports that it left something out.
+        """
+        with record_errors(warnings=not tally.is_known) as messages:
+            if isinstance(items[0], load_root().TTree):
+                result = self._merge_trees(items)
+            else:
+                result = _merge_objects(items)
+        if result is None or messages:
+            said = f" ROOT says: {messages[0]}" if messages else ""
+            raise InputError(
+                f"The object {name!r} of {len(items)} runs cannot be merged.{said}",
+                hint="Register a class that ROOT can merge. If it is a tree, the disk may be full.",
+            )
+        return result
+
+    def _merge_trees(self, trees: list[Any]) -> Any:
+        """Put trees together, baskets as they are, in memory as long as they are not large; None if that fails."""
         root = load_root()
-        if len(trees) == 1:
-            trees[0].SetName(name)
-            self._trees.append(trees[0])
-            return trees[0]
         size = sum(tree.GetZipBytes() for tree in trees)
         compression = trees[0].GetCurrentFile().GetCompressionSettings()
         if size < _MEMORY_LIMIT:
@@ -258,17 +265,29 @@ class CollectedData:
         with keep_directory(file):
             merged = root.TTree.MergeTrees(items, "fast")
         items.Clear()
-        expected = sum(tree.GetEntries() for tree in trees)
-        if not merged or merged.GetEntries() != expected or file.TestBit(root.TFile.kWriteError):
-            raise InputError(
-                f"The tree {name!r} of {len(trees)} runs cannot be merged.",
-                hint="Its runs differ in branches, or the disk is full. What ROOT says is in the log above.",
-            )
+        if not merged or file.TestBit(root.TFile.kWriteError):
+            return None
         for tree in trees:
             tree.__destruct__()
-        merged.SetName(name)
-        self._trees.append(merged)
         return merged
+
+
+def _merge_objects(items: list[Any]) -> Any:
+    """Add all to the first by its `Merge`, and give it; None if that fails."""
+    root = load_root()
+    first = items[0]
+    if not hasattr(first, "Merge"):
+        return None
+    others = root.TList()
+    for item in items[1:]:
+        others.Add(item)
+    try:
+        # Only this one has no default for what a TFileMerger passes.
+        merged = first.Merge(others, root.nullptr) if isinstance(first, root.THStack) else first.Merge(others)
+    finally:
+        # A list that still has items looks at them when it goes, and some may have gone before.
+        others.Clear()
+    return None if merged is not None and merged < 0 else first
 
 
 class FileReader:

@@ -12,6 +12,7 @@ from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.worker.constants import ConstantsReader
 from airflow_provider_caf.worker.event_loop import EventLoop, check_choice
 from airflow_provider_caf.worker.events import Event, EventArrays
+from airflow_provider_caf.worker.frames import FrameLoop
 from airflow_provider_caf.worker.root import load_root, write_root_file
 from airflow_provider_caf.worker.run_objects import GRANULARITIES, RunObjects, check_object_name
 from airflow_provider_caf.worker.trigger_skim import TriggerSkim, check_trigger_skim
@@ -67,12 +68,14 @@ class Collector:
     _objects: RunObjects
     _copies: dict[str, Any]
     _loop: EventLoop
+    _frames: FrameLoop
     _constants: ConstantsReader
 
     def __new__(cls, *_: Any, **__: Any) -> Collector:
         """Make the state here, so that a subclass may forget to call `super().__init__()`."""
         self = super().__new__(cls)
         self._objects = RunObjects(f"collector {cls.__name__!r}")
+        self._frames = FrameLoop(f"collector {cls.__name__!r}", self._objects)
         self._copies = {}
         self._loop = EventLoop(
             self,
@@ -95,13 +98,24 @@ class Collector:
         """
         raise DefinitionError(
             f"The collector {type(self).__name__!r} collects nothing.",
-            hint="Write collect(self, event), or collect_many(self, events).",
+            hint="Write collect(self, event), collect_many(self, events) or collect_frame(self, frame, run).",
         )
 
     def collect_many(self, events: EventArrays) -> None:
         """Take many events of the current run at once; written instead of `collect` where speed counts.
 
         :param events: its branches are its attributes, as numpy arrays of `len(events)` numbers.
+        """
+        raise NotImplementedError
+
+    def collect_frame(self, frame: Any, run: ExpRun | None) -> None:
+        """Book what ROOT shall fill of all events of a run; written instead of `collect` where speed counts most.
+
+        Nothing is read yet: give what the frame's actions give to `self.book`, and columns for trees to
+        `self.book_tree`. ROOT fills them when all runs are booked, before `end_run`.
+
+        :param frame: an `RDataFrame` of the run's chosen events, in all files.
+        :param run: the run; None with the granularity `all`, where the frame has all events.
         """
         raise NotImplementedError
 
@@ -120,7 +134,13 @@ class Collector:
 
         An override calls `self.process_event(run, event, file)` for each event.
         """
-        self._loop.run_over(files)
+        if not has_written(self, "collect_frame"):
+            self._loop.run_over(files)
+            return
+        is_all = self.granularity == "all"
+        for file, run, entries in self._loop.choose_events(files):
+            self._frames.add(file, None if is_all else run, entries)
+        self._frames.run(self)
 
     def process_event(self, run: ExpRun, event: Any, source: str = "") -> None:
         """Give one event to `collect`, with changes of run, prescale and limit as for trees.
@@ -136,6 +156,22 @@ class Collector:
         :raises DefinitionError: if the name is taken or cannot be, or ROOT cannot merge such an object.
         """
         self._objects.register(name, item)
+
+    def book(self, name: str, result: Any) -> None:
+        """Keep what an action of the frame gives, as the run's object of that name; in `collect_frame`.
+
+        :param result: such as `frame.Histo1D(…)`, `frame.Profile1D(…)`, `frame.Graph(…)`.
+        :raises DefinitionError: if the name is taken or cannot be, or it is no such result.
+        """
+        self._frames.book(name, result)
+
+    def book_tree(self, name: str, frame: Any, columns: Sequence[str]) -> None:
+        """Keep columns of the frame as the run's tree of that name; in `collect_frame`.
+
+        :param frame: the frame, or what was made of it by `Filter`, `Define` and the like.
+        :raises DefinitionError: if the name is taken or cannot be.
+        """
+        self._frames.book_tree(name, frame, columns)
 
     def get(self, name: str, run: ExpRun | None = None) -> Any:
         """Give the copy of a registered object.
@@ -181,6 +217,31 @@ class Collector:
         return tuple(sorted(self._loop.counts))
 
 
+def has_written(collector: Collector, hook: str) -> bool:
+    """Tell whether a collector has a hook of its own."""
+    return getattr(type(collector), hook) is not getattr(Collector, hook)
+
+
+def check_hooks(collector: Collector) -> None:
+    """Refuse hooks that would not be called.
+
+    :raises DefinitionError: if a collector has `collect_frame` and what does not go with it.
+    """
+    if not has_written(collector, "collect_frame"):
+        return
+    others = ["collect", "collect_many", "run_over"]
+    if collector.granularity == "all":
+        others += ["start_run", "end_run"]
+    for hook in others:
+        if has_written(collector, hook):
+            because = " with the granularity 'all'" if hook.endswith("_run") else ""
+            raise DefinitionError(
+                f"The collector {type(collector).__name__!r} has collect_frame and {hook}, which is not called "
+                f"beside it{because}.",
+                hint="Keep one of the two.",
+            )
+
+
 def find_prefix(collector: Collector) -> str:
     """Give the folder of a collector's objects.
 
@@ -197,6 +258,7 @@ def check_collector(collector: Collector) -> None:
     """
     find_prefix(collector)
     check_choice(collector)
+    check_hooks(collector)
     what = f"collector {type(collector).__name__!r}"
     check_trigger_skim(collector.trigger_skim, collector.trigger_branch, what)
     if collector.granularity not in GRANULARITIES:

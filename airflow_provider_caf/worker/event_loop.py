@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
-from airflow_provider_caf.core.errors import DefinitionError, InputError
+from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.worker.events import Event, EventArrays, EventFile
 from airflow_provider_caf.worker.run_objects import RunObjects
@@ -68,17 +68,30 @@ class EventLoop:
 
     def run_over(self, files: Iterable[str]) -> None:
         """Go through the trees of all files."""
+        for file, _, entries in self.choose_events(files, self.enter_run):
+            self._collect(file, entries)
+
+    def choose_events(
+        self, files: Iterable[str], enter: Callable[[ExpRun], None] | None = None
+    ) -> Iterator[tuple[EventFile, ExpRun, Sequence[int]]]:
+        """Give the chosen events, file by file, and in a file by the runs that follow one another.
+
+        :param enter: is told the run before its events are chosen.
+        """
         for path in files:
             with EventFile(path, self._collector.tree) as file:
                 skim, branch = self.skim, self._collector.trigger_branch
                 choose = None if skim is None else TriggerColumn(file, branch, skim).choose
-                for run, first, last in self._find_stretches(file):
-                    self.enter_run(run)
-                    self._collect(file, self._select(run, path, range(first, last), choose))
+                # A list: all runs of a file are checked before its first event is collected.
+                for run, first, last in list(self._find_stretches(file)):
+                    self.counts.setdefault(run, 0)
+                    if enter is not None:
+                        enter(run)
+                    yield file, run, self._select(run, path, range(first, last), choose)
 
     def process_event(self, run: ExpRun, event: Any, source: str) -> None:
         """Take one event of an input that is no tree."""
-        self.enter_run(ExpRun(*run))
+        self.enter_run(ExpRun.of_event(run, f"An event of {source}" if source else "An event"))
         choose = None if self.skim is None else self._build_choice(self.skim, event, source)
         if self.run is not None and len(self._select(self.run, source, range(1), choose)):
             self._collector.collect(event)
@@ -88,10 +101,6 @@ class EventLoop:
         if run == self.run:
             return
         self.leave_run()
-        if min(run) < 0:
-            raise InputError(
-                f"An event belongs to run {run}.", hint="Experiment and run numbers have to be at least 0."
-            )
         self.run = run
         self.counts.setdefault(run, 0)
         self._collector._copies = self._collector._objects.get_copies(run)
@@ -146,34 +155,21 @@ class EventLoop:
         for entry, run in enumerate(runs):
             if entry == 0 or run != current:
                 if entry:
-                    yield self._check_run(current, first, file), first, entry
+                    yield ExpRun.of_event(current, file.build_place(first)), first, entry
                 current, first = run, entry
         if entry >= 0:
-            yield self._check_run(current, first, file), first, entry + 1
+            yield ExpRun.of_event(current, file.build_place(first)), first, entry + 1
 
     def _read_runs(self, file: EventFile) -> Iterator[Any]:
         collector = self._collector
-        exps = file.get_column(collector.exp_branch).read_all(file.count)
-        return zip(exps, file.get_column(collector.run_branch).read_all(file.count))
+        exps, runs = (file.get_column(name) for name in (collector.exp_branch, collector.run_branch))
+        return zip(exps.read_range(0, file.count), runs.read_range(0, file.count))
 
     def _ask_runs(self, file: EventFile) -> Iterator[Any]:
         event = Event(file)
         for entry in range(file.count):
             event._entry = entry
             yield self._collector.exp_run(event)
-
-    def _check_run(self, run: Any, entry: int, file: EventFile) -> ExpRun:
-        """Make whole numbers of what branches of floating point type hold."""
-        try:
-            exp, number = (int(each) for each in run)
-            if (exp, number) == tuple(run) and min(exp, number) >= 0:
-                return ExpRun(exp, number)
-        except (TypeError, ValueError):
-            pass
-        raise InputError(
-            f"Event {entry} of tree {file.tree_name!r} in {file.path} belongs to run {run!r}.",
-            hint="An experiment and a run number are needed, both whole and at least 0: see exp_run(event).",
-        )
 
 
 def check_choice(collector: EventTaker) -> None:

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_caf.core.atomic import build_write_error, publish_file, write_bytes
 from airflow_provider_caf.core.errors import CafError, InputError
-from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.json_form import (
     ObjectReader,
     read_list,
@@ -29,22 +29,21 @@ from airflow_provider_caf.core.json_form import (
 )
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.worker.collected import VERSION
+from airflow_provider_caf.worker.contents import Content, inspect_file
+from airflow_provider_caf.worker.describe_object import load_describer
 from airflow_provider_caf.worker.forks import run_forked
 from airflow_provider_caf.worker.lock import hold_lock
 from airflow_provider_caf.worker.requests import read_request
 from airflow_provider_caf.worker.root import (
     build_temporary_path,
-    build_write_error,
     check_root_path,
     crash_plainly,
     find_write_errno,
     load_root,
     open_root_file,
-    publish_file,
     record_errors,
-    write_bytes,
 )
-from airflow_provider_caf.worker.run_objects import ALL_RUNS, RUN_RANGE
+from airflow_provider_caf.worker.signature import FileTally
 
 GROUP_SIZE = 16
 """More inputs than this are merged in groups; forking costs some 20 ms for each."""
@@ -93,18 +92,6 @@ class MergeRequest:
         return request
 
 
-@record
-class Content:
-    """What was found in a file under one prefix.
-
-    :param granularity: None where there are no objects.
-    """
-
-    granularity: str | None
-    events: Mapping[ExpRun, int]
-    objects: Mapping[str, Mapping[ExpRun, str]]
-
-
 def main(argv: Sequence[str]) -> int:
     """Merge as `merge.json` says."""
     parser = argparse.ArgumentParser(prog="merge", description="Merge the collector outputs of a collection.")
@@ -125,8 +112,8 @@ def merge_collection(request: MergeRequest) -> int:
     """Merge the inputs and write the index. The index is written last: where it is, the merge is complete.
 
     :returns: the number of runs.
-    :raises InputError: if an input is missing, truncated, no collector output, or differs in granularity; or
-        if there is no run in any.
+    :raises InputError: if an input is missing, truncated, no collector output, or differs in granularity; if an
+        object does not fit that of another input, or its sum is not what was put in; or if there is no run in any.
     :raises CafError: if the output cannot be written.
     """
     if not request.inputs:
@@ -137,23 +124,14 @@ def merge_collection(request: MergeRequest) -> int:
     output = Path(request.output)
     check_root_path(request.output, "merged file")
     Path(request.index).unlink(missing_ok=True)
-    groups = split_evenly(request.inputs, GROUP_SIZE, GROUPS)
-    processes = request.processes or os.cpu_count() or 1
     temporary = build_temporary_path(output)
     try:
         with _make_folder(build_temporary_path(output)) as folder:
-            if len(groups) == 1:
-                counts = [merge_group(request.inputs, str(temporary), request)]
-            else:
-                parts = [str(folder / f"{number:05d}.root") for number in range(len(groups))]
-                tasks = [_build_task(group, part, request) for group, part in zip(groups, parts)]
-                counts = run_forked(tasks, processes, "a merge", note=_build_note(request, groups))
-                for prefix, found in _add_counts(counts).items():
-                    _check_granularity(prefix, found, request)
-                merge_files(parts, str(temporary), request.output)
-        content = inspect_file(str(temporary))
+            counts, tally = _merge_groups(folder, str(temporary), request)
+        content, keys = inspect_file(str(temporary), "merged file")
+        tally.check(keys, {place for each in content.values() for place in each.list_places()})
         _check_sums(counts, content, request)
-        publish_file(temporary, output)
+        publish_file(temporary, output, "merged file")
     finally:
         temporary.unlink(missing_ok=True)
     index = build_index(request, content)
@@ -176,29 +154,58 @@ def _build_note(request: MergeRequest, groups: Sequence[Sequence[str]]) -> Calla
     return note
 
 
-def merge_group(inputs: Sequence[str], output: str, request: MergeRequest) -> dict[str, dict[str, Any]]:
+def merge_group(inputs: Sequence[str], output: str, request: MergeRequest) -> dict[str, Any]:
     """Check some inputs and merge them.
 
-    :returns: of each prefix, the number of collected `events`, and for each granularity a file that has it.
+    :returns: `counts`: of each prefix, the number of collected `events`, and for each granularity a file that has it;
+        `keys`: the tally of all objects.
     """
     counts: dict[str, dict[str, Any]] = {}
+    tally = FileTally()
     for path in inputs:
-        for prefix, content in inspect_file(path).items():
+        contents, keys = inspect_file(path, _WHAT)
+        for prefix, content in contents.items():
             found = counts.setdefault(prefix, {"events": 0})
             found["events"] += sum(content.events.values())
             if content.granularity is not None:
                 found.setdefault(content.granularity, path)
-    for prefix, found in counts.items():
-        _check_granularity(prefix, found, request)
-    merge_files(inputs, output, request.output)
-    return counts
+        tally.add(keys, path)
+    _check_granularity(counts, request)
+    merge_files(inputs, output, request.output, warnings=not tally.is_known)
+    return {"counts": counts, "keys": tally.to_json()}
 
 
-def merge_files(inputs: Sequence[str], output: str, shown: str) -> None:
+def _merge_groups(folder: Path, output: str, request: MergeRequest) -> tuple[dict[str, dict[str, Any]], FileTally]:
+    """Merge groups of inputs, each in a process, and then what they gave.
+
+    :returns: what `merge_group` gives, of all.
+    """
+    groups = split_evenly(request.inputs, GROUP_SIZE, GROUPS)
+    if len(groups) == 1:
+        parts = [output]
+        answers = [merge_group(request.inputs, output, request)]
+    else:
+        # Compiled here once, not in each process.
+        load_describer()
+        parts = [str(folder / f"{number:05d}.root") for number in range(len(groups))]
+        tasks = [_build_task(group, part, request) for group, part in zip(groups, parts)]
+        processes = request.processes or os.cpu_count() or 1
+        answers = run_forked(tasks, processes, "a merge", note=_build_note(request, groups))
+    counts, tally = _add_counts([answer["counts"] for answer in answers]), FileTally()
+    _check_granularity(counts, request)
+    for answer in answers:
+        tally.add_json(answer["keys"])
+    if len(parts) > 1:
+        merge_files(parts, output, request.output, warnings=not tally.is_known)
+    return counts, tally
+
+
+def merge_files(inputs: Sequence[str], output: str, shown: str, *, warnings: bool = False) -> None:
     """Merge ROOT files without recompressing.
 
     :param output: the file to write.
     :param shown: what messages call it: it is written under another name first.
+    :param warnings: whether a warning of ROOT is an error, too.
     :raises CafError: if that fails.
     """
     root = load_root()
@@ -214,7 +221,7 @@ def merge_files(inputs: Sequence[str], output: str, shown: str) -> None:
     for path in inputs:
         if not merger.AddFile(path, False):
             raise InputError(f"The {_WHAT} {path} cannot be merged.", hint="What ROOT says is in the log above.")
-    with record_errors() as messages:
+    with record_errors(warnings=warnings) as messages:
         merged = merger.Merge()
     try:
         # A disk that runs full costs ROOT a line on stderr only: the file is looked at again.
@@ -228,28 +235,6 @@ def merge_files(inputs: Sequence[str], output: str, shown: str) -> None:
             f"Merging {len(inputs)} files into {shown} failed.{said}",
             hint="Objects of one name have to have the same type, binning and branches in all subjobs.",
         )
-
-
-def inspect_file(path: str) -> dict[str, Content]:
-    """Find out what a collector output holds, by prefix.
-
-    :raises InputError: if it cannot be read or is no collector output.
-    """
-    file = open_root_file(path, _WHAT)
-    try:
-        contents = {}
-        for name in sorted(_list_folders(file)):
-            folder = file.GetDirectory(name)
-            contents[name] = _inspect_prefix(folder, name, path)
-        if not contents:
-            raise InputError(
-                f"The {_WHAT} {path} has no folder of a collector.",
-                hint=f"It needs <prefix>/{RUN_RANGE} and <prefix>/<name>/<name>_<exp>.<run>.",
-            )
-        return contents
-    finally:
-        file.Close()
-        load_root().gROOT.cd()
 
 
 def build_index(request: MergeRequest, contents: Mapping[str, Content]) -> dict[str, Any]:
@@ -311,72 +296,12 @@ def _make_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _list_folders(folder: Any) -> list[str]:
-    return [str(key.GetName()) for key in folder.GetListOfKeys() if key.IsFolder() and _is_folder(key)]
-
-
-def _is_folder(key: Any) -> bool:
-    return str(key.GetClassName()) in ("TDirectoryFile", "TDirectory")
-
-
-def _inspect_prefix(folder: Any, prefix: str, path: str) -> Content:
-    key = folder.GetKey(RUN_RANGE)
-    if not key or str(key.GetClassName()) != "TTree":
-        raise InputError(
-            f"The folder {prefix!r} in the {_WHAT} {path} has no tree {RUN_RANGE!r}.",
-            hint="A collector that is not written in Python has to write it: exp/I, run/I, events/L.",
-        )
-    objects: dict[str, dict[ExpRun, str]] = {}
-    for name in _list_folders(folder):
-        places = objects[name] = {}
-        for each in folder.GetDirectory(name).GetListOfKeys():
-            text = str(each.GetName())
-            run = _parse_run(text[len(name) + 1 :]) if text.startswith(f"{name}_") else None
-            if run is not None:
-                places[run] = f"{prefix}/{name}/{text}"
-    kinds = {run == ALL_RUNS for places in objects.values() for run in places}
-    if len(kinds) > 1:
-        raise InputError(
-            f"The folder {prefix!r} in {path} has objects of single runs and of all runs.",
-            hint="A collector writes one or the other.",
-        )
-    granularity = None if not kinds else "all" if kinds.pop() else "run"
-    return Content(granularity=granularity, events=_read_run_range(key, prefix, path), objects=objects)
-
-
-def _read_run_range(key: Any, prefix: str, path: str) -> dict[ExpRun, int]:
-    tree = key.ReadObj()
-    events: dict[ExpRun, int] = {}
-    try:
-        for number in range(tree.GetEntries()):
-            if tree.GetEntry(number) <= 0:
-                raise AttributeError("entry cannot be read")
-            run = ExpRun(int(tree.exp), int(tree.run))
-            events[run] = events.get(run, 0) + int(tree.events)
-    except AttributeError as error:
-        raise InputError(
-            f"The tree {prefix}/{RUN_RANGE} in the {_WHAT} {path} cannot be read: {error}.",
-            hint="It needs the branches exp/I, run/I and events/L.",
-        ) from error
-    return events
-
-
-def _parse_run(text: str) -> ExpRun | None:
-    exp, dot, run = text.partition(".")
-    if text == str(ALL_RUNS):
-        return ALL_RUNS
-    if dot and exp.isascii() and run.isascii() and exp.isdigit() and run.isdigit():
-        return ExpRun(int(exp), int(run))
-    return None
-
-
 def _check_sums(
-    counts: Sequence[Mapping[str, Mapping[str, Any]]], contents: Mapping[str, Content], request: MergeRequest
+    counts: Mapping[str, Mapping[str, Any]], contents: Mapping[str, Content], request: MergeRequest
 ) -> None:
-    """Compare what is in the merged file with what was in its inputs."""
-    expected = _add_counts(counts)
+    """Compare the events in the merged file with those in its inputs."""
     merged = {prefix: sum(content.events.values()) for prefix, content in contents.items()}
-    wanted = {prefix: found["events"] for prefix, found in expected.items()}
+    wanted = {prefix: found["events"] for prefix, found in counts.items()}
     if merged != wanted:
         raise CafError(
             f"The merged file of collection {request.collection!r} has {merged} events, not {wanted}.",
@@ -401,18 +326,19 @@ def _add_counts(counts: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, 
     return total
 
 
-def _check_granularity(prefix: str, found: Mapping[str, Any], request: MergeRequest) -> None:
-    kinds = sorted(set(found) - {"events"})
-    wrong = [kind for kind in kinds if request.granularity not in (None, kind)]
-    if wrong:
-        raise InputError(
-            f"The {_WHAT} {found[wrong[0]]} has granularity {wrong[0]!r} under {prefix!r}, "
-            f"the collection has {request.granularity!r}.",
-            hint="The definition changed after the subjobs ran. Run them again.",
-        )
-    if len(kinds) > 1:
-        raise InputError(
-            f"The {_WHAT} {found[kinds[0]]} has granularity {kinds[0]!r} under {prefix!r}, but "
-            f"{found[kinds[1]]} has {kinds[1]!r}.",
-            hint="The definition changed between the subjobs. Run them all again.",
-        )
+def _check_granularity(counts: Mapping[str, Mapping[str, Any]], request: MergeRequest) -> None:
+    for prefix, found in counts.items():
+        kinds = sorted(set(found) - {"events"})
+        wrong = [kind for kind in kinds if request.granularity not in (None, kind)]
+        if wrong:
+            raise InputError(
+                f"The {_WHAT} {found[wrong[0]]} has granularity {wrong[0]!r} under {prefix!r}, "
+                f"the collection has {request.granularity!r}.",
+                hint="The definition changed after the subjobs ran. Run them again.",
+            )
+        if len(kinds) > 1:
+            raise InputError(
+                f"The {_WHAT} {found[kinds[0]]} has granularity {kinds[0]!r} under {prefix!r}, but "
+                f"{found[kinds[1]]} has {kinds[1]!r}.",
+                hint="The definition changed between the subjobs. Run them all again.",
+            )

@@ -18,11 +18,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import CafError, InputError
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.worker.events import EventFile
 from airflow_provider_caf.worker.requests import read_request
-from airflow_provider_caf.worker.root import open_root_file, write_bytes
+from airflow_provider_caf.worker.root import open_root_file
 
 _BASF2_TREE = "persistent"
 _BASF2_LEAVES = ("m_experimentLow", "m_runLow", "m_experimentHigh", "m_runHigh", "m_nFullEvents")
@@ -57,9 +58,10 @@ def read_tree(path: str, names: Mapping[str, str]) -> tuple[ExpRun, ExpRun, int]
     with EventFile(path, names["tree"]) as file:
         if not file.count:
             raise InputError(f"The tree {names['tree']!r} in {path} has no event.", hint="Leave the file out.")
-        columns = [file.get_column(names[each]).read_all(file.count) for each in ("exp_branch", "run_branch")]
-        runs = set(zip(*columns))
-        return ExpRun(*map(int, min(runs))), ExpRun(*map(int, max(runs))), file.count
+        columns = [file.get_column(names[each]).read_range(0, file.count) for each in ("exp_branch", "run_branch")]
+        where = f"An event of tree {names['tree']!r} in {path}"
+        runs = [ExpRun.of_event(run, where) for run in set(zip(*columns))]
+        return min(runs), max(runs), file.count
 
 
 def read_basf2(path: str) -> tuple[ExpRun, ExpRun, int]:

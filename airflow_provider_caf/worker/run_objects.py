@@ -13,18 +13,24 @@ from __future__ import annotations
 
 import re
 from array import array
+from pathlib import Path
 from typing import Any
 
-from airflow_provider_caf.core.errors import CafError, DefinitionError
+from airflow_provider_caf.core.errors import CafError, DefinitionError, InputError
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.worker.describe_object import describe_item
 from airflow_provider_caf.worker.root import keep_directory, load_root
+from airflow_provider_caf.worker.signature import check_faults
 
 RUN_RANGE = "RunRange"
 ALL_RUNS = ExpRun(-1, -1)
 """Stands in the names of the objects of granularity all."""
 
 GRANULARITIES = ("run", "all")
+
+_ROOMY = ("TTree", "TNtuple", "TH1D", "TH2D", "TH3D", "TProfile", "TProfile2D", "TProfile3D", "TGraph", "TGraphErrors")
+"""Classes that lose nothing when they are filled: most of what is collected. To look at others costs a second."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+-]*(\.[A-Za-z0-9_+-]+)*")
 _MAX_LENGTH = 200
@@ -128,11 +134,37 @@ class RunObjects:
         copies[name] = self._copy(name, run if self._is_per_run else ALL_RUNS)
         return copies[name]
 
+    @property
+    def folder(self) -> str:
+        """The folder of the output file."""
+        return str(Path(self._directory.GetFile().GetName()).absolute().parent)
+
+    def adopt(self, name: str, run: ExpRun | None, item: Any) -> None:
+        """Take a finished object as the copy of a run; what it is empty is registered with the first.
+
+        :param run: None: the one for all runs.
+        :raises DefinitionError: as `register`, and if it cannot be emptied.
+        """
+        copies = self._copies.setdefault(ALL_RUNS if run is None else run, {})
+        key = build_key(name, ALL_RUNS if run is None else run)
+        if isinstance(item, load_root().TTree):
+            if name in self._originals and not item.GetEntries():
+                return
+            with keep_directory(self._get_folder(name)):
+                copies[name] = item.CloneTree(-1, "fast")
+            copies[name].SetName(key)
+        else:
+            copies[name] = item.Clone(key)
+            if hasattr(item, "SetDirectory"):
+                copies[name].SetDirectory(load_root().nullptr)
+        if name not in self._originals:
+            self.register(name, _build_empty(copies[name], name))
+
     def write(self, events: dict[ExpRun, int]) -> None:
         """Write all objects of all runs.
 
         :param events: how many events were collected of each run; every run gets every object, if empty.
-        :raises DefinitionError: if a registered object was filled itself.
+        :raises DefinitionError: if a registered object was filled itself, or a copy has lost what was filled into it.
         """
         for name, original in self._originals.items():
             if count_content(original):
@@ -145,6 +177,7 @@ class RunObjects:
         for run in sorted(self._copies):
             for name in self._originals:
                 if name in self._copies[run]:
+                    self._check_copy(name, run)
                     self._write_object(self._get_folder(name), self._copies[run][name], build_key(name, run))
         self._write_run_range(events)
 
@@ -165,6 +198,16 @@ class RunObjects:
 
     def _get_folder(self, name: str) -> Any:
         return self._directory.mkdir(name, "", True)
+
+    def _check_copy(self, name: str, run: ExpRun) -> None:
+        """Refuse a copy whose numbers were too small for what was filled into it. Doubles have no such limit."""
+        copy = self._copies[run][name]
+        if copy.IsA().GetName() in _ROOMY:
+            return
+        try:
+            check_faults(describe_item(copy), f"object {name!r} of the {self._what}")
+        except InputError as error:
+            raise DefinitionError(error.what, hint=error.hint) from error
 
     def _write_object(self, folder: Any, copy: Any, key: str) -> None:
         root = load_root()
@@ -203,8 +246,27 @@ def count_content(item: Any) -> float:
     return 0.0
 
 
+def _build_empty(item: Any, name: str) -> Any:
+    """Give an empty object of the same kind."""
+    root = load_root()
+    if isinstance(item, root.TTree):
+        with keep_directory():
+            return item.CloneTree(0)
+    empty = item.Clone(name)
+    if hasattr(empty, "SetDirectory"):
+        empty.SetDirectory(root.nullptr)
+    if isinstance(empty, root.TGraph):
+        empty.Set(0)
+    elif hasattr(empty, "Reset"):
+        empty.Reset()
+    return empty
+
+
 def _can_merge(item: Any) -> bool:
     kind = item.IsA()
+    if str(kind.GetName()) == "TGraphMultiErrors":
+        # Its Merge writes beyond the arrays of the errors.
+        return False
     return bool(kind.GetMerge()) or bool(kind.InheritsFrom("TTree"))
 
 

@@ -25,6 +25,7 @@ from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.temporary import build_temporary_name
 
 # ruff: noqa: PTH102, PTH103, PTH104, PTH108, PTH116, PTH118, PTH123, PTH207 - pathlib is slow to import
+from airflow_provider_caf.worker.starts import is_done
 
 TYPE_CHECKING = False  # importing typing costs as much as all of the above
 if TYPE_CHECKING:
@@ -371,6 +372,13 @@ def format_time(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(milliseconds // 1000)) + f".{milliseconds % 1000:03d}Z"
 
 
+_LSF_LIMITS = {
+    int(signal.SIGUSR2): "the end of the walltime (run limit)",
+    int(signal.SIGXCPU): "the end of the CPU time",
+}
+"""Compatible systems say nothing else of it."""
+
+
 class Warden:
     """Hand signals of the batch system on to the job, and remember the first one.
 
@@ -416,7 +424,9 @@ class Warden:
         """What to write into the exit record."""
         if not self.received:
             return None
-        return f"the batch system sent {signal.Signals(self.received).name} to the job"
+        text = f"the batch system sent {signal.Signals(self.received).name} to the job"
+        limit = _LSF_LIMITS.get(self.received) if "LSB_JOBID" in os.environ else None
+        return text if limit is None else f"{text}, as LSF does at {limit}"
 
 
 def run_attempt(attempt: Attempt, warden: Warden) -> int:
@@ -462,8 +472,8 @@ def main(argv: Sequence[str]) -> int:
     worst = 0
     subjobs = array["elements"][index]
     for subjob in subjobs:
-        # Started again in the middle: those before need not run once more.
-        if len(subjobs) > 1 and _is_done(array, subjob):
+        # The system has started the element again: what has ended well need not run once more.
+        if is_done(array, subjob):
             continue
         attempt = open_attempt(array, subjob)
         try:
@@ -475,16 +485,6 @@ def main(argv: Sequence[str]) -> int:
             break
     _remove_empty(f"{array['folder']}/element_{index}.log")
     return worst
-
-
-def _is_done(array: Mapping[str, Any], subjob: int) -> bool:
-    """Tell whether an earlier start of this try has ended well. What cannot be read was not."""
-    try:
-        with open(f"{array['status_folder']}/{subjob:05d}.{array['attempt']}.json", "rb") as file:
-            record = json.loads(file.read())
-        return (record["exit_code"], record["signal"], record["reason"]) == (0, None, None)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def _remove_empty(log: str) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 
 from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.core.suggestions import build_word_hint
-from airflow_provider_caf.worker.events import EventFile, build_read_error
+from airflow_provider_caf.worker.columns import build_read_error
+from airflow_provider_caf.worker.events import EventFile
 from airflow_provider_caf.worker.root import load_root
 
 RESULTS = (-1, 0, 1)
@@ -231,14 +232,14 @@ class TriggerColumn:
         self._name = name
         self._skim = skim
         self._source = PurePosixPath(file.path).name
-        self._branch = file.tree.GetBranch(name)
-        where = f"branch {name!r} of tree {file.tree_name!r} in {file.path}"
+        self._branch = None if file.tree is None else file.tree.GetBranch(name)
+        where = file.build_where(name)
         if not self._branch:
             if skim.on_missing is None:
-                names = [each.GetName() for each in file.tree.GetListOfBranches()]
+                known = build_word_hint(name, file.list_branches(), "branches")
                 raise InputError(
                     f"There are no trigger results: there is no {where}.",
-                    hint=f"{build_word_hint(name, names, 'branches')} Set `trigger_branch` of the collector. {_HINT}",
+                    hint=f"{known} Set `trigger_branch` of the collector. {_HINT}",
                 )
             return
         if str(self._branch.GetClassName()) != _CLASS:

@@ -11,9 +11,9 @@
 # User: HTCondor takes no job from root. As root, everything runs in a user namespace that shows root as CONDOR_USER, so that
 # files stay root's; where namespaces are shut, as the real user CONDOR_USER, who must be able to write the work folder.
 set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 home=${CONDOR_HOME:-${TMPDIR:-/tmp}/caf-condor} port=${CONDOR_PORT:-9618} cpus=${CONDOR_CPUS:-8} user=${CONDOR_USER:-caf}
 root=$home/root local=$home/local
-export DEBIAN_FRONTEND=noninteractive
 
 die() {
     echo "condor-up: $*" >&2
@@ -39,13 +39,7 @@ find_programs() { # sets prefix: what stands before /usr in the paths of the pro
 }
 
 install_packages() {
-    # The package would start its own pool.
-    local policy=/usr/sbin/policy-rc.d ours=
-    [[ -e $policy ]] || { ours=1 && printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy"; }
-    local failed=
-    apt-get install -y -qq --no-install-recommends "$@" >>"$home/apt.log" 2>&1 || failed=1
-    [[ -z $ours ]] || rm -f "$policy"
-    [[ -z $failed ]] || die "apt-get install $* failed, see $home/apt.log"
+    "$here/../../scripts/install_packages.sh" "$home/apt.log" "$@" || die "apt-get install $* failed, see $home/apt.log"
 }
 
 unpack_programs() {
@@ -138,18 +132,18 @@ SEC_DEFAULT_AUTHENTICATION_METHODS = FS
 SEC_DEFAULT_CRYPTO_METHODS = 3DES, AES
 # Seconds instead of the minutes of a real pool.
 NUM_CPUS = $cpus
-NEGOTIATOR_INTERVAL = 2
+NEGOTIATOR_INTERVAL = 1
 NEGOTIATOR_MIN_INTERVAL = 1
 NEGOTIATOR_CYCLE_DELAY = 1
 MASTER_BACKOFF_CONSTANT = 1
 MASTER_BACKOFF_CEILING = 5
-SCHEDD_INTERVAL = 2
+SCHEDD_INTERVAL = 1
 SCHEDD_MIN_INTERVAL = 1
-PERIODIC_EXPR_INTERVAL = 2
-UPDATE_INTERVAL = 5
-STARTER_UPDATE_INTERVAL = 2
+PERIODIC_EXPR_INTERVAL = 1
+UPDATE_INTERVAL = 2
+STARTER_UPDATE_INTERVAL = 1
 STARTER_INITIAL_UPDATE_INTERVAL = 1
-SHADOW_QUEUE_UPDATE_INTERVAL = 2
+SHADOW_QUEUE_UPDATE_INTERVAL = 1
 JOB_DEFAULT_LEASE_DURATION = 30
 CONDOR_FSYNC = False
 ENABLE_USERLOG_FSYNC = False

@@ -29,27 +29,34 @@ tests/batch/slurm-up.sh start >>"$folder/env"
 source "$folder/env"
 
 failed=0
-contract() {
-    "$python" -m pytest --real --system "$@"
+contract() { # system, words for pytest …
+    "$python" -m pytest --durations=20 --real --system "$@"
 }
 demo() {
     "$python" scripts/demo.py --folder "$folder/demo" --backend "$1" || failed=1
 }
-# Both at once: they wait more than they work.
-contract htcondor tests/contract >"$folder/contract.log" 2>&1 &
-beside=$!
-contract slurm tests/contract || failed=1
-wait "$beside" || failed=1
-cat "$folder/contract.log"
+beside= # what runs in the background, and its log
+begin() { # command …: beside what follows
+    "$@" >"$folder/beside.log" 2>&1 &
+    beside=$!
+}
+finish() {
+    wait "$beside" || failed=1
+    cat "$folder/beside.log"
+}
+# Tests of a batch system wait more than they work, so several run at a time.
+begin contract htcondor --numprocesses=2 tests/contract
+contract slurm --numprocesses=2 tests/contract || failed=1
+finish
+# The wrappers build a shell string from the script's path, and know no element of an array.
+begin contract torque --plain-paths --backend-arg array_limit=1 tests/contract/test_systems.py \
+    -k 'each_subjob or only_what_is_missing or is_gone or changed_job or program_that_is_not_there or tries or memory_grows'
 demo htcondor
+finish
 demo slurm
 # The chain of eleven calibrations takes minutes, and shows nothing more about the batch system.
 if [[ -z ${SKIP_SCRIPTS:-} ]]; then
-    CAF_TEST_BACKEND=htcondor CAF_TEST_LEAVE_OUT=eleven_chain "$python" -m pytest tests/integration/test_scripts.py ||
-        failed=1
+    CAF_TEST_BACKEND=htcondor CAF_TEST_LEAVE_OUT=eleven_chain "$python" -m pytest --durations=20 \
+        tests/integration/test_scripts.py || failed=1
 fi
-# The wrappers build a shell string from the script's path, and know no element of an array.
-contract torque --plain-paths --backend-arg array_limit=1 tests/contract/test_systems.py \
-    -k 'each_subjob or only_what_is_missing or is_gone or changed_job or program_that_is_not_there or tries or memory_grows' ||
-    failed=1
 exit "$failed"

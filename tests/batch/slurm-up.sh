@@ -8,8 +8,9 @@
 # two are used, too), SLURM_DBD=1 (also the accounting, for sacct), SLURM_TORQUE=1 (also the Torque-style qsub, qstat, qdel).
 # Jobs run as whoever submits, root too. No cgroups, no systemd.
 set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 home=${SLURM_HOME:-${TMPDIR:-/tmp}/caf-slurm} cpus=${SLURM_CPUS:-8} port=${SLURM_PORT:-6817} dbd=${SLURM_DBD:-0} torque=${SLURM_TORQUE:-0}
-export DEBIAN_FRONTEND=noninteractive SLURM_CONF=$home/slurm.conf
+export SLURM_CONF=$home/slurm.conf
 
 die() {
     echo "slurm-up: $*" >&2
@@ -26,12 +27,8 @@ install_programs() {
     [[ $dbd != 1 ]] || command -v mariadbd >/dev/null || missing+=(mariadb-server-core mariadb-client-core)
     ((${#missing[@]})) || return 0
     command -v apt-get >/dev/null || die "missing here, and there is no apt-get: ${missing[*]}"
-    # The packages would start their own daemons.
-    local policy=/usr/sbin/policy-rc.d ours= failed=
-    [[ -e $policy ]] || { ours=1 && printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy"; }
-    { apt-get -qq update && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$home/apt.log" 2>&1 || failed=1
-    [[ -z $ours ]] || rm -f "$policy"
-    [[ -z $failed ]] || die "apt-get install ${missing[*]} failed, see $home/apt.log"
+    "$here/../../scripts/install_packages.sh" "$home/apt.log" "${missing[@]}" ||
+        die "apt-get install ${missing[*]} failed, see $home/apt.log"
 }
 
 write_config() {

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
 import urllib.error
 import urllib.request
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,44 +29,14 @@ CHROMIUM_FLAGS = [
 LARGEST_ANSWER = 300_000
 
 
-class MetricsServer:
-    """Takes what a StatsD server would."""
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
-        self.port: int = self._socket.getsockname()[1]
-        self.counts: Counter[str] = Counter()
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def close(self) -> None:
-        """End it."""
-        self._socket.close()
-
-    def _listen(self) -> None:
-        while True:
-            try:
-                text = self._socket.recv(65536).decode()
-            except OSError:
-                return  # it is closed
-            for line in text.splitlines():
-                name, _, value = line.partition(":")
-                number, _, kind = value.partition("|")
-                self.counts[name.removeprefix("airflow.")] += int(number) if kind == "c" else 1
-
-
 @dataclass
 class Site:
-    """A started Airflow and the runs in it.
+    """The started Airflow and the runs in it to look at.
 
-    :param metrics: what it has sent.
-    :param messages: the file to which its notifier writes.
     :param runs: DAG id → run id.
     """
 
     started: StartedAirflow
-    metrics: MetricsServer
-    messages: Path
     runs: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -94,7 +61,7 @@ class Site:
         request = urllib.request.Request(
             f"{self.airflow.url}/auth/token", data=body, headers={"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return str(json.loads(answer.read())["access_token"])
 
     def ask(self, path: str, token: str | None) -> tuple[int, bytes]:

@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_caf.io.catalog import Catalog, PayloadRow
 from tests.browser.site import Site
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.airflow
 DAG = "demo_calibration"
 
 
@@ -81,7 +81,7 @@ def test_what_was_made_by_hand_has_its_values(site: Site) -> None:
 
 
 def test_metrics_reach_the_server(site: Site) -> None:
-    counts = site.metrics.counts
+    counts = site.started.metrics.counts
     # Collections of four or three subjobs, one of them in three passes; and two subjobs that failed, once or twice.
     assert counts["caf.subjobs.submitted"] >= 4 + 3 * 4 + 4 + 6 + 2
     assert counts["caf.subjobs.done"] >= 4 + 3 * 4 + 4 + 6
@@ -93,7 +93,7 @@ def test_metrics_reach_the_server(site: Site) -> None:
 
 
 def test_a_notifier_has_said_why(site: Site) -> None:
-    first = site.messages.read_text().split("--\n")[0]
+    first = site.started.messages.read_text().split("--\n")[0]
     run_id = site.runs["failing"]
     assert first.startswith(f"Attention! CAF failing, run {run_id}: calibration vertex, iteration 0, hits.wait failed.")
     assert "Reason: 2 of 2 subjobs of collection 'hits' in calibration 'vertex', iteration 0, failed." in first

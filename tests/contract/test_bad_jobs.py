@@ -13,6 +13,7 @@ import engine
 from airflow_provider_caf.batch.held import HeldPolicy
 from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.batch.systems import load_system
+from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.io.jobs.client import BatchClient
 from airflow_provider_caf.io.jobs.held import treat_held
 from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
@@ -53,6 +54,107 @@ def hide_records(site: Site, status_folder: Path) -> Path:
     status_folder.rename(hidden)
     status_folder.mkdir()
     return hidden
+
+
+@ON_FAKES
+def test_an_element_that_the_system_starts_again_after_its_success_ends_at_once(site: Site) -> None:
+    """Alone in its element or packed, and also when the first start that went well was itself the second one."""
+    flag = site.folder / "mended"
+    job = site.make_job([COPY, ["sh", "-c", f"test -e {flag} && echo data > out.dat"]], outputs=[OUTPUT])
+    submit_missing(site.client, job)
+    assert site.statuses(site.wait(job)) == [DONE, FAILED]
+    (array,) = engine.jobs(gone=True)
+    flag.touch()
+    for times in (2, 3):
+        for index in array.elements:
+            engine.requeue(array.id, index)
+        site.wait_for(
+            lambda times=times: all(  # type: ignore[misc]
+                each.state == "done" and each.starts == times
+                for each in engine.jobs([array.id], gone=True)[0].elements.values()
+            )
+        )
+        assert {each.wait_status for each in engine.jobs([array.id], gone=True)[0].elements.values()} == {0}
+        assert site.statuses(site.wait(job)) == [DONE, DONE]
+    assert site.started(job) == ["00000/attempt_0", "00001/attempt_0", "00001/attempt_0_r1"]
+
+
+@pytest.mark.only_on("pbs", real=False)
+def test_an_element_that_somebody_removes_while_it_waits_is_cancelled_at_once(site: Site) -> None:
+    """PBS shows it as over like its array, without exit status and host (X, substate 70)."""
+    go = site.folder / "go"
+    job = site.make_job([wait_for(go)] * 3, outputs=[OUTPUT], resources=Resources(throttle=1))
+    submit_missing(site.client, job)
+    site.wait(job, lambda seen: site.statuses(seen) == [RUNNING, QUEUED, QUEUED])
+    (array,) = engine.jobs()
+    engine.cancel(array.id, [2])
+    assert site.statuses(observe(site.client, job)) == [RUNNING, QUEUED, CANCELLED]
+    go.touch()
+    # The array is over now, and the element shows its exit status.
+    assert site.statuses(site.wait(job)) == [DONE, DONE, CANCELLED]
+
+
+@pytest.mark.only_on("pbs", real=False)
+def test_without_history_our_note_tells_a_cancelled_element(site: Site) -> None:
+    engine.set_faults(no_history=True)
+    go = site.folder / "go"
+    job = site.make_job([wait_for(go)] * 2, outputs=[OUTPUT], resources=Resources(throttle=1))
+    arrays = submit_missing(site.client, job).arrays
+    site.wait(job, lambda seen: site.statuses(seen) == [RUNNING, QUEUED])
+    site.client.cancel(arrays, [1])
+    assert site.statuses(observe(site.client, job)) == [RUNNING, CANCELLED]
+    go.touch()
+    assert site.statuses(site.wait(job)) == [DONE, CANCELLED]
+
+
+@ON_FAKES
+def test_a_grown_request_that_is_refused_is_made_as_before(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    job = site.make_job(
+        [["sh", "-c", "echo MemoryError >&2; exit 1"], COPY], outputs=[OUTPUT], resources=Resources(memory=1000)
+    )
+    engine.set_faults(largest_memory=1200)
+    first = submit_missing(site.client, job)
+    assert site.statuses(site.wait(job)) == [FAILED, DONE]
+    with caplog.at_level(logging.WARNING):
+        again = submit_missing(site.client, job, first_attempt=first.attempt)
+    (array,) = again.arrays
+    assert (again.submitted, array.array.resources.memory) == ((0,), 1000)
+    told = "1500 MB of memory were refused for this try, it was submitted with 1000 MB as before"
+    assert told in caplog.text
+    verdict = site.wait(job).verdicts[0]
+    assert verdict.status is FAILED
+    assert told in str(verdict.reason)
+    # A server that is away has refused nothing.
+    engine.set_faults(down=True)
+    with pytest.raises(CafError) as caught:
+        submit_missing(site.client, job, first_attempt=first.attempt)
+    assert "1500" not in str(caught.value)
+
+
+@pytest.mark.only_on("lsf", real=False)
+@pytest.mark.parametrize(
+    ("configuration", "limit", "reserved"),
+    [
+        ("", "26", "mem=26"),
+        ("LSF_UNIT_FOR_LIMITS=GB\n", "1", "mem=1"),
+        ("# LSF_UNIT_FOR_LIMITS=GB\nLSF_UNIT_FOR_LIMITS = M # of the site\n", "26", "mem=26"),
+    ],
+)
+def test_a_system_without_units_gets_numbers_in_its_own(
+    site: Site, monkeypatch: pytest.MonkeyPatch, configuration: str, limit: str, reserved: str
+) -> None:
+    folder = site.folder / "conf"
+    folder.mkdir()
+    (folder / "lsf.conf").write_text(configuration)
+    monkeypatch.setenv("LSF_ENVDIR", str(folder))
+    engine.set_faults(compatible=True)
+    job = site.make_job([COPY], outputs=[OUTPUT], resources=Resources(memory=26))
+    (array,) = submit_missing(site.client, job).arrays
+    assert array.array.resources.memory_unit == ("G" if "=GB" in configuration and "#" not in configuration else "M")
+    assert site.statuses(site.wait(job)) == [DONE]
+    log = (engine.find_home() / "commands.log").read_text()
+    assert f'"-M", "{limit}"' in log
+    assert f"rusage[{reserved}]" in log
 
 
 @ON_FAKES

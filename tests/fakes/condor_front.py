@@ -71,6 +71,11 @@ def condor_submit(argv: list[str]) -> None:
         _fail(f"\n{faults['refuse']}")
     values, count, rows = _read_submit_file(file)
     time.sleep(faults.get("slow_submit", 0))
+    largest = faults.get("largest_memory")
+    if largest is not None and int(values.get("request_memory", "0").removesuffix("MB")) > largest:
+        # A SUBMIT_REQUIREMENT of a site; the text is the site's own.
+        sys.stdout.write("Submitting job(s)")
+        _fail("\nERROR: Failed to commit job submission into the queue.\nERROR: too much memory was asked for")
     cluster = _queue(values, count, rows)
     time.sleep(faults.get("late_submit", 0))
     if faults.get("crash_after_submit"):

@@ -75,8 +75,19 @@ def bsub(argv: list[str]) -> None:
         _fail(f"{faults['refuse']}. Job not submitted.")
     if options.get("-q") == "nosuch":
         _fail("nosuch: No such queue. Job not submitted.")
-    if "-M" in options and (faults.get("compatible") or not re.fullmatch(r"\d+([KMGTPEZ]B?)?", options["-M"])):
+    # volclava (commit b361f56): `isint_` in `lsbatch/lib/lsb.sub.c` line 4161; `getVal` in `lsf/intlib/resreq.c`
+    # line 732 takes a plain number only, and the text is that of LSBE_BAD_RESREQ, `lsbatch/lib/lsb.err.c` line 130.
+    units = "" if faults.get("compatible") else "([KMGTPEZ]B?)?"
+    if "-M" in options and not re.fullmatch(rf"\d+{units}", options["-M"]):
         _fail(f"{options['-M']}: MEMLIMT value should be a positive integer. Job not submitted.")
+    if not all(
+        re.fullmatch(rf"\d+{units}", size) for size in re.findall(r"(?:mem|tmp)=([^:\]]+)", options.get("-R", ""))
+    ):
+        _fail("Bad resource requirement syntax. Job not submitted.")
+    largest = faults.get("largest_memory")
+    if largest is not None and int(re.sub(r"\D", "", options.get("-M", "0"))) > largest:
+        # LSBE_PJOB_LIMIT and its neighbours, `lsbatch/lib/lsb.err.c` line 89.
+        _fail("MEMLIMIT: Cannot exceed queue's hard limit(s). Job not submitted.")
     time.sleep(faults.get("slow_submit", 0))
     id = _queue(options, text, bool(faults.get("compatible")))
     time.sleep(faults.get("late_submit", 0))
@@ -269,8 +280,18 @@ def _stop(id: int, indices: Iterable[int] | None) -> Sequence[int]:
     return engine.hold(id, indices, f"The job was suspended by user <{getpass.getuser()}>")
 
 
+def lsid(argv: list[str]) -> None:
+    """Say which system it is: `lsf/lstools/lsid.c` prints the version first."""
+    if engine.faults().get("compatible"):
+        print("volclava 2.2, Nov 21 2026\n")
+    else:
+        print("IBM Spectrum LSF Standard 10.1.0.0, Apr 04 2018\nCopyright International Business Machines Corp.\n")
+    print("My cluster name is cluster1\nMy master name is vm")
+
+
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "bsub": bsub,
+    "lsid": lsid,
     "bjobs": bjobs,
     "bhist": bhist,
     "bkill": _control(engine.cancel, "terminated", "Job has already finished"),

@@ -1,7 +1,17 @@
 """The faces of OpenPBS and of Torque (`FAKE_SYSTEM=torque`) on the fake batch system.
 
-`qsub`, `qstat`, `qselect`, `qdel`, `qrls`, `qhold`. Texts and exit codes of OpenPBS are those of captured outputs;
-those of Torque are the ones it is known for. Exit codes are error numbers of PBS modulo 256.
+`qsub`, `qstat`, `qselect`, `qdel`, `qrls`, `qhold`. Texts and exit codes of OpenPBS are those of captured outputs of
+23.06.06; those of Torque are the ones it is known for. Exit codes are error numbers of PBS modulo 256.
+
+What was not captured is taken from the source of OpenPBS (commit cd7ab5e) and Torque (commit 34ff845):
+
+* no history: `src/cmds/qselect.c` lines 581-598 and `src/cmds/qstat.c` lines 3123-3132 and 3340-3348: the message on
+  standard error, exit code 0; the text in `src/lib/Liblog/pbs_messages.c` line 292, the id behind it by `prt_job_err`
+  in `src/lib/Libcmds/err_handling.c`;
+* an element without a record of its own: `status_subjob` in `src/server/stat_job.c` lines 375-470 (the attributes of
+  the array, "Subjob finished") and `get_subjob_and_state` in `src/server/array_func.c` lines 392-450; without a history
+  the record of an element ends with it, `svr_saveorpurge_finjobhist` in `src/server/svr_jobfunc.c` line 4646;
+* Torque: `PBSE_UNKJOBID` in `src/include/pbs_error_db.h` line 29, `PBSE_` in `src/include/pbs_error.h` line 109.
 """
 
 from __future__ import annotations
@@ -29,7 +39,8 @@ LONGEST_NAME = {"pbs": 236, "torque": 15}
 RANGE = re.compile(r"(\d+)-(\d+)(?:%(\d+))?")
 ID = re.compile(rf"(\d+)(\[(\d*)\])?(?:\.{SERVER})?")
 STATES = {"queued": "Q", "held": "H", "running": "R", "transferring": "E"}
-FINISHED, NO_HISTORY, UNKNOWN = 35, 36, 153
+FINISHED, UNKNOWN = 35, 153
+NO_HISTORY = "PBS is not configured to maintain job history"
 
 
 def main(program: str) -> None:
@@ -109,6 +120,8 @@ def _check_request(options: dict[str, str], refuse: str | None) -> None:
             _fail(f"qsub: Unknown resource: {name}", 187)
         if not re.fullmatch(r"\d+(mb)?", value):
             _fail(f"qsub: Illegal attribute or resource value Resource_List.{name}", 166)
+        if name == "mem" and int(value.removesuffix("mb")) > engine.faults().get("largest_memory", 10**9):
+            _fail("qsub: Job violates queue and/or server resource limits", 188)
 
 
 def _queue(options: dict[str, str], name: str, text: str, indices: tuple[int, int | None] | None) -> int:
@@ -145,7 +158,7 @@ def qstat(argv: list[str]) -> None:
         print("Have a nice day!")
         return
     if "-x" in options and faults.get("no_history"):
-        _fail("qstat: PBS is not configured to maintain job history", NO_HISTORY)
+        _fail("\n".join(f"qstat: {NO_HISTORY} {word}" for word in ids or [SERVER]), 0)
     code, records = 0, []
     for word in ids or [_show_id(job) for job in _find_jobs() if "-x" in options or not _is_finished(job)]:
         problem = _find_problem(word, "-x" in options)
@@ -217,7 +230,9 @@ def _build_parent(job: engine.Job) -> str:
 
 def _build_record(job: engine.Job, index: int, id: str) -> str:
     element = job.elements[index]
-    attributes = {"job_state": STATES.get(element.state, ""), "Hold_Types": "n", "run_count": str(element.starts)}
+    attributes = {"job_state": STATES.get(element.state, ""), "Hold_Types": "n"}
+    if _flavour() == "pbs" and element.starts:
+        attributes["run_count"] = str(element.starts)
     if element.host:
         attributes["exec_host"] = f"{element.host}/0"
     if element.state == "held":
@@ -229,10 +244,29 @@ def _build_record(job: engine.Job, index: int, id: str) -> str:
     elif element.state == "queued" and element.reason:
         attributes["comment"] = element.reason
     elif element.state in ("done", "cancelled"):
-        attributes |= _build_torque_end(element) if _flavour() == "torque" else _build_end(job, element)
+        if _flavour() == "pbs" and job.extra["array"] and not _has_record(element):
+            attributes = _borrow_end(job)
+        else:
+            attributes |= _build_torque_end(element) if _flavour() == "torque" else _build_end(job, element)
     attributes["job_state"] = engine.faults().get("state", {}).get(f"{job.id}.{index}", attributes["job_state"])
     name = f"{job.name}-{index}" if _flavour() == "torque" and job.extra["array"] else job.name
     return _show(job, id, attributes, name)
+
+
+def _has_record(element: engine.Element) -> bool:
+    """Tell whether PBS keeps a record of an element that is over: of one that ran, with a history."""
+    return element.starts > 0 and not engine.faults().get("no_history")
+
+
+def _borrow_end(job: engine.Job) -> dict[str, str]:
+    """Give what an element without a record shows: the attributes of its array."""
+    if not _is_finished(job):
+        return {"job_state": "X", "substate": "70", "comment": "Subjob finished"}
+    codes = {each.wait_status for each in job.elements.values() if each.state == "done"}
+    removed = not codes
+    substate = "91" if removed else "93" if codes != {0} else "92"
+    status = "1" if substate == "93" else "0"
+    return {"job_state": "F", "substate": substate, "Exit_status": status, "comment": "Subjob finished"}
 
 
 def _build_end(job: engine.Job, element: engine.Element) -> dict[str, str]:
@@ -278,7 +312,7 @@ def qselect(argv: list[str]) -> None:
     found, _ = getopt.getopt(argv, "xN:")
     options = dict(found)
     if "-x" in options and faults.get("no_history"):
-        _fail("qselect: PBS is not configured to maintain job history", NO_HISTORY)
+        _fail(f"qselect: {NO_HISTORY}", 0)
     if faults.get("nonsense"):
         print("Have a nice day!")
         return

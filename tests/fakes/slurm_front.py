@@ -85,7 +85,7 @@ def find_problem(options: dict[str, str]) -> str | None:
         return "Invalid partition name specified"
     if first != 0 or last > LARGEST_INDEX:
         return "Invalid job array specification"
-    if int(options.get("--mem", "0M").rstrip("M")) > LARGEST_MEMORY:
+    if int(options.get("--mem", "0M").rstrip("M")) > engine.faults().get("largest_memory", LARGEST_MEMORY):
         return "Requested node configuration is not available"
     return None
 
@@ -277,6 +277,9 @@ def is_queued(job: engine.Job, index: int) -> bool:
 
 def scontrol(words: Sequence[str]) -> int:
     """Hold or release."""
+    if words == ["show", "config"]:
+        print("Configuration data as of 2026-11-21T00:05:13\nMinJobAge               = 300 sec\nMpiDefault = none")
+        return 0
     action, target = words[0], words[1]
     shown = target.replace("[", "").replace("]", "")
     if engine.faults().get("down"):

@@ -13,7 +13,11 @@ import pytest
 
 from airflow_provider_caf.io.catalog import Catalog, open_sqlite_catalog
 from airflow_provider_caf.io.layout import RunLayout, default_catalog_file
+from tests.integration.metrics_server import MetricsServer
 from tests.private_airflow import PrivateAirflow
+
+LIMIT = 1200.0
+"""Seconds after which what a test waits for will not come any more. It says nothing about how quick anything is."""
 
 _END_STATES = {"success", "failed"}
 
@@ -22,31 +26,50 @@ class StartedAirflow:
     """What a test asks of the started Airflow.
 
     :param airflow: the running one.
-    :param work_dir: its `[caf] work_dir`.
+    :param folder: holds all that belongs to it.
+    :param metrics: what it has sent.
     """
 
-    def __init__(self, airflow: PrivateAirflow, work_dir: Path) -> None:
+    def __init__(self, airflow: PrivateAirflow, folder: Path, metrics: MetricsServer) -> None:
         self.airflow = airflow
-        self.work_dir = work_dir
+        self.folder = folder
+        self.metrics = metrics
+
+    @property
+    def work_dir(self) -> Path:
+        """Its `[caf] work_dir`."""
+        return self.folder / "work"
+
+    @property
+    def messages(self) -> Path:
+        """The file to which its notifier writes."""
+        return self.folder / "messages.txt"
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
-        """Trigger a DAG with Airflow's own command, as a user does, and give the run's id."""
+        """Trigger a DAG as the button in the web UI does, and give the run's id."""
         self.airflow.wait_for_dag(dag_id)
-        return self.airflow.trigger(dag_id, conf or {})
+        body = {"logical_date": None, "conf": dict(conf or {})}
+        run = self.airflow.call_api("POST", f"/dags/{dag_id}/dagRuns", body)
+        return str(run["dag_run_id"])
 
-    def wait_for_run(self, dag_id: str, timeout: float = 120.0) -> str:
+    def read_definitions_again(self) -> None:
+        """Let Airflow look at the folder of definitions now; by itself it does so every half a minute."""
+        token = self.airflow.call_api("GET", "/dags/demo_calibration")["file_token"]
+        self.airflow.call_api("PUT", f"/parseDagFile/{token}")
+
+    def wait_for_run(self, dag_id: str) -> str:
         """Wait until something has started a DAG for the first time, and give the run's id."""
 
         def list_runs() -> list[str]:
             return [each["dag_run_id"] for each in self.airflow.call_api("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]]
 
-        self.wait_until(lambda: bool(list_runs()), timeout)
+        self.wait_until(lambda: bool(list_runs()))
         (run_id,) = list_runs()
         return run_id
 
-    def wait(self, dag_id: str, run_id: str, timeout: float = 240.0) -> str:
+    def wait(self, dag_id: str, run_id: str) -> str:
         """Wait until a run has ended and give its state."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + LIMIT
         while time.monotonic() < deadline:
             state = self.airflow.call_api("GET", f"/dags/{dag_id}/dagRuns/{quote(run_id)}")["state"]
             if state in _END_STATES:
@@ -54,11 +77,11 @@ class StartedAirflow:
             time.sleep(0.5)
         pytest.fail(f"{dag_id} {run_id} did not end: {self.read_states(dag_id, run_id)}")
 
-    def wait_until(self, is_so: Callable[[], bool], timeout: float = 120.0) -> None:
+    def wait_until(self, is_so: Callable[[], bool]) -> None:
         """Wait until something is so."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + LIMIT
         while not is_so():
-            assert time.monotonic() < deadline, f"not so within {timeout:g} s"
+            assert time.monotonic() < deadline, f"not so within {LIMIT:g} s"
             time.sleep(0.2)
 
     def answer(self, dag_id: str, run_id: str, task_id: str, answer: Mapping[str, Any]) -> None:

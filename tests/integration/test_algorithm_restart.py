@@ -53,7 +53,7 @@ def run_id(started: StartedAirflow, tmp_path_factory: pytest.TempPathFactory) ->
     for name in NAMES:
         (find_layout(started, run_id, name).folder / "resume").touch()
     started.airflow.start()
-    assert started.wait(DAG, run_id, timeout=280) == "success", started.read_states(DAG, run_id)
+    assert started.wait(DAG, run_id) == "success", started.read_states(DAG, run_id)
     return run_id
 
 
@@ -85,7 +85,6 @@ def count_most(notes: list[dict[str, Any]]) -> int:
     return max(keys.count(key) for key in keys)
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", NAMES)
 def test_after_kill_9_only_what_was_not_finished_is_executed(started: StartedAirflow, run_id: str, name: str) -> None:
     result = started.read_xcom(DAG, run_id, f"{name}.iteration_0.{ALGORITHM}")
@@ -99,14 +98,13 @@ def test_after_kill_9_only_what_was_not_finished_is_executed(started: StartedAir
     assert count_most(notes) <= 1 + kills
 
 
-@pytest.mark.timeout(600)
 def test_the_database_after_kill_9_is_byte_for_byte_that_of_an_undisturbed_run(
     started: StartedAirflow, run_id: str
 ) -> None:
     killed = {name: read_database(find_layout(started, run_id, name)) for name in NAMES}
     before = {name: len(read_notes(started, run_id, name)) for name in NAMES}
     started.clear(DAG, run_id, *(f"{name}.iteration_0.{ALGORITHM}" for name in NAMES))
-    assert started.wait(DAG, run_id, timeout=280) == "success"
+    assert started.wait(DAG, run_id) == "success"
     for name in NAMES:
         result = started.read_xcom(DAG, run_id, f"{name}.iteration_0.{ALGORITHM}")
         assert result["replayed"] == 0, "a clear is a fresh run"
@@ -114,7 +112,6 @@ def test_the_database_after_kill_9_is_byte_for_byte_that_of_an_undisturbed_run(
         assert read_database(find_layout(started, run_id, name)) == killed[name]
 
 
-@pytest.mark.timeout(600)
 def test_a_user_can_keep_the_finished_executions_when_clearing(started: StartedAirflow, run_id: str) -> None:
     task = f"stages.iteration_0.{ALGORITHM}"
     store = f"/dags/{DAG}/dagRuns/{quote(run_id)}/taskInstances/{task}/state-store"
@@ -131,14 +128,12 @@ def test_a_user_can_keep_the_finished_executions_when_clearing(started: StartedA
     assert f"{result['executions']} finished executions of an earlier try are used again" in log
 
 
-@pytest.mark.timeout(600)
 def test_the_task_log_has_the_last_lines_of_the_algorithm(started: StartedAirflow, run_id: str) -> None:
     log = started.read_log(DAG, run_id, f"simple.iteration_0.{ALGORITHM}")
     assert "Execution 0: OK for run 1.1" in log
     assert "payloads committed" in log
 
 
-@pytest.mark.timeout(600)
 def test_a_clear_of_a_running_task_is_a_fresh_run_too(started: StartedAirflow, run_id: str) -> None:
     task = f"child.iteration_0.{ALGORITHM}"
     folder = find_layout(started, run_id, "child").folder

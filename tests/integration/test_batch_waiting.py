@@ -28,7 +28,7 @@ WAYS = ("deferred", "polling", "rescheduled")
 def start(started: StartedAirflow, folder: Path) -> str:
     """Trigger a run, and wait until the triggerer waits for its jobs."""
     run_id = started.trigger(DAG, {"folder": str(folder)})
-    started.wait_until(lambda: started.read_states(DAG, run_id).get("deferred.wait") == "deferred", 180)
+    started.wait_until(lambda: started.read_states(DAG, run_id).get("deferred.wait") == "deferred")
     started.wait_until(lambda: count_starts(folder, "deferred") == {0: 1, 1: 1})
     wait_for_trigger(started, run_id, 1)
     return run_id
@@ -91,7 +91,7 @@ def test_a_dead_triggerer_costs_no_job_and_every_way_to_wait_ends_well(started: 
     started.airflow.kill_component("triggerer")
     started.airflow.start_component("triggerer")
     # One that has no time left is failed by the sensor, however the triggerer fared; its jobs are ended.
-    started.wait_until(lambda: started.read_states(DAG, run_id)["hurried.wait"] == "failed", 180)
+    started.wait_until(lambda: started.read_states(DAG, run_id)["hurried.wait"] == "failed")
     started.wait_until(lambda: read_statuses(started, run_id, "hurried") == {SubjobStatus.CANCELLED})
     stop_triggerer(started)
     assert started.read_states(DAG, run_id)["deferred.wait"] == "deferred"
@@ -100,7 +100,7 @@ def test_a_dead_triggerer_costs_no_job_and_every_way_to_wait_ends_well(started: 
         assert read_statuses(started, run_id, way) == {SubjobStatus.RUNNING}
         assert not (find_jobs(started, run_id, way).array_folder(0) / NOTES_FILE).exists()
         # That they run is seen by the sensor's next look, which on a busy machine may come late.
-        started.wait_until(partial(has_said, started, run_id, way), 180)
+        started.wait_until(partial(has_said, started, run_id, way))
     (tmp_path / "go").touch()
     started.wait(DAG, run_id)
     states = started.read_states(DAG, run_id)

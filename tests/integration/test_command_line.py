@@ -14,7 +14,7 @@ from airflow_provider_caf.io.jobs.exit_records import StatusFolder
 from tests.integration.started_airflow import StartedAirflow
 from tests.integration.test_restart import MAKE_EVENTS
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.airflow
 
 DAG = "counting"
 
@@ -60,7 +60,7 @@ def test_a_cancelled_run_ends_with_its_jobs(started: StartedAirflow, data: Path,
     try:
         run_id = started.trigger(DAG, {"folder": str(data), "calibrations": ["first"]})
         wait = "first.iteration_0.events.wait"
-        started.wait_until(lambda: started.read_states(DAG, run_id).get(wait) in ("running", "deferred"), 180)
+        started.wait_until(lambda: started.read_states(DAG, run_id).get(wait) in ("running", "deferred"))
         said = run_caf(started, "cancel", DAG, run_id, "--yes")
         assert wait in said
         assert started.wait(DAG, run_id) == "failed"

@@ -15,9 +15,9 @@ from airflow_provider_caf.io.catalog import PayloadRow
 from airflow_provider_caf.io.jobs.exit_records import StatusFolder
 from tests.integration.started_airflow import StartedAirflow
 from tests.integration.test_restart import FILES, MAKE_EVENTS
-from tests.ssh_server import SshServer, needs_sshd, start_ssh_server
+from tests.ssh_server import SshServer, start_ssh_server
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600), needs_sshd]
+pytestmark = pytest.mark.airflow
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from airflow_provider_caf.io.catalog import PayloadRow
 from airflow_provider_caf.io.local_database import LocalDatabase
 from tests.integration.started_airflow import StartedAirflow
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.airflow
 
 RUNS = (1, 2, 3)
 
@@ -32,7 +32,7 @@ def runs(started: StartedAirflow, tmp_path_factory: pytest.TempPathFactory) -> d
     conf = {"input_data": {"events": [f"{folder}/*.root"]}}
     ids = {name: started.trigger(name, conf) for name in ("gain_chain", "three_by_three", "alignment")}
     for name, run_id in ids.items():
-        assert started.wait(name, run_id, timeout=500) == "success", started.read_states(name, run_id)
+        assert started.wait(name, run_id) == "success", started.read_states(name, run_id)
     return ids
 
 

@@ -20,7 +20,7 @@ from airflow_provider_caf.io.local_database import LocalDatabase
 from tests.integration.started_airflow import StartedAirflow
 from tests.script_site import BAD_SCRIPTS, SCRIPTS, SETUP, VALIDATIONS, write_data, write_json
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.airflow
 
 BACKEND = os.environ.get("CAF_TEST_BACKEND", "local")
 NAMES = ("raw_physics", "raw_cosmic", "raw_beam", "mumu")
@@ -49,7 +49,7 @@ def import_script(started: StartedAirflow, script: Path, data: tuple[str, str], 
     """Import a script with Airflow's own command, as a user does."""
     setup = [word for line in SETUP for word in ("--setup", line)]
     argv = ["caf", "import-script", str(script), "--caf-config", data[0], "--input-data", data[1], "--backend", BACKEND]
-    imported: dict[str, Any] = json.loads(started.airflow.run_cli([*argv, *setup, "--json", *words], timeout=300))
+    imported: dict[str, Any] = json.loads(started.airflow.run_cli([*argv, *setup, "--json", *words]))
     return imported
 
 
@@ -60,7 +60,8 @@ def runs(started: StartedAirflow, data: tuple[str, str]) -> dict[str, Run]:
     for name in sorted(set(SCRIPT_NAMES) - set(LEFT_OUT), key=SCRIPT_NAMES.index):
         validation = ["--validation", str(VALIDATIONS / f"{name}.py")] if name == "example_simple" else []
         dag_id = import_script(started, SCRIPTS / f"{name}.py", data, *validation)["name"]
-        started.airflow.wait_for_dag(dag_id, timeout=300)
+        started.read_definitions_again()
+        started.airflow.wait_for_dag(dag_id)
         if name != FOLLOWER:
             found[name] = (dag_id, started.trigger(dag_id))
     conf = {
@@ -68,9 +69,9 @@ def runs(started: StartedAirflow, data: tuple[str, str]) -> dict[str, Run]:
         "input_data": data[1],
     }
     found["data_dependent"] = ("caf_script_runner", started.trigger("caf_script_runner", conf))
-    found[FOLLOWER] = ("Example_Complex", started.wait_for_run("Example_Complex", timeout=800))
+    found[FOLLOWER] = ("Example_Complex", started.wait_for_run("Example_Complex"))
     for name, (dag_id, run_id) in found.items():
-        assert started.wait(dag_id, run_id, timeout=1200) == "success", (name, started.read_states(dag_id, run_id))
+        assert started.wait(dag_id, run_id) == "success", (name, started.read_states(dag_id, run_id))
     return found
 
 

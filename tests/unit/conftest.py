@@ -10,7 +10,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +34,7 @@ from airflow_provider_caf.steps.results import CalibrationResults
 from airflow_provider_caf.steps.strategy import StrategyResult, StrategyRun
 from tests.unit.counting_site import site
 from tests.unit.lab_code import CALIBRATORS
+from tests.waiting import wait_until
 
 __all__ = ["site"]
 
@@ -191,10 +191,7 @@ class Lab:
         return run.submit_missing().submitted
 
     def wait(self, run: CollectionRun) -> None:
-        deadline = time.monotonic() + 120
-        while not is_over(run.observe(check_outputs=False, read_logs=False)):
-            assert time.monotonic() < deadline, "the subjobs do not end"
-            time.sleep(0.02)
+        wait_until(lambda: is_over(run.observe(check_outputs=False, read_logs=False)), lambda: "the subjobs do not end")
 
     def collect(self, collection: str = "default", iteration: int = 0, name: str = "vertex") -> tuple[int, ...]:
         """Submit, wait, and give what was submitted. All must be done at the end."""

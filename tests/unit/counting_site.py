@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,7 +19,9 @@ from airflow_provider_caf.io.files import write_json
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.steps import collect
 from airflow_provider_caf.steps.manifest import CollectionManifest
-from airflow_provider_caf.triggers.batch import BatchJobTrigger
+
+if TYPE_CHECKING:
+    from airflow_provider_caf.triggers.batch import BatchJobTrigger
 
 SCRIPT = """import json, pathlib, sys
 
@@ -96,6 +98,9 @@ class Site:
         write_json(folder / "submitted.json", submitted.to_json(), durable=False)
 
     def make_trigger(self, collection: str, interval: float, **words: float) -> BatchJobTrigger:
+        # Most tests with this folder's fixtures need no Airflow, which takes its time to import.
+        from airflow_provider_caf.triggers.batch import BatchJobTrigger
+
         return BatchJobTrigger(
             str(self.calibration.folder),
             "dag",

@@ -164,7 +164,19 @@ def test_constraints_pin_every_requirement() -> None:
 def test_make_help_lists_the_commands_for_people() -> None:
     done = subprocess.run(["make", "help"], cwd=TOP, check=True, capture_output=True, text=True)
     commands = {" ".join(line.split()[:2]) for line in done.stdout.splitlines() if line.startswith("  make ")}
-    assert commands == {"make help", "make demo", "make serve", "make test", "make test-batch", "make check"}
+    tests = {"make test", "make test-fast", "make test-batch"}
+    assert commands == {"make help", "make demo", "make serve", "make check"} | tests
+
+
+def test_ci_begins_with_what_the_readme_says_and_installs_no_more() -> None:
+    readme = (TOP / "README.md").read_text(encoding="utf-8")
+    (packages,) = re.findall(r"`apt-get install ([^`]*)`", readme)
+    commands = re.findall(r"(?m)^(make \w+) ", readme[readme.index("```sh") :])
+    lines = [line.strip() for line in (TOP / ".ci" / "run").read_text(encoding="utf-8").splitlines()]
+    assert [line for line in lines if " install " in line] == [f"apt-get install -y {packages}"]
+    assert (
+        [line for line in lines if line.startswith("make ")][: len(commands)] == commands == ["make demo", "make test"]
+    )
 
 
 def test_coverage_counts_the_whole_package() -> None:

@@ -8,13 +8,14 @@ systems, and only the parser knows the difference.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field
-from typing import Protocol
+from typing import Protocol, cast
 
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
 from airflow_provider_caf.batch.states import JobState
-from airflow_provider_caf.core.errors import SubmitError
+from airflow_provider_caf.core.errors import SubmitError, SubmitRefused, SubmitUnknown
 from airflow_provider_caf.core.record import record
 
 
@@ -100,7 +101,8 @@ class Submitter(Protocol):
     def parse_submit(self, array: ArraySpec, result: CommandResult) -> tuple[str, ...]:
         """Give the ids from the submit command's answer.
 
-        :raises SubmitError: if it was refused, or if there is no id in it.
+        :raises SubmitRefused: if the system says that it does not take it, see `refuse_submit`.
+        :raises SubmitError: if there is no id in the answer.
         """
 
     def build_lookup(self, array: ArraySpec) -> Command:
@@ -109,6 +111,7 @@ class Submitter(Protocol):
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
         """Give the ids of every submission that has this name: none, one, or an error of somebody.
 
+        :raises SubmitUnknown: if there is none in the queue, and the system does not remember what has left it.
         :raises SubmitError: if the system does not say. "I do not know" must not become "there is none".
         """
 
@@ -168,9 +171,76 @@ class System(Submitter, Watcher, Protocol):
     """A batch system."""
 
 
+class Prober(Protocol):
+    """A system whose sites differ in something that a submission has to know."""
+
+    def build_probe(self, array: ArraySpec) -> Command | None:
+        """Give the command that asks for it, or None where nothing has to be asked."""
+
+    def parse_probe(self, array: ArraySpec, result: CommandResult) -> ArraySpec:
+        """Give the array with what the site has said."""
+
+
+def find_prober(system: System) -> Prober | None:
+    """Give the system as one that has to be asked, if it is."""
+    return cast("Prober", system) if hasattr(type(system), "build_probe") else None
+
+
 def show_output(result: CommandResult) -> str:
     """Give the last words of a command for a message."""
     return (result.stderr.strip() or result.stdout.strip())[-500:] or "it printed nothing"
+
+
+_AWAY = re.compile(
+    r"connect|contact|time[d-]? ?out|not respond|try (?:again )?later|end of (?:file|message)|communicat|broken pipe|"
+    r"\b(?:busy|unavailable|shutting down|slow down)\b",
+    re.IGNORECASE,
+)
+"""Words of a command that could not speak with its server to the end."""
+_CRASHES = range(129, 153)
+"""What a shell says of a command that a signal ended. Error numbers of PBS begin at 153."""
+
+
+def refuse_submit(what: str, result: CommandResult, *, hint: str) -> SubmitError:
+    """Give the error for a submit command that gave no id.
+
+    It is a `SubmitRefused` only where the command has ended by itself, with an exit code and words, and the words do
+    not say that it had no answer of its server.
+    """
+    said = f"{result.stdout}\n{result.stderr}"
+    refused = result.exit_code > 0 and result.exit_code not in _CRASHES and said.strip() and not _AWAY.search(said)
+    return (SubmitRefused if refused else SubmitError)(what, hint=hint)
+
+
+ARRAY_ADVICE = "The site takes smaller arrays: set 'array_limit' to its limit, and a large collection becomes several."
+JOBS_ADVICE = (
+    "The site takes fewer jobs at once: 'subjobs_per_job' makes fewer jobs, each with several subjobs. Where it limits "
+    "the size of one array, set 'array_limit'."
+)
+
+
+def choose_advice(result: CommandResult, table: Mapping[str, str], otherwise: str) -> str:
+    """Give the advice for what a command has said.
+
+    :param table: pattern → advice; the first one that is found counts.
+    """
+    said = f"{result.stdout}\n{result.stderr}"
+    found = (advice for pattern, advice in table.items() if re.search(pattern, said, re.IGNORECASE))
+    return next(found, otherwise)
+
+
+def doubt_lookup(array: ArraySpec, why: str, *, advice: str, remembers: float = 0.0) -> SubmitUnknown:
+    """Give the error for a lookup that found nothing in the queue, where the queue is not all there ever was.
+
+    :param why: what the system does not remember.
+    :param advice: what would tell, or would have told.
+    :param remembers: seconds for which the queue shows what is over.
+    """
+    return SubmitUnknown(
+        f"It is not known whether array {array.name} was submitted: none of that name is in the queue, and {why}.",
+        hint=f"{advice} If it never ran, remove {array.array_file} and clear the task: then it is submitted.",
+        remembers=remembers,
+    )
 
 
 def refuse_lookup(array: ArraySpec, result: CommandResult, said: str | None = None) -> SubmitError:

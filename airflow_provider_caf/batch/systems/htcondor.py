@@ -19,10 +19,29 @@ from typing import Any
 
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
 from airflow_provider_caf.batch.states import JobState
-from airflow_provider_caf.batch.systems.base import Answer, Native, Query, Submission, refuse_lookup, show_output
-from airflow_provider_caf.batch.systems.htcondor_file import INPUTS_FILE, SUBMIT_FILE, build_submit_file, list_paths
+from airflow_provider_caf.batch.systems.base import (
+    ARRAY_ADVICE,
+    JOBS_ADVICE,
+    Answer,
+    Native,
+    Query,
+    Submission,
+    choose_advice,
+    doubt_lookup,
+    refuse_lookup,
+    refuse_submit,
+    show_output,
+)
+from airflow_provider_caf.batch.systems.htcondor_file import (
+    INPUTS_FILE,
+    STAY,
+    SUBMIT_FILE,
+    build_submit_file,
+    is_late,
+    list_paths,
+)
 from airflow_provider_caf.batch.wrapper import build_element_script, build_scratch_script
-from airflow_provider_caf.core.errors import PollError, SubmitError
+from airflow_provider_caf.core.errors import PollError
 
 STATES: Mapping[str, JobState] = {
     "IDLE": JobState.QUEUED,
@@ -54,12 +73,18 @@ _HOPELESS = frozenset({6, 7, 8, 12, 13, 14, 32, 33, 34, 46, 47})
 (34), over its time (46, 47)."""
 _OUT_OF_RESOURCES = 34
 _MEMORY = re.compile(r"\bmemory\b|RequestMemory|ResidentSetSize|MemoryUsage|ImageSize", re.IGNORECASE)
-_POLICY = re.compile(r"PeriodicRemove|SYSTEM_PERIODIC_REMOVE|OnExitRemove")
+_OTHER_LIMIT = re.compile(
+    r"\b(?:wall|walltime|time|clock|hours?|minutes?|duration|disk|held|hold|cpus?)\b", re.IGNORECASE
+)
+_PERSON = re.compile(r"\(by user [^()]+\)\s*$|^removed because <OtherJobRemoveRequirements")
+"""Who asks the schedd for a removal is written down by the schedd itself, behind whatever reason he gives
+(`Scheduler::actOnJobs` in `schedd.cpp`); jobs that go with another one, as those of a DAGMan, say so. All other texts
+come from rules, the site's own or HTCondor's."""
 
 _ATTRIBUTES = (
     *("ClusterId", "ProcId", "JobStatus", "ExitCode", "ExitBySignal", "ExitSignal", "CompletionDate"),
     *("HoldReason", "HoldReasonCode", "RemoveReason", "LastRejMatchReason", "RemoteHost", "LastRemoteHost"),
-    "JobMaterializeNextProcId",
+    *("JobMaterializeNextProcId", "RequestMemory", "ResidentSetSize"),
 )
 
 _SUBMIT_TIMEOUT = 300.0
@@ -86,13 +111,19 @@ _NO_HISTORY = re.compile(r"HISTORY is (?:unset|not defined)|No history file")
 _ALREADY_OVER = re.compile(r"not found|Couldn't find/|There are no jobs in the queue|already|not held", re.IGNORECASE)
 
 
+_ADVICE = {
+    "MAX_JOBS_PER_SUBMISSION": ARRAY_ADVICE,
+    r"MAX_JOBS_PER_OWNER|MAX_JOBS_SUBMITTED|jobs? would exceed|exceed\w* .*\bjobs\b": JOBS_ADVICE,
+}
+
+
 class HTCondorSystem:
     """Run subjobs as the processes of a cluster."""
 
     name = "htcondor"
     largest_array: int | None = _LARGEST_ARRAY
     longest_name = 100
-    ignored = frozenset({"max_processes", "queue"})
+    ignored = frozenset({"max_processes", "memory_unit", "queue"})
     states = STATES
     # A network file system shows a file up to half a minute late.
     grace = 60.0
@@ -126,9 +157,10 @@ class HTCondorSystem:
         expected = str(len(array.elements) - 1)
         if len(found) == 1 and found[0][0] == found[0][1] and found[0][2] == expected:
             return (str(found[0][0]),)
-        raise SubmitError(
+        raise refuse_submit(
             f"HTCondor did not take the array {array.name} (exit code {result.exit_code}): {show_output(result)}",
-            hint=f"Try: condor_submit {array.folder}/{SUBMIT_FILE}",
+            result,
+            hint=choose_advice(result, _ADVICE, f"Try: condor_submit {array.folder}/{SUBMIT_FILE}"),
         )
 
     def build_lookup(self, array: ArraySpec) -> Command:
@@ -140,15 +172,23 @@ class HTCondorSystem:
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
         """Give each cluster of that name.
 
+        :raises SubmitUnknown: if there is none in the queue and the site keeps no history.
         :raises SubmitError: if queue or history did not answer.
         """
         words = result.stdout.split()
         ids = {word for word in words if word.isdecimal()}
         asked = words.count("history") == 1 and len(words) == 1 + sum(word.isdecimal() for word in words)
-        # A site that keeps no history says so; what is over there is known by its exit records alone.
+        # A site that keeps no history says so.
         answered = result.exit_code == 0 or _NO_HISTORY.search(result.stderr)
         if not asked or not answered:
             raise refuse_lookup(array, result)
+        if not ids and result.exit_code != 0:
+            raise doubt_lookup(
+                array,
+                "HTCondor keeps no history here (HISTORY)",
+                advice=f"Look for the CafName {array.name} in the schedd's logs.",
+                remembers=0.0 if is_late(array) else STAY,
+            )
         return tuple((each,) for each in sorted(ids, key=int))
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
@@ -282,7 +322,7 @@ def _read_native(ad: Mapping[str, Any], array: SubmittedArray) -> Native:
     elif code in ("REMOVED", "REMOVED_BY_POLICY"):
         reason = _read_text(ad, "RemoveReason")
         if reason is not None and code == "REMOVED_BY_POLICY":
-            reason = _mark_memory(_mark_walltime(reason, array.array.resources.walltime), None)
+            reason = _explain_rule(ad, reason, array.array.resources.walltime)
     elif code == "IDLE":
         reason = _read_text(ad, "LastRejMatchReason")
     host = _read_text(ad, "RemoteHost") or _read_text(ad, "LastRemoteHost")
@@ -300,7 +340,23 @@ def _judge_removal(ad: Mapping[str, Any]) -> str:
     """Tell a job that was ended from one that had ended before, and both from one that broke a rule."""
     if ad.get("CompletionDate"):
         return "COMPLETED"
-    return "REMOVED_BY_POLICY" if _POLICY.search(str(ad.get("RemoveReason", ""))) else "REMOVED"
+    reason = _read_text(ad, "RemoveReason")
+    # A rule always says what it is.
+    return "REMOVED" if reason is None or _PERSON.search(reason) else "REMOVED_BY_POLICY"
+
+
+def _explain_rule(ad: Mapping[str, Any], reason: str, walltime: int | None) -> str:
+    """Say in known words which limit a removed job has broken: by the rule's text, else by the job's numbers."""
+    reason = _mark_memory(_mark_walltime(reason, walltime), None)
+    used, asked = ad.get("ResidentSetSize"), ad.get("RequestMemory")
+    if (
+        "OUT_OF_MEMORY" in reason
+        or _OTHER_LIMIT.search(reason)
+        or not (isinstance(used, int) and isinstance(asked, int))
+    ):
+        return reason
+    # In kB and in MB.
+    return f"OUT_OF_MEMORY: it used {used // 1024} MB of {asked}: {reason}" if 0 < asked * 1024 <= used else reason
 
 
 def _read_exit_code(ad: Mapping[str, Any]) -> int | None:

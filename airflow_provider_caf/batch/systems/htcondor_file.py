@@ -20,18 +20,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from airflow_provider_caf.batch.extra_lines import read_directives
 from airflow_provider_caf.batch.spec import ArraySpec
 from airflow_provider_caf.core.errors import DefinitionError
 
 SUBMIT_FILE = "array.sub"
 INPUTS_FILE = "inputs.txt"
 
-_QUEUE_LINE = re.compile(r"\s*queue\b", re.IGNORECASE)
 _LATE_LINE = re.compile(r"\s*(?:max_materialize|max_idle|materialize_max_idle)\s*=", re.IGNORECASE)
 _REQUIREMENTS_LINE = re.compile(r"\s*requirements\s*=", re.IGNORECASE)
 
 _WHOLE_LIMIT = 2_308_032
-_STAY = 900
+STAY = 900
 """Seconds for which a completed process stays in the queue: longer than the longest interval between two polls."""
 
 
@@ -51,7 +51,7 @@ def build_submit_file(array: ArraySpec) -> str:
         f'My.CafName = "{array.name}"',
         *_build_transfer_lines(array, prefix),
         *_build_resource_lines(array),
-        *_check_extra_lines(array),
+        *read_directives("htcondor", resources, f"array {array.name}"),
         *_build_requirements(array),
         "",
         f"queue caf_inputs from {_say(f'{array.folder}/{INPUTS_FILE}', 'table of inputs')}"
@@ -59,6 +59,11 @@ def build_submit_file(array: ArraySpec) -> str:
         else f"queue {len(array.elements)}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def is_late(array: ArraySpec) -> bool:
+    """Tell whether processes are made late, so that none stays in the queue after its end."""
+    return any(map(_LATE_LINE.match, array.resources.extra_lines or ()))
 
 
 def _build_transfer_lines(array: ArraySpec, prefix: str) -> list[str]:
@@ -111,19 +116,8 @@ def _build_resource_lines(array: ArraySpec) -> list[str]:
     if resources.throttle is not None:
         limit = re.sub(r"[^A-Za-z0-9_]", "_", array.name)
         lines.append(f"concurrency_limits = {limit}:{max(1, _WHOLE_LIMIT // resources.throttle)}")
-    if not any(map(_LATE_LINE.match, resources.extra_lines or ())):
-        lines.append(f"leave_in_queue = JobStatus == 4 && time() - EnteredCurrentStatus < {_STAY}")
-    return lines
-
-
-def _check_extra_lines(array: ArraySpec) -> tuple[str, ...]:
-    lines = array.resources.extra_lines or ()
-    for line in lines:
-        if _QUEUE_LINE.match(line) or line.rstrip().endswith("\\"):
-            raise DefinitionError(
-                f"The extra line {line!r} of array {array.name} would change what is queued.",
-                hint="Remove 'queue' lines and a '\\' at the end of a line.",
-            )
+    if not is_late(array):
+        lines.append(f"leave_in_queue = JobStatus == 4 && time() - EnteredCurrentStatus < {STAY}")
     return lines
 
 

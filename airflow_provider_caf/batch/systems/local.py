@@ -62,7 +62,15 @@ class LocalSystem:
     ignored = frozenset(
         {
             *("account", "array_limit", "cpus", "disk", "exclude_hosts", "extra_lines", "getenv", "held"),
-            *("held_timeout", "max_failures_per_host", "memory", "path_prefix", "queue", "transfer_files"),
+            *(
+                "held_timeout",
+                "max_failures_per_host",
+                "memory",
+                "memory_unit",
+                "path_prefix",
+                "queue",
+                "transfer_files",
+            ),
             *("universe", "walltime"),
         }
     )

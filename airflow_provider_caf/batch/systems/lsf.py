@@ -10,6 +10,8 @@ Theory
 * `bjobs -a` knows what is over for CLEAN_PERIOD (an hour by default), then only `bhist` does, which reads all event
   files and is slow. So the history is asked only for what has left the queue.
 * With a dead server every command prints "still trying" for ever: each one has a time limit.
+* A number without unit means what the site's `LSF_UNIT_FOR_LIMITS` says. IBM's LSF takes units, so they are written
+  out. Compatible systems take plain numbers only: `bsub` reads `lsf.conf`, and so do we, before the first submission.
 * How an element ended is told by the exit record. After a restart of its daemons a compatible system showed jobs as
   EXIT that ran on and ended well.
 """
@@ -17,16 +19,31 @@ Theory
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from airflow_provider_caf.batch.arguments import MEMORY_UNITS
+from airflow_provider_caf.batch.extra_lines import read_directives
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
 from airflow_provider_caf.batch.states import JobState
-from airflow_provider_caf.batch.systems.base import Answer, Native, Query, Submission, refuse_lookup
+from airflow_provider_caf.batch.systems.base import (
+    ARRAY_ADVICE,
+    JOBS_ADVICE,
+    Answer,
+    Native,
+    Query,
+    Submission,
+    choose_advice,
+    doubt_lookup,
+    refuse_lookup,
+    refuse_submit,
+)
 from airflow_provider_caf.batch.systems.lsf_history import CANCELLED, build_end, read_history, read_host, read_text
 from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL, build_element_script, quote
-from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
+from airflow_provider_caf.core.errors import DefinitionError, PollError
 
 _TIMEOUT = 120.0
 """Seconds. A busy mbatchd answers after tens of seconds; a dead one never."""
@@ -46,6 +63,10 @@ bjobs -a -o "$full" -json "$@"; code=$?
 [ "$code" -eq {_FIELD_REFUSED} ] || exit "$code"
 exec bjobs -a -o "$few" -json "$@"
 """
+_PROBE = """lsid 2>&1; echo; cat "${LSF_ENVDIR:-/etc}/lsf.conf" """
+"""Which LSF it is, and its configuration: where LSF's own library looks for it (`ls_readconfenv` in `lib.conf.c`)."""
+_TAKES_UNITS = re.compile(r"\b(?:IBM|Platform)\b")
+_UNIT = re.compile(r"^\s*LSF_UNIT_FOR_LIMITS\s*=\s*[\"']?([KMGTPE])B?\b", re.MULTILINE | re.IGNORECASE)
 _BETWEEN = "exit code of bjobs:"
 _FIND = f"""bjobs -a -J "$1" -o 'jobid job_name' -json 2>&1; code=$?
 echo; echo "{_BETWEEN} $code"
@@ -87,6 +108,14 @@ _CONTROL_DONE = re.compile(
 )
 """What `bkill` and `bresume` say, with exit code 255, where there is nothing to do."""
 
+_ADVICE = {
+    r"MEMLIMT value|Bad resource requirement": "This LSF takes no units: set 'memory_unit' to the site's unit "
+    "(LSF_UNIT_FOR_LIMITS in lsf.conf), such as MB.",
+    r"job array|array index|bad job name": ARRAY_ADVICE,
+    r"job limit|pending job": JOBS_ADVICE,
+    r"hard limit|MEMLIMIT|RUNLIMIT": "Lower 'memory' or 'walltime', or use another queue: this one allows less.",
+}
+
 _QUERY_HINT = (
     "Try the command by hand on the submit host. LSF 10.1.0.2 or newer is needed; is its folder on the PATH of the "
     "Airflow worker and the triggerer?"
@@ -103,6 +132,24 @@ class LSFSystem:
     states = STATES
     grace = 60.0
 
+    def build_probe(self, array: ArraySpec) -> Command | None:
+        """Give the command that asks for the unit of sizes, where there are some and nobody has said it."""
+        resources = array.resources
+        if resources.memory_unit is not None or (resources.memory is None and resources.disk is None):
+            return None
+        return Command(argv=("/bin/sh", "-c", _PROBE, "caf-unit"), timeout=_TIMEOUT)
+
+    def parse_probe(self, array: ArraySpec, result: CommandResult) -> ArraySpec:
+        """Give the array with the unit of a compatible system, unchanged where LSF takes units or nobody says it."""
+        product, _, configuration = result.stdout.partition("\n")
+        unit = _UNIT.search(configuration)
+        if _TAKES_UNITS.search(product):
+            return array
+        if unit is None and not product.lower().startswith("volclava"):
+            return array
+        # The manual page of volclava: megabytes, unless the site says another unit.
+        return replace(array, resources=replace(array.resources, memory_unit=unit[1].upper() if unit else "M"))
+
     def build_submit(self, array: ArraySpec) -> Submission:
         """Give the `bsub` command, with the lines that begin the script on its standard input.
 
@@ -114,15 +161,9 @@ class LSFSystem:
                 hint="bsub would read a line of it as a directive. Choose another work folder.",
             )
         resources = array.resources
-        for line in resources.extra_lines or ():
-            if not line.startswith("#BSUB "):
-                raise DefinitionError(
-                    f"The extra line {line!r} of array {array.name} is no directive of LSF.",
-                    hint="Write '#BSUB -option value', and lines of the shell into 'setup'.",
-                )
         begin = [
             "#!/bin/sh",
-            *(resources.extra_lines or ()),
+            *read_directives(self.name, resources, f"array {array.name}"),
             f"exec {quote(resources.shell or DEFAULT_SHELL)} {quote(array.script_file)}",
         ]
         script = build_element_script(array, '"$LSB_JOBINDEX"', first=1)
@@ -138,9 +179,12 @@ class LSFSystem:
         """
         ids = set(_SUBMITTED.findall(f"{result.stdout}\n{result.stderr}"))
         if len(ids) != 1:
-            raise SubmitError(
+            raise refuse_submit(
                 f"LSF did not take array {array.name} (exit code {result.exit_code}): {_tail(result)}",
-                hint="Mend what LSF says in the backend_args, or wait until its server is up.",
+                result,
+                hint=choose_advice(
+                    result, _ADVICE, "Mend what LSF says in the backend_args, or wait until its server is up."
+                ),
             )
         return (ids.pop(),)
 
@@ -151,7 +195,8 @@ class LSFSystem:
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
         """Read the ids of that name. The history need not answer where the queue knows it.
 
-        :raises SubmitError: if the queue does not say, or knows none and the history does not say.
+        :raises SubmitUnknown: if the queue knows none and the history does not say.
+        :raises SubmitError: if the queue does not say.
         """
         queue, between, history = result.stdout.partition(f"\n{_BETWEEN}")
         records = _read_records(queue) if between else None
@@ -163,8 +208,14 @@ class LSFSystem:
                 blocks = []
             names.update({block.id: block.name for block in blocks or () if block.name is not None})
             found = sorted(id for id, name in names.items() if name.partition("[")[0] == array.name)
-            if all("ERROR" not in each for each in jobs) and (found or blocks is not None):
-                return tuple((id,) for id in found)
+            if all("ERROR" not in each for each in jobs):
+                if found or blocks is not None:
+                    return tuple((id,) for id in found)
+                raise doubt_lookup(
+                    array,
+                    f"its history does not answer: {_tail(result)}",
+                    advice=f"bhist -a -l -n 0 -J {array.name} tells; it has to be able to read LSF's event files.",
+                )
         raise refuse_lookup(array, result, _tail(result))
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
@@ -262,20 +313,28 @@ def _build_bsub(array: ArraySpec) -> tuple[str, ...]:
     if resources.cpus is not None:
         argv += ["-n", str(resources.cpus)]
     if resources.memory is not None:
-        # Without a unit the number means what the site's LSF_UNIT_FOR_LIMITS says, kB otherwise.
-        argv += ["-M", f"{resources.memory}MB"]
+        argv += ["-M", _say_size(resources.memory, resources.memory_unit)]
     requirement = _build_requirement(array)
     if requirement:
         argv += ["-R", requirement]
     return tuple(argv)
 
 
+def _say_size(megabytes: int, unit: str | None) -> str:
+    """Give a size with its unit, or as a plain number of the site's unit, rounded up."""
+    if unit is None:
+        return f"{megabytes}MB"
+    scale = 1024 ** (MEMORY_UNITS.index(unit) - MEMORY_UNITS.index("M"))
+    return str(math.ceil(megabytes / scale))
+
+
 def _build_requirement(array: ArraySpec) -> str:
     resources = array.resources
     hosts = " && ".join(f"hname!='{host}'" for host in resources.exclude_hosts or ())
-    used = ":".join(
-        f"{name}={size}MB" for name, size in (("mem", resources.memory), ("tmp", resources.disk)) if size is not None
-    )
+    # Where the unit of limits is kB, that of reservations is MB: so it is without LSF_UNIT_FOR_LIMITS.
+    unit = "M" if resources.memory_unit == "K" else resources.memory_unit
+    sizes = (("mem", resources.memory), ("tmp", resources.disk))
+    used = ":".join(f"{name}={_say_size(size, unit)}" for name, size in sizes if size is not None)
     parts = [
         f"select[{hosts}]" if hosts else "",
         f"rusage[{used}]" if used else "",

@@ -5,10 +5,15 @@ What shapes this module:
 * An array needs two elements: one alone is submitted as a plain job.
 * `qstat -F json` shows the first of several ids only, and without ids the jobs and the history of everybody. The
   full form `qstat -f` is right for any number of ids, and all releases and relatives of PBS have it.
-* `-x` adds what is over, as long as the server keeps a history (`job_history_enable`). A server that keeps none
-  refuses the whole command; then the second question, `build_history`, goes without `-x`.
-* The exit code of a command is an error number of PBS modulo 256; its text differs between releases.
+* `-x` adds what is over, as long as the server keeps a history (`job_history_enable`). A server that keeps none says
+  so on standard error, prints nothing else, and the command ends with 0; then the second question, `build_history`,
+  goes without `-x`.
+* Only words tell why a job is not in an answer: the exit code is the last error number of PBS modulo 256, or 0. A job
+  counts as gone when the answer says so of its id; a silent answer says nothing.
 * `Exit_status` 0 is no success: a running element that was removed has it too. The substate tells.
+* An element that has no record of its own is shown with the attributes of its array. With a history, that is one
+  which never ran: it was removed while it waited. Without, it may as well have ended. Such a one has neither
+  `exec_host` nor `run_count`; its substate, comment and exit status are the array's.
 """
 
 from __future__ import annotations
@@ -17,11 +22,24 @@ import re
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 
+from airflow_provider_caf.batch.extra_lines import read_directives
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
 from airflow_provider_caf.batch.states import JobState
-from airflow_provider_caf.batch.systems.base import Answer, Native, Query, Submission, refuse_lookup, show_output
+from airflow_provider_caf.batch.systems.base import (
+    ARRAY_ADVICE,
+    JOBS_ADVICE,
+    Answer,
+    Native,
+    Query,
+    Submission,
+    choose_advice,
+    doubt_lookup,
+    refuse_lookup,
+    refuse_submit,
+    show_output,
+)
 from airflow_provider_caf.batch.wrapper import build_element_script
-from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
+from airflow_provider_caf.core.errors import PollError
 
 CANCEL_TIMEOUT = 600.0
 """Seconds. PBS removes about 200 elements a second."""
@@ -29,11 +47,10 @@ CANCEL_TIMEOUT = 600.0
 _LONGEST_ARGUMENTS = 100_000
 """Bytes of ids in one command; the limit of the system is 128 kB for all arguments where it is smallest."""
 
-_FINISHED, _NO_HISTORY, _UNKNOWN = 35, 36, 153
-"""Exit codes of `qstat`: the job has finished, the server keeps no history, the job is not known."""
+_NO_HISTORY = "not configured to maintain job history"
 
 _REMOVED = "91"
-"""The substate of what was removed, whether it ran or not."""
+"""The substate of what was removed while it ran, and the mark of what was removed while it waited."""
 
 STATES: Mapping[str, JobState] = {
     "Q": JobState.QUEUED,
@@ -69,15 +86,30 @@ _EXIT_REASONS: Mapping[int, str] = {
 _HOPELESS = re.compile(r"Can Never Run|too many failed attempts", re.IGNORECASE)
 _ARRAY_COMMENT = "Job Array Began at"
 """What an element that has not run yet shows of its array: says nothing about itself."""
+_ARRAY_ENDS = ("Subjob finished", "Subjob failed", "Subjob terminated")
+"""What an element without a record of its own shows as its comment when it is over."""
+_BY_RULE = re.compile(r"terminated by Scheduler@")
+"""The scheduler removes a job to make room for another one: nobody has cancelled it."""
 _GONE = re.compile(r"Unknown Job Id|has finished|finished array subjob|invalid for state of job")
 _ATTRIBUTES = frozenset(
-    {"Exit_status", "Hold_Types", "Job_Name", "comment", "exec_host", "exit_status", "job_state", "substate"}
+    {
+        *("Exit_status", "Hold_Types", "Job_Name", "comment", "exec_host", "exit_status", "job_state", "run_count"),
+        "substate",
+    }
 )
 _ID = re.compile(r"\d+(?:\[\d*\])?(?:\.[A-Za-z0-9._-]+)?", re.ASCII)
 _ATTRIBUTE = re.compile(r"\s+(\w+(?:\.\w+)?) = (.*)", re.ASCII)
 
-# The second command runs only where the first one is refused for want of a history.
-_LOOKUP = f'qselect -x -N "$1"; code=$?; [ "$code" -eq {_NO_HISTORY} ] || exit "$code"; exec qselect -N "$1"'
+# Both, always: where there is no history the first one says so with exit code 0, and prints no id.
+_LOOKUP = 'qselect -x -N "$1" && exec qselect -N "$1"'
+
+_ADVICE = {
+    r"illegal -[Jt] value": "Older releases of PBS take no 'throttle'. Else: " + ARRAY_ADVICE,
+    r"limit on resource|resource limits|exceeds allowable": "Lower 'memory', 'cpus' or 'walltime', or change 'queue'.",
+    r"\barray\b.*(?:size|limit|large|request)": ARRAY_ADVICE,
+    r"would exceed .* limit|number of jobs|jobs exceeds": JOBS_ADVICE,
+}
+"""Words of `qsub` → what to do."""
 
 Job = Mapping[str, str]
 
@@ -92,7 +124,7 @@ class PBSSystem:
     ignored = frozenset(
         {
             *("disk", "exclude_hosts", "getenv", "max_failures_per_host", "max_processes", "path_prefix"),
-            *("transfer_files", "universe"),
+            *("memory_unit", "transfer_files", "universe"),
         }
     )
     states: Mapping[str, JobState] = STATES
@@ -123,9 +155,14 @@ class PBSSystem:
         ids = {line.strip() for line in result.stdout.split("\n") if _ID.fullmatch(line.strip())}
         kind = {each for each in ids if ("[]" in each) == (len(array.elements) > 1)}
         if result.exit_code != 0 or len(kind) != 1:
-            raise SubmitError(
+            raise refuse_submit(
                 f"Array {array.name} was not taken by qsub (exit code {result.exit_code}): {show_output(result)}",
-                hint=f"Check the queue, the account and the resources; try by hand: qsub {array.script_file}",
+                result,
+                hint=choose_advice(
+                    result,
+                    _ADVICE,
+                    f"Check the queue, the account and the resources; try by hand: qsub {array.script_file}",
+                ),
             )
         return tuple(kind)
 
@@ -134,13 +171,22 @@ class PBSSystem:
         return Command(argv=("/bin/sh", "-c", _LOOKUP, "caf-lookup", array.name))
 
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
-        """Read one id a line; nothing at all is the answer that there is none.
+        """Read one id a line; nothing at all is the answer that there is none, where there is a history.
 
+        :raises SubmitUnknown: if there is none in the queue and the server keeps no history.
         :raises SubmitError: if the server has not answered.
         """
         lines = result.stdout.split("\n")
-        if result.exit_code != 0 or lines.pop() or not all(_ID.fullmatch(line) for line in lines):
+        said = [line for line in result.stderr.split("\n") if line.startswith("qselect:") and _NO_HISTORY not in line]
+        if result.exit_code != 0 or said or lines.pop() or not all(_ID.fullmatch(line) for line in lines):
             raise refuse_lookup(array, result)
+        if not lines and _NO_HISTORY in result.stderr:
+            raise doubt_lookup(
+                array,
+                "the PBS server keeps no job history",
+                advice=f"Ask an administrator whether there was a job named {array.name} (tracejob, accounting logs). "
+                "With job_history_enable this is never asked.",
+            )
         return tuple((line,) for line in dict.fromkeys(lines))
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
@@ -152,19 +198,9 @@ class PBSSystem:
 
         :raises PollError: if the answer is not one of `qstat`, or was cut off.
         """
-        if result.exit_code == _NO_HISTORY and not result.stdout.strip():
+        if _NO_HISTORY in result.stderr and not result.stdout.strip():
             return Answer(elements={array.array.name: {} for array in query.arrays})
-        jobs = parse_jobs(result)
-        problem = find_problem(result)
-        elements: dict[str, Mapping[int, Native]] = {}
-        problems: dict[str, str] = {}
-        for submitted in query.arrays:
-            natives = self._read_array(submitted, jobs)
-            if natives or problem is None:
-                elements[submitted.array.name] = natives
-            else:
-                problems[submitted.array.name] = problem
-        return Answer(elements=elements, problems=problems)
+        return self._read_arrays(query, result, has_history=True)
 
     def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
         """Give the query for a server that keeps no history: the same without `-x`."""
@@ -175,7 +211,7 @@ class PBSSystem:
 
         :raises PollError: if it says nothing about the arrays.
         """
-        return self.parse_query(query, result)
+        return self._read_arrays(query, result, has_history=False)
 
     def build_cancel(self, array: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
         """Give the `qdel` commands."""
@@ -221,13 +257,7 @@ class PBSSystem:
         return words
 
     def _build_script(self, array: ArraySpec) -> str:
-        lines = array.resources.extra_lines or ()
-        for line in lines:
-            if not line.startswith("#PBS "):
-                raise DefinitionError(
-                    f"The extra line {line!r} of array {array.name} is not a directive of PBS.",
-                    hint="Begin it with '#PBS ', such as '#PBS -l place=excl'. Commands go into 'setup'.",
-                )
+        lines = read_directives(self.name, array.resources, f"array {array.name}")
         index = "0" if len(array.elements) == 1 else self._build_index_word()
         first, _, rest = build_element_script(array, index).partition("\n")
         # qsub reads directives up to the first command only.
@@ -243,18 +273,42 @@ class PBSSystem:
             for part in cut_words(by_id)
         )
 
-    def _read_array(self, submitted: SubmittedArray, jobs: Mapping[str, Job]) -> dict[int, Native]:
+    def _read_arrays(self, query: Query, result: CommandResult, *, has_history: bool) -> Answer:
+        jobs = parse_jobs(result)
+        elements: dict[str, Mapping[int, Native]] = {}
+        problems: dict[str, str] = {}
+        for submitted in query.arrays:
+            natives = self._read_array(submitted, jobs, has_history=has_history)
+            problem = None if natives else self._find_problem(result, submitted.ids[0])
+            if problem is None:
+                elements[submitted.array.name] = natives
+            else:
+                problems[submitted.array.name] = problem
+        return Answer(elements=elements, problems=problems)
+
+    def _find_problem(self, result: CommandResult, id: str) -> str | None:
+        """Give why a job that is not in the answer may exist all the same, or None."""
+        number = re.compile(rf"(?<![\w.\[]){re.escape(id.partition('.')[0])}(?![\w\[])")
+        said = [line for line in result.stderr.split("\n") if line.startswith("qstat:")]
+        if all(map(_GONE.search, said)) and any(map(number.search, said)):
+            return None
+        return f"qstat failed (exit code {result.exit_code}): {show_output(result)}"
+
+    def _read_array(
+        self, submitted: SubmittedArray, jobs: Mapping[str, Job], *, has_history: bool
+    ) -> dict[int, Native]:
         parent = jobs.get(submitted.ids[0], {})
         found = {}
         for element in range(len(submitted.array.elements)):
             job = jobs.get(build_element_id(submitted, element))
             if job is not None:
-                found[element] = self._read_job(job, parent)
+                own = _drop_borrowed(job, has_history=has_history) if "[]" in submitted.ids[0] else job
+                found[element] = self._read_job(own, parent)
         return found
 
     def _read_job(self, job: Job, parent: Job) -> Native:
         code = job["job_state"]
-        comment = job.get("comment") or parent.get("comment")
+        comment = job.get("comment", parent.get("comment"))
         if comment is not None and comment.startswith(_ARRAY_COMMENT):
             comment = None
         if code == "Q" and parent.get("job_state") == "H":
@@ -262,7 +316,8 @@ class PBSSystem:
             code, job = "H", {**job, "Hold_Types": parent.get("Hold_Types", "")}
         exit_code, reason = self._read_end(job)
         if code in ("F", "X") and job.get("substate") == _REMOVED:
-            code, exit_code, reason = f"{code}{_REMOVED}", None, comment or "removed before it ran"
+            exit_code, reason = None, comment or "removed before it ran"
+            code = code if _BY_RULE.search(reason) else f"{code}{_REMOVED}"
         elif code == "H":
             reason = f"hold of type {job.get('Hold_Types') or '?'}" + (f": {comment}" if comment else "")
         elif self.states.get(code) is JobState.QUEUED:
@@ -291,6 +346,16 @@ class PBSSystem:
             return 128 + number, f"ended by {signal.Signals(number).name}"
         except ValueError:
             return status, None
+
+
+def _drop_borrowed(job: Job, *, has_history: bool) -> Job:
+    """Leave out what an element that is over and has no record of its own shows of its array, see above."""
+    if job["job_state"] not in ("F", "X") or "exec_host" in job or "run_count" in job:
+        return job
+    own = {name: value for name, value in job.items() if name not in ("Exit_status", "substate")}
+    if job.get("comment", "").startswith((_ARRAY_COMMENT, *_ARRAY_ENDS)):
+        own["comment"] = ""
+    return {**own, "substate": _REMOVED} if has_history else own
 
 
 def build_range(array: ArraySpec) -> str:
@@ -352,14 +417,6 @@ def parse_jobs(result: CommandResult) -> dict[str, dict[str, str]]:
             hint="Run qstat -f with the id of the job by hand.",
         )
     return jobs
-
-
-def find_problem(result: CommandResult) -> str | None:
-    """Give why a job that is not in an answer of `qstat` may exist all the same, or None."""
-    said = [line for line in result.stderr.split("\n") if line.startswith("qstat:") and not _GONE.search(line)]
-    if result.exit_code in (0, _FINISHED, _UNKNOWN) and not said:
-        return None
-    return f"qstat failed (exit code {result.exit_code}): {show_output(result)}"
 
 
 def _check_change(array: SubmittedArray, result: CommandResult, what: str) -> None:

@@ -10,6 +10,8 @@ What shaped this module, seen on real sites:
 * `sacct` is late, and what it says of a job that has not ended may be wrong for ever ("runaway jobs"). Only its
   final states are believed.
 * A submit command that failed or timed out may have submitted all the same.
+* A site may send jobs to another cluster by its own settings (`SLURM_CLUSTERS`). Then `sbatch` prints `4242;cluster`;
+  the cluster stays part of the id, and every command names it: ids count from 1 on each cluster.
 """
 
 from __future__ import annotations
@@ -17,11 +19,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, Resources, SubmittedArray, TextFile
+from airflow_provider_caf.batch.extra_lines import read_directives
+from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
 from airflow_provider_caf.batch.states import FINAL, JobState
-from airflow_provider_caf.batch.systems.base import Answer, Native, Query, Submission, refuse_lookup, show_output
+from airflow_provider_caf.batch.systems.base import (
+    Answer,
+    Native,
+    Query,
+    Submission,
+    choose_advice,
+    doubt_lookup,
+    refuse_lookup,
+    refuse_submit,
+    show_output,
+)
+from airflow_provider_caf.batch.systems.slurm_options import ADVICE, MEANINGS, build_options, build_output
 from airflow_provider_caf.batch.wrapper import build_element_script
-from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
+from airflow_provider_caf.core.errors import PollError
 
 _HELD = "PENDING_HELD"
 """Ours: Slurm says PENDING and a reason."""
@@ -73,28 +87,6 @@ _ENDS = tuple(sum(width for _, width in _COLUMNS[: number + 1]) for number in ra
 _ENVIRONMENT = {"SLURM_BITSTR_LEN": "0"}
 """Without it `sacct` cuts a long list of waiting elements at 64 characters."""
 
-_MEANINGS: Mapping[str, str] = {
-    "AccountNotAllowed": "the partition does not take this account",
-    "BadConstraints": "no node can ever have what it asks for",
-    "DependencyNeverSatisfied": "it depends on a job that has failed",
-    "InvalidAccount": "there is no such account",
-    "InvalidQOS": "there is no such quality of service",
-    "JobHeldAdmin": "held by an administrator",
-    "JobHeldUser": "held by its owner",
-    "JobHoldMaxRequeue": "it was requeued too often",
-    "PartitionTimeLimit": "its walltime is more than the partition allows",
-    "QOSNotAllowed": "the partition does not take this quality of service",
-    "launch_failed_requeued_held": "its node could not start it; held",
-    "user_env_retrieval_failed_requeued_held": "its node could not load the user's login environment; held",
-    "BOOT_FAIL": "its node did not start",
-    "DEADLINE": "its deadline is over",
-    "NODE_FAIL": "its node failed",
-    "OUT_OF_MEMORY": "it used more memory than it had asked for",
-    "PREEMPTED": "a job of higher priority took its place",
-    "TIMEOUT": "its walltime is over",
-}
-"""Reason or final state → what it means, where its own word does not say."""
-
 # Not `PartitionConfig` and `PartitionNodeLimit`: nodes that are down for an hour cause them too.
 _HOPELESS = frozenset(
     {
@@ -105,7 +97,9 @@ _HOPELESS = frozenset(
 _LIMIT_OF_ONE_JOB = re.compile(r"(?:Assoc|QOS)\w*PerJob\w*|QOSMin\w+", re.ASCII)
 """A limit on each job, such as `AssocMaxWallDurationPerJobLimit`: it does not pass as others' jobs end."""
 
-_ID = re.compile(r"(\d+)(?:;[\w.-]+)?|Submitted batch job (\d+)", re.ASCII)
+_ID = re.compile(r"(?:Submitted batch job )?(\d+)(?:(?:;| on cluster )([\w.-]+))?", re.ASCII)
+_CLUSTER = re.compile(r"CLUSTER: (\S+)\s*")
+"""A line of the older `squeue -M`, also without a header."""
 _STATE = re.compile(r"\w+", re.ASCII)
 _EXIT = re.compile(r"(\d+)(?::(\d+))?", re.ASCII)
 _HISTORY_ID = re.compile(r"(\d+)(?:_(?:(\d+)|\[([^\]]*)\]?))?", re.ASCII)
@@ -128,17 +122,25 @@ _BACKLOG = 5
 """Seconds. A controller that was frozen takes up a submission that its sender has given up for lost, and may answer a
 query before that: "none" is asked again."""
 
-# Queue and history, always: a short array may have left the queue, and a fresh one is not in the history yet.
+# Queue and history, always: a short array may have left the queue, and a fresh one is not in the history yet. Both
+# where sbatch submits: of two variables it takes the first one here.
 _LOOK_UP = """\
 user=$(id -u)
-ask() { squeue -h -t all -u "$user" --name="$1" -o %F; }
+clusters=${SLURM_CLUSTERS:-$SBATCH_CLUSTERS}
+ask() { squeue -h -t all -u "$user" ${clusters:+-M "$clusters"} --name="$1" -o %F; }
 found=$(ask "$1"); status=$?
 if [ "$status$found" = 0 ]; then sleep "$2"; found=$(ask "$1"); status=$?; fi
 echo "$found"; echo "squeue $status"
-status=0; sacct -X -n -P -u "$user" --name="$1" -S now-30days -o JobID || status=$?
+status=0
+sacct -X -n -P -u "$user" ${clusters:+-M "$clusters"} --name="$1" -S now-30days -o JobID || status=$?
 echo "sacct $status"
+if [ "$status" != 0 ]; then scontrol show config | sed -n 's/^MinJobAge *= *\\([0-9]*\\) sec.*/remembers \\1/p'; fi
+if [ -n "$clusters" ]; then echo "clusters $clusters"; fi
 """
-_LOOKED_UP = re.compile(r"(?P<queue>(?:.*\n)*?)squeue 0\n(?P<history>(?:.*\n)*?)sacct (?P<status>\d+)\n")
+_LOOKED_UP = re.compile(
+    r"(?P<queue>(?:.*\n)*?)squeue 0\n(?P<history>(?:.*\n)*?)sacct (?P<status>\d+)\n"
+    r"(?:remembers (?P<remembers>\d+)\n)?(?:clusters (?P<clusters>\S+)\n)?"
+)
 
 
 class SlurmSystem:
@@ -148,7 +150,7 @@ class SlurmSystem:
     # The stock MaxArraySize is 1001, and the largest index is one less.
     largest_array: int | None = 1000
     longest_name = 64
-    ignored = frozenset({"getenv", "max_processes", "path_prefix", "transfer_files", "universe"})
+    ignored = frozenset({"getenv", "max_processes", "memory_unit", "path_prefix", "transfer_files", "universe"})
     states = STATES
     grace = 60.0
 
@@ -159,21 +161,21 @@ class SlurmSystem:
         """
         resources = array.resources
         first, rest = build_element_script(array, '"$SLURM_ARRAY_TASK_ID"').split("\n", 1)
-        text = "\n".join([first, *_build_directives(array), rest])
+        text = "\n".join([first, *read_directives(self.name, resources, f"array {array.name}"), rest])
         limit = "" if resources.throttle is None else f"%{resources.throttle}"
         argv = (
             "sbatch",
             "--parsable",
             f"--job-name={array.name}",
             f"--array=0-{len(array.elements) - 1}{limit}",
-            f"--output={_build_output(array)}",
+            f"--output={build_output(array)}",
             "--open-mode=append",
             # The script goes to its folder itself: a folder that a node does not see is an exit code then, and not
             # a job that dies without a word.
             "--chdir=/",
             # Nothing of our environment; the node gives the one of a login.
             "--export=NONE",
-            *_build_options(resources),
+            *build_options(resources),
             array.script_file,
         )
         return Submission(
@@ -188,11 +190,12 @@ class SlurmSystem:
         """
         matches = [match for line in result.stdout.splitlines() if (match := _ID.fullmatch(line.strip()))]
         if result.exit_code != 0 or not matches:
-            raise SubmitError(
+            raise refuse_submit(
                 f"sbatch did not take array {array.name} (exit code {result.exit_code}): {show_output(result)}",
-                hint=_advise(result),
+                result,
+                hint=choose_advice(result, ADVICE, "Look at 'queue', 'account' and 'extra_lines'."),
             )
-        return (matches[-1][1] or matches[-1][2],)
+        return (_join_id(*matches[-1].groups()),)
 
     def build_lookup(self, array: ArraySpec) -> Command:
         """Give the command that looks an array up by its name; the name never becomes text of a shell."""
@@ -201,23 +204,33 @@ class SlurmSystem:
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
         """Read the ids of all arrays of that name.
 
-        Where a site keeps no history, the queue alone decides: what it has forgotten does not run any more.
-
+        :raises SubmitUnknown: if there is none in the queue, and the site keeps no history.
         :raises SubmitError: if queue or history did not answer.
         """
         match = _LOOKED_UP.fullmatch(result.stdout)
-        known = match is not None and (match["status"] == "0" or _NO_HISTORY in result.stderr)
+        has_no_history = _NO_HISTORY in result.stderr
+        known = match is not None and (match["status"] == "0" or has_no_history)
         lines = [*match["queue"].splitlines(), *match["history"].splitlines()] if match else []
-        ids = [_HISTORY_ID.fullmatch(line.strip()) for line in lines if line]
-        if not known or None in ids:
+        ids = [_HISTORY_ID.fullmatch(line.strip()) for line in lines if line and not _CLUSTER.fullmatch(line)]
+        if match is None or not known or None in ids:
             raise refuse_lookup(array, result)
-        found = sorted({match[1] for match in ids if match}, key=int)
-        return tuple((each,) for each in found)
+        found = sorted({each[1] for each in ids if each}, key=int)
+        cluster = match["clusters"]
+        if found and cluster is not None and ("," in cluster or cluster == "all"):
+            raise refuse_lookup(array, result, f"job {' '.join(found)} is on one of the clusters {cluster}")
+        if not found and has_no_history:
+            raise doubt_lookup(
+                array,
+                "Slurm keeps no history here (accounting storage is disabled)",
+                advice=f"Look for the job name {array.name} in the log of slurmctld or in the job completion log.",
+                remembers=float(match["remembers"] or 0),
+            )
+        return tuple((_join_id(each, cluster),) for each in found)
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
         """Give one `squeue` for all arrays, one line per element, also for what has ended lately."""
         columns = ",".join(f"{name}:{width}" for name, width in _COLUMNS)
-        return _build_queries(arrays, ("squeue", "-h", "-r", "-t", "all", "-O", columns, "-j"))
+        return _build_queries(arrays, "squeue", ("-h", "-r", "-t", "all", "-O", columns, "-j"))
 
     def parse_query(self, query: Query, result: CommandResult) -> Answer:
         """Read the lines of `squeue`.
@@ -230,7 +243,7 @@ class SlurmSystem:
         if result.exit_code != 0 or not _is_whole(result.stdout):
             raise _fail("squeue", result)
         owners = _find_owners(query.arrays)
-        for line in result.stdout.splitlines():
+        for line in _list_lines(query, result):
             job, index, native = _read_queue_line(line)
             if job in owners:
                 elements[owners[job]][index] = native
@@ -238,7 +251,7 @@ class SlurmSystem:
 
     def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
         """Give one `sacct` for all arrays. With ids it looks at all times."""
-        return _build_queries(arrays, ("sacct", "-X", "-n", "-P", "-o", "JobID,State,ExitCode,NodeList", "-j"))
+        return _build_queries(arrays, "sacct", ("-X", "-n", "-P", "-o", "JobID,State,ExitCode,NodeList", "-j"))
 
     def parse_history(self, query: Query, result: CommandResult) -> Answer:
         """Read the final states. A site without accounting knows nothing, and says so.
@@ -272,11 +285,12 @@ class SlurmSystem:
     def build_cancel(self, array: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
         """Give the commands that end elements; see above why some are held first."""
         if elements is None:
-            return (Command(argv=("scancel", *array.ids)),)
+            jobs = (_split_id(each) for each in array.ids)
+            return tuple(Command(argv=("scancel", *_name_cluster(cluster), job)) for job, cluster in jobs)
         return tuple(
-            Command(argv=(*words, job))
-            for job in _build_element_ids(array, elements)
-            for words in (("scontrol", "hold"), ("scancel",))
+            Command(argv=(program, *_name_cluster(cluster), *words, job))
+            for job, cluster in _build_element_ids(array, elements)
+            for program, *words in (("scontrol", "hold"), ("scancel",))
         )
 
     def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
@@ -288,7 +302,10 @@ class SlurmSystem:
 
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
         """Give the commands that let held elements go on."""
-        return tuple(Command(argv=("scontrol", "release", job)) for job in _build_element_ids(array, elements))
+        return tuple(
+            Command(argv=("scontrol", *_name_cluster(cluster), "release", job))
+            for job, cluster in _build_element_ids(array, elements)
+        )
 
     def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
         """Check the answer.
@@ -298,65 +315,61 @@ class SlurmSystem:
         _check_done(array, result)
 
 
-def _build_directives(array: ArraySpec) -> list[str]:
-    """Give the user's own options as lines of the script, which `sbatch` reads up to the first command."""
-    directives = []
-    for line in (line.strip() for line in array.resources.extra_lines or ()):
-        if line.startswith("-"):
-            directives.append(f"#SBATCH {line}")
-        elif line.startswith("#SBATCH "):
-            directives.append(line)
-        elif line:
-            raise DefinitionError(
-                f"The extra_lines of array {array.name} have the line {line!r}, which is no option of sbatch.",
-                hint="Write '--option=value' or '#SBATCH --option=value'; shell lines belong into 'setup'.",
-            )
-    return directives
+def _join_id(job: str, cluster: str | None) -> str:
+    return job if cluster is None else f"{job};{cluster}"
 
 
-def _build_output(array: ArraySpec) -> str:
-    """Give the pattern of the element's log, where Slurm adds its own lines ("exceeded memory limit")."""
-    folder, mark, rest = array.element_log("%a").rpartition("%a")
-    if "\\" in folder:
-        # A backslash turns every `%` of a pattern into plain text. The script still writes its log itself.
-        return "/dev/null"
-    return folder.replace("%", "%%") + mark + rest
+def _split_id(id: str) -> tuple[str, str | None]:
+    """Give the number of a job, and its cluster; None: the default one."""
+    job, _, cluster = id.partition(";")
+    return job, cluster or None
 
 
-def _build_options(resources: Resources) -> list[str]:
-    given = (
-        ("partition", resources.queue),
-        ("account", resources.account),
-        # Minutes are the unit; less would be cut off.
-        ("time", None if resources.walltime is None else -(-resources.walltime // 60)),
-        ("mem", None if resources.memory is None else f"{resources.memory}M"),
-        ("cpus-per-task", resources.cpus),
-        ("tmp", None if resources.disk is None else f"{resources.disk}M"),
-        ("exclude", ",".join(resources.exclude_hosts or ()) or None),
-    )
-    return [f"--{name}={value}" for name, value in given if value is not None]
+def _name_cluster(cluster: str | None) -> tuple[str, ...]:
+    return () if cluster is None else ("-M", cluster)
 
 
-def _build_queries(arrays: Sequence[SubmittedArray], words: Sequence[str]) -> tuple[Query, ...]:
-    chunks = (arrays[start : start + _MOST_IDS] for start in range(0, len(arrays), _MOST_IDS))
+def _build_queries(arrays: Sequence[SubmittedArray], program: str, words: Sequence[str]) -> tuple[Query, ...]:
+    by_cluster: dict[str | None, list[SubmittedArray]] = {}
+    for array in arrays:
+        by_cluster.setdefault(_split_id(array.ids[0])[1], []).append(array)
     return tuple(
         Query(
             command=Command(
-                argv=(*words, ",".join(job for array in chunk for job in array.ids)), environment=_ENVIRONMENT
+                argv=(program, *_name_cluster(cluster), *words, ",".join(_find_owners(chunk))),
+                environment=_ENVIRONMENT,
             ),
             arrays=tuple(chunk),
         )
-        for chunk in chunks
+        for cluster, own in by_cluster.items()
+        for chunk in (own[start : start + _MOST_IDS] for start in range(0, len(own), _MOST_IDS))
     )
 
 
-def _build_element_ids(array: SubmittedArray, elements: Sequence[int]) -> Iterator[str]:
-    """Give `5_[0-3,7]` for many elements at once."""
+def _list_lines(query: Query, result: CommandResult) -> Iterator[str]:
+    """Give the lines about jobs.
+
+    :raises PollError: if the answer is of a cluster that was not asked for.
+    """
+    asked = _split_id(query.arrays[0].ids[0])[1]
+    for line in result.stdout.splitlines():
+        if match := _CLUSTER.fullmatch(line):
+            if match[1] != asked:
+                raise PollError(
+                    f"squeue answers for the cluster {match[1]}, the jobs are on {asked or 'the default one'}.",
+                    hint="Has SLURM_CLUSTERS changed for the Airflow workers since the jobs were submitted?",
+                )
+        elif line.strip():
+            yield line
+
+
+def _build_element_ids(array: SubmittedArray, elements: Sequence[int]) -> Iterator[tuple[str, str | None]]:
+    """Give `5_[0-3,7]` for many elements at once, with the cluster."""
     ordered = sorted(elements)
     for start in range(0, len(ordered), _MOST_ELEMENTS):
         listed = _join_ranges(ordered[start : start + _MOST_ELEMENTS])
-        for job in array.ids:
-            yield f"{job}_[{listed}]"
+        for job, cluster in map(_split_id, array.ids):
+            yield f"{job}_[{listed}]", cluster
 
 
 def _join_ranges(numbers: Sequence[int]) -> str:
@@ -379,7 +392,7 @@ def _read_ranges(text: str, count: int) -> Iterator[int]:
 
 
 def _find_owners(arrays: Iterable[SubmittedArray]) -> dict[str, str]:
-    return {job: array.array.name for array in arrays for job in array.ids}
+    return {_split_id(id)[0]: array.array.name for array in arrays for id in array.ids}
 
 
 def _is_whole(text: str) -> bool:
@@ -415,13 +428,15 @@ def _read_history_line(line: str) -> tuple[re.Match[str], Native]:
     status, _, host = rest.partition("|")
     match = _HISTORY_ID.fullmatch(job)
     # `CANCELLED by 1000`
-    word = state.split(" ")[0]
+    word, _, user = state.partition(" by ")
     if match is None or not _STATE.fullmatch(word) or not _EXIT.fullmatch(status):
         raise PollError(
             f"sacct printed a line that cannot be read: {line[:300]!r}",
             hint="Is 'sacct' on the PATH of the submit host the one of Slurm? The query is tried again.",
         )
     exit_code, reason = _explain(word, "", status)
+    if user:
+        reason = f"cancelled by {'root' if user == '0' else f'the user with the number {user}'}"
     return match, Native(
         code=word, reason=reason, exit_code=exit_code, host=None if host in ("", "None assigned") else host
     )
@@ -435,15 +450,15 @@ def _explain(state: str, word: str, status: str) -> tuple[int | None, str | None
     """
     parts = []
     if word:
-        parts.append(f"{word}: {_MEANINGS[word]}" if word in _MEANINGS else word)
+        parts.append(f"{word}: {MEANINGS[word]}" if word in MEANINGS else word)
     known = STATES.get(state)
     if known in (JobState.RUNNING, JobState.TRANSFERRING, JobState.CANCELLED):
         # They keep the word of the time when the element waited.
         return None, None
     if known not in FINAL:
         return None, "".join(parts) or None
-    if state in _MEANINGS:
-        parts.append(f"{state}: {_MEANINGS[state]}")
+    if state in MEANINGS:
+        parts.append(f"{state}: {MEANINGS[state]}")
     match = _EXIT.fullmatch(status)
     if match is None:
         return None, ", ".join(parts) or None
@@ -473,19 +488,3 @@ def _fail(command: str, result: CommandResult) -> PollError:
         f"{command} did not answer ({how}): {show_output(result)}",
         hint="Try 'scontrol ping' on the submit host. The query is tried again.",
     )
-
-
-def _advise(result: CommandResult) -> str:
-    said = result.stderr.lower()
-    advice = (
-        ("partition", "Is 'queue' one of the partitions that sinfo shows?"),
-        ("account", "Is 'account' one of yours? sacctmgr show associations user=$USER shows them."),
-        ("job array", "The site takes smaller arrays (MaxArraySize): set 'array_limit'."),
-        ("can not be satisfied", "No node has what is asked for: look at 'memory', 'cpus' and 'disk'."),
-        ("node configuration", "No node has what is asked for: look at 'memory', 'cpus' and 'disk'."),
-        ("limit", "Lower what is asked for, or ask for less at once: a limit of the site refuses it."),
-        ("contact", "The controller is down. The task can be run again."),
-        ("timed out", "The controller is busy. The task can be run again."),
-    )
-    found = (hint for word, hint in advice if word in said)
-    return next(found, "Look at 'queue', 'account' and 'extra_lines'.")

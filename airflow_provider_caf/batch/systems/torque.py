@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray
 from airflow_provider_caf.batch.states import JobState
-from airflow_provider_caf.batch.systems.base import Native, Query, refuse_lookup
+from airflow_provider_caf.batch.systems.base import Native, Query, doubt_lookup, refuse_lookup
 from airflow_provider_caf.batch.systems.pbs import (
     CANCEL_TIMEOUT,
     Job,
@@ -29,11 +29,15 @@ from airflow_provider_caf.batch.systems.pbs import (
     build_element_id,
     build_range,
     cut_words,
-    find_problem,
     parse_jobs,
 )
 from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
+
+_UNKNOWN = 153
+"""PBSE_UNKJOBID (15001) modulo 256."""
+_KEPT = 300.0
+"""Seconds for which sites shall show what is over (`keep_completed`), as they do with Slurm's own `MinJobAge`."""
 
 _REMOVED = "271"
 """256 + SIGTERM, the exit status of what `qdel` ended or took out of the queue."""
@@ -89,17 +93,26 @@ class TorqueSystem(PBSSystem):
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
         """Look for the name. Some releases list the elements, whose names have `-2` behind, some the array.
 
+        :raises SubmitUnknown: if there is none: what was over for longer than `keep_completed` is forgotten.
         :raises SubmitError: if the server has not answered.
         """
-        problem = find_problem(result)
         try:
             jobs = parse_jobs(result)
         except PollError as error:
-            problem = error.what
-        if problem is not None:
+            raise refuse_lookup(array, result, error.what) from error
+        # With nothing in the queue it is silent; the one over Slurm ends with the code of an unknown job then.
+        if result.stderr.strip() or result.exit_code not in (0, _UNKNOWN):
             raise refuse_lookup(array, result)
         name = re.compile(re.escape(array.name) + r"(?:-\d+)?")
         ids = [re.sub(r"\[\d+\]", "[]", id) for id, job in jobs.items() if name.fullmatch(job.get("Job_Name", ""))]
+        if not ids:
+            raise doubt_lookup(
+                array,
+                "Torque keeps no history",
+                advice=f"Ask an administrator whether there was a job named {array.name} (tracejob, accounting logs). "
+                "The queue shows what is over for keep_completed seconds.",
+                remembers=_KEPT,
+            )
         return tuple((id,) for id in dict.fromkeys(ids))
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
@@ -123,6 +136,11 @@ class TorqueSystem(PBSSystem):
         """Give the `qrls` commands."""
         ids = (build_element_id(array, element) for element in elements)
         return tuple(Command(argv=("qrls", *part), timeout=CANCEL_TIMEOUT) for part in cut_words(ids))
+
+    def _find_problem(self, result: CommandResult, id: str) -> str | None:
+        # The one over Slurm says it without words, and is asked for all jobs whatever their ids.
+        is_silent = result.exit_code in (0, _UNKNOWN) and not result.stderr.strip()
+        return None if is_silent else super()._find_problem(result, id)
 
     def _build_array_words(self, array: ArraySpec) -> list[str]:
         shell = array.resources.shell or DEFAULT_SHELL

@@ -1,6 +1,6 @@
-"""What the results catalog holds, as records: one for each kind of row.
+"""The rows of the results catalog: one record for each kind.
 
-The type of a field is the column in which it is kept, so a row is said once: `tables.py` makes the tables of it.
+The type of a field is the column in which it is kept, so each row is declared once: `tables.py` makes the tables of it.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class ExecutionRow(OfPass):
 
     :param key: its number in the strategy's plan, from 0.
     :param runs: the runs whose data the algorithm saw.
-    :param output: what the algorithm handed in; None where it was not asked for.
+    :param output: what the algorithm handed in; None where it was left out.
     :param seconds: wall time.
     """
 
@@ -134,7 +134,7 @@ class PayloadRow(OfPass):
 
 @record
 class SubjobsRow(OfPass):
-    """What the subjobs of a collection did in one pass.
+    """The counts of the subjobs of a collection in one pass.
 
     :param total: how many there are; the counts of the states add up to it.
     :param retries: attempts beyond the first of each subjob.
@@ -211,7 +211,7 @@ class SelectionRow(OfCalibration):
     :param files: how many input files.
     :param runs: the runs of these files, as far as they are known before the jobs run.
     :param ignored: runs that are left out.
-    :param details: the patterns, limits and what the batch system was told.
+    :param details: the patterns, the limits, and the resources that were asked for.
     """
 
     collection: Name
@@ -224,7 +224,7 @@ class SelectionRow(OfCalibration):
 
 @record
 class LogRow(OfPass):
-    """The end of what a failed subjob or an algorithm printed.
+    """The end of the log of a failed subjob or of an algorithm.
 
     :param step: the collection or the algorithm.
     :param subjob: -1 for an algorithm.

@@ -326,7 +326,7 @@ class Catalog:
 
 def _replace(connection: Connection, rows: RowTable[_R], new: Sequence[_R]) -> None:
     """Write rows in the place of those that are the same. Of equal ones the last counts."""
-    values = {str(each["row_key"]): each for each in map(rows.build_values, new)}
+    values = {columns["row_key"]: columns for columns in map(rows.build_values, new)}
     # In one order for all writers: two of them then wait for one another, and do not lock one another out.
     keys = sorted(values)
     for start in range(0, len(keys), _CHUNK):

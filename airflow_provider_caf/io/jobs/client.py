@@ -3,7 +3,9 @@
 A submission is safe against a kill at any moment (law 6). In the array's folder
 
 * `array.json` is written before the submit command: the intent. Whoever finds it without `submitted.json`
-  looks the array's name up first, and submits only when the system says that there is none;
+  looks the array's name up first, and submits only when the system says that there is none. A system that does not
+  remember what is over cannot say so: then what the jobs have left in their folders decides, and where there is
+  nothing, nobody submits until a person has looked. A refusal withdraws the intent;
 * `submission.json` is written before that: the command and the files, as they are submitted;
 * `submitted.json` holds the ids;
 * `submit.lock` is held during all that, and by the submit command itself: when our process is killed, a
@@ -27,6 +29,7 @@ from pathlib import Path
 from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.batch.remote import RemoteSystem
 from airflow_provider_caf.batch.spec import (
+    ARRAY_FILE,
     SUBMITTED_FILE,
     ArraySpec,
     Command,
@@ -35,13 +38,15 @@ from airflow_provider_caf.batch.spec import (
     TextFile,
     select_elements,
 )
-from airflow_provider_caf.batch.systems.base import Submission, System
+from airflow_provider_caf.batch.systems.base import Submission, System, find_prober
 from airflow_provider_caf.core.errors import (
     CafError,
     CheckpointError,
     InputError,
     PollError,
     SubmitError,
+    SubmitRefused,
+    SubmitUnknown,
     TransportError,
 )
 from airflow_provider_caf.core.json_form import ObjectReader, read_list, read_optional, read_text, read_whole_number
@@ -86,6 +91,7 @@ class BatchClient:
         self.transport = transport
         self.patience = patience or Patience()
         self.mirror = mirror
+        self._prober = find_prober(system)
         self._poller = Poller(self.system, transport, self.patience, clock)
         self._mutex = threading.Lock()
 
@@ -97,7 +103,8 @@ class BatchClient:
         :param superseded: earlier arrays whose copies of the same subjobs are ended first, so that what a
             dead pool or a lost node has left running does not go on beside the new ones.
         :param over: subjobs that share elements with those, and that nobody needs to go on.
-        :raises SubmitError: if the system does not take it, or has two of that name.
+        :raises SubmitRefused: if the system says that it does not take it.
+        :raises SubmitError: if it is not known whether it was submitted, or if there are two of that name.
         :raises CheckpointError: if the folder belongs to another array.
         :raises DefinitionError: if the system cannot do what the resources ask for.
         """
@@ -108,6 +115,7 @@ class BatchClient:
             if submitted is not None:
                 return submitted
             self.cancel(superseded, {*array.subjobs, *over})
+            array = self._probe(array)
             submission = self.system.build_submit(array)
             _keep_submission(folder, submission)
             write_json(array.array_file, array.to_json(), mode=PRIVATE)
@@ -157,7 +165,8 @@ class BatchClient:
         failures: list[CafError] = []
         for array in arrays:
             elements = select_elements(array.array, None if subjobs is None else tuple(subjobs))
-            if elements:
+            # One without ids is over.
+            if elements and array.ids:
                 failures += self._cancel_elements(array, elements)
         if failures:
             raise failures[0]
@@ -199,6 +208,13 @@ class BatchClient:
                 failures.append(error)
         return failures
 
+    def _probe(self, array: ArraySpec) -> ArraySpec:
+        """Give the array with what only the site can tell."""
+        command = None if self._prober is None else self._prober.build_probe(array)
+        if self._prober is None or command is None:
+            return array
+        return self._prober.parse_probe(array, self.transport.run(command))
+
     def _find_submitted(self, array: ArraySpec) -> SubmittedArray | None:
         """Give what is recorded of an array, or what the system knows by its name."""
         intent = read_intent(Path(array.folder))
@@ -214,10 +230,10 @@ class BatchClient:
         if submitted is not None:
             return submitted
         found = self._look_up(intent)
-        return _record(intent, found) if found else None
+        return None if found is None else _record(intent, found)
 
-    def _look_up(self, array: ArraySpec) -> tuple[str, ...]:
-        """Give the ids of the one array of that name, or nothing."""
+    def _look_up(self, array: ArraySpec) -> tuple[str, ...] | None:
+        """Give the ids of the one array of that name, none if it is over and forgotten, or None: there was none."""
         try:
             result = self.transport.run(self._lock_remotely(array, self.system.build_lookup(array)))
         except TransportError as error:
@@ -225,14 +241,32 @@ class BatchClient:
                 f"It is not known whether array {array.name} was submitted: {error.what}",
                 hint="Run the task again; it looks first, and submits only if there is none.",
             ) from error
-        found = self.system.parse_lookup(array, result)
+        try:
+            found = self.system.parse_lookup(array, result)
+        except SubmitUnknown as error:
+            if self._has_left_traces(array):
+                return ()
+            if _measure_age(Path(array.folder)) < error.remembers:
+                return None
+            raise
         if len(found) > 1:
             raise SubmitError(
                 f"There are {len(found)} arrays named {array.name} on {self.transport.host}: "
                 f"{', '.join(' '.join(ids) for ids in found)}.",
                 hint="Remove all but one by hand, or all of them, and run the task again.",
             )
-        return found[0] if found else ()
+        return found[0] if found else None
+
+    def _has_left_traces(self, array: ArraySpec) -> bool:
+        """Tell whether anything of an array has begun: it has a record, a work folder, or a log."""
+        subjobs = set(array.subjobs)
+        records = self.open_status_folder(Path(array.status_folder)).scan()
+        if any(each.attempt == array.attempt and each.subjob in subjobs for each in records):
+            return True
+        output = Path(array.output_folder)
+        folders = (output / f"{subjob:05d}" / f"attempt_{array.attempt}" for subjob in array.subjobs)
+        logs = (Path(array.element_log(index)) for index in range(len(array.elements)))
+        return any(path.exists() for path in (*folders, *logs))
 
     def _lock_remotely(self, array: ArraySpec, command: Command) -> Command:
         folder = array.folder
@@ -244,12 +278,18 @@ class BatchClient:
 
     def _look_up_after(self, error: CafError, array: ArraySpec) -> tuple[str, ...]:
         """Give the ids of an array whose submit command has failed, or raise what it failed with."""
+        refused = isinstance(error, SubmitRefused)
         try:
             ids = self._look_up(array)
         except SubmitError as second:
-            raise SubmitError(f"{error.what}\nAnd then: {second.what}", hint=second.hint) from error
-        if not ids:
-            raise SubmitError(error.what, hint=error.hint) from error
+            if not (refused and isinstance(second, SubmitUnknown)):
+                raise SubmitError(f"{error.what}\nAnd then: {second.what}", hint=second.hint) from error
+            # It said no, and a moment later there is nothing in the queue and no trace of it.
+            ids = None
+        if ids is None:
+            if refused:
+                Path(array.array_file).unlink(missing_ok=True)
+            raise (SubmitRefused if refused else SubmitError)(error.what, hint=error.hint) from error
         _log.warning("The submit command failed, but array %s is there: %s", array.name, error.what)
         return ids
 
@@ -259,7 +299,7 @@ def read_intent(folder: Path) -> ArraySpec | None:
 
     :raises InputError: if its record is unreadable.
     """
-    file = folder / "array.json"
+    file = folder / ARRAY_FILE
     if not file.exists():
         return None
     return ArraySpec.from_json(read_json(file, "The record of an array"), f"record of an array in {file}")
@@ -322,6 +362,13 @@ def _record(array: ArraySpec, ids: tuple[str, ...]) -> SubmittedArray:
     submitted = SubmittedArray(array=array, ids=ids, submitted=now)
     write_json(Path(array.folder) / SUBMITTED_FILE, submitted.to_json())
     return submitted
+
+
+def _measure_age(folder: Path) -> float:
+    """Give the seconds since an intent was recorded, by the clock of its file system alone."""
+    lock = folder / LOCK_FILE
+    lock.touch()
+    return lock.stat().st_mtime - (folder / ARRAY_FILE).stat().st_mtime
 
 
 def _make_folder(folder: Path) -> None:

@@ -22,8 +22,9 @@ from typing import Any, Protocol, TypeVar
 from airflow_provider_caf.batch.polling import decide_over
 from airflow_provider_caf.batch.remote import rebase_array
 from airflow_provider_caf.batch.spec import ArraySpec
+from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import InputError, PollError, TransportError
-from airflow_provider_caf.io.files import PRIVATE, write_bytes
+from airflow_provider_caf.io.files import PRIVATE
 from airflow_provider_caf.io.jobs.exit_records import ExitRecord, StatusFolder
 from airflow_provider_caf.io.layout import STDERR_FILE, STDOUT_FILE
 

@@ -1,10 +1,11 @@
 """Keep what we did to the subjobs of an array: the batch system may forget it, and this process may end.
 
 `notes.json` in the array's folder says which subjobs we have cancelled, which we gave up because they were held, since
-when one is held, and how often we have released it. Slurm has no record at all of an element that was cancelled while
-it waited: without the note such a one would be LOST, and only after the grace time.
+when one is held, how often we have released it, and what else there is to tell of one. Slurm has no record at all of an
+element that was cancelled while it waited: without the note such a one would be LOST, and only after the grace time.
 
-A note never speaks against the facts. An exit record counts whatever stands here, and what runs goes on. Two processes
+A note never speaks against the facts. An exit record counts whatever stands here, and what runs goes on. But what is
+over without a record, and was cancelled by us, is cancelled, whatever the system's word for its end. Two processes
 that write at the same moment can lose a note of each other's; what depends on it is then found out by the grace time.
 """
 
@@ -29,7 +30,8 @@ from airflow_provider_caf.core.json_form import (
 )
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.files import read_json, write_json
-from airflow_provider_caf.io.jobs.poll import SubjobState
+from airflow_provider_caf.io.jobs.poll import CANCELLED_HERE, SubjobState
+from airflow_provider_caf.io.jobs.subjobs import SubjobStatus, Verdict
 
 NOTES_FILE = "notes.json"
 _VERSION = 1
@@ -43,12 +45,14 @@ class Note:
     :param releases: how often we have released it.
     :param cancelled: we have cancelled it.
     :param given_up: why we have ended it although nobody wanted it cancelled: the reason of its hold.
+    :param told: what people shall know who look at how it ended.
     """
 
     held_since: float | None = None
     releases: int = 0
     cancelled: bool = False
     given_up: str | None = None
+    told: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Give what stands in the file."""
@@ -57,6 +61,7 @@ class Note:
             "releases": self.releases,
             "cancelled": self.cancelled,
             "given_up": self.given_up,
+            "told": self.told,
         }
 
 
@@ -104,6 +109,34 @@ def note_cancelled(array: SubmittedArray, subjobs: Iterable[int]) -> None:
     write_notes(array.array.folder, notes)
 
 
+def note_told(array: SubmittedArray, text: str) -> None:
+    """Note something about all subjobs of an array.
+
+    :raises CafError: if it cannot be noted.
+    """
+    notes = read_notes(array.array.folder)
+    for subjob in array.array.subjobs:
+        notes[subjob] = replace(notes.get(subjob, Note()), told=text)
+    write_notes(array.array.folder, notes)
+
+
+def add_told(verdicts: Mapping[int, Verdict], arrays: Iterable[SubmittedArray]) -> dict[int, Verdict]:
+    """Add what is noted about tries that have not ended well to the reasons for it.
+
+    :raises InputError: if a file of notes cannot be read.
+    """
+    added = dict(verdicts)
+    for array in arrays:
+        for subjob, note in read_notes(array.array.folder).items():
+            verdict = added.get(subjob)
+            if note.told is None or verdict is None or verdict.status is SubjobStatus.DONE:
+                continue
+            if verdict.attempt == array.array.attempt:
+                reason = note.told if verdict.reason is None else f"{verdict.reason}; {note.told}"
+                added[subjob] = replace(verdict, reason=reason)
+    return added
+
+
 def apply_notes(states: Mapping[int, SubjobState], arrays: Iterable[SubmittedArray]) -> dict[int, SubjobState]:
     """Add to what the batch system says what it has forgotten or never knew.
 
@@ -130,8 +163,8 @@ def apply_notes(states: Mapping[int, SubjobState], arrays: Iterable[SubmittedArr
 def _apply(state: SubjobState, note: Note) -> SubjobState:
     if note.given_up is not None:
         return replace(state, state=JobState.CANCELLED, missing=False, given_up=note.given_up)
-    if note.cancelled and (state.missing or state.state is JobState.LOST):
-        return replace(state, state=JobState.CANCELLED, missing=False, reason="it was cancelled from here")
+    if note.cancelled and state.state is not JobState.CANCELLED:
+        return replace(state, state=JobState.CANCELLED, missing=False, reason=CANCELLED_HERE)
     return state
 
 
@@ -148,6 +181,7 @@ def _read_note(value: Any, where: str) -> Note:
         releases=reader.take("releases", read_whole_number),
         cancelled=reader.take("cancelled", read_flag),
         given_up=reader.take("given_up", read_optional(read_text)),
+        told=reader.take_or("told", read_optional(read_text), None),
     )
     reader.finish()
     return note

@@ -16,6 +16,9 @@ from airflow_provider_caf.io.transport.base import Transport
 _FORGET = 86400.0
 """Seconds after which an array that nobody asks for is forgotten: a triggerer lives for months."""
 
+CANCELLED_HERE = "it was cancelled from here"
+"""The reason of what only our own note calls cancelled."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -127,8 +130,12 @@ class Poller:
         unique = tuple({array.array.name: array for array in arrays}.values())
         if not unique:
             return Snapshot(states={}, problems={})
-        answer = self._ask(self._system.build_query(unique), self._system.parse_query)
-        left = [array for array in unique if self._has_missing(array, answer)]
+        # One without ids is over, and nothing can be asked about it.
+        gone = {array.array.name: dict[int, Native]() for array in unique if not array.ids}
+        asked = tuple(array for array in unique if array.ids)
+        answer = self._ask(self._system.build_query(asked) if asked else (), self._system.parse_query)
+        answer = Answer(elements={**answer.elements, **gone}, problems=answer.problems)
+        left = [array for array in asked if self._has_missing(array, answer)]
         history = Answer(elements={})
         if left:
             history = self._ask(self._system.build_history(left), self._system.parse_history)

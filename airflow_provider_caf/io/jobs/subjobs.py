@@ -25,7 +25,7 @@ from airflow_provider_caf.core.errors import InputError
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.signals import name_signal
 from airflow_provider_caf.io.jobs.exit_records import ExitRecord, StatusFolder, read_exit_records
-from airflow_provider_caf.io.jobs.poll import SubjobState
+from airflow_provider_caf.io.jobs.poll import CANCELLED_HERE, SubjobState
 from airflow_provider_caf.io.tails import read_tail
 
 __all__ = [
@@ -335,6 +335,8 @@ def _judge_by_state(subjob: int, state: SubjobState, newest: ExitRecord | None, 
             return None
         status, reason = _judge_silent(state)
     elif state.state is JobState.CANCELLED:
+        if recorded is not None and state.reason == CANCELLED_HERE and not recorded.was_told_to_end:
+            return None  # it was over by itself before
         status = SubjobStatus.CANCELLED
         reason = reason or (recorded.reason if recorded is not None else None)
         if state.given_up is not None:

@@ -11,6 +11,9 @@ by standard input. It
   a command that was under way when its sender died either holds the lock already, or never starts;
 * answers in a frame that begins with a word which nothing else prints: profiles of users print all kinds of things.
 
+* tells an end by a signal from an exit code. A shell says 137 of both, a killed command and one that ended with 137,
+  and PBS has exit codes from 153 to 255. Perl knows the difference; on a host without it all are exit codes.
+
 It needs a POSIX shell, and `setsid` and `flock` of util-linux.
 """
 
@@ -39,6 +42,15 @@ LARGEST_OUTPUT = 64 * 2**20
 _GRACE = 2
 """Seconds between SIGTERM and SIGKILL for a command that takes too long."""
 
+_LAUNCH = (
+    "delete $ENV{PERL_BADLANG}; $SIG{TERM} = $SIG{HUP} = sub {}; my $file = shift; "
+    "my $end = system { $ARGV[0] } @ARGV; "
+    "exit 126 if $end < 0; exit $end >> 8 unless $end & 127; "
+    "open my $mark, '>', $file or exit 128 + ($end & 127); exit $end & 127"
+)
+"""Runs a command; where a signal ended it, makes a file and ends with its number. A handler, unlike `IGNORE`, is not
+passed on: it lets the launcher live as long as the command, which has some seconds after SIGTERM."""
+
 _BODY = """\
 caf_say() { printf '%s %s %s %s %s\\n' "$caf_mark" "$1" "${2:-0}" "${3:-0}" "${4:-0}"; }
 command -v -- "$1" >/dev/null 2>&1 || { caf_say missing; exit 0; }
@@ -62,6 +74,9 @@ if [ -n "$caf_lock" ]; then
     kill -s KILL -- "-$caf_guard" 2>/dev/null || kill -s KILL "$caf_guard" 2>/dev/null
     [ "$caf_answer" = "$caf_wanted" ] || exit 0
 fi
+if command -v perl >/dev/null 2>&1; then
+    set -- env PERL_BADLANG=0 perl -e "$caf_launch" "$caf_work/signal" "$@"
+fi
 setsid "$@" <"$caf_work/in" >"$caf_work/out" 2>"$caf_work/err" &
 caf_command=$!
 setsid sh -c 'sleep "$1"; : >"$2/late"; kill -s TERM -- "-$3"; sleep "$4"; kill -s KILL -- "-$3"' \\
@@ -69,6 +84,7 @@ setsid sh -c 'sleep "$1"; : >"$2/late"; kill -s TERM -- "-$3"; sleep "$4"; kill 
 caf_guard=$!
 wait "$caf_command"
 caf_code=$?
+[ ! -e "$caf_work/signal" ] || caf_code=-$caf_code
 [ ! -e "$caf_work/late" ] || kill -s KILL -- "-$caf_command" 2>/dev/null
 kill -s KILL -- "-$caf_guard" 2>/dev/null || kill -s KILL "$caf_guard" 2>/dev/null
 caf_out=$(($(wc -c <"$caf_work/out")))
@@ -151,6 +167,7 @@ def build_remote_script(command: Command, mark: str, *, patience: int = LOCK_LIM
         "limit": f"{command.timeout:.3f}",
         "grace": str(_GRACE),
         "largest": str(LARGEST_OUTPUT),
+        "launch": _LAUNCH,
     }
     lines = [
         # A function is read whole before its first line runs: what it reads from standard input is our answer.
@@ -167,11 +184,7 @@ def build_remote_script(command: Command, mark: str, *, patience: int = LOCK_LIM
 
 def parse_frame(line: str, mark: str) -> Frame | None:
     """Read a line of the answer, or give None where it is not ours."""
-    match = re.fullmatch(rf"{re.escape(mark)} ([a-z]+) (\d+) (\d+) (\d+)", line, re.ASCII)
+    match = re.fullmatch(rf"{re.escape(mark)} ([a-z]+) (-?\d+) (\d+) (\d+)", line, re.ASCII)
     if match is None:
         return None
-    code = int(match[2])
-    # A shell says 128 + n of a child that signal n ended.
-    return Frame(
-        how=match[1], exit_code=128 - code if 128 < code <= 192 else code, out=int(match[3]), err=int(match[4])
-    )
+    return Frame(how=match[1], exit_code=int(match[2]), out=int(match[3]), err=int(match[4]))

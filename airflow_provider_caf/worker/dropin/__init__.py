@@ -23,7 +23,7 @@ SCRIPT_PACKAGES = ("prompt.calibrations", "prompt.validations")
 
 
 class _Alias(importlib.abc.Loader):
-    """Give one of our modules under another name; it stays one module.
+    """Load one of our modules under another name; it stays one module.
 
     :param target: our name of it.
     """

@@ -9,6 +9,7 @@ caf_wanted=wanted
 caf_limit=60.000
 caf_grace=2
 caf_largest=67108864
+caf_launch='delete $ENV{PERL_BADLANG}; $SIG{TERM} = $SIG{HUP} = sub {}; my $file = shift; my $end = system { $ARGV[0] } @ARGV; exit 126 if $end < 0; exit $end >> 8 unless $end & 127; open my $mark, '"'"'>'"'"', $file or exit 128 + ($end & 127); exit $end & 127'
 export A=''
 export B='2 x'
 set -- sbatch --array=0-3%2 'it'"'"'s $(a) "b" `c`'
@@ -34,6 +35,9 @@ if [ -n "$caf_lock" ]; then
     kill -s KILL -- "-$caf_guard" 2>/dev/null || kill -s KILL "$caf_guard" 2>/dev/null
     [ "$caf_answer" = "$caf_wanted" ] || exit 0
 fi
+if command -v perl >/dev/null 2>&1; then
+    set -- env PERL_BADLANG=0 perl -e "$caf_launch" "$caf_work/signal" "$@"
+fi
 setsid "$@" <"$caf_work/in" >"$caf_work/out" 2>"$caf_work/err" &
 caf_command=$!
 setsid sh -c 'sleep "$1"; : >"$2/late"; kill -s TERM -- "-$3"; sleep "$4"; kill -s KILL -- "-$3"' \
@@ -41,6 +45,7 @@ setsid sh -c 'sleep "$1"; : >"$2/late"; kill -s TERM -- "-$3"; sleep "$4"; kill 
 caf_guard=$!
 wait "$caf_command"
 caf_code=$?
+[ ! -e "$caf_work/signal" ] || caf_code=-$caf_code
 [ ! -e "$caf_work/late" ] || kill -s KILL -- "-$caf_command" 2>/dev/null
 kill -s KILL -- "-$caf_guard" 2>/dev/null || kill -s KILL "$caf_guard" 2>/dev/null
 caf_out=$(($(wc -c <"$caf_work/out")))

@@ -13,7 +13,7 @@ from airflow_provider_caf.sensors import BatchJobSensor
 
 JOB = """
 echo "$$" >> "$1/$2.$3.started"
-for _ in $(seq 1000); do
+for _ in $(seq 6000); do
     if [ -e "$1/go" ]; then echo done > out.txt; exit; fi
     sleep 0.2
 done

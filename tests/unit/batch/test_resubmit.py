@@ -103,7 +103,7 @@ def test_those_with_equal_requests_go_together() -> None:
         failure(5, exit_code=1, memory=1000, tries=4),
     ]
     assert decide_resubmission(failures, POLICY) == Resubmission(
-        retries=(Retry(subjobs=(1, 7), memory=1000), Retry(subjobs=(3,), memory=1500)), spent=(5,)
+        retries=(Retry(subjobs=(1, 7), memory=1000), Retry(subjobs=(3,), memory=1500, before=1000)), spent=(5,)
     )
 
 

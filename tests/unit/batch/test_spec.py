@@ -113,6 +113,8 @@ def test_counts_that_are_none(name: str, wrong: object) -> None:
         ("max_failures_per_host", 3, 3),
         ("memory_ceiling", "16 GB", 16384),
         ("memory_factor", "2", 2.0),
+        ("memory_unit", "gb", "G"),
+        ("memory_unit", "M", "M"),
         ("memory_factor", 1.25, 1.25),
         ("subjobs_per_job", "20", 20),
         ("subjobs_per_job", "auto", "auto"),
@@ -129,6 +131,7 @@ def test_what_a_site_may_say(name: str, given_value: object, expected: object) -
 WRONG: dict[tuple[str, str], list[object]] = {
     ("exclude_hosts", "a list of host names"): [3, ["a b"], ["$(x)"], [3], "-x", "a;b"],
     ("held", "one of wait, release, fail"): ["remove", True, []],
+    ("memory_unit", "one of KB, MB, GB, TB, PB, EB"): ["", "x", "MiB", 1],
     ("memory_factor", "a number from 1 to 100"): [0.5, 101, "much", True, "nan", []],
     ("subjobs_per_job", "at least 1, or 'auto'"): [0, "automatic", True, 1.5],
     ("transfer_files", "true or false"): ["yes", 1, []],

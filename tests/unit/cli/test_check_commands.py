@@ -41,6 +41,29 @@ def test_a_new_definition_is_good(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert run("new", "a b") == 1
 
 
+def test_lint_refuses_lines_that_break_the_watching_of_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ["#SBATCH --clusters=serial", "--qos=x", "-d afterok:1", "#SBATCH --wait", "hello"]
+    file = write(tmp_path, backend="Slurm", backend_args={"extra_lines": lines, "environment": {"SBATCH_WAIT": "1"}})
+    assert run("lint", str(file)) == 1
+    shown = capsys.readouterr().out
+    for said in ("'--clusters=serial': on another cluster", "'-d': jobs whose condition fails wait for ever"):
+        assert said in shown
+    for said in (
+        "'--wait': the submit command would not end",
+        "'hello' of this definition is no option",
+        "SBATCH_WAIT",
+    ):
+        assert said in shown
+    assert "Mistakes: 5." in shown
+    # Another system reads them in its own way, and of an unknown one nothing can be said.
+    assert run("lint", str(write(tmp_path, backend="local", backend_args={"extra_lines": lines}))) == 0
+    assert run("lint", str(write(tmp_path, connection="farm", backend_args={"extra_lines": lines}))) == 0
+    calibration = {"name": "first", "backend": "lsf", "backend_args": {"extra_lines": ["#BSUB -K"]}}
+    calibration |= {"collector": "hits:C", "input_data": "events", "algorithms": ["hits:A"]}
+    assert run("lint", str(write(tmp_path, backend="slurm", calibrations=[calibration]))) == 1
+    assert "'-K': the submit command would not end" in capsys.readouterr().out
+
+
 def test_lint_shows_all_mistakes_of_all_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.yaml").write_text("name: a\ncalibrations: []\nbakend: x\n")
     (tmp_path / "b.yaml").write_text("name: [\n")

@@ -16,7 +16,7 @@ from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.hooks.batch import BatchHook, SubmitHost, choose_connection, open_transport
 from airflow_provider_caf.io.transport.local import LocalTransport
 from airflow_provider_caf.steps.manifest import CollectionManifest
-from tests.ssh_server import needs_sshd, start_ssh_server
+from tests.ssh_server import start_ssh_server
 
 
 @pytest.fixture
@@ -188,13 +188,20 @@ def test_an_ssh_connection_that_is_not_there_is_told(connect: Any) -> None:
     assert not hook.test_connection()[0]
 
 
+def test_a_connection_that_is_not_there_is_told() -> None:
+    """No retry defines it: a task fails with it at once."""
+    with pytest.raises(DefinitionError, match=r"There is no connection 'no_such_farm'\.\n.*Define it in Airflow"):
+        BatchHook("no_such_farm").read_system()
+    with pytest.raises(DefinitionError, match="no_such_farm"):
+        open_transport(make_manifest("no_such_farm"))
+
+
 def test_without_the_extra_ssh_it_is_told_what_to_install(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "airflow_provider_caf.io.transport.ssh", None)
     with pytest.raises(DefinitionError, match=r"ssh is not installed.*\n.*airflow-provider-caf\[ssh\]"):
         connect({"ssh_conn_id": "login"}).open_transport()
 
 
-@needs_sshd
 def test_a_test_over_ssh(connect: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hook = connect({"ssh_conn_id": "login"})
     with start_ssh_server(tmp_path) as server:

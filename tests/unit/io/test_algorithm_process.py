@@ -11,9 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from airflow_provider_caf.core.strategies.base import Execute, FindBoundaries
 from airflow_provider_caf.io import algorithm_process
 from airflow_provider_caf.io.algorithm_process import AlgorithmProcess, Opened, describe_exit
 from airflow_provider_caf.io.job_app import build_job_app
+from tests.waiting import LIMIT, is_running, wait_until
 
 PRELUDE = """
 import json, os, signal, struct, subprocess, sys, time
@@ -79,7 +78,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             }
         )
         started.append(process)
-        process.open(algorithm="m:A", indexes=[], timeout=20)
+        process.open(algorithm="m:A", indexes=[], timeout=LIMIT)
         return process
 
     yield run
@@ -87,7 +86,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         process.close()
 
 
-def execute(process: AlgorithmProcess, timeout: float | None = 20) -> Any:
+def execute(process: AlgorithmProcess, timeout: float | None = LIMIT) -> Any:
     return process.execute(0, RUN, staging=Path("/staging"), timeout=timeout)
 
 
@@ -186,11 +185,9 @@ def test_a_child_that_breaks_is_told(
 
 
 def test_a_child_that_hangs_is_ended(start: Start) -> None:
-    process = start("read(); time.sleep(60)")
-    begin = time.monotonic()
+    process = start("read(); time.sleep(600)")
     with pytest.raises(AlgorithmFailed, match=r"did not answer within 0\.3 s and was ended(.|\n)*more time"):
         execute(process, 0.3)
-    assert time.monotonic() - begin < 5
 
 
 def test_a_child_that_ignores_every_signal_is_ended(start: Start) -> None:
@@ -212,13 +209,7 @@ def test_what_a_child_started_is_ended_with_it(start: Start, tmp_path: Path) -> 
     with pytest.raises(AlgorithmFailed, match="ended with exit code 5"):
         execute(process)  # the grandchild holds the pipe open: its end does not tell
     grandchild = int((tmp_path / "grandchild").read_text())
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and Path(f"/proc/{grandchild}/stat").exists():
-        if Path(f"/proc/{grandchild}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            break
-        time.sleep(0.01)
-    else:
-        assert not Path(f"/proc/{grandchild}").exists()
+    wait_until(lambda: not is_running(grandchild))
 
 
 def test_megabytes_of_prints_do_no_harm(start: Start, tmp_path: Path) -> None:
@@ -236,7 +227,7 @@ def test_megabytes_of_answer_and_request_come_through(start: Start) -> None:
     )
     text = "x" * 3_000_000
     action = Execute(runs=RUN.runs, iov=RUN.iov, settings={"text": text})
-    assert process.execute(0, action, staging=Path("/"), timeout=20).output == text
+    assert process.execute(0, action, staging=Path("/"), timeout=LIMIT).output == text
 
 
 def test_bytes_that_are_no_text_in_the_log_do_no_harm(start: Start) -> None:
@@ -424,18 +415,8 @@ def test_the_real_child_dies_with_its_parent(real: Path, tmp_path: Path, mode: s
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         log = tmp_path / "real.log"
-        deadline = time.monotonic() + 30
-        while mode == "cpp" and "spinning" not in log.read_text() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(0.2)
-        assert Path(f"/proc/{child}").exists()
+        wait_until(lambda: mode != "cpp" or "spinning" in log.read_text())
+        assert is_running(child)
         parent.kill()
         parent.wait()
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
-        with suppress(OSError):
-            if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                break  # dead; who adopted it has not looked yet
-        time.sleep(0.02)
-    else:
-        assert not Path(f"/proc/{child}").exists()
+    wait_until(lambda: not is_running(child))

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import CafError, DatabaseError
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.io import local_database
-from airflow_provider_caf.io.files import write_bytes, write_text
+from airflow_provider_caf.io.files import write_text
 from airflow_provider_caf.io.local_database import LocalDatabase
 from tests.unit.io.databases import WIDE, A, find_fault, find_md5, list_names, snapshot, write_source
 
@@ -258,40 +259,45 @@ class TestKill:
         random.seed(7)
         for trial in range(25):
             folder = base / str(trial)
+            reading, writing = os.pipe()
             child = os.fork()
             if child == 0:
                 database = LocalDatabase(folder)
                 for number in range(10_000):
                     database.commit([(name, source, IoV(1, number, 1, number)) for name in "XYZ"])
+                    os.write(writing, b".")
                 os._exit(1)
-            # Not after a time: a slow machine would have committed nothing by then.
-            commits = random.randrange(6)
-            while commits and not (folder / "database.txt").exists():
-                time.sleep(0.001)
-            while len(LocalDatabase(folder).entries() if commits else ()) < 3 * commits:
-                time.sleep(0.001)
+            begin = time.monotonic()
+            told = trial % 5
+            for _ in range(told):
+                os.read(reading, 1)
+            # Within one of the next commits, however long they take here.
+            time.sleep(random.uniform(0, 2 * (time.monotonic() - begin) / max(told, 1)))
             os.kill(child, signal.SIGKILL)
             assert os.waitpid(child, 0)[1] == signal.SIGKILL
+            os.close(writing)
+            os.close(reading)
+            print(told)
     """
 
     def test_killed_at_random_moments(self, tmp_path: Path) -> None:
         source = tmp_path / "source"
         source.write_bytes(os.urandom(50_000))
-        finish_child(run_child(self.RANDOM, tmp_path / "dbs", source))
-        lengths = []
-        for trial in range(25):
+        told = [int(word) for word in finish_child(run_child(self.RANDOM, tmp_path / "dbs", source)).split()]
+        assert len(told) == 25
+        for trial, commits in enumerate(told):
             database = LocalDatabase(tmp_path / "dbs" / str(trial))
             entries = database.entries() if database.exists() else ()
+            # What a commit has told as done is there.
+            assert len(entries) >= 3 * commits
             assert [(entry.name, entry.iov.run_low) for entry in entries] == [
                 (name, number) for number in range(len(entries) // 3) for name in "XYZ"
             ]
             if entries:
                 database.verify()
-            lengths.append(len(entries))
             database.commit([("X", source, WIDE)])
             assert len(database.entries()) == len(entries) + 1
             assert not list(database.folder.glob(".*"))
-        assert len(set(lengths)) > 3
 
 
 class TestManyWriters:

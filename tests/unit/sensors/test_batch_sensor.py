@@ -32,6 +32,7 @@ from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.triggers import batch as trigger_module
 from airflow_provider_caf.triggers.batch import BatchJobTrigger
 from tests.unit.store import Store
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Lab
@@ -70,6 +71,27 @@ def build_gate(lab: Lab, gate: Path) -> list[str]:
     return ["bash", "-c", script, "-", str(gate), str(lab.files.collected[0])]
 
 
+@pytest.fixture
+def looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a file that is there when a sensor has looked: what failed before counts as a try of an earlier wait."""
+    file = tmp_path / "looked"
+    look = BatchJobSensor._look
+
+    def look_and_tell(self: BatchJobSensor, *words: Any) -> _Look:
+        seen = look(self, *words)
+        file.touch()
+        return seen
+
+    monkeypatch.setattr(BatchJobSensor, "_look", look_and_tell)
+    return file
+
+
+def build_failure(looked: Path) -> list[str]:
+    """Give a command that fails when a sensor has looked."""
+    script = 'until [ -e "$1" ]; do sleep 0.02; done; echo no licence >&2; exit 3'
+    return ["bash", "-c", script, "-", str(looked)]
+
+
 def list_attempts(lab: Lab) -> list[tuple[int, int]]:
     return sorted((each.subjob, each.attempt) for each in lab.open().read_attempts())
 
@@ -94,8 +116,10 @@ def test_failed_subjobs_run_again_and_only_those(
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_the_task_fails_for_good_when_the_tries_are_spent(lab: Lab, context: dict[str, Any], deferrable: bool) -> None:
-    set_up(lab, ["bash", "-c", "sleep 0.4; echo no licence >&2; exit 3"])
+def test_the_task_fails_for_good_when_the_tries_are_spent(
+    lab: Lab, context: dict[str, Any], looked: Path, deferrable: bool
+) -> None:
+    set_up(lab, build_failure(looked))
     sensor = make_sensor(max_subjob_retries=1, deferrable=deferrable, poke_interval=0.05)
     with pytest.raises(AirflowFailException) as caught:
         sensor.execute(context)  # type: ignore[arg-type]
@@ -107,22 +131,26 @@ def test_the_task_fails_for_good_when_the_tries_are_spent(lab: Lab, context: dic
     assert list_attempts(lab) == [(0, 0), (0, 1)]
 
 
-def test_a_cleared_task_gives_all_tries_once_more(lab: Lab, context: dict[str, Any]) -> None:
-    set_up(lab, ["bash", "-c", "sleep 0.4; exit 3"])
+def test_a_cleared_task_gives_all_tries_once_more(lab: Lab, context: dict[str, Any], looked: Path) -> None:
+    set_up(lab, build_failure(looked))
     for last in (1, 3):
         with pytest.raises(AirflowFailException):
             make_sensor(max_subjob_retries=1).execute(context)  # type: ignore[arg-type]
         assert list_attempts(lab)[-1] == (0, last)
 
 
-def test_clearing_from_the_submission_on_gives_all_tries_once_more(lab: Lab, context: dict[str, Any]) -> None:
+def test_clearing_from_the_submission_on_gives_all_tries_once_more(
+    lab: Lab, context: dict[str, Any], looked: Path
+) -> None:
     """The sensor then meets a try that runs already; those before it do not count any more."""
-    set_up(lab, ["bash", "-c", "sleep 0.4; exit 3"])
+    set_up(lab, build_failure(looked))
     for last in (1, 3):
         with pytest.raises(AirflowFailException):
             make_sensor(max_subjob_retries=1).execute(context)  # type: ignore[arg-type]
         assert list_attempts(lab)[-1] == (0, last)
+        looked.unlink()
         lab.submit()
+    looked.touch()
     run = lab.open()
     lab.wait(run)
 
@@ -309,11 +337,7 @@ def test_a_soft_sensor_whose_time_is_up_ends_what_still_runs_too(
 
 def wait_for_status(lab: Lab, status: str) -> None:
     run = lab.open()
-    for _ in range(1000):
-        if {verdict.status.value for verdict in run.observe().verdicts.values()} == {status}:
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"not {status} within 20 s")
+    wait_until(lambda: {verdict.status.value for verdict in run.observe().verdicts.values()} == {status})
 
 
 def observe(state: SubjobStatus, **words: Any) -> Observation:

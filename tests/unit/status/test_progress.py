@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from airflow_provider_caf import CAF, Calibration
-from airflow_provider_caf.cli.table import build_table
+from airflow_provider_caf.cli.progress import build_table
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.io.catalog import (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.finish import list_finished
 from airflow_provider_caf.steps.members import StepRun
+from tests.waiting import is_running_with, wait_until
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Lab
@@ -149,17 +149,21 @@ def test_a_command_that_fails_says_why(lab: Lab, command: list[str], what: str) 
 
 
 def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(lab: Lab, tmp_path: Path) -> None:
-    command = ["bash", "-c", f"(sleep 3; touch {tmp_path}/late) & wait"]
+    command = ["bash", "-c", "sleep 600.12321 & wait"]
     with pytest.raises(JobFailed, match=r"no end within 0\.3 s"):
         run(lab, "external_command", {"command": command, "timeout": 0.3})
-    time.sleep(3)
-    assert not (tmp_path / "late").exists()
+    wait_until(lambda: not is_running_with("600.12321"))
 
 
 def test_a_kill_of_the_task_ends_the_command(lab: Lab) -> None:
-    step = StepRecord(name="step", kind="external_command", options={"command": ["sleep", "600"]})
+    step = StepRecord(name="step", kind="external_command", options={"command": ["sleep", "600.45654"]})
     running = StepRun(step, lab.layout("step"), say=lambda _: None)
-    threading.Timer(0.3, running.stop).start()
+
+    def stop() -> None:
+        wait_until(lambda: is_running_with("600.45654"))
+        running.stop()
+
+    threading.Thread(target=stop).start()
     with pytest.raises(JobFailed, match="ended by signal SIGTERM"):
         running.run()
 

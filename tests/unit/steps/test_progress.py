@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 
 import pytest
 
 from airflow_provider_caf.steps.progress import Progress, following
+from tests.waiting import wait_until
 
 
 class Clock:
@@ -52,9 +52,7 @@ def test_a_file_of_another_process_is_followed(clock: Clock, caplog: pytest.LogC
     with caplog.at_level(logging.INFO), following(file, progress, interval=0.01):
         clock.now += 20.0
         file.write_text("16")
-        deadline = time.monotonic() + 10.0
-        while not caplog.records and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: caplog.records)
     assert "Merging: 16 of 64 files" in caplog.text
     assert not file.exists()
 
@@ -65,7 +63,5 @@ def test_what_is_no_number_is_told_and_harms_nothing(
     file = tmp_path / "progress"
     file.write_text("soon")
     with following(file, Progress("Merging", 64, "files", clock=clock), interval=0.01):
-        deadline = time.monotonic() + 10.0
-        while not caplog.records and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: caplog.records)
     assert "cannot be read" in caplog.text

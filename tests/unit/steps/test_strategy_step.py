@@ -157,7 +157,7 @@ def test_a_mistake_in_the_code_of_a_strategy_is_shown_as_such(lab: Lab) -> None:
         ("exit", AlgorithmDied, "ended with exit code 3 before it answered"),
         ("crash", AlgorithmDied, "was ended by SIGSEGV (signal 11)"),
         ("kill", AlgorithmDied, "was ended by SIGKILL (signal 9)"),
-        ("hang", AlgorithmDied, "did not answer within 5 s and was ended"),
+        ("hang", AlgorithmDied, "did not answer within 15 s and was ended"),
         ("close", AlgorithmDied, "closed its pipes before it answered"),
         ("raise", AlgorithmFailed, "raised RuntimeError: no convergence after 17 steps"),
         ("nonsense", DefinitionError, "gave 'fine', which is no result code"),
@@ -168,7 +168,7 @@ def test_an_execution_that_breaks_is_told_and_the_other_runs_survive(
     lab: Lab, behaviour: str, error: type[CafError], reason: str, workers: int
 ) -> None:
     settings = {"behaviour": behaviour}
-    set_up(lab, lab.algorithm(settings=settings, workers=workers, execution_timeout=5 if behaviour == "hang" else 60))
+    set_up(lab, lab.algorithm(settings=settings, workers=workers, execution_timeout=15 if behaviour == "hang" else 60))
     with pytest.raises(error) as caught:
         lab.calibrate()
     assert "1 of 4 executions of algorithm 'MeanAlgorithm' in calibration 'vertex' broke" in str(caught.value)

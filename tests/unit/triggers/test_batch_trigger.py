@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +19,7 @@ from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.triggers import batch
 from airflow_provider_caf.triggers.batch import BatchJobTrigger
+from tests.waiting import LIMIT
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Lab
@@ -188,22 +190,22 @@ def test_the_loop_is_free_while_it_looks(lab: Lab, monkeypatch: pytest.MonkeyPat
     set_up(lab)
     lab.wait(lab.open())
     find_question = CollectionRun.find_question
+    has_ticked = threading.Event()
 
     def slow(self: CollectionRun) -> Any:
-        time.sleep(0.5)
+        assert has_ticked.wait(LIMIT), "the loop stands still"
         return find_question(self)
 
     monkeypatch.setattr(CollectionRun, "find_question", slow)
 
-    async def count_ticks() -> int:
-        ticks = 0
+    async def tick() -> list[dict[str, Any]]:
         task = asyncio.create_task(collect_events(make_trigger(lab)))
-        while not task.done():
+        for _ in range(5):
             await asyncio.sleep(0.02)
-            ticks += 1
-        return ticks
+        has_ticked.set()
+        return await task
 
-    assert asyncio.run(count_ticks()) > 5
+    assert len(asyncio.run(tick())) == 1
 
 
 def test_a_kill_leaves_alone_what_the_trigger_has_not_waited_for(site: Site) -> None:

@@ -14,6 +14,7 @@ import pytest
 from airflow_provider_caf.io.jobs.poll import Snapshot
 from airflow_provider_caf.triggers import batch, poller
 from airflow_provider_caf.triggers.poller import join_poller
+from tests.waiting import LIMIT
 
 if TYPE_CHECKING:
     from tests.unit.counting_site import Site
@@ -36,7 +37,7 @@ class Client:
         self.polls.append(tuple(arrays))
         self.starts.append(time.monotonic())
         number = len(self.polls)
-        assert self.gate.wait(20)
+        assert self.gate.wait(LIMIT)
         if self.error is not None:
             raise self.error
         self.ends.append(time.monotonic())
@@ -48,11 +49,10 @@ def read_number(snapshot: Snapshot) -> int:
 
 
 async def wait_until(is_so: Any) -> None:
-    for _ in range(2000):
-        if is_so():
-            return
+    deadline = time.monotonic() + LIMIT
+    while not is_so():
+        assert time.monotonic() < deadline
         await asyncio.sleep(0.005)
-    raise AssertionError("not so within 10 s")
 
 
 def test_a_query_that_began_before_one_asked_is_not_trusted() -> None:
@@ -163,7 +163,6 @@ def test_two_hundred_triggers_need_one_query_in_an_interval(site: Site, monkeypa
         while [count for _, count in site.read_commands()].count(200) < 2:
             await asyncio.sleep(0.05)
             threads = max(threads, threading.active_count())
-            assert time.monotonic() - began < 60
         site.say("E")
         events = await asyncio.gather(*tasks)
         assert events == [[{"first_attempt": 0, "deadline": 4e9}]] * 200

@@ -116,4 +116,4 @@ def test_damage_in_the_middle_is_an_error(path: str, tmp_path: Path, name: str) 
 def test_an_empty_tree_has_no_events(tmp_path: Path, make_events: Any) -> None:
     with EventFile(make_events(tmp_path / "empty.root", []), "events") as file:
         assert file.count == 0
-        assert len(file.get_column("x").read_all(0)) == 0
+        assert len(file.get_column("x").read_range(0, 0)) == 0

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from airflow_provider_caf.core.errors import CafError, DefinitionError, InputError
 from airflow_provider_caf.worker import merge as merging
 from airflow_provider_caf.worker.collector import Collector, run_collector
+from airflow_provider_caf.worker.contents import inspect_file
 from airflow_provider_caf.worker.forks import run_forked
 from airflow_provider_caf.worker.lock import hold_lock
 from airflow_provider_caf.worker.merge import (
     MergeRequest,
-    inspect_file,
     main,
     merge_collection,
     merge_files,
@@ -201,7 +201,7 @@ def test_a_run_range_without_its_branches_is_refused(tmp_path: Path, root: Any) 
     tree.Write()
     file.Close()
     with pytest.raises(InputError, match=r"Foreign/RunRange in the .* cannot be read(.|\n)*exp/I, run/I and events/L"):
-        inspect_file(path)
+        inspect_file(path, "collector output")
 
 
 def test_inputs_without_any_run_are_refused(

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 from airflow_provider_caf.worker import pool
 from airflow_provider_caf.worker.pool_files import PoolError, PoolFiles, check_place
 from airflow_provider_caf.worker.processes import read_boot
+from tests.waiting import is_running, wait_until
 
 
 def make_array(folder: Path, elements: list[list[int]], scripts: dict[int, str], **resources: Any) -> Path:
@@ -49,18 +49,8 @@ def submit(path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
 def wait_for_end(files: PoolFiles) -> None:
-    deadline = time.monotonic() + 20
-    while files.is_alive():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: not files.is_alive())
 
 
 def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], action: str, *asked: Any) -> list[Any]:
@@ -121,11 +111,7 @@ def test_a_journal_that_cannot_be_written_ends_everything(tmp_path: Path) -> Non
     wait_for_end(files)
     assert "No space left on device" in Path(files.log_file).read_text()
     started = pids.read_text().split() if pids.exists() else []
-    # Its parent is gone; where process 1 is not quick to take it away, it stays as a zombie. To die takes a moment.
-    deadline = time.monotonic() + 30.0
-    while any(is_running(int(pid)) for pid in started):
-        assert time.monotonic() < deadline, "what was started still runs"
-        time.sleep(0.05)
+    wait_until(lambda: not any(is_running(int(pid)) for pid in started))
 
 
 def test_a_pool_that_cannot_start_is_told(tmp_path: Path) -> None:

@@ -26,17 +26,23 @@ def children() -> Iterator[list[subprocess.Popen[bytes]]]:
         process.wait()
 
 
-def start(children: list[subprocess.Popen[bytes]], *argv: str, mark: str = MARK) -> subprocess.Popen[bytes]:
-    name, _, value = mark.partition("=")
-    process = subprocess.Popen(argv, env={**os.environ, name: value}, start_new_session=True, stdout=subprocess.PIPE)
+def start(
+    children: list[subprocess.Popen[bytes]], *argv: str, mark: str = MARK, name: str = sys.executable
+) -> subprocess.Popen[bytes]:
+    """Start a Python, and wait until it is there: before, the kernel shows it without its environment.
+
+    :param argv: lines of a program that it runs before it says that it is up.
+    """
+    variable, _, value = mark.partition("=")
+    code = "\n".join(("import signal, time", *argv, "print('up', flush=True)", "time.sleep(600)"))
+    process = subprocess.Popen(
+        [name, "-c", code], env={**os.environ, variable: value}, start_new_session=True, stdout=subprocess.PIPE
+    )
     children.append(process)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    process.stdout.close()
     return process
-
-
-def close(*processes: subprocess.Popen[bytes]) -> None:
-    for process in processes:
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 def test_a_process_has_a_start_time_and_a_machine_a_boot() -> None:
@@ -52,17 +58,14 @@ def test_a_program_with_an_odd_name_has_a_start_time_too(
 ) -> None:
     program = tmp_path / "a ) R 1 (b"
     program.symlink_to(sys.executable)
-    process = start(children, str(program), "-c", "import time; print('up', flush=True); time.sleep(60)")
-    assert process.stdout is not None
-    process.stdout.readline()
+    process = start(children, name=str(program))
     assert read_start(process.pid) is not None
     assert process.pid in find_processes(MARK, {})
-    close(process)
 
 
 def test_found_by_mark_and_by_session(children: list[subprocess.Popen[bytes]]) -> None:
-    marked = start(children, "sleep", "60")
-    other = start(children, "sleep", "60", mark=MARK + "0")
+    marked = start(children)
+    other = start(children, mark=MARK + "0")
     assert find_processes(MARK, {}) == {marked.pid}
     assert find_processes(None, {}) == set()
     begun = read_start(other.pid)
@@ -70,7 +73,6 @@ def test_found_by_mark_and_by_session(children: list[subprocess.Popen[bytes]]) -
     assert find_processes(None, {other.pid: begun}) == {other.pid}
     # The number is another process's by now.
     assert find_processes(None, {other.pid: begun - 1}) == set()
-    close(marked, other)
 
 
 @pytest.mark.parametrize("mark", ["", "CAF_POOL"])
@@ -80,22 +82,17 @@ def test_a_mark_that_every_process_has_is_refused(mark: str) -> None:
 
 
 def test_the_kind_are_asked_and_the_deaf_are_killed(children: list[subprocess.Popen[bytes]]) -> None:
-    deaf_code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
-    kind = start(children, "sleep", "60")
-    deaf = start(children, sys.executable, "-c", deaf_code)
-    assert deaf.stdout is not None
-    deaf.stdout.readline()
+    kind = start(children)
+    deaf = start(children, "signal.signal(signal.SIGTERM, signal.SIG_IGN)")
     begin = time.monotonic()
-    assert end_processes(lambda: find_processes(MARK, {}), 0.3) == set()
-    assert 0.3 <= time.monotonic() - begin < 5
-    assert (kind.wait(5), deaf.wait(5)) == (-signal.SIGTERM, -signal.SIGKILL)
-    close(kind, deaf)
+    assert end_processes(lambda: find_processes(MARK, {}), 1.0) == set()
+    assert time.monotonic() - begin >= 1.0
+    assert (kind.wait(), deaf.wait()) == (-signal.SIGTERM, -signal.SIGKILL)
 
 
 def test_nothing_to_end_takes_no_time() -> None:
-    begin = time.monotonic()
-    assert end_processes(set, 5.0) == set()
-    assert time.monotonic() - begin < 1
+    # Longer than a test may take.
+    assert end_processes(set, 3600.0) == set()
 
 
 def test_what_cannot_be_ended_is_told() -> None:

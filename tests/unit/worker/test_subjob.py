@@ -29,6 +29,7 @@ from airflow_provider_caf.worker.subjob import (
     start_attempt,
     write_record,
 )
+from tests.waiting import wait_until
 
 
 class Collection:
@@ -151,14 +152,28 @@ def test_ways_to_fail(
 
 
 def test_a_requeued_job_works_in_a_folder_of_its_own(collection: Collection) -> None:
-    collection.add("sh", "-c", "echo x > out.dat", outputs=("out.dat",))
-    for _ in range(3):
-        assert run_element(collection).returncode == 0
+    collection.add("sh", "-c", "[ $CAF_ATTEMPT = 0_r2 ] && echo x > out.dat", outputs=("out.dat",))
+    for code in (1, 1, 0):
+        assert run_element(collection).returncode == code
     names = ["00000.0.json", "00000.0_r1.json", "00000.0_r2.json"]
     assert sorted(path.name for path in (collection.folder / "out" / "status").iterdir()) == names
     record = collection.read_record("00000.0_r2.json")
     assert record["attempt"] == "0_r2"
     assert record["folder"].endswith("/out/00000/attempt_0_r2")
+
+
+def test_a_job_that_is_started_again_after_its_success_ends_at_once(collection: Collection) -> None:
+    collection.add("sh", "-c", "[ $CAF_ATTEMPT = 0 ] || echo x > out.dat", outputs=("out.dat",))
+    assert [run_element(collection).returncode for _ in range(4)] == [1, 0, 0, 0]
+    starts = collection.folder / "out" / "00000"
+    assert sorted(path.name for path in starts.iterdir()) == ["attempt_0", "attempt_0_r1"]
+    # A success that is none any more: the output is gone, or the job file is another one.
+    (starts / "attempt_0_r1" / "out.dat").unlink()
+    assert run_element(collection).returncode == 0
+    file = collection.folder / "in" / "00000.json"
+    file.write_text(file.read_text() + "\n")
+    assert run_element(collection).returncode == 0
+    assert sorted(path.name for path in starts.iterdir())[-2:] == ["attempt_0_r2", "attempt_0_r3"]
 
 
 def test_several_subjobs_in_one_element_run_one_after_the_other(collection: Collection) -> None:
@@ -202,12 +217,9 @@ def test_a_signal_of_the_batch_system_reaches_the_job_and_the_record(collection:
     argv = ["subjob", "--array", str(collection.write_array()), "--element", "0"]
     process = subprocess.Popen([sys.executable, "-m", "airflow_provider_caf.worker", *argv])
     log = collection.folder / "out" / "00000" / "attempt_0" / "stdout.log"
-    deadline = time.monotonic() + 20
-    while not (log.exists() and log.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: log.exists() and log.read_text())
     process.send_signal(getattr(signal, name))
-    assert process.wait(20) == 1
+    assert process.wait() == 1
     record = collection.read_record("00000.0.json")
     assert (record["exit_code"], record["reason"]) == (0, f"the batch system sent {name} to the job")
     assert log.read_text() == "ready\nbye\n"
@@ -226,13 +238,28 @@ def test_the_log_of_an_element_stays_only_if_something_is_in_it(collection: Coll
     assert log.exists() == stays
 
 
+@pytest.mark.parametrize(
+    ("number", "limit"),
+    [(signal.SIGUSR2, ", as LSF does at the end of the walltime (run limit)"), (signal.SIGTERM, "")],
+)
+def test_a_limit_of_lsf_is_named(monkeypatch: pytest.MonkeyPatch, number: signal.Signals, limit: str) -> None:
+    """Compatible systems say nothing of it but the signal."""
+    warden = Warden()
+    warden.handle(number)
+    plain = f"the batch system sent {number.name} to the job"
+    monkeypatch.delenv("LSB_JOBID", raising=False)
+    assert warden.reason == plain
+    monkeypatch.setenv("LSB_JOBID", "5")
+    assert warden.reason == plain + limit
+
+
 def test_a_signal_before_the_start_is_handed_on_too() -> None:
     warden = Warden()
     warden.handle(signal.SIGTERM)
     assert warden.reason == "the batch system sent SIGTERM to the job"
-    child = subprocess.Popen(["sleep", "60"])
+    child = subprocess.Popen(["sleep", "600"])
     warden.watch(child.pid)
-    assert child.wait(10) == -signal.SIGTERM
+    assert child.wait() == -signal.SIGTERM
     # It has ended, and its number belongs to nobody.
     warden.handle(signal.SIGINT)
     assert (warden.pid, warden.received) == (0, signal.SIGTERM)

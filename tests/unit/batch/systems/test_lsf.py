@@ -16,7 +16,7 @@ from airflow_provider_caf.batch.spec import Command, CommandResult, Resources, S
 from airflow_provider_caf.batch.states import JobState
 from airflow_provider_caf.batch.systems.base import Answer, Native, Query
 from airflow_provider_caf.batch.systems.lsf import LSFSystem
-from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
+from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError, SubmitRefused
 from tests.unit.batch.arrays import FULL as ANY_FULL
 from tests.unit.batch.arrays import make_array, submit
 
@@ -116,6 +116,71 @@ def test_the_id_is_found_anywhere(result: CommandResult) -> None:
 def test_a_submit_that_was_refused(result: CommandResult, said: str) -> None:
     with pytest.raises(SubmitError, match=rf"(?s)LSF did not take array caf_a \({said}"):
         SYSTEM.parse_submit(make_array(), result)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("caf_a[1-5000]: Bad job array format. Job not submitted.", "'array_limit'"),
+        ("Job array index too large. Job not submitted.", "'array_limit'"),
+        ("The destination queue has reached its job limit. Job not submitted.", "'subjobs_per_job'"),
+        ("26MB: MEMLIMT value should be a positive integer. Job not submitted.", "'memory_unit'"),
+        ("Bad resource requirement syntax. Job not submitted.", "'memory_unit'"),
+        ("MEMLIMIT: Cannot exceed queue's hard limit(s). Job not submitted.", "Lower 'memory'"),
+    ],
+)
+def test_what_to_do_about_a_refusal(text: str, hint: str) -> None:
+    with pytest.raises(SubmitRefused) as caught:
+        SYSTEM.parse_submit(make_array(), answer("", 255, text))
+    assert hint in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("unit", "limit", "reserved"),
+    [
+        (None, "3000MB", "rusage[mem=3000MB:tmp=10MB]"),
+        # Without LSF_UNIT_FOR_LIMITS limits are in kB, reservations in MB.
+        ("K", "3072000", "rusage[mem=3000:tmp=10]"),
+        ("M", "3000", "rusage[mem=3000:tmp=10]"),
+        ("G", "3", "rusage[mem=3:tmp=1]"),
+        ("T", "1", "rusage[mem=1:tmp=1]"),
+    ],
+)
+def test_sizes_are_said_in_the_unit_of_the_site(unit: str | None, limit: str, reserved: str) -> None:
+    argv = SYSTEM.build_submit(make_array(resources=Resources(memory=3000, disk=10, memory_unit=unit))).command.argv
+    assert argv[argv.index("-M") + 1] == limit
+    assert argv[argv.index("-R") + 1] == reserved
+
+
+IBM, VOLCLAVA, OTHER = "IBM Spectrum LSF Standard 10.1.0.0\n", "volclava 2.2, Nov 21 2026\n", "OpenLava 3.0\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "unit"),
+    [
+        # It takes units, whatever its plain numbers mean.
+        (f"{IBM}LSF_UNIT_FOR_LIMITS=GB\n", None),
+        (f"{VOLCLAVA}LSF_UNIT_FOR_LIMITS=GB\n", "G"),
+        (f'{VOLCLAVA}x=1\n  LSF_UNIT_FOR_LIMITS = "t"\n', "T"),
+        (f"{VOLCLAVA}#LSF_UNIT_FOR_LIMITS=GB\n", "M"),
+        (VOLCLAVA, "M"),
+        # Nobody says it: not guessed. A refusal tells what to set.
+        (OTHER, None),
+        (f"{OTHER}LSF_UNIT_FOR_LIMITS=KB\n", "K"),
+        ("sh: lsid: not found\n", None),
+        ("", None),
+    ],
+)
+def test_the_unit_is_what_the_system_tells(said: str, unit: str | None) -> None:
+    array = make_array(resources=Resources(memory=26))
+    assert SYSTEM.build_probe(array) is not None
+    assert SYSTEM.parse_probe(array, answer(said)).resources == Resources(memory=26, memory_unit=unit)
+
+
+def test_a_unit_that_is_said_or_not_needed_is_not_asked_for() -> None:
+    assert SYSTEM.build_probe(make_array(resources=Resources(memory=26, memory_unit="M"))) is None
+    assert SYSTEM.build_probe(make_array()) is None
+    assert SYSTEM.build_probe(make_array(resources=Resources(disk=1))) is not None
 
 
 def test_one_query_for_all() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from airflow_provider_caf.batch.systems.base import Answer
 from airflow_provider_caf.batch.systems.lsf import LSFSystem
 from airflow_provider_caf.core.errors import SubmitError
 from airflow_provider_caf.io.transport.local import LocalTransport
+from tests.waiting import wait_until
 
 FAKES = Path(__file__).parents[3] / "fakes" / "bin"
 SYSTEM = LSFSystem()
@@ -60,10 +60,7 @@ class FakeLSF:
         return [native.code for _, native in sorted(natives.items())]
 
     def wait(self, array: SubmittedArray, states: list[str]) -> None:
-        deadline = time.monotonic() + 30
-        while self.states(array) != states:
-            assert time.monotonic() < deadline, self.states(array)
-            time.sleep(0.05)
+        wait_until(lambda: self.states(array) == states, lambda: self.states(array))
 
     def programs(self) -> list[str]:
         lines = (self.folder / "commands.log").read_text().splitlines()

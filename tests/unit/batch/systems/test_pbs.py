@@ -16,7 +16,7 @@ from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, R
 from airflow_provider_caf.batch.states import JobState
 from airflow_provider_caf.batch.systems.base import Native
 from airflow_provider_caf.batch.systems.pbs import PBSSystem, cut_words, parse_jobs
-from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
+from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError, SubmitRefused, SubmitUnknown
 from tests.unit.batch import arrays
 from tests.unit.batch.arrays import submit
 
@@ -35,6 +35,9 @@ EVERYTHING = Resources(
     setup=("#PBS -q not-a-directive", "source /site/setup.sh"),
     shell="/bin/zsh",
 )
+
+
+NO_HISTORY = "PBS is not configured to maintain job history"
 
 
 def make_array(elements: int = 4, **changes: Any) -> ArraySpec:
@@ -144,6 +147,8 @@ def test_the_lookup(stdout: str, ids: tuple[tuple[str, ...], ...]) -> None:
         answer("Have a nice day!\n"),
         answer("\n"),
         answer("", exit_code=36),
+        answer(stderr="qselect: End of File\n"),
+        answer(stderr=f"qselect: {NO_HISTORY}\n", exit_code=1),
     ],
 )
 def test_a_lookup_that_says_nothing(result: CommandResult) -> None:
@@ -151,14 +156,24 @@ def test_a_lookup_that_says_nothing(result: CommandResult) -> None:
         SYSTEM.parse_lookup(make_array(), result)
 
 
-def test_the_lookup_goes_without_history_only_where_there_is_none(tmp_path: Path) -> None:
+def test_the_lookup_asks_history_and_queue(tmp_path: Path) -> None:
     command = SYSTEM.build_lookup(make_array(name="a-b"))
-    for code, said in ((0, "-x -N a-b\n"), (36, "-x -N a-b\n-N a-b\n"), (255, "-x -N a-b\n")):
+    for code, said in ((0, "-x -N a-b\n-N a-b\n"), (255, "-x -N a-b\n")):
         tool = tmp_path / "qselect"
         tool.write_text(f'#!/bin/sh\necho "$*"\n[ "$1" = -N ] || exit {code}\n')
         tool.chmod(0o755)
         ran = subprocess.run(command.argv, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
-        assert (ran.stdout, ran.returncode) == (said, 0 if code == 36 else code)
+        assert (ran.stdout, ran.returncode) == (said, code)
+
+
+def test_without_history_the_lookup_knows_only_what_is_in_the_queue() -> None:
+    """OpenPBS ends with 0 then and prints nothing but a complaint, see `qselect.c`."""
+    said = f"qselect: {NO_HISTORY}\n"
+    assert SYSTEM.parse_lookup(make_array(), answer("4[].pbshost\n", stderr=said)) == (("4[].pbshost",),)
+    with pytest.raises(SubmitUnknown, match="the PBS server keeps no job history") as caught:
+        SYSTEM.parse_lookup(make_array(), answer(stderr=said))
+    assert caught.value.remembers == 0
+    assert f"remove {FOLDER}/array.json" in str(caught.value.hint)
 
 
 def test_an_array_that_is_over() -> None:
@@ -209,10 +224,8 @@ def test_plain_jobs() -> None:
 FAILED = "job held, too many failed attempts to run"
 
 
-def build_job(**attributes: str) -> CommandResult:
-    return answer(
-        "Job Id: 7.pbshost\n" + "".join(f"    {name} = {value}\n" for name, value in attributes.items()) + "\n"
-    )
+def build_job(id: str = "7.pbshost", **attributes: str) -> CommandResult:
+    return answer(f"Job Id: {id}\n" + "".join(f"    {name} = {value}\n" for name, value in attributes.items()) + "\n")
 
 
 @pytest.mark.parametrize(
@@ -255,7 +268,9 @@ def test_why_it_does_not_go_on(attributes: dict[str, str], reason: str | None, h
         (153, "qstat: Unknown Job Id 4[].pbshost\n"),
         (35, "qstat: 4[].pbshost Job has finished, use -x or -H to obtain historical job information\n"),
         (153, "A banner of the site\nqstat: Unknown Job Id 4[].pbshost\n"),
-        (36, "qstat: PBS is not configured to maintain job history\n"),
+        # As OpenPBS says it: exit code 0, see `qstat.c`.
+        (0, f"qstat: {NO_HISTORY} 4[].pbshost\n"),
+        (36, f"qstat: {NO_HISTORY} 4[].pbshost\n"),
     ],
 )
 def test_an_array_that_the_server_does_not_know_has_no_elements(exit_code: int, stderr: str) -> None:
@@ -270,6 +285,61 @@ def test_the_second_question_finds_what_runs_where_there_is_no_history() -> None
     assert gone.elements == {"a4": {}}
 
 
+# What an element shows that has no record of its own: the attributes of its array (`status_subjob` in `stat_job.c`).
+BORROWED = [
+    {"job_state": "X", "substate": "70", "comment": "Subjob finished"},
+    {"job_state": "F", "substate": "92", "Exit_status": "0", "comment": "Subjob finished"},
+    {"job_state": "F", "substate": "93", "Exit_status": "1", "comment": "Subjob failed"},
+    {"job_state": "F", "substate": "91", "Exit_status": "0", "comment": "Subjob terminated"},
+    {"job_state": "X", "substate": "91", "comment": "Job Array Began at Sat Nov 21 at 00:42"},
+]
+
+
+@pytest.mark.parametrize("attributes", BORROWED)
+@pytest.mark.parametrize("parent", [True, False])
+def test_an_element_removed_while_it_waited(attributes: dict[str, str], parent: bool) -> None:
+    text = build_job("4[2].pbshost", **attributes).stdout
+    if parent:
+        text = build_job("4[].pbshost", **{**attributes, "job_state": "B", "comment": "x"}).stdout + text
+    (query,) = SYSTEM.build_query([submitted()])
+    native = SYSTEM.parse_query(query, answer(text)).elements["a4"][2]
+    assert SYSTEM.states[native.code] is JobState.CANCELLED
+    assert (native.reason, native.exit_code) == ("removed before it ran", None)
+    # Without a history what has run well looks the same: it is over, and that is all.
+    (query,) = SYSTEM.build_history([submitted()])
+    native = SYSTEM.parse_history(query, answer(text)).elements["a4"][2]
+    assert SYSTEM.states[native.code] is JobState.EXITED
+    assert (native.reason, native.exit_code) == (None if not parent else native.reason, None)
+
+
+def test_the_scheduler_is_no_person() -> None:
+    def see(by: str) -> JobState:
+        comment = f"Job run at Sat Nov 21 at 00:42 on (pbshost:ncpus=1) and terminated by {by}"
+        result = build_job(job_state="F", substate="91", Exit_status="0", exec_host="pbshost/0", comment=comment)
+        return SYSTEM.states[parse(result, submitted("7.pbshost", 1))["a7"][0].code]
+
+    assert see("root@pbshost") is JobState.CANCELLED
+    assert see("Scheduler@pbshost") is JobState.EXITED
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("qsub: Array job exceeds server or queue size limit", "'array_limit'"),
+        ("qsub: would exceed queue generic's per-user limit", "'array_limit'"),
+        ("qsub: would exceed complex's per-user limit of jobs in 'Q' state", "'subjobs_per_job'"),
+        ("qsub: Job violates queue and/or server resource limits", "'memory'"),
+        ("qsub: would exceed limit on resource mem in queue workq", "'memory'"),
+        ("qsub: illegal -J value", "'throttle'"),
+        ("qsub: Unknown queue", "Check the queue"),
+    ],
+)
+def test_what_to_do_about_a_refusal(text: str, hint: str) -> None:
+    with pytest.raises(SubmitRefused) as caught:
+        SYSTEM.parse_submit(make_array(), answer(stderr=text, exit_code=3))
+    assert hint in str(caught.value.hint)
+
+
 def test_one_of_several_is_unknown() -> None:
     text = (GOLDEN / "qstat_held.txt").read_text()
     result = answer(text, 153, "qstat: Unknown Job Id 4[].pbshost\n")
@@ -282,6 +352,11 @@ def test_one_of_several_is_unknown() -> None:
     [
         (255, "Connection refused\nqstat: cannot connect to server pbshost (errno=15010)\n"),
         (0, "qstat: End of File\n"),
+        # It has not said that it does not know that one.
+        (0, ""),
+        (153, ""),
+        (153, "qstat: Unknown Job Id 14[].pbshost\n"),
+        (153, "qstat: Unknown Job Id 4.pbshost\n"),
         (153, "qstat: Unknown Job Id 9.pbshost\nqstat: Server is shutting down 4[].pbshost\n"),
         (-11, ""),
         (127, "sh: qstat: not found"),

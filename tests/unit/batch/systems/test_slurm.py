@@ -15,7 +15,7 @@ from airflow_provider_caf.batch.states import JobState
 from airflow_provider_caf.batch.systems import load_system
 from airflow_provider_caf.batch.systems.base import Answer, Native
 from airflow_provider_caf.batch.systems.slurm import STATES, SlurmSystem
-from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
+from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError, SubmitUnknown
 from tests.unit.batch.arrays import FULL as ANY_FULL
 from tests.unit.batch.arrays import answer, make_array, submit
 
@@ -35,9 +35,8 @@ NO_ACCOUNTING = "Slurm accounting storage is disabled"
 NO_DATABASE = "sacct: error: Problem talking to the database: Connection refused"
 
 
-def submitted(number: int, elements: int = 3) -> SubmittedArray:
-    array = make_array(f"caf_{number}", elements)
-    return submit(array, str(number))
+def submitted(number: int, elements: int = 3, name: str | None = None) -> SubmittedArray:
+    return submit(make_array(name or f"caf_{number}", elements), str(number))
 
 
 def build_line(
@@ -105,9 +104,33 @@ def test_walltime_is_rounded_up_to_minutes(seconds: int, minutes: int) -> None:
     assert f"--time={minutes}" in argv
 
 
-@pytest.mark.parametrize("text", ["17\n", "17;north\n", "site plugin: hello 4711\n17\n", "Submitted batch job 17\n"])
+@pytest.mark.parametrize("text", ["17\n", "site plugin: hello 4711\n17\n", "Submitted batch job 17\n"])
 def test_the_id_is_found(text: str) -> None:
     assert SYSTEM.parse_submit(make_array(), answer(text)) == ("17",)
+
+
+@pytest.mark.parametrize("text", ["17;north\n", "Submitted batch job 17 on cluster north\n"])
+def test_the_cluster_is_part_of_the_id_and_named_by_every_command(text: str) -> None:
+    (id,) = SYSTEM.parse_submit(make_array(), answer(text))
+    far = replace(submitted(17, 2), ids=(id,))
+    here = submitted(17, 2, "here")
+    commands = [query.command for query in (*SYSTEM.build_query([far, here]), *SYSTEM.build_history([far, here]))]
+    own = [
+        *SYSTEM.build_cancel(far, None),
+        *SYSTEM.build_cancel(far, [1]),
+        *SYSTEM.build_release(far, [1]),
+        *commands[::2],
+    ]
+    assert all(command.argv[1:3] == ("-M", "north") and command.argv[-1].startswith("17") for command in own)
+    assert all("-M" not in command.argv for command in commands[1::2])
+    line = build_line(17, 1, "RUNNING")
+    query = SYSTEM.build_query([far, here])[0]
+    found = SYSTEM.parse_query(query, answer(f"CLUSTER: north\n{line}"))
+    assert set(found.elements[far.array.name]) == {1}
+    with pytest.raises(PollError, match="squeue answers for the cluster south, the jobs are on north"):
+        SYSTEM.parse_query(query, answer(f"CLUSTER: south\n{line}"))
+    with pytest.raises(PollError, match="the jobs are on the default one"):
+        ask(f"CLUSTER: south\n{line}", here)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +140,16 @@ def test_the_id_is_found(text: str) -> None:
         ("", "sbatch: error: Batch job submission failed: Invalid account or account/partition", 1, "'queue'"),
         ("", "sbatch: error: Batch job submission failed: Invalid account specified", 1, "sacctmgr"),
         ("", "sbatch: error: Batch job submission failed: Invalid job array specification", 1, "array_limit"),
+        (
+            "",
+            "sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: "
+            "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
+            1,
+            "array_limit",
+        ),
+        ("", "sbatch: error: QOSMaxWallDurationPerJobLimit\nsbatch: error: accounting/QOS policy", 1, "'walltime'"),
+        ("", "sbatch: error: QOSMaxMemoryPerUser\nsbatch: error: Job violates accounting/QOS policy", 1, "'memory'"),
+        ("", "sbatch: error: Job violates accounting/QOS policy (job submit limit)", 1, "'array_limit'"),
         ("", "sbatch: error: Memory specification can not be satisfied", 1, "memory"),
         ("", "sbatch: error: Temporary disk specification can not be satisfied", 1, "'disk'"),
         ("", "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", 1, "busy"),
@@ -151,17 +184,27 @@ def test_the_lookup_hands_the_name_over_as_an_argument() -> None:
         ("7\nsqueue 0\n7\nsacct 0\n", "", (("7",),)),
         ("11\nsqueue 0\n7_0\n11_0\nsacct 0\n", "", (("7",), ("11",))),
         ("7\nsqueue 0\nsacct 1\n", NO_ACCOUNTING, (("7",),)),
-        ("squeue 0\nsacct 1\n", NO_ACCOUNTING, ()),
+        ("7\nsqueue 0\nsacct 0\nclusters north\n", "", (("7;north",),)),
+        ("CLUSTER: north\n7\nsqueue 0\nsacct 0\nclusters north\n", "", (("7;north",),)),
+        ("squeue 0\nsacct 0\nclusters north,south\n", "", ()),
     ],
 )
 def test_the_lookup(text: str, stderr: str, found: tuple[tuple[str, ...], ...]) -> None:
     assert SYSTEM.parse_lookup(make_array(), answer(text, stderr)) == found
 
 
+@pytest.mark.parametrize(("more", "remembers"), [("", 0), ("remembers 300\n", 300)])
+def test_a_lookup_without_history_finds_the_queue_only(more: str, remembers: float) -> None:
+    with pytest.raises(SubmitUnknown, match="Slurm keeps no history here") as caught:
+        SYSTEM.parse_lookup(make_array(), answer(f"squeue 0\nsacct 1\n{more}", NO_ACCOUNTING))
+    assert caught.value.remembers == remembers
+
+
 @pytest.mark.parametrize(
     ("text", "stderr"),
     [
         ("", ""),
+        ("7\nsqueue 0\nsacct 0\nclusters north,south\n", ""),
         ("squeue 0\n", ""),
         ("squeue 1\nsacct 0\n", DOWN),
         ("squeue 1\nsacct 1\n", NO_ACCOUNTING),
@@ -309,7 +352,7 @@ def test_a_captured_history() -> None:
     assert [mixed[index].code for index in range(8)] == ["COMPLETED", "FAILED", "FAILED", "FAILED", *["CANCELLED"] * 4]
     assert mixed[1] == Native(code="FAILED", exit_code=3, host="node1")
     assert mixed[2] == Native(code="FAILED", reason="ended by signal 9", host="node1")
-    assert elements["caf_76"] == dict.fromkeys(range(2), Native(code="CANCELLED"))
+    assert elements["caf_76"] == dict.fromkeys(range(2), Native(code="CANCELLED", reason="cancelled by root"))
     assert "the node could not start it" in str(elements["caf_78"][0].reason)
 
 

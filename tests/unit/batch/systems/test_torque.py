@@ -13,7 +13,7 @@ from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, R
 from airflow_provider_caf.batch.states import JobState
 from airflow_provider_caf.batch.systems.base import Native
 from airflow_provider_caf.batch.systems.torque import TorqueSystem
-from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
+from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError, SubmitUnknown
 from tests.unit.batch import arrays
 from tests.unit.batch.arrays import submit
 
@@ -150,8 +150,11 @@ def test_the_lookup() -> None:
         (ARRAY_ID,),
         ("5[].head.example.org",),
     )
-    assert SYSTEM.parse_lookup(make_array(name="other"), answer(whole)) == ()
-    assert SYSTEM.parse_lookup(make_array(), answer("", 153)) == ()
+    for result in (answer(whole), answer("", 153), answer("")):
+        with pytest.raises(SubmitUnknown, match="Torque keeps no history") as caught:
+            SYSTEM.parse_lookup(make_array(name="other"), result)
+        # So long the queue shows what is over, as `keep_completed` is asked of sites.
+        assert caught.value.remembers == 300
     over_slurm = (GOLDEN / "qstat_over_slurm.txt").read_text()
     assert SYSTEM.parse_lookup(make_array(), answer(over_slurm)) == (("5518",),)
 

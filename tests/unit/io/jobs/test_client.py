@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from airflow_provider_caf.core.errors import (
 from airflow_provider_caf.io.jobs import client as module
 from airflow_provider_caf.io.jobs.client import BatchClient, read_intent, read_submitted
 from airflow_provider_caf.io.jobs.notes import NOTES_FILE, Note, read_notes
+from tests.waiting import wait_until
 
 
 class Cluster:
@@ -337,16 +337,15 @@ def test_a_second_submitter_waits_for_the_first(
     caplog.set_level("INFO")
     thread = threading.Thread(target=lambda: found.append(client.submit(array)))
     thread.start()
-    time.sleep(0.2)
+    wait_until(lambda: "Waiting for another submission from" in caplog.text)
     assert (found, cluster.commands) == ([], [])
     # The first one comes to its end meanwhile.
     Path(array.array_file).write_text(json.dumps(array.to_json()))
     cluster.jobs["caf_a"] = ["77"]
     os.close(lock)
-    thread.join(10)
+    thread.join()
     assert [each.ids for each in found] == [("77",)]
     assert submits(cluster) == 0
-    assert "Waiting for another submission from" in caplog.text
 
 
 def test_it_does_not_wait_for_ever(client: BatchClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from airflow_provider_caf.io.transport.ssh import SshTransport
 from airflow_provider_caf.steps.collect import CollectionRun, describe_observation
 from tests.ssh_server import SshServer
 from tests.unit.conftest import Lab
+from tests.waiting import wait_until
 
 PATIENCE = Patience(shortest=0.05, grace=1.0)
 
@@ -61,18 +62,11 @@ def far(lab: Lab, transport: SshTransport, mirror: Mirror) -> Callable[[], Colle
     return open_run
 
 
-def wait_for(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def wait(run: CollectionRun) -> None:
-    deadline = time.monotonic() + 120
-    while not all(verdict.status.is_over for verdict in run.observe().verdicts.values()):
-        assert time.monotonic() < deadline, describe_observation(run.observe())
-        time.sleep(0.1)
+    wait_until(
+        lambda: all(verdict.status.is_over for verdict in run.observe().verdicts.values()),
+        lambda: describe_observation(run.observe()),
+    )
 
 
 def test_a_shared_file_system_needs_no_mirror(lab: Lab, server: SshServer) -> None:
@@ -134,7 +128,7 @@ def test_an_output_that_is_late_is_waited_for(
     run = far()
     run.write_jobs()
     run.submit_missing()
-    wait_for(lambda: len(list(remote.rglob("status/*.json"))) == 3)
+    wait_until(lambda: len(list(remote.rglob("status/*.json"))) == 3)
     (late,) = remote.rglob("00001/attempt_0/CollectorOutput.root")
     late.rename(late.with_name("hidden"))
     mirror.fetch_records(run.layout.status_folder)
@@ -177,7 +171,7 @@ def test_a_record_of_a_hostile_job_brings_nothing_from_outside(
     run = far()
     run.write_jobs()
     run.submit_missing()
-    wait_for(lambda: len(list(remote.rglob("status/*.json"))) == 3)
+    wait_until(lambda: len(list(remote.rglob("status/*.json"))) == 3)
     (status,) = remote.rglob("status")
     record = json.loads((status / "00000.0.json").read_text())
     record["outputs"] = [{"path": "../../../secret", "size": 6}]
@@ -201,7 +195,7 @@ def test_cancelling_works_there_too(lab: Lab, far: Callable[[], CollectionRun], 
     run = far()
     run.write_jobs()
     run.submit_missing()
-    wait_for((tmp_path / "started").exists)
+    wait_until((tmp_path / "started").exists)
     run.cancel()
     wait(run)
     assert {verdict.status for verdict in run.observe().verdicts.values()} == {SubjobStatus.CANCELLED}
@@ -257,7 +251,7 @@ def test_records_that_cannot_be_fetched_let_nothing_fail(lab: Lab, transport: Ss
     run.write_jobs()
     run.submit_missing()
     host.is_broken = True
-    wait_for(lambda: len(list(remote.rglob("status/*.json"))) == 3)
+    wait_until(lambda: len(list(remote.rglob("status/*.json"))) == 3)
     for _ in range(3):
         seen = run.observe()
         assert {verdict.status for verdict in seen.verdicts.values()} <= {SubjobStatus.RUNNING, SubjobStatus.QUEUED}
@@ -296,7 +290,7 @@ def test_what_lies_elsewhere_has_a_place_of_its_own(tmp_path: Path) -> None:
 
 SUBMITTER = textwrap.dedent(
     """
-    import json, sys
+    import json, os, signal, sys
     from dataclasses import replace
     from pathlib import Path
     from airflow_provider_caf.batch.spec import ArraySpec
@@ -312,10 +306,12 @@ SUBMITTER = textwrap.dedent(
     run = transport.run
 
     def run_slowly(command, *, hold=None):
-        if hold is not None:
-            slow = ("sh", "-c", 'sleep 0.7; "$@"; code=$?; sleep 0.7; exit $code', "slow", *command.argv)
-            command = replace(command, argv=slow)
-        return run(command, hold=hold)
+        if hold is None:
+            return run(command)
+        slow = ("sh", "-c", 'sleep 0.7; "$@"; code=$?; sleep 0.7; exit $code', "slow", *command.argv)
+        result = run(replace(command, argv=slow), hold=hold)
+        os.kill(os.getpid(), signal.SIGKILL)  # the latest moment, if nobody has killed it before
+        return result
 
     transport.run = run_slowly
     client = BatchClient(load_system("local"), transport, mirror=mirror)
@@ -341,7 +337,7 @@ def test_a_kill_between_submit_and_record_gives_one_job(
     (tmp_path / "array.json").write_text(json.dumps(array.to_json()))
     words = (str(server.folder), str(server.port), f"{tmp_path}/array.json", root, str(lab.run.work_dir))
     process = subprocess.Popen([sys.executable, "-c", SUBMITTER, *words, f"{tmp_path}/out"])
-    wait_for(Path(array.array_file).exists)
+    wait_until(Path(array.array_file).exists)
     time.sleep(moment)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import shlex
-import time
 from pathlib import Path
 
 from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.io.transport.ssh import SshTransport
 from airflow_provider_caf.steps.collect import CollectionRun, is_over
-from tests.ssh_server import needs_sshd, start_ssh_server
+from tests.ssh_server import start_ssh_server
 from tests.unit.conftest import Lab
+from tests.waiting import wait_until
 
 FAKES = Path(__file__).parents[3] / "fakes"
 
 
-@needs_sshd
 def test_slurm_on_another_host(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "fake").mkdir()
     # The profile would set a PATH of its own.
@@ -34,10 +33,7 @@ def test_slurm_on_another_host(lab: Lab, tmp_path: Path) -> None:
         run = CollectionRun(lab.layout(), 0, "default", patience=patience, transport=transport)
         run.write_jobs()
         assert run.submit_missing().submitted == (0, 1, 2)
-        deadline = time.monotonic() + 120
-        while not is_over(run.observe()):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: is_over(run.observe()))
         verdicts = run.observe().verdicts
         assert [verdict.status.value for verdict in verdicts.values()] == ["done", "failed", "done"]
         record = verdicts[1].record

@@ -7,8 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +25,7 @@ from airflow_provider_caf.io.transport.remote_script import (
     build_remote_script,
     parse_frame,
 )
+from tests.waiting import is_running, is_running_with, wait_until
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "batch" / "remote_script.sh"
 MARK = "caf-0123"
@@ -72,20 +73,6 @@ def read_answer(process: subprocess.Popen[bytes]) -> tuple[Frame | None, bytes]:
     return frame, rest
 
 
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def wait_for(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_the_text() -> None:
     command = Command(
         argv=("sbatch", "--array=0-3%2", 'it\'s $(a) "b" `c`'),
@@ -107,21 +94,54 @@ def test_what_a_command_answers(start: Start, tmp_path: Path) -> None:
     expected = f"{list(words)} ä in\\n $y ' z\n".encode()
     assert frame == Frame(how="ended", exit_code=3, out=len(expected), err=3)
     assert text == expected + b"err"
-    wait_for(lambda: not any((tmp_path / "tmp").iterdir()))
+    wait_until(lambda: not any((tmp_path / "tmp").iterdir()))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
-def test_a_signal_is_a_negative_exit_code(start: Start, number: signal.Signals) -> None:
-    frame, _ = read_answer(start(Command(argv=("sh", "-c", f"kill -{int(number)} $$"))))
+# A command in the background ignores SIGINT and SIGQUIT; some of the others stop a process or are ignored.
+ENDING = ("HUP", "ILL", "ABRT", "BUS", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM", "XCPU")
+
+
+@pytest.mark.skipif(shutil.which("perl") is None, reason="no perl on this machine")
+@pytest.mark.parametrize("name", ENDING)
+def test_a_signal_is_a_negative_exit_code(start: Start, name: str) -> None:
+    frame, _ = read_answer(start(Command(argv=("sh", "-c", f"kill -{name} $$"))))
     assert frame is not None
-    assert (frame.how, frame.exit_code) == ("ended", -number)
+    assert (frame.how, frame.exit_code) == ("ended", -signal.Signals[f"SIG{name}"])
 
 
-@pytest.mark.parametrize("code", [1, 128, 193, 255])
-def test_other_exit_codes_are_what_they_are(start: Start, code: int) -> None:
-    frame, _ = read_answer(start(Command(argv=("sh", "-c", f"exit {code}"))))
-    assert frame is not None
-    assert frame.exit_code == code
+@given(st.integers(-64, 255))
+def test_a_frame_carries_every_exit_code_and_signal(code: int) -> None:
+    assert parse_frame(f"{MARK} ended {code} 1 2", MARK) == Frame(how="ended", exit_code=code, out=1, err=2)
+
+
+def test_every_exit_code_is_what_it_is(shell: str) -> None:
+    """PBS has some between 153 and 255, and a shell says 128 + n of a command that a signal ended."""
+
+    def run(code: int) -> int:
+        text = build_remote_script(Command(argv=("sh", "-c", f"exit {code}")), MARK)
+        said = subprocess.run([shell, "-s"], input=text, capture_output=True, text=True, check=False).stdout
+        frame = parse_frame(said.splitlines()[0], MARK)
+        assert frame is not None
+        return frame.exit_code
+
+    codes = (0, 1, 2, 35, 99, 125, 126, 127, 128, 129, 137, 139, 143, 153, 170, 187, 192, 193, 254, 255)
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(run, codes)) == list(codes)
+
+
+def test_without_perl_a_signal_is_an_exit_code_of_the_shell(shell: str, tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in ("setsid", "mktemp", "head", "wc", "rm", "sh", "sleep"):
+        found = shutil.which(tool)
+        assert found is not None
+        (tools / tool).symlink_to(found)
+    text = build_remote_script(Command(argv=("sh", "-c", "kill -KILL $$")), MARK)
+    program = shutil.which(shell)
+    assert program is not None
+    environment = {"PATH": str(tools), "TMPDIR": str(tmp_path)}
+    said = subprocess.run([program, "-s"], input=text, env=environment, capture_output=True, text=True, check=False)
+    assert parse_frame(said.stdout.splitlines()[0], MARK) == Frame(how="ended", exit_code=137, out=0, err=0)
 
 
 def test_a_command_that_takes_too_long_is_ended_with_all_it_started(start: Start, tmp_path: Path) -> None:
@@ -129,23 +149,23 @@ def test_a_command_that_takes_too_long_is_ended_with_all_it_started(start: Start
     deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)"
     script = f"echo $$ > {pids}; '{sys.executable}' -c '{deaf}' & echo $! >> {pids}; echo said >&2; wait"
     # Long enough for the deaf one to be deaf.
-    frame, text = read_answer(start(Command(argv=("sh", "-c", script), timeout=1.0)))
+    frame, text = read_answer(start(Command(argv=("sh", "-c", script), timeout=3.0)))
     assert frame is not None
     assert (frame.how, text) == ("late", b"said\n")
-    wait_for(lambda: not any(is_running(int(pid)) for pid in pids.read_text().split()))
+    wait_until(lambda: not any(is_running(int(pid)) for pid in pids.read_text().split()))
 
 
 def test_it_is_ended_also_when_its_sender_is_gone(start: Start, tmp_path: Path) -> None:
     pid = tmp_path / "pid"
-    process = start(Command(argv=("sh", "-c", f"echo $$ > {pid}; exec sleep 600"), timeout=1.0))
-    wait_for(lambda: pid.exists() and pid.read_text() != "")
+    process = start(Command(argv=("sh", "-c", f"echo $$ > {pid}; exec sleep 600"), timeout=3.0))
+    wait_until(lambda: pid.exists() and pid.read_text() != "")
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.close()
     process.stdout.close()
-    wait_for(lambda: not is_running(int(pid.read_text())))
+    wait_until(lambda: not is_running(int(pid.read_text())))
     process.stdin = process.stdout = None
-    wait_for(lambda: not any((tmp_path / "tmp").iterdir()))
+    wait_until(lambda: not any((tmp_path / "tmp").iterdir()))
 
 
 def test_nothing_of_ours_stays_behind(start: Start) -> None:
@@ -153,7 +173,7 @@ def test_nothing_of_ours_stays_behind(start: Start) -> None:
     process = start(Command(argv=("true",), timeout=54321.0))
     read_answer(process)
     process.wait()
-    wait_for(lambda: "54321" not in subprocess.run(["ps", "-eo", "args"], stdout=subprocess.PIPE, text=True).stdout)
+    wait_until(lambda: not is_running_with("54321"))
 
 
 def test_a_process_left_behind_is_not_waited_for(start: Start, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from airflow_provider_caf.batch.spec import Command, TextFile
 from airflow_provider_caf.core.errors import TransportError
 from airflow_provider_caf.io.transport.ssh import SshTransport
 from tests.ssh_server import SshServer, start_ssh_server
+from tests.waiting import is_running, wait_until
 
 
 @pytest.fixture
@@ -29,20 +30,6 @@ def transport(server: SshServer) -> Iterator[SshTransport]:
     opened = SshTransport(server.connect, host="farm")
     yield opened
     opened.close()
-
-
-def wait_for(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def test_what_a_command_answers(transport: SshTransport) -> None:
@@ -77,14 +64,14 @@ def test_all_commands_share_one_connection(transport: SshTransport, server: SshS
 def test_a_dead_connection_is_opened_again(transport: SshTransport, server: SshServer) -> None:
     transport.run(Command(argv=("true",)))
     server.break_connections()
-    wait_for(lambda: not server.list_sessions())
+    wait_until(lambda: not server.list_sessions())
     assert transport.run(Command(argv=("echo", "again"))).stdout == "again\n"
 
 
 def test_a_connection_that_breaks_meanwhile(transport: SshTransport, server: SshServer, tmp_path: Path) -> None:
     """It is not tried again by itself: nobody knows how far it came. It goes on there, and has its time limit."""
     pid = tmp_path / "pid"
-    command = Command(argv=("sh", "-c", f"echo $$ > {pid}; exec sleep 600"), timeout=4.0)
+    command = Command(argv=("sh", "-c", f"echo $$ > {pid}; exec sleep 600"), timeout=8.0)
     failures: list[str] = []
 
     def run() -> None:
@@ -94,21 +81,21 @@ def test_a_connection_that_breaks_meanwhile(transport: SshTransport, server: Ssh
 
     thread = threading.Thread(target=run)
     thread.start()
-    wait_for(lambda: pid.exists() and pid.read_text() != "")
+    wait_until(lambda: pid.exists() and pid.read_text() != "")
     server.break_connections()
     thread.join()
     assert "The connection to farm broke while" in failures[0]
     assert "Whether it has done its work is not known" in failures[0]
-    wait_for(lambda: not is_running(int(pid.read_text())))
+    wait_until(lambda: not is_running(int(pid.read_text())))
 
 
 def test_a_command_that_takes_too_long_leaves_nothing(transport: SshTransport, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     script = f"echo $$ > {pids}; sleep 600 & echo $! >> {pids}; echo 'still trying' >&2; wait"
     with pytest.raises(TransportError) as caught:
-        transport.run(Command(argv=("sh", "-c", script), timeout=1.0))
-    assert "on farm gave no answer in 1 s and was ended. It said: still trying" in str(caught.value)
-    wait_for(lambda: not any(is_running(int(pid)) for pid in pids.read_text().split()))
+        transport.run(Command(argv=("sh", "-c", script), timeout=3.0))
+    assert "on farm gave no answer in 3 s and was ended. It said: still trying" in str(caught.value)
+    wait_until(lambda: not any(is_running(int(pid)) for pid in pids.read_text().split()))
 
 
 def test_a_command_that_is_not_there(transport: SshTransport) -> None:
@@ -209,7 +196,7 @@ def test_files_on_another_file_system_go_by_sftp(server: SshServer, tmp_path: Pa
     assert path.read_bytes() == b"\xc3\xa4\xff\n"
     assert os.access(path, os.X_OK)
     server.break_connections()
-    wait_for(lambda: not server.list_sessions())
+    wait_until(lambda: not server.list_sessions())
     transport.write_file(TextFile(path=str(path), text="new"))
     assert path.read_text() == "new"
     assert [each.name for each in path.parent.iterdir()] == ["run.sh"]

@@ -1,0 +1,66 @@
+"""Find lines for the batch system that cannot be, where the definition itself says which system it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from airflow_provider_caf.batch.arguments import CAF_NAMES
+from airflow_provider_caf.batch.extra_lines import read_directives
+from airflow_provider_caf.batch.spec import Resources, parse_resources
+from airflow_provider_caf.batch.systems import SYSTEMS
+from airflow_provider_caf.core.errors import DefinitionError
+
+_WORDS = ("environment", "extra_lines", "setup", "transfer_files")
+
+
+def find_refused_lines(definition: Mapping[str, Any]) -> Iterator[DefinitionError]:
+    """Find extra lines and variables that the batch system, or the watching of jobs, does not take.
+
+    What a template fills is checked when it is filled, and so is everything where only a connection names the system.
+
+    :param definition: in the form of files, good so far.
+    """
+    common = _read_system(definition)
+    calibrations = [each for each in definition.get("calibrations", ()) if isinstance(each, Mapping)]
+    systems = {_read_system(each) or (None if each.get("connection") else common) for each in calibrations}
+    for system in sorted(each for each in systems if each is not None):
+        yield from _check(system, definition, ())
+    for number, calibration in enumerate(definition.get("calibrations", ())):
+        if not isinstance(calibration, Mapping):
+            continue
+        system = _read_system(calibration) or (None if calibration.get("connection") else common)
+        if system is None:
+            continue
+        yield from _check(system, calibration, ("calibrations", number))
+        for name, collection in (calibration.get("collections") or {}).items():
+            yield from _check(system, collection, ("calibrations", number, "collections", name))
+
+
+def _read_system(words: Mapping[str, Any]) -> str | None:
+    name = str(words.get("backend") or "").lower()
+    return name if name in SYSTEMS else None
+
+
+def _check(system: str, words: Mapping[str, Any], where: tuple[str | int, ...]) -> Iterator[DefinitionError]:
+    arguments = {
+        name: value
+        for given, value in (words.get("backend_args") or {}).items()
+        if (name := CAF_NAMES.get(given, given)) in _WORDS and "{{" not in json.dumps(value)
+    }
+    own = parse_resources(arguments, "this definition")
+    # One line at a time: all mistakes are told at once.
+    parts: list[tuple[Resources, tuple[str | int, ...]]] = [(replace(own, extra_lines=None), ("backend_args",))]
+    lines = own.extra_lines or ()
+    alone = replace(own, environment=None, setup=None)
+    parts += [
+        (replace(alone, extra_lines=(line,)), ("backend_args", "extra_lines", number))
+        for number, line in enumerate(lines)
+    ]
+    for part, place in parts:
+        try:
+            read_directives(system, part, "this definition")
+        except DefinitionError as error:
+            yield DefinitionError(error.what, hint=error.hint, where=(*where, *place))
