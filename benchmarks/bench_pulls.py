@@ -70,6 +70,8 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     parser.add_argument("--processes", type=int, default=2, help="how many at the same time")
     options = parser.parse_args()
+    if options.seeds < 2:
+        parser.error("one seed has no spread: use --seeds 2 or more")
     seeds = range(options.first, options.first + options.seeds)
     # Not forked: ROOT is loaded in these processes only.
     with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
@@ -84,7 +86,11 @@ def main() -> int:
     for row in rows:
         print(row)
     bad = [row.name for row in rows if not row.is_honest]
-    print(f"not honest: {', '.join(bad)}" if bad else "No mean and no width is off by more than 0.1 or three errors.")
+    print(
+        f"not honest: {', '.join(bad)}"
+        if bad
+        else "No mean and no width is off by more than both 0.1 and three errors."
+    )
     return 1 if bad else 0
 
 

@@ -17,7 +17,7 @@ import hypothesis
 import pytest
 
 if TYPE_CHECKING:
-    from tests.integration.demo_run import DemoRun
+    from tests.integration.beside import Beside
     from tests.integration.started_airflow import StartedAirflow
 
 # Airflow reads its environment and writes a configuration file when it is first imported; this comes before.
@@ -45,11 +45,13 @@ def started() -> Iterator[StartedAirflow]:
 
 
 @pytest.fixture(scope="session")
-def demo(started: StartedAirflow) -> DemoRun:
-    """Let the demonstration run in it."""
-    from tests.integration.demo_run import DemoRun
+def beside(started: StartedAirflow, request: pytest.FixtureRequest) -> Beside:
+    """Begin in it what takes long and several tests look at."""
+    from tests.integration.beside import Beside
 
-    return DemoRun(started)
+    made = Beside(started)
+    made.begin_for(request.session.items)
+    return made
 
 
 SLOW_FIXTURES = {"lab", "lab_files", "make_lab", "root", "server"}
@@ -58,7 +60,8 @@ SLOW_FIXTURES = {"lab", "lab_files", "make_lab", "root", "server"}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what is slow, and what stays together on one worker: it shares an Airflow, or the set-up of a module."""
+    """Say what is slow, what comes last, and what shares an Airflow or a module's set-up: it stays on one worker."""
+    items.sort(key=lambda item: item.get_closest_marker("kills_airflow") is not None)
     for item in items:
         if not SLOW_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)

@@ -127,13 +127,8 @@ def _absolute(name: str | None) -> str | None:
 
 
 def _build_json(imported: Imported) -> dict[str, Any]:
-    return {
-        "name": imported.name,
-        "file": str(imported.file),
-        "settings": dict(imported.settings),
-        "calibrations": list(imported.calibrations),
-        "warnings": list(imported.warnings),
-    }
+    words = {name: getattr(imported, name) for name in ("name", "settings", "calibrations", "warnings")}
+    return {**words, "file": str(imported.file)}
 
 
 def _show(imported: Imported) -> None:

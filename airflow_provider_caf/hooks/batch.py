@@ -165,8 +165,9 @@ def choose_connection(definition: Mapping[str, Any], params: Mapping[str, Any]) 
     """
     chosen = dict(definition)
     backend, connection = params.get("backend"), chosen.get("connection")
-    is_doubtful = backend and connection and not params.get("connection")
-    if is_doubtful and BatchHook(connection).read_system() != find_system_name(backend):
+    if not backend or not connection or params.get("connection"):
+        return chosen
+    if BatchHook(connection).read_system() != find_system_name(backend):
         del chosen["connection"]
     return chosen
 

@@ -17,7 +17,7 @@ import signal
 import subprocess
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 TIED_GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL for a command of a user."""
@@ -43,7 +43,7 @@ class FreeProcess:
         # Its own session: it can be ended with what it started, and a signal to our group spares it.
         self._process = subprocess.Popen(argv, **{"start_new_session": True, **options})
 
-    def __enter__(self) -> FreeProcess:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

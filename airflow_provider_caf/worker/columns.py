@@ -2,7 +2,7 @@
 
 All reading is ROOT's own `TBranch::GetEntry`, after `TTree::LoadTree` has found the entry in chains and friends. A loop
 over a tree in PyROOT takes some 30 µs an event, as each attribute looks its branch up by name. So numbers are fetched a
-thousand at a time by a small function that ROOT compiles: 0.1 µs each, no slower than ROOT's interface for bulk reading,
+thousand at a time by a small function that ROOT compiles: 0.1 µs each, no slower than ROOT's bulk reading,
 which must not be mixed with this. Everything else comes through PyROOT's own attribute of the tree, event by event.
 """
 
@@ -87,6 +87,15 @@ std::string find_number_type(TTree *tree, const std::string &name) {
   const bool is_alone = branch->IsA() == TBranch::Class() && branch->GetListOfLeaves()->GetEntries() == 1;
   return is_alone && (!named || named == branch) ? leaf->GetTypeName() : "";
 }
+// Give the type of an array with a counted and other dimensions, or nothing: PyROOT of ROOT 6.40 ends the process there.
+std::string find_table_type(TTree *tree, const std::string &name) {
+  auto *leaf = find_leaf(tree, name);
+  if (!leaf || !leaf->GetLeafCount() || leaf->GetLenStatic() == 1) return "";
+  return leaf->GetBranch()->IsA() == TBranch::Class() ? leaf->GetTypeName() : "an array in an object";
+}
+void copy_table(TLeaf *leaf, void *numbers) {
+  std::memcpy(numbers, leaf->GetValuePointer(), static_cast<std::size_t>(leaf->GetLen()) * leaf->GetLenType());
+}
 // Reach what a branch keeps of its baskets: &Baskets::f… is a pointer to a member of TBranch.
 struct Baskets : TBranch {
   static void drop_empty(TBranch *branch) {
@@ -159,12 +168,14 @@ Long64_t read_numbers(TTree *tree, const std::string &name, const std::string &t
                       void *numbers) {
   auto *out = static_cast<char *>(numbers);
   TLeaf *leaf = nullptr;
+  bool is_fixed = false;
   for (Long64_t done = 0; done < count; ++done) {
     if (tree->LoadTree(first + done) < 0) return done;
-    // A chain, or one among the friends, has other branches in each of its files.
-    if (!leaf || leaf->GetBranch()->GetTree() != tree) {
+    // A chain, or one among the friends, deletes its branches with each change of file.
+    if (!is_fixed) {
       if (find_number_type(tree, name) != type) return done;
       leaf = find_leaf(tree, name);
+      is_fixed = leaf->GetBranch()->GetTree() == tree;
     }
     if (read_here(leaf->GetBranch()) != kRead) return done;
     std::memcpy(out, leaf->GetValuePointer(), leaf->GetLenType());
@@ -262,8 +273,7 @@ class TreeColumn:
             if state != _READ:
                 raise build_read_error(self._where, entry, state)
             try:
-                # Not getattr: a branch may have the name of one of the tree's methods.
-                self._value = type(self._tree).__getattr__(self._tree, self._name)
+                self._value = self._get_value()
             except (AttributeError, TypeError) as error:
                 raise InputError(
                     f"The {self._where} cannot be read in Python: {error}.",
@@ -272,12 +282,45 @@ class TreeColumn:
             self._entry = entry
         return self._value
 
+    def _get_value(self) -> Any:
+        # Not getattr: a branch may have the name of one of the tree's methods.
+        return type(self._tree).__getattr__(self._tree, self._name)
+
     def read_range(self, first: int, last: int) -> Sequence[Any]:
         """Give the numbers of the events `first … last - 1`.
 
         :raises InputError: if the branch holds something else than one number per event.
         """
         return check_numbers([self.read(entry) for entry in range(first, last)], self._where)
+
+
+class TableColumn(TreeColumn):
+    """A branch of arrays with a counted and other dimensions, such as `x[n][2]`: lists of lists.
+
+    :param kind: ROOT's name of the numbers' type.
+    """
+
+    def __init__(self, tree: Any, name: str, where: str, kind: str) -> None:
+        super().__init__(tree, name, where)
+        if kind not in NUMBER_CODES:
+            raise InputError(
+                f"The {where} cannot be read in Python: it is {kind} with a count and more dimensions.",
+                hint="Read it with a frame: collect_frame.",
+            )
+        self._kind = kind
+
+    def _get_value(self) -> Any:
+        leaf = load_reader().find_leaf(self._tree, self._name)
+        values = array(NUMBER_CODES[self._kind], bytes(leaf.GetLen() * leaf.GetLenType()))
+        if values:
+            load_reader().copy_table(leaf, values)
+        convert = _CONVERSIONS.get(self._kind)
+        rows: list[Any] = values.tolist() if convert is None else [convert(value) for value in values]
+        # The title is such as x[n][2][3]: the innermost dimension comes last.
+        sizes = [int(part.rstrip("]")) for part in str(leaf.GetTitle()).split("[")[2:]]
+        for size in reversed(sizes):
+            rows = [rows[at : at + size] for at in range(0, len(rows), size)]
+        return rows
 
 
 class TupleColumn:

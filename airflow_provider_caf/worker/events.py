@@ -14,6 +14,7 @@ from airflow_provider_caf.worker.columns import (
     TUPLE_CLASSES,
     Column,
     NumberColumn,
+    TableColumn,
     TreeColumn,
     TupleColumn,
     load_reader,
@@ -107,7 +108,8 @@ class EventFile:
         kind = str(reader.find_number_type(self.tree, target))
         if kind in NUMBER_CODES:
             return NumberColumn(self.tree, target, kind, where)
-        return TreeColumn(self.tree, target, where)
+        kind = str(reader.find_table_type(self.tree, target))
+        return TableColumn(self.tree, target, where, kind) if kind else TreeColumn(self.tree, target, where)
 
 
 class Event:

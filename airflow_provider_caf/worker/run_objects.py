@@ -140,11 +140,16 @@ class RunObjects:
         return str(Path(self._directory.GetFile().GetName()).absolute().parent)
 
     def adopt(self, name: str, run: ExpRun | None, item: Any) -> None:
-        """Take a finished object as the copy of a run; what it is empty is registered with the first.
+        """Take a finished object as the copy of a run. With the first one of a name, an empty one is registered.
 
         :param run: None: the one for all runs.
         :raises DefinitionError: as `register`, and if it cannot be emptied.
         """
+        if not isinstance(item, load_root().TObject) or not _can_merge(item):
+            raise DefinitionError(
+                f"The {self._what} cannot keep {name!r}: ROOT cannot merge a {_name_type(item)}.",
+                hint="Book histograms, profiles, graphs or another class with Merge().",
+            )
         copies = self._copies.setdefault(ALL_RUNS if run is None else run, {})
         key = build_key(name, ALL_RUNS if run is None else run)
         if isinstance(item, load_root().TTree):

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from demo import CONNECTION
 from tests.browser.large_run import set_states, write_results
 from tests.browser.site import CHROMIUM_FLAGS, Site, Window, log_in
-from tests.integration.demo_run import DemoRun
+from tests.integration.beside import Beside, run_demonstration
 from tests.integration.started_airflow import StartedAirflow
 
 HERE = Path(__file__).parent
@@ -31,10 +31,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def site(started: StartedAirflow, demo: DemoRun) -> Site:
+def site(started: StartedAirflow, beside: Beside) -> Site:
     """Give the Airflow with runs in all states."""
     site = Site(started)
-    conf = {"input_data": {"events": [f"{demo.data}/*_muons.root"]}, "connection": CONNECTION}
+    conf = {"input_data": {"events": [f"{started.demo_data}/*_muons.root"]}, "connection": CONNECTION}
+    exit_code, output = beside.wait(run_demonstration)
+    assert exit_code == 0, output
     for dag_id in ("failing", "empty", "large"):
         site.runs[dag_id] = started.trigger(dag_id, conf)
     site.runs["signed"] = started.trigger("signed")
@@ -42,7 +44,6 @@ def site(started: StartedAirflow, demo: DemoRun) -> Site:
     set_states(site.airflow.home / "airflow.db", "large", site.runs["large"])
     started.wait("failing", site.runs["failing"])
     started.wait_until(lambda: started.read_states("signed", site.runs["signed"]).get("sign_off") == "awaiting_input")
-    demo.wait()
     site.runs["demo_calibration"] = started.wait_for_run("demo_calibration")
     return site
 

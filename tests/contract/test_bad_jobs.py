@@ -411,8 +411,8 @@ def test_two_systems_in_one_run_do_not_mind_each_other(site: Site) -> None:
 
 def test_names_with_shell_characters_are_harmless(site: Site) -> None:
     hostile = 'it\'s "$(touch broken)"; `touch broken` & [1-3] %s\n#'
-    job = replace(site.make_job([COPY, COPY], outputs=[OUTPUT]), dag=hostile, calibration=hostile, collection=hostile)
-    # Nothing of ours can have such a name: it does not come through the tasks.
-    array = submit_missing(site.client, job).arrays[0]
+    job = site.make_job([COPY, COPY], outputs=[OUTPUT])
+    # No definition can have such names: they do not come through the task.
+    array = submit_missing(site.client, replace(job, dag=hostile, calibration=hostile, collection=hostile)).arrays[0]
     assert site.statuses(site.wait(job)) == [DONE, DONE]
     assert len(site.look_up(array.array)) == 1

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_caf.batch.spec import Resources, SubmittedArray
-from airflow_provider_caf.core.errors import DefinitionError, SubmitError
+from airflow_provider_caf.core.errors import SubmitError
 from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
 from airflow_provider_caf.io.jobs.submission import build_array
 
@@ -204,7 +205,7 @@ def test_setup_that_fails_is_told(site: Site) -> None:
 
 def test_a_container_is_refused(site: Site) -> None:
     job = site.make_job([COPY], resources=Resources(container="/images/site.sif"))
-    with pytest.raises(DefinitionError, match=r"local system cannot run the container '/images/site.sif'"):
+    with pytest.raises(AirflowFailException, match=r"local system cannot run the container '/images/site.sif'"):
         site.submit(job)
 
 

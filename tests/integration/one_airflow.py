@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +52,15 @@ def start_airflow() -> Iterator[StartedAirflow]:
         "CAF_TEST_MESSAGES": str(folder / "messages.txt"),
         "CAF_TEST_BY_HAND": str(_make_database(folder / "by_hand")),
     }
+    # The commands of batch systems that stand for real ones, where no real one is to be used.
+    if "CAF_TEST_BACKEND" not in os.environ:
+        (folder / "farm").mkdir()
+        path = (TESTS / "fakes" / "bin", Path(sys.executable).parent, os.environ.get("PATH", os.defpath))
+        settings |= {
+            "FAKE_BATCH": str(folder / "farm"),
+            "FAKE_SYSTEM": "htcondor",
+            "PATH": os.pathsep.join(map(str, path)),
+        }
     airflow = PrivateAirflow(
         folder / "home", dags, settings=settings, parallelism=8, first_commands=[["teams", "create", "red"]]
     )

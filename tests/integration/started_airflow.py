@@ -41,6 +41,11 @@ class StartedAirflow:
         return self.folder / "work"
 
     @property
+    def demo_data(self) -> Path:
+        """What the demonstration's detector has taken."""
+        return self.folder / "data"
+
+    @property
     def messages(self) -> Path:
         """The file to which its notifier writes."""
         return self.folder / "messages.txt"

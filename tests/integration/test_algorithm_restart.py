@@ -18,7 +18,7 @@ from airflow_provider_caf.io.local_database import LocalDatabase
 from tests.integration.started_airflow import StartedAirflow
 from tests.private_airflow import COMPONENTS
 
-pytestmark = pytest.mark.airflow
+pytestmark = [pytest.mark.airflow, pytest.mark.kills_airflow]
 
 DAG = "restarting"
 ALGORITHM = "SlowAlgorithm"

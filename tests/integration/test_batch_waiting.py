@@ -19,7 +19,7 @@ from airflow_provider_caf.io.layout import CollectionLayout
 from airflow_provider_caf.steps.collect import CollectionRun
 from tests.integration.started_airflow import StartedAirflow
 
-pytestmark = pytest.mark.airflow
+pytestmark = [pytest.mark.airflow, pytest.mark.kills_airflow]
 
 DAG = "waiting"
 WAYS = ("deferred", "polling", "rescheduled")

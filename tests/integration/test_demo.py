@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.demo_run import DemoRun
+from tests.integration.beside import Beside, run_demonstration
+from tests.integration.started_airflow import StartedAirflow
 
 pytestmark = pytest.mark.airflow
+BESIDE = run_demonstration
 
 
-def test_the_demonstration_finds_the_truth(demo: DemoRun) -> None:
-    exit_code, output = demo.wait()
+def test_the_demonstration_finds_the_truth(started: StartedAirflow, beside: Beside) -> None:
+    exit_code, output = beside.wait(run_demonstration)
     assert exit_code == 0, output
     for payload, constants in (("BeamSpot", 11), ("SensorOffset", 1), ("TimeOffset", 14), ("SensorGain", 4)):
         assert sum(f" {payload} " in line for line in output.splitlines()) == constants, output
-        assert (demo.folder / "plots" / f"{payload}.png").stat().st_size > 5000
+        assert (started.folder / "plots" / f"{payload}.png").stat().st_size > 5000
     assert "All 30 constants are within 5 errors of the truth." in output

@@ -12,7 +12,7 @@ from airflow_provider_caf.io.catalog import PayloadRow
 from airflow_provider_caf.io.jobs.exit_records import StatusFolder
 from tests.integration.started_airflow import StartedAirflow
 
-pytestmark = pytest.mark.airflow
+pytestmark = [pytest.mark.airflow, pytest.mark.kills_airflow]
 
 FILES = 3
 

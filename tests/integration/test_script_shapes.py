@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_caf.io.catalog import PayloadRow
 from airflow_provider_caf.io.local_database import LocalDatabase
+from tests.integration.beside import Beside
 from tests.integration.started_airflow import StartedAirflow
 
 pytestmark = pytest.mark.airflow
@@ -24,16 +25,24 @@ for run in (1, 2, 3):
 EVENTS = sum(RUNS)
 
 
-@pytest.fixture(scope="module")
-def runs(started: StartedAirflow, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def run_shapes(started: StartedAirflow) -> dict[str, str]:
     """Trigger all three at once, and wait for them."""
-    folder = tmp_path_factory.mktemp("events")
+    folder = started.folder / "shapes"
+    folder.mkdir()
     subprocess.run([sys.executable, "-W", "ignore", "-c", MAKE_EVENTS, str(folder)], check=True)
     conf = {"input_data": {"events": [f"{folder}/*.root"]}}
     ids = {name: started.trigger(name, conf) for name in ("gain_chain", "three_by_three", "alignment")}
     for name, run_id in ids.items():
         assert started.wait(name, run_id) == "success", started.read_states(name, run_id)
     return ids
+
+
+BESIDE = run_shapes
+
+
+@pytest.fixture(scope="module")
+def runs(beside: Beside) -> dict[str, str]:
+    return beside.wait(run_shapes)
 
 
 def test_a_chain_of_eleven_with_unsaved_intermediates(started: StartedAirflow, runs: dict[str, str]) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,9 @@ import pytest
 from airflow_provider_caf.core.errors import TransportError
 from airflow_provider_caf.io.catalog import PayloadRow
 from airflow_provider_caf.io.local_database import LocalDatabase
+from tests.integration.beside import Beside
 from tests.integration.started_airflow import StartedAirflow
-from tests.script_site import BAD_SCRIPTS, SCRIPTS, SETUP, VALIDATIONS, write_data, write_json
+from tests.script_site import BAD_SCRIPTS, PROJECT, SCRIPTS, SETUP, VALIDATIONS, write_json
 
 pytestmark = pytest.mark.airflow
 
@@ -35,14 +38,18 @@ EVENTS = {(1, 1): 40, (1, 2): 12, (1, 3): 40}
 Run = tuple[str, str]
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """The two files that the experiment's prompt tool reads."""
-    folder = tmp_path_factory.mktemp("scripts")
-    return (
-        write_json(folder / "caf_config.json", CONFIG),
-        write_json(folder / "input_data.json", write_data(folder, NAMES, EVENTS)),
-    )
+def write_input(started: StartedAirflow) -> tuple[str, str]:
+    """Write the two files that the experiment's prompt tool reads, once."""
+    folder = started.folder / "scripts"
+    files = (folder / "caf_config.json", folder / "input_data.json")
+    if not folder.exists():
+        folder.mkdir()
+        write_json(files[0], CONFIG)
+        # In a process of its own: this may be any thread, and ROOT is particular about that.
+        code = f"write_json(Path({str(files[1])!r}), write_data(Path({str(folder)!r}), {NAMES!r}, {EVENTS!r}))"
+        code = f"from pathlib import Path\nfrom tests.script_site import write_data, write_json\n{code}"
+        subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=PROJECT)
+    return str(files[0]), str(files[1])
 
 
 def import_script(started: StartedAirflow, script: Path, data: tuple[str, str], *words: str) -> dict[str, Any]:
@@ -53,9 +60,9 @@ def import_script(started: StartedAirflow, script: Path, data: tuple[str, str], 
     return imported
 
 
-@pytest.fixture(scope="module")
-def runs(started: StartedAirflow, data: tuple[str, str]) -> dict[str, Run]:
+def run_scripts(started: StartedAirflow) -> dict[str, Run]:
     """Import and trigger all scripts at once, and wait for them: script → DAG and run."""
+    data = write_input(started)
     found: dict[str, Run] = {}
     for name in sorted(set(SCRIPT_NAMES) - set(LEFT_OUT), key=SCRIPT_NAMES.index):
         validation = ["--validation", str(VALIDATIONS / f"{name}.py")] if name == "example_simple" else []
@@ -73,6 +80,14 @@ def runs(started: StartedAirflow, data: tuple[str, str]) -> dict[str, Run]:
     for name, (dag_id, run_id) in found.items():
         assert started.wait(dag_id, run_id) == "success", (name, started.read_states(dag_id, run_id))
     return found
+
+
+BESIDE = run_scripts
+
+
+@pytest.fixture(scope="module")
+def runs(beside: Beside) -> dict[str, Run]:
+    return beside.wait(run_scripts)
 
 
 def list_lines(started: StartedAirflow, run: Run) -> list[str]:
@@ -139,15 +154,15 @@ def test_the_number_of_calibrations_depends_on_the_data(started: StartedAirflow,
     assert names == {f"TestCalibMean_e0001_r{run:05d}": 1 for run in (1, 2, 3)}
 
 
-def test_importing_again_changes_nothing(started: StartedAirflow, data: tuple[str, str], runs: dict[str, Run]) -> None:
+def test_importing_again_changes_nothing(started: StartedAirflow, runs: dict[str, Run]) -> None:
     file = Path(started.airflow.settings["AIRFLOW__CAF__DEFINITIONS_FOLDER"]) / f"{runs['pre_algorithm'][0]}.yaml"
     before = file.read_bytes()
-    assert import_script(started, SCRIPTS / "pre_algorithm.py", data)["file"] == str(file)
+    assert import_script(started, SCRIPTS / "pre_algorithm.py", write_input(started))["file"] == str(file)
     assert file.read_bytes() == before
 
 
-def test_a_bad_script_is_told_and_leaves_nothing(started: StartedAirflow, data: tuple[str, str]) -> None:
+def test_a_bad_script_is_told_and_leaves_nothing(started: StartedAirflow, runs: dict[str, Run]) -> None:
     folder = Path(started.airflow.settings["AIRFLOW__CAF__DEFINITIONS_FOLDER"])
     with pytest.raises(TransportError, match="gave a dict"):
-        import_script(started, BAD_SCRIPTS / "wrong_return.py", data)
+        import_script(started, BAD_SCRIPTS / "wrong_return.py", write_input(started))
     assert not [*folder.glob("*Wrong*"), *folder.glob("_draft*")]

@@ -35,7 +35,7 @@ def test_its_processes_see_nothing_of_another_airflow(prepared: PrivateAirflow) 
     assert environment["AIRFLOW__CORE__DAGS_FOLDER"] == str(prepared.dags_folder)
     assert environment["AIRFLOW__CORE__PARALLELISM"] == "7"
     assert environment["AIRFLOW__CAF__WORK_DIR"] == "/w"
-    assert environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == f"sqlite:///{prepared.home / 'airflow.db'}"
+    assert environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == f"sqlite:///{prepared.home / 'airflow.db'}?timeout=60"
 
 
 def test_it_listens_on_the_loopback_interface_only(prepared: PrivateAirflow) -> None:

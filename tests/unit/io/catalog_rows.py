@@ -10,19 +10,7 @@ import pytest
 
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.results import ResultCode
-from airflow_provider_caf.io.catalog import (
-    ExecutionRow,
-    FailedSubjobRow,
-    FigureRow,
-    IterationRow,
-    LogRow,
-    MonitoredRow,
-    OfCalibration,
-    PayloadRow,
-    RunRow,
-    SelectionRow,
-    SubjobsRow,
-)
+from airflow_provider_caf.io.catalog import rows
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 RUN = ("dag", "manual__2026-01-01T00:00:00+00:00")
@@ -30,11 +18,11 @@ RUN = ("dag", "manual__2026-01-01T00:00:00+00:00")
 _PLACE: dict[str, Any] = {"dag_id": RUN[0], "run_id": RUN[1], "calibration": "vertex", "iteration": 0}
 
 
-def make_iteration(**changes: Any) -> IterationRow:
-    return IterationRow(**{**_PLACE, **changes})
+def make_iteration(**changes: Any) -> rows.IterationRow:
+    return rows.IterationRow(**{**_PLACE, **changes})
 
 
-def make_execution(**changes: Any) -> ExecutionRow:
+def make_execution(**changes: Any) -> rows.ExecutionRow:
     values = {
         "algorithm": "fit",
         "key": 0,
@@ -45,15 +33,15 @@ def make_execution(**changes: Any) -> ExecutionRow:
         "seconds": 0.25,
         "ended": NOW,
     }
-    return ExecutionRow(**{**_PLACE, **values, **changes})
+    return rows.ExecutionRow(**{**_PLACE, **values, **changes})
 
 
-def make_payload(**changes: Any) -> PayloadRow:
+def make_payload(**changes: Any) -> rows.PayloadRow:
     values = {"algorithm": "fit", "name": "BeamSpot", "iov": IoV(0, 0, -1, -1), "revision": "0" * 32, "committed": NOW}
-    return PayloadRow(**{**_PLACE, **values, **changes})
+    return rows.PayloadRow(**{**_PLACE, **values, **changes})
 
 
-def make_subjobs(**changes: Any) -> SubjobsRow:
+def make_subjobs(**changes: Any) -> rows.SubjobsRow:
     values = {
         "collection": "default",
         "total": 10,
@@ -65,54 +53,54 @@ def make_subjobs(**changes: Any) -> SubjobsRow:
         "requested_memory_mb": 2000,
         "updated": NOW,
     }
-    return SubjobsRow(**{**_PLACE, **values, **changes})
+    return rows.SubjobsRow(**{**_PLACE, **values, **changes})
 
 
-def make_failed(**changes: Any) -> FailedSubjobRow:
+def make_failed(**changes: Any) -> rows.FailedSubjobRow:
     tried = {"collection": "default", "subjob": 3, "attempt": 0}
     ended = {"reason": "exit code 1", "exit_code": 1, "log": "/data/stderr.log", "ended": NOW}
-    return FailedSubjobRow(**{**_PLACE, **tried, **ended, **changes})
+    return rows.FailedSubjobRow(**{**_PLACE, **tried, **ended, **changes})
 
 
-def make_monitored(**changes: Any) -> MonitoredRow:
+def make_monitored(**changes: Any) -> rows.MonitoredRow:
     values = {"algorithm": "fit", "execution": 0, "name": "mean", "value": 0.5, "error": 0.25}
-    return MonitoredRow(**{**_PLACE, **values, **changes})
+    return rows.MonitoredRow(**{**_PLACE, **values, **changes})
 
 
-def make_figure(**changes: Any) -> FigureRow:
+def make_figure(**changes: Any) -> rows.FigureRow:
     drawn = {"algorithm": "fit", "execution": 0, "name": "residuals"}
     file = {"media_type": "image/png", "path": "/data/residuals.png", "content": b"\x89PNG\0\xff"}
-    return FigureRow(**{**_PLACE, **drawn, **file, **changes})
+    return rows.FigureRow(**{**_PLACE, **drawn, **file, **changes})
 
 
-def make_log(**changes: Any) -> LogRow:
+def make_log(**changes: Any) -> rows.LogRow:
     values = {"path": "/data/stderr.log", "text": "<b>it broke</b>\n", "is_whole": True}
-    return LogRow(**{**_PLACE, "step": "default", "subjob": 3, **values, **changes})
+    return rows.LogRow(**{**_PLACE, "step": "default", "subjob": 3, **values, **changes})
 
 
-def make_run() -> RunRow:
+def make_run() -> rows.RunRow:
     found: dict[str, Any] = {
         "params": {"input_data": {}},
         "versions": {"python": "3.11"},
         "folder": "/data/run",
         "configured": NOW,
     }
-    return RunRow(dag_id=RUN[0], run_id=RUN[1], definition={"name": "caf"}, chosen=("vertex",), **found)
+    return rows.RunRow(dag_id=RUN[0], run_id=RUN[1], definition={"name": "caf"}, chosen=("vertex",), **found)
 
 
-def make_selection() -> SelectionRow:
+def make_selection() -> rows.SelectionRow:
     chosen: dict[str, Any] = {"runs": (ExpRun(1, 2),), "ignored": (ExpRun(1, 3),), "details": {"patterns": ["*.root"]}}
     place: dict[str, Any] = {"dag_id": RUN[0], "run_id": RUN[1], "calibration": "vertex", "collection": "default"}
-    return SelectionRow(**place, files=2, subjobs=1, **chosen)
+    return rows.SelectionRow(**place, files=2, subjobs=1, **chosen)
 
 
-KINDS: dict[str, tuple[Callable[..., Any], type[OfCalibration]]] = {
-    "iterations": (make_iteration, IterationRow),
-    "executions": (make_execution, ExecutionRow),
-    "payloads": (make_payload, PayloadRow),
-    "subjobs": (make_subjobs, SubjobsRow),
-    "failed": (make_failed, FailedSubjobRow),
-    "monitored": (make_monitored, MonitoredRow),
-    "figures": (make_figure, FigureRow),
+KINDS: dict[str, tuple[Callable[..., Any], type[rows.OfCalibration]]] = {
+    "iterations": (make_iteration, rows.IterationRow),
+    "executions": (make_execution, rows.ExecutionRow),
+    "payloads": (make_payload, rows.PayloadRow),
+    "subjobs": (make_subjobs, rows.SubjobsRow),
+    "failed": (make_failed, rows.FailedSubjobRow),
+    "monitored": (make_monitored, rows.MonitoredRow),
+    "figures": (make_figure, rows.FigureRow),
 }
 EACH_KIND = pytest.mark.parametrize(("make", "kind"), KINDS.values(), ids=KINDS)

@@ -102,7 +102,6 @@ def list_descriptors() -> set[str]:
 @pytest.fixture
 def leaves_nothing() -> Iterator[None]:
     """Every test ends without a child, a zombie or an open descriptor more than before."""
-    gc.collect()
     children, descriptors = list_children(), list_descriptors()
     yield
     gc.collect()

@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_caf.batch.spec import ArraySpec
+from airflow_provider_caf.batch.systems.base import Submission
+from airflow_provider_caf.batch.systems.local import LocalSystem
 from airflow_provider_caf.core.errors import InputError, JobFailed
 from airflow_provider_caf.core.iov import IoV
+from airflow_provider_caf.io.catalog import SubjobsRow
+from airflow_provider_caf.io.jobs.client import read_submission
 from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.collect import describe_observation, find_failed, is_over
@@ -328,3 +333,45 @@ def test_a_command_that_does_not_write_its_output_has_failed(lab: Lab) -> None:
     lab.wait(run)
     with pytest.raises(JobFailed, match=r"declared output 'CollectorOutput\.root' is missing"):
         run.check_done(run.observe())
+
+
+def test_what_was_submitted_is_shown_as_it_was(copying: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is built again of the record of an array: a later release would give another text."""
+    copying.submit()
+    run = copying.open()
+
+    def build(_: object, array: ArraySpec) -> Submission:
+        raise AssertionError(f"array {array.name} is built again")
+
+    monkeypatch.setattr(LocalSystem, "build_submit", build)
+    (shown,) = run.describe_submissions()
+    folder = run.layout.array_folder(0)
+    assert shown["files"] == {str(folder / "run.sh"): (folder / "run.sh").read_text()}
+    assert shown["command"] == ["/bin/bash", str(folder / "run.sh")]
+    copying.wait(run)
+    # A release before this one has kept nothing: what is known is shown.
+    (folder / "submission.json").unlink()
+    (shown,) = run.describe_submissions()
+    assert shown["ids"] == run.list_array_ids()
+    assert "command" not in shown
+
+
+def test_a_kept_submission_that_is_damaged_is_told(tmp_path: Path) -> None:
+    (tmp_path / "submission.json").write_text('{"version": 1, "command": [')
+    with pytest.raises(InputError, match=r"record of the submission in .* is not JSON"):
+        read_submission(tmp_path)
+
+
+def test_the_memory_asked_for_is_that_of_the_retry_that_asked_for_most(lab: Lab) -> None:
+    words = ["bash", "-c", 'test "$CAF_ATTEMPT" = 1 || { echo MemoryError >&2; exit 1; }; cp "$1" CollectorOutput.root']
+    collection = lab.copies([*words, "-", str(lab.files.collected[0])], max_collector_jobs=1)
+    calibration = lab.calibration(collections={"default": collection})
+    lab.prepare(calibration, connection_args={"max_processes": 1, "memory": 1000})
+    lab.submit()
+    run = lab.open()
+    lab.wait(run)
+    run.submit_missing(0)
+    lab.wait(run)
+    lab.results().add_subjobs(0, "default", run.observe(), run.read_attempts(), run.manifest.resources)
+    (row,) = lab.catalog.read(SubjobsRow, lab.run.dag_id, lab.run.run_id)
+    assert row.requested_memory_mb == 1500

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -331,3 +334,41 @@ def test_half_a_frame_is_the_end() -> None:
     os.close(write_end)
     assert read_frame(read_end) is None
     os.close(read_end)
+
+
+LIVE = """
+import os, subprocess, sys, time
+from airflow_provider_caf.worker.serve import die_with
+die_with(int(sys.argv[1]))
+child = subprocess.Popen(["sleep", "600"])
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_an_algorithm_has_started_ends_with_whoever_started_the_algorithm() -> None:
+    """Nobody tells it: the one that would is dead."""
+    life, held = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", LIVE, str(life)],
+        pass_fds=(life,),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    os.close(life)
+    with process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        os.close(held)
+        # Both held this pipe's other end, and have let go of it.
+        assert process.stdout.read() == ""
+    assert process.returncode == -signal.SIGIO
+    assert not is_running(child)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False

@@ -25,24 +25,16 @@ b2info_newline = "\n       "
 
 def B2INFO_MULTILINE(lines: Iterable[str]) -> None:
     """Print several lines as one message."""
-    _say(b2info_newline.join(lines))
-
-
-def _say(text: str) -> None:
     import basf2
 
-    basf2.B2INFO(text)
+    basf2.B2INFO(b2info_newline.join(lines))
 
 
-class _ExpRun(NamedTuple):
-    exp: int
-    run: int
-
-
-class ExpRun(_ExpRun):
+class ExpRun(NamedTuple):
     """One run of one experiment."""
 
-    __slots__ = ()
+    exp: int
+    run: int
 
     def make_iov(self) -> IoV:
         """Return the IoV of this run alone."""
