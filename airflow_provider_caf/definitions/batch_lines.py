@@ -26,8 +26,8 @@ def find_refused_lines(definition: Mapping[str, Any]) -> Iterator[DefinitionErro
     common = _read_system(definition)
     calibrations = [each for each in definition.get("calibrations", ()) if isinstance(each, Mapping)]
     systems = {_read_system(each) or (None if each.get("connection") else common) for each in calibrations}
-    for system in sorted(each for each in systems if each is not None):
-        yield from _check(system, definition, ())
+    for name in sorted(each for each in systems if each is not None):
+        yield from _check(name, definition, ())
     for number, calibration in enumerate(definition.get("calibrations", ())):
         if not isinstance(calibration, Mapping):
             continue
@@ -35,8 +35,8 @@ def find_refused_lines(definition: Mapping[str, Any]) -> Iterator[DefinitionErro
         if system is None:
             continue
         yield from _check(system, calibration, ("calibrations", number))
-        for name, collection in (calibration.get("collections") or {}).items():
-            yield from _check(system, collection, ("calibrations", number, "collections", name))
+        for key, collection in (calibration.get("collections") or {}).items():
+            yield from _check(system, collection, ("calibrations", number, "collections", key))
 
 
 def _read_system(words: Mapping[str, Any]) -> str | None:

@@ -165,14 +165,13 @@ class CollectedData:
                 f"{', '.join(map(str, wanted[:10]))}{', …' if len(wanted) > 10 else ''}.",
                 hint="Another collection has these runs. Ask the same runs of all collections.",
             )
-        parts = [(f"{place} of {file}", self._read(file, place)) for file, place in places]
-        if len(parts) == 1:
-            item = parts[0][1]
-        else:
+        items = [self._read(file, place) for file, place in places]
+        item = items[0]
+        if len(items) > 1:
             tally = Tally(f"object {name!r}")
-            for where, part in parts:
-                tally.add(describe_item(part), where)
-            item = self._add([part for _, part in parts], name, tally)
+            for each, (file, place) in zip(items, places):
+                tally.add(describe_item(each), f"{place} of {file}")
+            item = self._add(items, name, tally)
             tally.check(describe_item(item))
         if hasattr(item, "SetName"):
             item.SetName(name)
@@ -234,10 +233,8 @@ class CollectedData:
         :raises InputError: if ROOT cannot, or reports that it left something out.
         """
         with record_errors(warnings=not tally.is_known) as messages:
-            if isinstance(items[0], load_root().TTree):
-                result = self._merge_trees(items)
-            else:
-                result = _merge_objects(items)
+            is_tree = isinstance(items[0], load_root().TTree)
+            result = self._merge_trees(items) if is_tree else _merge_objects(items)
         if result is None or messages:
             said = f" ROOT says: {messages[0]}" if messages else ""
             raise InputError(

@@ -87,7 +87,7 @@ std::string find_number_type(TTree *tree, const std::string &name) {
   const bool is_alone = branch->IsA() == TBranch::Class() && branch->GetListOfLeaves()->GetEntries() == 1;
   return is_alone && (!named || named == branch) ? leaf->GetTypeName() : "";
 }
-// Give the type of an array with a counted and other dimensions, or nothing: PyROOT of ROOT 6.40 ends the process there.
+// Give the type of an array with a counted and other dimensions, or nothing: PyROOT 6.40 ends the process there.
 std::string find_table_type(TTree *tree, const std::string &name) {
   auto *leaf = find_leaf(tree, name);
   if (!leaf || !leaf->GetLeafCount() || leaf->GetLenStatic() == 1) return "";

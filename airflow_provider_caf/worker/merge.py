@@ -51,6 +51,9 @@ GROUP_SIZE = 16
 GROUPS = 16
 """At most so many groups: what a group writes is read again for the last merge."""
 
+_NOTHING_TO_ADD = "input list is empty - nothing to merge with"
+"""What ROOT reports of a list of objects that is in one file only. Nothing is wrong with it."""
+
 _WHAT = "collector output"
 
 
@@ -221,8 +224,9 @@ def merge_files(inputs: Sequence[str], output: str, shown: str, *, warnings: boo
     for path in inputs:
         if not merger.AddFile(path, False):
             raise InputError(f"The {_WHAT} {path} cannot be merged.", hint="What ROOT says is in the log above.")
-    with record_errors(warnings=warnings) as messages:
+    with record_errors(warnings=warnings) as said:
         merged = merger.Merge()
+    messages = [text for text in said if not text.endswith(_NOTHING_TO_ADD)]
     try:
         # A disk that runs full costs ROOT a line on stderr only: the file is looked at again.
         open_root_file(output, "merged file").Close()
@@ -230,9 +234,9 @@ def merge_files(inputs: Sequence[str], output: str, shown: str, *, warnings: boo
         raise build_write_error(shown, "merged file", find_write_errno(Path(output))) from error
     # Histograms that do not fit together are left out with an error, and success is given.
     if not merged or messages:
-        said = f" ROOT says: {messages[0]}" if messages else ""
+        reason = f" ROOT says: {messages[0]}" if messages else ""
         raise CafError(
-            f"Merging {len(inputs)} files into {shown} failed.{said}",
+            f"Merging {len(inputs)} files into {shown} failed.{reason}",
             hint="Objects of one name have to have the same type, binning and branches in all subjobs.",
         )
 

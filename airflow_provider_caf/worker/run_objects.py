@@ -210,7 +210,7 @@ class RunObjects:
         if copy.IsA().GetName() in _ROOMY:
             return
         try:
-            check_faults(describe_item(copy), f"object {name!r} of the {self._what}")
+            check_faults(describe_item(copy), f"object {name!r} of run {run} of the {self._what}")
         except InputError as error:
             raise DefinitionError(error.what, hint=error.hint) from error
 

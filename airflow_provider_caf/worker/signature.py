@@ -25,8 +25,8 @@ lists, THStack     number of items, the signature of each                 what e
 
 The sum has to have the signature of what was added, too. An axis that grows (alphanumeric labels, `SetCanExtend`), or
 whose range is not found yet, fits every range; its labels keep their content instead of its bins their place. Of
-another class it is not known what the sum keeps: then ROOT must have reported nothing at all, no warning either. What ROOT adds
-wrongly by design is refused where there is more than one: averages, `TGraphMultiErrors`, trees with friends.
+another class it is not known what the sum keeps: then ROOT must have reported nothing at all, no warning either. What
+ROOT adds wrongly is refused where there is more than one: averages, `TGraphMultiErrors`, trees with friends.
 
 Rounding is the only excuse for a difference. Adding n objects rounds n times, each time by at most half a unit in the
 last place of what is there: n · 2⁻⁵³ of the sum of absolute values for doubles, n · 2⁻²⁴ for floats. So a loss is

@@ -18,7 +18,7 @@ from typing import Any
 
 from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.core.suggestions import build_word_hint
-from airflow_provider_caf.worker.columns import build_read_error
+from airflow_provider_caf.worker.columns import build_read_error, load_reader
 from airflow_provider_caf.worker.events import EventFile
 from airflow_provider_caf.worker.root import load_root
 
@@ -44,6 +44,7 @@ Long64_t read_trigger_lines(TTree *tree, TBranch *branch, const std::vector<std:
                             const Long64_t *entries, Long64_t count, unsigned char *rows) {
   std::map<std::string, int> results;
   auto *pointer = &results;
+  if (branch->GetReadEntry() < 0) drop_empty_baskets(branch);
   branch->SetAddress(&pointer);
   Long64_t done = 0;
   for (; done < count; ++done) {
@@ -232,7 +233,12 @@ class TriggerColumn:
         self._name = name
         self._skim = skim
         self._source = PurePosixPath(file.path).name
-        self._branch = None if file.tree is None else file.tree.GetBranch(name)
+        if file.tree is None:
+            raise InputError(
+                f"The trigger results in {file.path} cannot be read: it holds an RNTuple.",
+                hint="Write the events as a tree; or leave trigger_skim away, and decide in collect(event).",
+            )
+        self._branch = file.tree.GetBranch(name)
         where = file.build_where(name)
         if not self._branch:
             if skim.on_missing is None:
@@ -352,6 +358,6 @@ def _code(result: Any, expected: int) -> int:
 
 @cache
 def _load_reader() -> Any:
-    root = load_root()
-    root.gInterpreter.Declare(_READER)
-    return root.airflow_provider_caf
+    reader = load_reader()
+    load_root().gInterpreter.Declare(_READER)
+    return reader

@@ -204,7 +204,7 @@ class Site:
                 return observed
             assert time.monotonic() < deadline, observed
             time.sleep(pause)
-            pause = min(pause * 1.3, max(pause, 0.3))
+            pause = min(pause * 1.3, 0.5)
 
     def _sense(self, job: CollectionJob) -> Observation:
         """Run the sensor of a collection, which gives its subjobs no further try, and give what it has seen last."""

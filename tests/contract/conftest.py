@@ -95,7 +95,7 @@ def site(
     folder = Path(tempfile.mkdtemp(prefix="contract-", dir=shared)) if shared else tmp_path
     if not is_real:
         use_fakes(system_name, tmp_path / "fake", monkeypatch)
-    monkeypatch.setenv("AIRFLOW__CAF__POLL_INTERVAL_MIN", "0.05")
+    monkeypatch.setenv("AIRFLOW__CAF__POLL_INTERVAL_MIN", "0.2")
     monkeypatch.setenv("AIRFLOW__CAF__POLL_INTERVAL_MAX", "2")
     monkeypatch.setenv("AIRFLOW__CAF__DEFER_AFTER", "3600")
     made = Site(

@@ -31,8 +31,9 @@ class Beside:
 
     def begin_for(self, items: Iterable[pytest.Item]) -> None:
         """Begin what the modules of the chosen tests name in `BESIDE`."""
-        for run in {getattr(getattr(item, "module", None), "BESIDE", None) for item in items} - {None}:
-            self._begin(run)
+        for module in {item.module for item in items if isinstance(item, pytest.Function)}:
+            if hasattr(module, "BESIDE"):
+                self._begin(module.BESIDE)
 
     def wait(self, run: Callable[[StartedAirflow], T]) -> T:
         """Give what a run has given when it has ended; where nobody has begun it, it begins now."""

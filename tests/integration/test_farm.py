@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -29,11 +30,11 @@ def test_what_was_submitted_is_shown_and_comes_home(started: StartedAirflow, tmp
     assert shown["command"][0] == "condor_submit"
     texts = {Path(path).name: text for path, text in shown["files"].items()}
     # Of this the record of the array knows nothing.
-    assert str(file) in texts["inputs.txt"]
+    assert str(file).lstrip("/") in texts["inputs.txt"]
     for path, text in shown["files"].items():
         assert Path(path).read_text().startswith(text)
 
 
-def read_shown(value: object) -> list[dict[str, object]]:
-    shown: list[dict[str, object]] = json.loads(value) if isinstance(value, str) else value  # type: ignore[assignment]
+def read_shown(value: Any) -> list[dict[str, Any]]:
+    shown: list[dict[str, Any]] = json.loads(value) if isinstance(value, str) else value
     return shown

@@ -15,7 +15,10 @@ import pytest
 
 from tested import is_tested
 
-pytestmark = pytest.mark.skipif(is_tested(), reason="the stand-in for basf2 is as it was when it was tested")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(is_tested(), reason="the stand-in for basf2 is as it was when it was tested"),
+]
 
 BASF2 = Path(__file__).parents[1] / "fakes" / "basf2"
 RUNS = [(1, 1, 40, 1.0), (1, 2, 20, 2.0), (2, 1, 40, 3.0)]

@@ -6,10 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies import Commit, Execute, Execution
 from airflow_provider_caf.core.strategies.drive import drive_plan
+
+pytestmark = pytest.mark.slow
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "write-a-strategy.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)

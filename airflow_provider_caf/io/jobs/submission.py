@@ -25,19 +25,19 @@ from airflow_provider_caf.batch.resubmit import (
     RetryPolicy,
     decide_resubmission,
     find_bad_hosts,
-    has_memory_words,
 )
 from airflow_provider_caf.batch.spec import ArraySpec, Resources, SubmittedArray
 from airflow_provider_caf.batch.states import FINAL, JobState
 from airflow_provider_caf.batch.systems.base import Submission, System
 from airflow_provider_caf.core.chain import LOCAL
-from airflow_provider_caf.core.errors import InputError, SubmitRefused
+from airflow_provider_caf.core.errors import InputError
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.files import read_json
 from airflow_provider_caf.io.inputs import is_uri
 from airflow_provider_caf.io.jobs.client import BatchClient, read_intent, read_submitted
 from airflow_provider_caf.io.jobs.exit_records import ExitRecord
-from airflow_provider_caf.io.jobs.notes import add_told, apply_notes, note_told
+from airflow_provider_caf.io.jobs.memory import read_memory, step_back, submit_modestly
+from airflow_provider_caf.io.jobs.notes import add_told, apply_notes
 from airflow_provider_caf.io.jobs.poll import Snapshot, SubjobState
 from airflow_provider_caf.io.jobs.subjobs import (
     StatusFolder,
@@ -138,8 +138,8 @@ def submit_missing(
     records = status.scan()
     missing = [verdict for verdict in observed.verdicts.values() if verdict.status in _RUN_AGAIN]
     tries = _count_tries(_select_counted(observed.arrays, first_attempt), missing, records)
-    memory = _read_memory(job, previous, observed.arrays)
-    memory.update(_step_back(missing, observed.arrays))
+    memory = read_memory(job.resources.memory, previous, observed.arrays)
+    memory.update(step_back(missing, observed.arrays))
     decision = decide_resubmission(_build_failures(job, missing, tries, memory), policy)
     newest = max((intent.attempt for intent in intents), default=-1)
     bad_hosts = find_bad_hosts(_list_host_tries(records, observed.verdicts.values()), policy) if missing else ()
@@ -154,7 +154,7 @@ def submit_missing(
         over = _find_sharers(earlier, lost & set(array.subjobs), observed.verdicts) if earlier else set()
         return client.submit(array, superseded=earlier, over=over)
 
-    submitted = [_submit_modestly(submit, part, number) for number, part in enumerate(parts)]
+    submitted = [submit_modestly(submit, part, number) for number, part in enumerate(parts)]
     live = [verdict.subjob for verdict in observed.verdicts.values() if not verdict.status.is_over]
     return Submitted(
         arrays=(*select_newest(observed.arrays, live), *submitted),
@@ -163,22 +163,6 @@ def submit_missing(
         spent=decision.spent,
         verdicts=observed.verdicts,
     )
-
-
-def _submit_modestly(submit: Callable[[Part, int], SubmittedArray], part: Part, number: int) -> SubmittedArray:
-    """Submit a part; with the memory of the try before where the site refuses more. One retry less than nothing."""
-    try:
-        return submit(part, number)
-    except SubmitRefused as error:
-        if part.modest is None:
-            raise
-        grown, before = part.resources.memory, part.modest.memory
-        as_before = "without a memory request" if before is None else f"with {before} MB"
-        told = f"{grown} MB of memory were refused for this try, it was submitted {as_before} as before: {error.what}"
-        _log.warning("%s", told)
-        submitted = submit(replace(part, resources=part.modest), number)
-        note_told(submitted, told)
-        return submitted
 
 
 def preview(client: BatchClient, job: CollectionJob) -> list[tuple[ArraySpec, Submission]]:
@@ -419,34 +403,6 @@ def _build_failures(
         _build_failure(verdict, tries.get(verdict.subjob, 0), memory.get(verdict.subjob), is_packing)
         for verdict in missing
     ]
-
-
-def _read_memory(
-    job: CollectionJob, previous: Iterable[SubmittedArray], arrays: Iterable[SubmittedArray]
-) -> dict[int, int | None]:
-    """Give what was requested for the newest try of each subjob in MB, also in the pass before if that was more."""
-    least = job.resources.memory or 0
-    memory: dict[int, int | None] = {}
-    for each in previous:
-        if (each.array.resources.memory or 0) > least:
-            memory.update(dict.fromkeys(each.array.subjobs, each.array.resources.memory))
-    for each in arrays:
-        memory.update(dict.fromkeys(each.array.subjobs, each.array.resources.memory))
-    return memory
-
-
-def _step_back(missing: Iterable[Verdict], arrays: Sequence[SubmittedArray]) -> dict[int, int | None]:
-    """Give the memory of the try before for what was given up because nothing can ever run it with more.
-
-    Some systems refuse a request that is too large; others take it and say that it can never run.
-    """
-    back: dict[int, int | None] = {}
-    for verdict in missing:
-        if verdict.gave_up and not has_memory_words(verdict.reason or ""):
-            own = [each.array.resources.memory for each in arrays if verdict.subjob in each.array.subjobs]
-            if len(own) > 1 and (own[-1] or 0) > (own[-2] or 0):
-                back[verdict.subjob] = own[-2]
-    return back
 
 
 def _select_counted(arrays: Iterable[SubmittedArray], first_attempt: int | None) -> list[SubmittedArray]:

@@ -19,6 +19,8 @@ from tests.caf_command import run
 if TYPE_CHECKING:
     from tests.unit.conftest import LabFiles
 
+pytestmark = pytest.mark.slow
+
 TOP = Path(__file__).resolve().parents[3]
 DEMO = TOP / "dags" / "definitions" / "demo_calibration.yaml"
 

@@ -12,6 +12,8 @@ import pytest
 from tests.caf_command import run
 from tests.script_site import BAD_SCRIPTS, SETUP, write_json
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def words(tmp_path: Path) -> list[str]:

@@ -71,7 +71,9 @@ class TestText:
         assert repr(text) in str(caught.value)
         assert "[exp, run] or 'exp.run'" in str(caught.value)
 
-    @pytest.mark.parametrize("value", [None, "12", [1], [1, 2.0], [True, 1], {1: 2}, [1, -2], [1, 2**70]])
+    @pytest.mark.parametrize(
+        "value", [None, "12", [1], [1, 2.0], [True, 1], {1: 2}, [1, -2], [1, 2**70], [1, 2**31], ["2147483648", 1]]
+    )
     def test_bad_run_value(self, value: object) -> None:
         with pytest.raises(DefinitionError, match=r"is not a run\."):
             ExpRun.from_json(value)

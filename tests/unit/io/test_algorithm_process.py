@@ -109,7 +109,7 @@ def leaves_nothing() -> Iterator[None]:
     assert list_descriptors() == descriptors
 
 
-pytestmark = pytest.mark.usefixtures("leaves_nothing")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("leaves_nothing")]
 
 
 def test_requests_and_answers(start: Start, tmp_path: Path) -> None:

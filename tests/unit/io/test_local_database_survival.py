@@ -20,6 +20,8 @@ from airflow_provider_caf.io.files import write_text
 from airflow_provider_caf.io.local_database import LocalDatabase
 from tests.unit.io.databases import WIDE, A, find_fault, find_md5, list_names, snapshot, write_source
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def database(tmp_path: Path) -> LocalDatabase:

@@ -13,6 +13,8 @@ from airflow_provider_caf.scripts.folder import ScriptSet, import_set
 from airflow_provider_caf.scripts.importing import import_script
 from tests.script_site import BAD_SCRIPTS, SETUP
 
+pytestmark = pytest.mark.slow
+
 WHAT_IS_SAID = {
     "import_error.py": ("No module named 'no_such_module_of_anybody'", "installed in the experiment's environment"),
     "no_settings.py": ("has no 'settings'", "CalibrationSettings"),

@@ -13,6 +13,8 @@ from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.values import read_values
 from airflow_provider_caf.worker.constants import build_payload
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def database(tmp_path: Path) -> LocalDatabase:

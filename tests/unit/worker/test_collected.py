@@ -215,5 +215,5 @@ def test_objects_that_do_not_fit_together_are_told(
     run_collector(Changing(), [source], (), output)
     data = CollectedData([merge_outputs(tmp_path / "merged", [output])])
     assert data.get("g", RUNS[:1]).GetEntries() == 1
-    with pytest.raises(InputError, match="The object 'g' of 2 runs cannot be merged"):
+    with pytest.raises(InputError, match="The object 'g' cannot be merged: x axis bins is 10 in"):
         data.get("g", RUNS[:2])

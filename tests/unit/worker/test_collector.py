@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable
 from itertools import pairwise
@@ -407,6 +408,36 @@ def test_a_negative_run_of_ones_own_input_is_refused(output: str) -> None:
 
     with pytest.raises(InputError, match=r"An event belongs to run .*run=-2"):
         run_collector(Own(), (), (), output)
+
+
+@pytest.mark.parametrize("number", [2**31, 1_731_974_400_000, float(2**31), -1, 1.5, math.nan, math.inf])
+def test_a_run_number_that_no_database_holds_is_refused_before_the_first_event(
+    root: Any, tmp_path: Path, output: str, number: float
+) -> None:
+    file = root.TFile.Open(str(tmp_path / "large.root"), "RECREATE")
+    tree, exp, run = root.TTree("events", ""), array("i", [1]), array("d", [7.0])
+    tree.Branch("exp", exp, "exp/I")
+    tree.Branch("run", run, "run/D")
+    for run[0] in (7.0, number):
+        tree.Fill()
+    tree.Write()
+    file.Close()
+
+    class Counter(Recorder):
+        seen = 0
+
+        def collect(self, event: Any) -> None:
+            self.seen += 1
+
+    collector = Counter()
+    with pytest.raises(InputError, match=r"Event 1 of tree 'events' in .*large\.root belongs to run"):
+        run_collector(collector, [str(tmp_path / "large.root")], (), output)
+    assert collector.seen == 0
+
+
+def test_the_largest_run_number_is_collected(make_events: Any, tmp_path: Path, output: str) -> None:
+    path = make_events(tmp_path / "largest.root", [(2**31 - 1, 2**31 - 1, 1.0)])
+    assert run_collector(Recorder(), [path], (), output) == {ExpRun(2**31 - 1, 2**31 - 1): 1}
 
 
 def test_a_missing_run_branch_is_named(small: str, output: str) -> None:

@@ -21,6 +21,8 @@ from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.worker.constants import ConstantsReader, build_payload, read_payload, save_payload
 from airflow_provider_caf.worker.root import open_root_file
 
+pytestmark = pytest.mark.slow
+
 RUN = ExpRun(1, 5)
 
 

@@ -242,7 +242,8 @@ def test_histograms_that_do_not_fit_together_are_told(
         collector.bins = bins
         paths.append(str(tmp_path / f"{bins}.root"))
         run_collector(collector, [source], (), paths[-1])
-    with pytest.raises(CafError, match=r"Merging 2 files into .* failed\. ROOT says: .*Cannot merge histograms"):
+    expected = r"'Binned/x/x_1\.1' cannot be merged: x axis bins is 10 in .*10\.root, but 3 in .*3\.root"
+    with pytest.raises(InputError, match=expected):
         merge_outputs(tmp_path / "merged", paths)
 
 

@@ -14,6 +14,8 @@ import pytest
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.worker.metadata import main, read_basf2
 
+pytestmark = pytest.mark.slow
+
 # In a process of its own: where the file is read, ROOT does not know the class, as it is without basf2.
 MAKE_FILE = """
 import sys

@@ -18,6 +18,8 @@ from airflow_provider_caf.worker.pool_files import PoolError, PoolFiles, check_p
 from airflow_provider_caf.worker.processes import read_boot
 from tests.waiting import is_running, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def make_array(folder: Path, elements: list[list[int]], scripts: dict[int, str], **resources: Any) -> Path:
     """Write job files that are shell scripts, and the array's record."""

@@ -14,6 +14,8 @@ import pytest
 
 from airflow_provider_caf.worker.processes import end_processes, find_processes, read_boot, read_start
 
+pytestmark = pytest.mark.slow
+
 MARK = f"CAF_POOL=test.{os.getpid()}"
 
 

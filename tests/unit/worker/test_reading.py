@@ -79,14 +79,15 @@ class Writer:
         self.pair, self.text = bytearray(8), array("b", bytes(16))
         self.hits, self.word = root.std.vector("float")(), root.std.string()
         self.deep = root.std.vector("std::vector<int>")()
-        for name, cell, leaf in (
+        leaves: tuple[tuple[str, Any, str], ...] = (
             ("n", self.n, "n/I"),
             ("x", self.x, "x[n]/F"),
             ("xs", self.w, "xs[n][2]/S"),
             ("w", self.w, "w[2][3]/S"),
             ("pair", self.pair, "a/I:b/F"),
             ("text", self.text, "text/C"),
-        ):
+        )
+        for name, cell, leaf in leaves:
             self.tree.Branch(name, cell, leaf, shape.basket)
         for name, item in (("hits", self.hits), ("word", self.word), ("deep", self.deep), ("dot.ted", self.hits)):
             self.tree.Branch(name, item, shape.basket)
@@ -305,6 +306,8 @@ def test_a_chain_in_a_file(root: Any, tmp_path: Path) -> None:
         assert EventArrays(events, [4, 5, 10]).x.tolist() == [4, 5, 10]
 
 
+# ROOT says so, too, when the two are joined.
+@pytest.mark.filterwarnings("ignore:.*AddFriend:RuntimeWarning", "ignore:.*less entries:RuntimeWarning")
 @pytest.mark.parametrize("is_indexed", [False, True])
 def test_an_event_without_its_friend_is_an_error(root: Any, tmp_path: Path, is_indexed: bool) -> None:
     make_numbers(root, tmp_path / "short.root", 3, tree="extra")
@@ -375,6 +378,7 @@ def test_an_rntuple(root: Any, tmp_path: Path) -> None:
 DATA = Path(sysconfig.get_path("purelib")) / "skhep_testdata" / "data"
 
 
+@pytest.mark.timeout(1200)
 def test_all_files_of_scikit_hep_testdata() -> None:
     """What is read is what ROOT gives. A file that crashes plain ROOT as well proves nothing and is left out."""
     paths = sorted(str(path) for path in DATA.glob("*.root"))

@@ -21,6 +21,8 @@ from airflow_provider_caf.worker.root import (
     write_root_file,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory, make_events: Any) -> Path:

@@ -22,6 +22,8 @@ from airflow_provider_caf.worker import serve
 from airflow_provider_caf.worker.constants import save_payload
 from airflow_provider_caf.worker.serve import AlgorithmService, check_code, read_frame, write_frame
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def keep_handlers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,8 @@ from airflow_provider_caf.worker.subjob import (
 )
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 class Collection:
     """A folder with job files and an array."""

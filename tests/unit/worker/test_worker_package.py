@@ -15,6 +15,8 @@ import airflow_provider_caf
 from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.worker import __main__ as door
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(airflow_provider_caf.__file__).parent
 SOURCES = sorted([*(PACKAGE / "core").rglob("*.py"), *(PACKAGE / "worker").rglob("*.py")])
 

@@ -15,6 +15,8 @@ from airflow_provider_caf.core.errors import SubmitError
 from airflow_provider_caf.io.transport.local import LocalTransport
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 FAKES = Path(__file__).parents[3] / "fakes" / "bin"
 SYSTEM = LSFSystem()
 

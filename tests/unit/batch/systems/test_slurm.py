@@ -142,7 +142,7 @@ def test_the_cluster_is_part_of_the_id_and_named_by_every_command(text: str) -> 
         ("", "sbatch: error: Batch job submission failed: Invalid job array specification", 1, "array_limit"),
         (
             "",
-            "sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Job violates accounting/QOS policy (job submit limit)",
+            "sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Job violates accounting/QOS policy",
             1,
             "array_limit",
         ),

@@ -19,6 +19,8 @@ from airflow_provider_caf.io.transport.local import LocalTransport
 from tests.unit.batch.arrays import make_array
 from tests.unit.batch.systems.test_slurm import SYSTEM
 
+pytestmark = pytest.mark.slow
+
 FAKES = Path(__file__).parents[3] / "fakes" / "bin"
 
 

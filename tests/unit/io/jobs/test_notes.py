@@ -77,7 +77,8 @@ CANCELLED, GIVEN_UP = Note(cancelled=True), Note(given_up="no such file")
         # What the system says counts.
         (CANCELLED, JobState.RUNNING, False, JobState.RUNNING, None),
         (CANCELLED, JobState.UNKNOWN, False, JobState.UNKNOWN, None),
-        (CANCELLED, JobState.EXITED, False, JobState.EXITED, None),
+        # Whatever word it has for "over": PBS without a history has but one.
+        (CANCELLED, JobState.EXITED, False, JobState.CANCELLED, None),
         (CANCELLED, JobState.CANCELLED, False, JobState.CANCELLED, None),
         (GIVEN_UP, JobState.HELD, False, JobState.HELD, None),
         (GIVEN_UP, JobState.RUNNING, False, JobState.RUNNING, None),

@@ -30,7 +30,10 @@ from tests.waiting import is_running, is_running_with, wait_until
 GOLDEN = Path(__file__).parents[3] / "golden" / "batch" / "remote_script.sh"
 MARK = "caf-0123"
 SHELLS = [shell for shell in ("dash", "bash") if shutil.which(shell)]
-pytestmark = pytest.mark.skipif(shutil.which("flock") is None, reason="no flock on this machine (util-linux)")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("flock") is None, reason="no flock on this machine (util-linux)"),
+]
 
 
 @pytest.fixture(params=SHELLS)

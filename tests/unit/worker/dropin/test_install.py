@@ -12,6 +12,8 @@ import pytest
 
 import airflow_provider_caf
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(airflow_provider_caf.__file__).parent
 MODULES = [
     "caf",

@@ -12,6 +12,8 @@ from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.core.payloads import parse_database
 from tests.script_site import source_and_run, write_data
 
+pytestmark = pytest.mark.slow
+
 BEGIN = """
 import sys
 from airflow_provider_caf.worker.dropin import install
