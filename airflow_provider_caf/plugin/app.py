@@ -70,14 +70,9 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": error.what, "hint": error.hint}, status_code=status)
 
 
-_catalogs: dict[str, Catalog] = {}
-
-
 def open_catalog() -> Catalog:
-    """Return the catalog; it is opened once."""
-    if "catalog" not in _catalogs:
-        _catalogs["catalog"] = find_catalog(find_work_dir())
-    return _catalogs["catalog"]
+    """Return the catalog; the process opens it once."""
+    return find_catalog(find_work_dir())
 
 
 CatalogDep = Annotated[Catalog, Depends(open_catalog)]
