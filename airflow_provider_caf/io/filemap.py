@@ -33,7 +33,7 @@ _TEXT = read_optional(read_text)
 
 @record
 class MappedFile:
-    """The contents of one file.
+    """What is known of one file.
 
     :param iov: from its first to its last run.
     :param events: how many there are, None where nobody counted.
@@ -47,7 +47,7 @@ class MappedFile:
     mtime_ns: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the form that `from_json` reads."""
+        """Give the form that `from_json` reads."""
         return {"iov": self.iov.to_json(), "events": self.events, "size": self.size, "mtime_ns": self.mtime_ns}
 
     @classmethod
@@ -68,7 +68,11 @@ class MappedFile:
 
 
 def read_filemap(path: Path) -> dict[str, MappedFile]:
-    """Read a file map, see `read_filemap_and_how`."""
+    """Read a file map.
+
+    :raises InputError: if it is missing or cut off, or of another version.
+    :raises DefinitionError: if a field is missing, unknown or wrong.
+    """
     return read_filemap_and_how(path)[0]
 
 
