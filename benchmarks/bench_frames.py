@@ -49,7 +49,7 @@ class Loop(Collector):
 
     def collect(self, event):
         for number, name in names:
-            self.get(number).Fill(event[name])
+            self.get(number).Fill(getattr(event, name))
 
 names = [(f"h{column}", f"x{column}") for column in range(columns)]
 

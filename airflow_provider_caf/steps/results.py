@@ -282,14 +282,16 @@ def _list_failed(
     """Yield the attempts that failed, each with its logs, the most telling one first."""
     # A verdict holds also what the batch system and our notes tell of the newest attempt.
     verdicts = observation.verdicts.values()
-    reasons = {_identify(verdict.record): verdict.reason for verdict in verdicts if verdict.record is not None}
+    reasons = {
+        (verdict.subjob, verdict.record.label): verdict.reason for verdict in verdicts if verdict.record is not None
+    }
     for attempt in attempts:
         if not attempt.says_success:
             failed = FailedSubjobRow(
                 **place,
                 subjob=attempt.subjob,
                 attempt=attempt.attempt,
-                reason=reasons.get(_identify(attempt)) or attempt.reason or describe_end(attempt),
+                reason=reasons.get((attempt.subjob, attempt.label)) or attempt.reason or describe_end(attempt),
                 exit_code=attempt.exit_code,
                 signal=attempt.signal,
                 host=attempt.host,
@@ -309,10 +311,6 @@ def _list_failed(
                 log=None if verdict.log is None else str(verdict.log),
             )
             yield silent, [] if verdict.log is None else [verdict.log]
-
-
-def _identify(record: ExitRecord) -> tuple[int, int, int]:
-    return record.subjob, record.attempt, record.restart
 
 
 def _build_log(row: FailedSubjobRow, paths: Sequence[Path]) -> Iterator[LogRow]:

@@ -322,3 +322,14 @@ def test_an_element_is_chosen_only_as_a_whole() -> None:
     assert select_elements(array, [0, 1]) == (0,)
     assert select_elements(array, [2, 1, 9]) == (1,)
     assert select_elements(array, []) == ()
+
+
+@pytest.mark.parametrize(("text", "size"), [("1 GB", 1024), ("1GiB", 1024), ("1024k", 1), ("1.5g", 1536), ("7", 7)])
+def test_sizes_are_in_powers_of_two(text: str, size: int) -> None:
+    assert parse_resources({"memory": text}, "test").memory == size
+
+
+@pytest.mark.parametrize("text", ["100 B", "100b", "5 iB", "5i"])
+def test_a_size_in_bytes_is_not_taken_for_one_in_megabytes(text: str) -> None:
+    with pytest.raises(DefinitionError, match="number of MB"):
+        parse_resources({"memory": text}, "test")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from airflow_provider_caf.core.errors import CafError, DefinitionError, InputError
+from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.worker.collected import CollectedData
+from airflow_provider_caf.worker.collector import Collector, run_collector
 from airflow_provider_caf.worker.merge import MergeRequest, merge_collection
 from airflow_provider_caf.worker.root import load_root
 from airflow_provider_caf.worker.signature import Tally
