@@ -24,9 +24,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "sensors": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.sensors.batch"]}],
-        "hooks": [
-            {"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.hooks.batch", f"{_PACKAGE}.hooks.catalog"]}
-        ],
+        "hooks": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.hooks.batch"]}],
         "triggers": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.triggers.batch"]}],
         "cli": [f"{_PACKAGE}.cli.definition.get_caf_cli_commands"],
         "extra-links": [f"{_PACKAGE}.operators.links.{name}" for name in _LINKS],

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from datetime import datetime
@@ -23,7 +24,9 @@ from strategy_lab import make_events, write_module
 
 from airflow_provider_caf.io.catalog import ExecutionRow, open_sqlite_catalog
 from airflow_provider_caf.io.layout import AlgorithmLayout, RunLayout, default_catalog_file
-from airflow_provider_caf.io.private_airflow import PrivateAirflow
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests.private_airflow import PrivateAirflow
 
 DAG = "trivial"
 TASK = "trivial.iteration_0.BurningAlgorithm"
@@ -82,7 +85,7 @@ def main() -> None:
 def read_rows(folder: Path, run_id: str) -> list[ExecutionRow]:
     """Give the executions, in the order of the plan."""
     return sorted(
-        open_sqlite_catalog(default_catalog_file(folder / "work")).read_executions(DAG, run_id),
+        open_sqlite_catalog(default_catalog_file(folder / "work")).read(ExecutionRow, DAG, run_id),
         key=lambda row: row.key,
     )
 

@@ -24,7 +24,9 @@ from urllib.parse import quote
 from airflow_provider_caf.batch.systems import SYSTEMS
 from airflow_provider_caf.io.jobs.exit_records import read_exit_records
 from airflow_provider_caf.io.layout import RunLayout
-from airflow_provider_caf.io.private_airflow import PrivateAirflow
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests.private_airflow import PrivateAirflow
 
 DAGS = Path(__file__).resolve().parent.parent / "dags"
 DAG = "demo_calibration"

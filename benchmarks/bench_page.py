@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from airflow_provider_caf.io.catalog import Catalog, open_sqlite_catalog
+from airflow_provider_caf.io.catalog import Catalog, PayloadRow, open_sqlite_catalog
 from airflow_provider_caf.plugin import views
 from airflow_provider_caf.report.build import write_report
 from airflow_provider_caf.status.airflow_run import RunRow
@@ -79,7 +79,7 @@ def main() -> int:
             catalog = open_sqlite_catalog(Path(folder) / f"{calibrations}.sqlite")
             large_run.write_results(catalog, "large", "run")
             run = build_run(calibrations)
-            unit = time_call(lambda: catalog.read_payloads("large", "run"), options.repeat)  # noqa: B023
+            unit = time_call(lambda: catalog.read(PayloadRow, "large", "run"), options.repeat)  # noqa: B023
             for name, answer in list_answers(run, catalog).items():
                 size = len(json.dumps(answer()).encode())
                 ratio = time_call(answer, options.repeat) / unit

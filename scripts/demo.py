@@ -20,12 +20,13 @@ from airflow_provider_caf.cli.progress import watch
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.io.catalog import Catalog, open_sqlite_catalog
 from airflow_provider_caf.io.layout import RunLayout, default_catalog_file
-from airflow_provider_caf.io.private_airflow import PrivateAirflow
 from airflow_provider_caf.status.progress import read_progress
 from airflow_provider_caf.status.tasks import TaskRow
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 from demo_report import PULL_LIMIT, Truth, build_result_table, draw_plots, read_measurements
+from tests.private_airflow import PrivateAirflow
 
 PROJECT = Path(__file__).resolve().parent.parent
 DAG_ID = "demo_calibration"

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_provider_caf.cli.table import Column, Table
 from airflow_provider_caf.core.iov import ExpRun, IoV
-from airflow_provider_caf.io.catalog import Catalog
+from airflow_provider_caf.io.catalog import Catalog, ExecutionRow, PayloadRow
 
 PULL_LIMIT = 5.0
 
@@ -67,10 +67,10 @@ def read_measurements(catalog: Catalog, dag_id: str, run_id: str, truth: Truth) 
     """Read the final constants of a run and put the truth beside them."""
     executions = {
         (row.calibration, row.iteration, row.algorithm, row.key): row.runs
-        for row in catalog.read_executions(dag_id, run_id, with_output=False)
+        for row in catalog.read(ExecutionRow, dag_id, run_id, without=["output"])
     }
     measurements = []
-    for row in catalog.read_payloads(dag_id, run_id, final_only=True):
+    for row in catalog.read(PayloadRow, dag_id, run_id, final=True):
         value: Any = row.value
         assert row.execution is not None, "every payload of the demonstration has its execution"
         runs = executions[row.calibration, row.iteration, row.algorithm, row.execution]

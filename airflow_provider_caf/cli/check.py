@@ -1,4 +1,4 @@
-"""`lint`, `show`, `schema`, `new`: what concerns the file of a definition."""
+"""`lint`, `show`, `schema`, `new`: the commands on the file of a definition."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from airflow_provider_caf.core.names import check_name
 from airflow_provider_caf.definitions.files import list_definition_files, load_definitions
 from airflow_provider_caf.definitions.run_params import describe_params
 from airflow_provider_caf.definitions.schema import build_schema
-from airflow_provider_caf.definitions.script_run import is_script_run, read_script_run
 from airflow_provider_caf.io.files import write_text
+from airflow_provider_caf.scripts.script_run import is_script_run, read_script_run
 
 STARTER = """\
 # A definition of airflow-provider-caf. `airflow caf lint` finds mistakes, `airflow caf plan` shows what would run.
@@ -86,18 +86,18 @@ def lint(arguments: Any) -> None:
                 good += 1
         except DefinitionError as error:
             mistakes += [
-                each if each.file is not None else DefinitionError(each.what, hint=each.hint, file=str(path))
-                for each in error.causes or (error,)
+                cause if cause.file is not None else DefinitionError(cause.what, hint=cause.hint, file=str(path))
+                for cause in error.causes or (error,)
             ]
         except CafError as error:
             mistakes.append(DefinitionError(error.what, hint=error.hint, file=str(path)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a Python file may raise anything: a mistake in it
             mistakes.append(DefinitionError(f"{type(error).__name__}: {error}", file=str(path)))
     if arguments.as_json:
-        show_json([_build_json(each) for each in mistakes])
+        show_json([_build_json(mistake) for mistake in mistakes])
     else:
-        for each in mistakes:
-            show_text(f"{each}\n")
+        for mistake in mistakes:
+            show_text(f"{mistake}\n")
         show_text(f"Good definitions: {good}. Mistakes: {len(mistakes)}.")
     if mistakes:
         raise SystemExit(EXIT_PROBLEM)
@@ -114,13 +114,7 @@ def _list_files(names: Iterable[str]) -> list[Path]:
 
 
 def _build_json(mistake: DefinitionError) -> dict[str, Any]:
-    return {
-        "file": mistake.file,
-        "line": mistake.line,
-        "what": mistake.what,
-        "hint": mistake.hint,
-        "where": list(mistake.where),
-    }
+    return {name: getattr(mistake, name) for name in ("file", "line", "what", "hint", "where")}
 
 
 @command
@@ -138,7 +132,7 @@ def show(arguments: Any) -> None:
 def describe_caf(caf: CafRecord) -> Iterator[str]:
     """Give the lines that tell what is in a definition: calibrations in the order in which they may run."""
     yield f"{caf.name}  {len(caf.calibrations)} calibrations"
-    members = {each.name: each for each in caf.calibrations}
+    members = {member.name: member for member in caf.calibrations}
     for name in order_calibrations(caf.map_dependencies()):
         member = members[name]
         after = f"  after {', '.join(member.depends_on)}" if member.depends_on else ""

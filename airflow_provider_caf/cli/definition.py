@@ -6,8 +6,6 @@ from typing import Any
 
 from airflow.cli.cli_config import ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
 
-_COMMANDS = "airflow_provider_caf.cli"
-
 
 def _arg(*flags: str, **words: Any) -> Arg:
     return Arg(flags, **words)  # type: ignore[no-untyped-call]
@@ -30,193 +28,169 @@ def _build(name: str, module: str, text: str, *args: Arg, description: str | Non
         name=name,
         help=text,
         description=description,
-        func=lazy_load_command(f"{_COMMANDS}.{module}.{name.replace('-', '_')}"),
+        func=lazy_load_command(f"airflow_provider_caf.cli.{module}.{name.replace('-', '_')}"),
         args=args,
     )
 
 
-def _list_checks() -> tuple[ActionCommand, ...]:
-    """Give the commands on definition files."""
-    return (
-        _build("lint", "check", "Find all mistakes in definitions", _FILES, _JSON),
-        _build("show", "check", "Show what is in a definition", _FILE, _JSON),
-        _build("schema", "check", "Print the JSON Schema of definition files", _OUTPUT),
-        _build(
-            "new",
-            "check",
-            "Begin a definition",
-            _arg("name", metavar="NAME", help="its name"),
-            _OUTPUT,
-        ),
-        _build(
-            "plan",
-            "plan",
-            "Show what a run would submit and execute",
-            _FILE,
-            _CONF,
-            _arg("--dry-run", action="store_true", help="show the submit commands and scripts, too"),
-            _JSON,
-        ),
-    )
+_SCRIPT = (
+    _arg("--caf-config", metavar="FILE", help="caf_config.json, as the experiment's prompt tool reads it"),
+    _arg("--input-data", required=True, metavar="FILE", help="input_data.json: name to [folder or URI, [exp, run]]"),
+    _arg("-o", "--output", metavar="FOLDER", help="of definitions; without it [caf] definitions_folder"),
+    _arg("--setup", action="append", metavar="LINE", help="shell line that sets up the experiment's software"),
+    _arg("--python", metavar="PROGRAM", help="the Python of the experiment's environment; without it this one"),
+    _arg("--connection", metavar="ID", help="of type caf_batch: the script is described where its commands run"),
+    _arg("--backend", metavar="SYSTEM", help="the batch system of the collector jobs"),
+    _arg(
+        "--caf",
+        choices=("dropin", "release"),
+        default="dropin",
+        help="where the modules caf and prompt come from: ours, or the experiment's release",
+    ),
+    _arg("--script-folder", action="append", metavar="FOLDER", help="where imported scripts are, beside its own"),
+    _arg("--timeout", type=float, default=600.0, metavar="SECONDS", help="of the description of one script"),
+    _JSON,
+)
+"""What both commands on calibration scripts take."""
 
-
-def _list_maps() -> tuple[ActionCommand, ...]:
-    """Give the command on data files."""
-    return (
-        _build(
-            "filemap",
-            "filemap",
-            "Write which runs and how many events are in files",
-            _arg("patterns", nargs="+", metavar="PATTERN", help="paths, globs or URIs"),
-            _arg("-o", "--output", required=True, metavar="FILE", help="a .json or .parquet file"),
-            _arg(
-                "--regex",
-                metavar="REGEX",
-                help="take the runs from the path: groups exp, run, and if need be exp_high, run_high",
-            ),
-            _arg("--basf2", action="store_true", help="read basf2's own metadata"),
-            _arg("--tree", default="events", help="the tree of events"),
-            _arg("--exp-branch", default="exp", help="its branch with the experiment"),
-            _arg("--run-branch", default="run", help="its branch with the run"),
-            _arg("--python", metavar="PROGRAM", help="a Python that has ROOT; without it this one"),
-            _arg("--processes", type=int, metavar="N", help="at most so many at once"),
-        ),
-    )
-
-
-def _list_script_args() -> tuple[Arg, ...]:
-    return (
-        _arg("--caf-config", metavar="FILE", help="caf_config.json, as the experiment's prompt tool reads it"),
-        _arg(
-            "--input-data", required=True, metavar="FILE", help="input_data.json: name to [folder or URI, [exp, run]]"
-        ),
-        _arg("-o", "--output", metavar="FOLDER", help="of definitions; without it [caf] definitions_folder"),
-        _arg("--setup", action="append", metavar="LINE", help="shell line that sets up the experiment's software"),
-        _arg("--python", metavar="PROGRAM", help="the Python of the experiment's environment; without it this one"),
-        _arg("--connection", metavar="ID", help="of type caf_batch: the script is described where its commands run"),
-        _arg("--backend", metavar="SYSTEM", help="the batch system of the collector jobs"),
-        _arg(
-            "--caf",
-            choices=("dropin", "release"),
-            default="dropin",
-            help="where the modules caf and prompt come from: ours, or the experiment's release",
-        ),
-        _arg("--script-folder", action="append", metavar="FOLDER", help="where imported scripts are, beside its own"),
-        _arg("--timeout", type=float, default=600.0, metavar="SECONDS", help="of the description of one script"),
+_COMMANDS = (
+    # On definition files.
+    _build("lint", "check", "Find all mistakes in definitions", _FILES, _JSON),
+    _build("show", "check", "Show what is in a definition", _FILE, _JSON),
+    _build("schema", "check", "Print the JSON Schema of definition files", _OUTPUT),
+    _build(
+        "new",
+        "check",
+        "Begin a definition",
+        _arg("name", metavar="NAME", help="its name"),
+        _OUTPUT,
+    ),
+    _build(
+        "plan",
+        "plan",
+        "Show what a run would submit and execute",
+        _FILE,
+        _CONF,
+        _arg("--dry-run", action="store_true", help="show the submit commands and scripts, too"),
         _JSON,
-    )
-
-
-def _list_scripts() -> tuple[ActionCommand, ...]:
-    """Give the commands on calibration scripts."""
-    return (
-        _build(
-            "import-script",
-            "script",
-            "Make a definition of a calibration script",
-            _arg("script", metavar="SCRIPT", help="its path, or its name in the release"),
-            _arg("--name", metavar="NAME", help="of the definition; without it as the script's settings say"),
-            _arg("--validation", metavar="SCRIPT", help="a validation script, run on the finished output"),
-            *_list_script_args(),
+    ),
+    # On calibration scripts.
+    _build(
+        "import-script",
+        "script",
+        "Make a definition of a calibration script",
+        _arg("script", metavar="SCRIPT", help="its path, or its name in the release"),
+        _arg("--name", metavar="NAME", help="of the definition; without it as the script's settings say"),
+        _arg("--validation", metavar="SCRIPT", help="a validation script, run on the finished output"),
+        *_SCRIPT,
+    ),
+    _build(
+        "import-scripts",
+        "script",
+        "Make definitions of all calibration scripts of a folder",
+        _arg("folder", metavar="FOLDER", help="of the scripts"),
+        _arg("--validations", metavar="FOLDER", help="of validation scripts with the names of the scripts"),
+        _arg(
+            "--production",
+            nargs="+",
+            metavar="WORD",
+            help="the command that makes the data format that later scripts read",
         ),
-        _build(
-            "import-scripts",
-            "script",
-            "Make definitions of all calibration scripts of a folder",
-            _arg("folder", metavar="FOLDER", help="of the scripts"),
-            _arg("--validations", metavar="FOLDER", help="of validation scripts with the names of the scripts"),
-            _arg(
-                "--production",
-                nargs="+",
-                metavar="WORD",
-                help="the command that makes the data format that later scripts read",
-            ),
-            *_list_script_args(),
+        *_SCRIPT,
+    ),
+    # On data files.
+    _build(
+        "filemap",
+        "filemap",
+        "Write which runs and how many events are in files",
+        _arg("patterns", nargs="+", metavar="PATTERN", help="paths, globs or URIs"),
+        _arg("-o", "--output", required=True, metavar="FILE", help="a .json or .parquet file"),
+        _arg(
+            "--regex",
+            metavar="REGEX",
+            help="take the runs from the path: groups exp, run, and if need be exp_high, run_high",
         ),
-    )
-
-
-def _list_looks() -> tuple[ActionCommand, ...]:
-    """Give the commands that look at runs."""
-    return (
-        _build(
-            "status",
-            "look",
-            "Show how far a run is",
-            _arg("dag_id", metavar="DAG", help="the DAG"),
-            _arg("run_id", nargs="?", metavar="RUN", help="without it the newest one"),
-            _JSON,
-            _arg("--watch", action="store_true", help="until it has ended"),
+        _arg("--basf2", action="store_true", help="read basf2's own metadata"),
+        _arg("--tree", default="events", help="the tree of events"),
+        _arg("--exp-branch", default="exp", help="its branch with the experiment"),
+        _arg("--run-branch", default="run", help="its branch with the run"),
+        _arg("--python", metavar="PROGRAM", help="a Python that has ROOT; without it this one"),
+        _arg("--processes", type=int, metavar="N", help="at most so many at once"),
+    ),
+    # These look at runs.
+    _build(
+        "status",
+        "look",
+        "Show how far a run is",
+        _arg("dag_id", metavar="DAG", help="the DAG"),
+        _arg("run_id", nargs="?", metavar="RUN", help="without it the newest one"),
+        _JSON,
+        _arg("--watch", action="store_true", help="until it has ended"),
+    ),
+    _build(
+        "logs",
+        "look",
+        "Show the logs of failed subjobs, or of an algorithm",
+        _DAG,
+        _RUN,
+        _CALIBRATION,
+        _ITERATION,
+        _arg("--collection", metavar="NAME", help="of this collection only"),
+        _arg("--subjob", type=int, metavar="N", help="of this subjob, failed or not"),
+        _arg("--algorithm", metavar="NAME", help="of this algorithm"),
+        _arg("--full", action="store_true", help="the whole log instead of its end"),
+    ),
+    _build(
+        "report",
+        "report",
+        "Write a run as one HTML file, with drawings as PNG and PDF",
+        _DAG,
+        _arg("run_id", nargs="?", metavar="RUN", help="without it the newest one"),
+        _arg("-o", "--output", metavar="FOLDER", help="write there instead of into the folder of the run"),
+    ),
+    _build(
+        "compare",
+        "report",
+        "Show payload by payload what has changed from one run to another",
+        _arg("first", metavar="RUN1", help="DAG/RUN, or a DAG for its newest run"),
+        _arg("second", metavar="RUN2", help="the run to compare with it, in the same form"),
+        _JSON,
+    ),
+    # These change runs.
+    _build(
+        "reset",
+        "steer",
+        "Go back to a pass or a checkpoint of a calibration",
+        _DAG,
+        _RUN,
+        _CALIBRATION,
+        _ITERATION,
+        _arg(
+            "--to",
+            choices=("prepare", "collect", "merge", "algorithms", "decide"),
+            default="collect",
+            help="the first step that runs again in this pass",
         ),
-        _build(
-            "logs",
-            "look",
-            "Show the logs of failed subjobs, or of an algorithm",
-            _DAG,
-            _RUN,
-            _CALIBRATION,
-            _ITERATION,
-            _arg("--collection", metavar="NAME", help="of this collection only"),
-            _arg("--subjob", type=int, metavar="N", help="of this subjob, failed or not"),
-            _arg("--algorithm", metavar="NAME", help="of this algorithm"),
-            _arg("--full", action="store_true", help="the whole log instead of its end"),
-        ),
-        _build(
-            "report",
-            "report",
-            "Write a run as one HTML file, with drawings as PNG and PDF",
-            _DAG,
-            _arg("run_id", nargs="?", metavar="RUN", help="without it the newest one"),
-            _arg("-o", "--output", metavar="FOLDER", help="write there instead of into the folder of the run"),
-        ),
-        _build(
-            "compare",
-            "report",
-            "Show payload by payload what has changed from one run to another",
-            _arg("first", metavar="RUN1", help="DAG/RUN, or a DAG for its newest run"),
-            _arg("second", metavar="RUN2", help="the run to compare with it, in the same form"),
-            _JSON,
-        ),
-    )
-
-
-def _list_steers() -> tuple[ActionCommand, ...]:
-    """Give the commands that change runs."""
-    return (
-        _build(
-            "reset",
-            "steer",
-            "Go back to a pass or a checkpoint of a calibration",
-            _DAG,
-            _RUN,
-            _CALIBRATION,
-            _ITERATION,
-            _arg(
-                "--to",
-                choices=("prepare", "collect", "merge", "algorithms", "decide"),
-                default="collect",
-                help="the first step that runs again in this pass",
-            ),
-            _YES,
-        ),
-        _build(
-            "cancel",
-            "steer",
-            "End a run, or a calibration of it, with its batch jobs",
-            _DAG,
-            _RUN,
-            _arg("calibration", nargs="?", metavar="CALIBRATION", help="only this one"),
-            _YES,
-        ),
-    )
+        _YES,
+    ),
+    _build(
+        "cancel",
+        "steer",
+        "End a run, or a calibration of it, with its batch jobs",
+        _DAG,
+        _RUN,
+        _arg("calibration", nargs="?", metavar="CALIBRATION", help="only this one"),
+        _YES,
+    ),
+)
 
 
 def get_caf_cli_commands() -> list[CLICommand]:
-    """Give the commands of this provider."""
+    """Return the commands of this provider."""
     return [
         GroupCommand(
             name="caf",
             help="Calibrations: check definitions, look at runs, steer them",
-            subcommands=(*_list_checks(), *_list_scripts(), *_list_maps(), *_list_looks(), *_list_steers()),
+            subcommands=_COMMANDS,
         )
     ]

@@ -82,13 +82,13 @@ def _choose_way(arguments: Any) -> HowToRead:
 
 
 def _find_unchanged(path: Path, files: Sequence[str], how: str, console: Console) -> dict[str, MappedFile]:
-    """Give what stands in an older map of files that have not changed, if they were looked into in the same way."""
+    """Return the entries of an older map for files that have not changed, if it was made in the same way."""
     if not path.exists():
         return {}
     old, old_how = read_filemap_and_how(path)
     if old_how != how:
-        said = "it does not say how" if old_how is None else f"with {old_how}"
-        console.print(f"{path} was made in another way ({said}): all files are looked into.", markup=False)
+        older = "it does not say how" if old_how is None else f"with {old_how}"
+        console.print(f"{path} was made in another way ({older}): all files are looked into.", markup=False)
         return {}
     return {file: old[file] for file in files if file in old and measure(file) == (old[file].size, old[file].mtime_ns)}
 
@@ -187,7 +187,7 @@ def _map_by_content(
 
 
 def import_parquet() -> tuple[Any, Any]:
-    """Give pyarrow and its part for Parquet.
+    """Import pyarrow and its part for Parquet.
 
     :raises CafError: if pyarrow is not installed.
     """
@@ -208,8 +208,8 @@ def write_parquet(path: Path, files: Mapping[str, MappedFile]) -> None:
     ends = ("exp_low", "run_low", "exp_high", "run_high")
     columns: dict[str, list[Any]] = {"path": list(files)}
     for number, name in enumerate(ends):
-        columns[name] = [each.iov[number] for each in files.values()]
-    columns["events"] = [each.events for each in files.values()]
+        columns[name] = [file.iov[number] for file in files.values()]
+    columns["events"] = [file.events for file in files.values()]
     temporary = path.with_name(build_temporary_name(path.name))
     parquet.write_table(arrow.table(columns), temporary)
     temporary.replace(path)

@@ -8,8 +8,8 @@ from typing import Any
 from airflow_provider_caf.cli.look import find_layout
 from airflow_provider_caf.cli.output import command, show_json, show_table, show_text
 from airflow_provider_caf.cli.table import Column, Table
-from airflow_provider_caf.hooks.catalog import find_catalog, find_work_dir
 from airflow_provider_caf.report.compare import PayloadChange, compare_runs
+from airflow_provider_caf.site.places import find_catalog, find_work_dir
 from airflow_provider_caf.status.airflow_run import RunRow, read_run
 
 _MOST_CONSTANTS = 40

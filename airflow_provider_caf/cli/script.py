@@ -10,19 +10,20 @@ from typing import Any
 
 from airflow_provider_caf.cli.output import EXIT_PROBLEM, command, show_json, show_text
 from airflow_provider_caf.core.errors import CafError, DefinitionError
-from airflow_provider_caf.definitions.script import CafConfig
-from airflow_provider_caf.hooks import script as hook
-from airflow_provider_caf.hooks.script import Imported, ScriptImport, find_configured_folder
-from airflow_provider_caf.hooks.script_set import ScriptSet, import_set
+from airflow_provider_caf.scripts import importing
+from airflow_provider_caf.scripts.definition import CafConfig, ScriptImport
+from airflow_provider_caf.scripts.folder import ScriptSet, import_set
+from airflow_provider_caf.scripts.importing import Imported
+from airflow_provider_caf.site.places import find_configured_folder
 
 
 @command
 def import_script(arguments: Any) -> None:
     """Describe a script, and write its definition."""
-    asked = _read_asked(arguments)
-    asked = replace(asked, script=_find_script(arguments.script, asked.config))
-    asked = replace(asked, name=arguments.name, validation=_absolute(arguments.validation))
-    imported = hook.import_script(asked)
+    order = _read_order(arguments)
+    script = _find_script(arguments.script, order.config)
+    validation = _absolute(arguments.validation)
+    imported = importing.import_script(replace(order, script=script, name=arguments.name, validation=validation))
     if arguments.as_json:
         show_json(_build_json(imported))
     else:
@@ -31,15 +32,14 @@ def import_script(arguments: Any) -> None:
 
 @command
 def import_scripts(arguments: Any) -> None:
-    """Make definitions of all scripts of a folder; exit code 1 if one of them cannot be."""
+    """Make definitions of all scripts of a folder; exit code 1 if one of them is refused."""
     folder = Path(arguments.folder)
     if not folder.is_dir():
         raise DefinitionError(f"There is no folder {arguments.folder!r}.", hint="Check the path.")
-    asked = _read_asked(arguments)
     result = import_set(
         ScriptSet(
             scripts=folder.absolute(),
-            asked=asked,
+            order=_read_order(arguments),
             production=tuple(arguments.production or ()),
             validations=None if arguments.validations is None else Path(arguments.validations).absolute(),
         )
@@ -47,14 +47,14 @@ def import_scripts(arguments: Any) -> None:
     if arguments.as_json:
         show_json(
             {
-                "imported": [_build_json(each) for each in result.imported],
-                "runners": [str(each) for each in result.runners],
+                "imported": [_build_json(imported) for imported in result.imported],
+                "runners": [str(runner) for runner in result.runners],
                 "failed": {name: str(error) for name, error in result.failed.items()},
             }
         )
     else:
-        for each in result.imported:
-            _show(each)
+        for imported in result.imported:
+            _show(imported)
         for runner in result.runners:
             show_text(f"{runner}: described when it runs, behind the production of its data")
         for name, error in result.failed.items():
@@ -64,16 +64,11 @@ def import_scripts(arguments: Any) -> None:
         raise SystemExit(EXIT_PROBLEM)
 
 
-def _read_asked(arguments: Any) -> ScriptImport:
-    words: dict[str, Any] = {}
-    if arguments.setup:
-        words["setup"] = list(arguments.setup)
-    if arguments.python:
-        words["python"] = arguments.python
+def _read_order(arguments: Any) -> ScriptImport:
     folder = arguments.output or find_configured_folder()
     if folder is None:
         raise DefinitionError(
-            "Nobody says where the definition goes.", hint="Give --output FOLDER, or set [caf] definitions_folder."
+            "No folder for the definition is named.", hint="Give --output FOLDER, or set [caf] definitions_folder."
         )
     data = _read_json(arguments.input_data, "input data")
     if not isinstance(data, Mapping):
@@ -86,10 +81,10 @@ def _read_asked(arguments: Any) -> ScriptImport:
         config=_read_config(arguments.caf_config),
         input_data=data,
         caf=arguments.caf,
-        script_folders=tuple(_absolute(each) or each for each in arguments.script_folder or ()),
+        script_folders=tuple(_absolute(path) or path for path in arguments.script_folder or ()),
         backend=arguments.backend,
         connection=arguments.connection,
-        arguments=words,
+        arguments={word: value for word in ("setup", "python") if (value := getattr(arguments, word))},
         timeout=arguments.timeout,
     )
 
@@ -103,17 +98,17 @@ def _read_config(name: str | None) -> CafConfig:
         raise DefinitionError(error.what, hint=error.hint, file=name) from error
 
 
-def _read_json(name: str, what: str) -> Any:
+def _read_json(name: str, content: str) -> Any:
     try:
         return json.loads(Path(name).read_text("utf-8"))
     except OSError as error:
-        raise CafError(f"The {what} {name} cannot be read: {error.strerror}.", hint="Check the path.") from error
+        raise CafError(f"The {content} {name} cannot be read: {error.strerror}.", hint="Check the path.") from error
     except ValueError as error:
-        raise DefinitionError(f"The {what} {name} is no JSON: {error}.", hint="Correct it there.") from error
+        raise DefinitionError(f"The {content} {name} is no JSON: {error}.", hint="Correct it there.") from error
 
 
 def _find_script(name: str, config: CafConfig) -> str:
-    """Give the absolute path of a script, or its name in the release."""
+    """Return the absolute path of a script, or its name in the release."""
     if config.caf_script is not None and Path(config.caf_script).stem != Path(name).stem:
         raise DefinitionError(
             f"The caf_config is for the script {config.caf_script!r}, not for {name!r}.",
@@ -132,17 +127,12 @@ def _absolute(name: str | None) -> str | None:
 
 
 def _build_json(imported: Imported) -> dict[str, Any]:
-    return {
-        "name": imported.name,
-        "file": str(imported.file),
-        "settings": dict(imported.settings),
-        "calibrations": list(imported.calibrations),
-        "warnings": list(imported.warnings),
-    }
+    words = {name: getattr(imported, name) for name in ("name", "settings", "calibrations", "warnings")}
+    return {**words, "file": str(imported.file)}
 
 
 def _show(imported: Imported) -> None:
     show_text(f"{imported.file}")
     show_text(f"  DAG {imported.name}: {', '.join(imported.calibrations)}")
-    for each in imported.warnings:
-        show_text(f"  note: {each}")
+    for warning in imported.warnings:
+        show_text(f"  note: {warning}")

@@ -22,11 +22,11 @@ from airflow_provider_caf.definitions.run_params import describe_params
 from airflow_provider_caf.factory.assets import find_asset, parse_asset
 from airflow_provider_caf.factory.ending import add_ending
 from airflow_provider_caf.factory.iterations import add_iterations
-from airflow_provider_caf.hooks.messages import caf_message
 from airflow_provider_caf.operators.configure import CONFIGURE, ConfigureOperator
 from airflow_provider_caf.operators.finish import FinishOperator
 from airflow_provider_caf.operators.member import StepOperator
 from airflow_provider_caf.operators.prepare import PrepareOperator
+from airflow_provider_caf.site.messages import caf_message
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator

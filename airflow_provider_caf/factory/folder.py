@@ -11,11 +11,11 @@ from airflow.sdk import DAG
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.definitions.files import list_definition_files, load_definitions
-from airflow_provider_caf.definitions.script_run import is_script_run, read_script_run
 from airflow_provider_caf.factory.dag import build_dag
 from airflow_provider_caf.factory.script import build_script_runner
-from airflow_provider_caf.hooks.script import find_configured_folder
 from airflow_provider_caf.io.layout import slug
+from airflow_provider_caf.scripts.script_run import is_script_run, read_script_run
+from airflow_provider_caf.site.places import find_configured_folder
 
 _PROCESS_CONTEXT = "_AIRFLOW_PROCESS_CONTEXT"
 """Airflow sets it to `client` where users' code runs for it: in the DAG processor, in workers and in the triggerer."""

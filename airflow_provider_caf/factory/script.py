@@ -12,7 +12,6 @@ from typing import Any
 
 from airflow.sdk import DAG, Param
 
-from airflow_provider_caf.definitions.script_run import ScriptRun
 from airflow_provider_caf.factory.assets import find_asset, parse_asset
 from airflow_provider_caf.operators.script import (
     CAF_CONFIG,
@@ -22,6 +21,7 @@ from airflow_provider_caf.operators.script import (
     DescribeScriptOperator,
     RunDescribedOperator,
 )
+from airflow_provider_caf.scripts.script_run import ScriptRun
 
 DESCRIBED_FOLDER = "described"
 """In the folder of definitions: where the definitions of such runs go."""
@@ -44,54 +44,41 @@ def build_script_runner(
     """Build the DAG of a script.
 
     :param folder: of definitions, which the DAG processor and the workers see.
-    :param script_run: what is said of the script; None: the conf of a run names it.
-    :param dag_id: where `script_run` does not say a name.
+    :param script_run: the script with its options; None: the conf of a run names it.
+    :param dag_id: where there is no `script_run`.
     :param options: further words of `ScriptImport` where there is no `script_run`, such as `connection`.
     :param dag_kwargs: what `airflow.sdk.DAG` takes.
     """
-    said = script_run
+    script = None if script_run is None else script_run.script
     dag_options: dict[str, Any] = {
-        "dag_id": dag_id if said is None else said.name,
+        "dag_id": dag_id if script_run is None else script_run.name,
         "schedule": None,
         "catchup": False,
         "tags": ["script", "caf"],
-        "description": "Describe a calibration script, and run it"
-        if said is None
-        else f"Describe and run {said.script}",
-        "params": _build_params(said),
+        "description": f"Describe and run {script or 'a calibration script'}",
+        "params": _build_params(script_run),
     }
-    if said is not None and said.dag is not None:
-        dag_options["tags"] = ["script", "caf", *said.dag.tags]
-        dag_options["schedule"] = [parse_asset(each) for each in said.dag.after] or said.dag.schedule
-        dag_options["is_paused_upon_creation"] = said.dag.starts_paused
-    words = dict(options or {}) if said is None else _build_words(said)
+    if script_run is not None and script_run.dag is not None:
+        dag_options["tags"] += script_run.dag.tags
+        dag_options["schedule"] = [parse_asset(name) for name in script_run.dag.after] or script_run.dag.schedule
+        dag_options["is_paused_upon_creation"] = script_run.dag.starts_paused
     with DAG(**{**dag_options, **dag_kwargs}) as dag:
         describe = DescribeScriptOperator(
             task_id=DESCRIBE,
             folder=str(Path(folder) / DESCRIBED_FOLDER),
-            script=None if said is None else said.script,
-            options=words,
+            script=script,
+            options=dict(options or {}) if script_run is None else script_run.list_options(),
         )
-        describe >> RunDescribedOperator(task_id=RUN, outlets=[] if said is None else [find_asset(said.name)])
+        describe >> RunDescribedOperator(
+            task_id=RUN, outlets=[] if script_run is None else [find_asset(script_run.name)]
+        )
     return dag
 
 
-def _build_words(said: ScriptRun) -> dict[str, Any]:
-    return {
-        "caf": said.caf,
-        "script_folders": list(said.script_folders),
-        "backend": said.backend,
-        "connection": said.connection,
-        "arguments": dict(said.arguments),
-        "validation": said.validation,
-        "timeout": said.timeout,
-    }
-
-
-def _build_params(said: ScriptRun | None) -> dict[str, Param]:
+def _build_params(script_run: ScriptRun | None) -> dict[str, Param]:
     default = {CAF_CONFIG: None, INPUT_DATA: None}
-    if said is not None:
-        default = {CAF_CONFIG: said.caf_config, INPUT_DATA: said.input_data}
+    if script_run is not None:
+        default = {CAF_CONFIG: script_run.caf_config, INPUT_DATA: script_run.input_data}
     return {
         # Without a default a run has to give it: Airflow asks for it in the form.
         name: Param(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +21,7 @@ from airflow_provider_caf.io.jobs.mirror import Mirror
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.io.transport.base import Transport
 from airflow_provider_caf.io.transport.local import LocalTransport
+from airflow_provider_caf.site.shared import Shared
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.manifest import CollectionManifest
 
@@ -63,16 +61,16 @@ class BatchHook(BaseHook):
         self.caf_batch_conn_id = caf_batch_conn_id
 
     def read_system(self) -> str:
-        """Give the name of the batch system, as we write it.
+        """Return the name of the batch system, as we write it.
 
         :raises DefinitionError: if there is none of that name.
         """
         return find_system_name(self._read_text("system") or DEFAULT_SYSTEM)
 
     def read_submit_host(self) -> SubmitHost:
-        """Give where the commands run.
+        """Return where the commands run.
 
-        :raises DefinitionError: if that cannot be.
+        :raises DefinitionError: if that place cannot be used.
         """
         ssh_conn_id, work_dir = self._read_text("ssh_conn_id"), self._read_text("remote_work_dir")
         if work_dir is not None and ssh_conn_id is None:
@@ -88,7 +86,7 @@ class BatchHook(BaseHook):
         return SubmitHost(ssh_conn_id=ssh_conn_id, work_dir=work_dir)
 
     def read_arguments(self) -> dict[str, Any]:
-        """Give the arguments of the connection's extra; they stand below those of a definition.
+        """Return the arguments of the connection's extra; they stand below those of a definition.
 
         :raises DefinitionError: if one is unknown or has a value that it cannot have.
         """
@@ -97,11 +95,11 @@ class BatchHook(BaseHook):
         return arguments
 
     def open_transport(self) -> Transport:
-        """Give the way to the submit host, the same one for every caller in this process.
+        """Return the way to the submit host, the same one for every caller in this process.
 
         :raises DefinitionError: if the connection cannot be used.
         """
-        return _SSH.open(host) if (host := self.read_submit_host()).ssh_conn_id is not None else _HERE
+        return _open_ssh(host) if (host := self.read_submit_host()).ssh_conn_id is not None else _HERE
 
     def test_connection(self) -> tuple[bool, str]:
         """Check what the connection says, and ask the batch system something harmless; no job is submitted."""
@@ -112,11 +110,11 @@ class BatchHook(BaseHook):
             result = transport.run(command)
         except CafError as error:
             return False, str(error)
-        what = f"System {system!r} on {transport.host}, arguments: {arguments}."
-        said = (result.stdout.strip() or result.stderr.strip())[:500]
+        place = f"System {system!r} on {transport.host}, arguments: {arguments}."
+        output = (result.stdout.strip() or result.stderr.strip())[:500]
         if result.exit_code != 0:
-            return False, f"{what} {command.argv[0]} ended with exit code {result.exit_code}: {said}"
-        return True, f"{what} It answers: {said}" if said else f"{what} It answers."
+            return False, f"{place} {command.argv[0]} ended with exit code {result.exit_code}: {output}"
+        return True, f"{place} It answers: {output}" if output else f"{place} It answers."
 
     def _read_text(self, name: str) -> str | None:
         value = self._read_extra().get(name)
@@ -127,10 +125,9 @@ class BatchHook(BaseHook):
         return value
 
     def _read_extra(self) -> dict[str, Any]:
-        """Give what is said in the extra. A form gives fields that were left empty, too.
+        """Return the fields of the extra. A form gives fields that were left empty, too.
 
-        :raises DefinitionError: if there is no such connection, if it is of another type, or has a field that nobody
-            knows.
+        :raises DefinitionError: if there is no such connection, if it is of another type, or has an unknown field.
         """
         try:
             connection = self.get_connection(self.caf_batch_conn_id)
@@ -155,7 +152,7 @@ class BatchHook(BaseHook):
 
 
 def choose_connection(definition: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the definition of a run without its connection, where the run's backend is one to which that does not lead.
+    """Return the definition of a run, without its connection where that does not lead to the run's backend.
 
     Where the definition itself names both, `find_backend` refuses: one of them is a mistake.
 
@@ -173,7 +170,7 @@ def choose_connection(definition: Mapping[str, Any], params: Mapping[str, Any]) 
 
 
 def find_backend(caf: CafRecord, calibration: CalibrationRecord) -> tuple[str, str | None, dict[str, Any]]:
-    """Give the batch system of a calibration, by our name, the connection to it, and the arguments of that.
+    """Return the batch system of a calibration, by our name, the connection to it, and the arguments of that.
 
     :raises DefinitionError: if system and connection do not fit together, or the connection cannot be used.
     """
@@ -181,14 +178,14 @@ def find_backend(caf: CafRecord, calibration: CalibrationRecord) -> tuple[str, s
     if calibration.backend or calibration.connection:
         # The CAF's connection is to the CAF's system.
         backend, connection = calibration.backend, calibration.connection
-    asked = find_system_name(backend) if backend else None
+    wanted = find_system_name(backend) if backend else None
     if not connection:
-        return asked or DEFAULT_SYSTEM, None, {}
+        return wanted or DEFAULT_SYSTEM, None, {}
     hook = BatchHook(connection)
     system = hook.read_system()
-    if asked not in (None, system):
+    if wanted not in (None, system):
         raise DefinitionError(
-            f"Calibration {calibration.name!r} runs on {asked!r}, but its connection {connection!r} is to {system!r}.",
+            f"Calibration {calibration.name!r} runs on {wanted!r}, but its connection {connection!r} is to {system!r}.",
             hint="Change the backend of the CAF or calibration, or leave it out, or change the connection; a run does "
             'without a connection by the conf {"connection": ""}.',
         )
@@ -197,7 +194,7 @@ def find_backend(caf: CafRecord, calibration: CalibrationRecord) -> tuple[str, s
 
 
 def open_transport(manifest: CollectionManifest) -> Transport:
-    """Give the way to the submit host of a collection, the same one for all that go there from this process.
+    """Return the way to the submit host of a collection, the same one for all that go there from this process.
 
     :raises DefinitionError: if the connection cannot be used.
     """
@@ -207,7 +204,7 @@ def open_transport(manifest: CollectionManifest) -> Transport:
 def open_collection(
     layout: CalibrationLayout, iteration: int, collection: str, *, patience: Patience | None = None
 ) -> CollectionRun:
-    """Give the subjobs of a collection with the way to their submit host. It blocks; an event loop needs a thread.
+    """Return the subjobs of a collection with the way to their submit host. It blocks; an event loop needs a thread.
 
     :raises InputError: if the calibration was not prepared.
     :raises DefinitionError: if the connection cannot be used.
@@ -217,7 +214,7 @@ def open_collection(
     transport: Transport = _HERE
     mirror = None
     if host.ssh_conn_id is not None:
-        transport = remote = _SSH.open(host)
+        transport = remote = _open_ssh(host)
         if host.work_dir is not None:
             # <work_dir>/<dag>/<run>/<calibration>, see `io.layout`.
             mirror = Mirror(remote, local_root=layout.run_folder.parent.parent, remote_root=host.work_dir)
@@ -226,44 +223,30 @@ def open_collection(
     )
 
 
-class _SshTransports:
-    """The ssh connections of this process: one for each submit host, however many ask for it."""
+def _open_ssh(host: SubmitHost) -> SshTransport:
+    """Return the transport to a submit host; a new one after somebody has changed the SSH connection.
 
-    def __init__(self) -> None:
-        self._mutex = threading.Lock()
-        self._open: dict[tuple[int, SubmitHost], tuple[str, SshTransport]] = {}
-
-    def open(self, host: SubmitHost) -> SshTransport:
-        """Give the transport to a submit host; a new one after somebody has changed the SSH connection.
-
-        :raises DefinitionError: if the SSH connection cannot be used.
-        """
-        assert host.ssh_conn_id is not None
-        transport_class = _import_ssh(host.ssh_conn_id)
-        try:
-            connection = BaseHook.get_connection(host.ssh_conn_id)
-        except AirflowNotFoundException as error:
-            raise DefinitionError(
-                f"The SSH connection {host.ssh_conn_id!r} could not be read: {error}.",
-                hint="Define it in Airflow, or correct ssh_conn_id in the batch connection.",
-            ) from error
-        state = hashlib.sha256(connection.get_uri().encode()).hexdigest()
-        # A child of a fork must not speak in its parent's connection.
-        key = (os.getpid(), host)
-        with self._mutex:
-            known, transport = self._open.get(key, ("", None))
-            if transport is None or known != state:
-                transport = transport_class(
-                    _build_connect(host.ssh_conn_id),
-                    host=_build_host_name(connection, host.work_dir),
-                    remote_work_dir=host.work_dir,
-                )
-                self._open[key] = (state, transport)
-            return transport
+    :raises DefinitionError: if the SSH connection cannot be used.
+    """
+    assert host.ssh_conn_id is not None
+    transport_class = _import_ssh(host.ssh_conn_id)
+    try:
+        connection = BaseHook.get_connection(host.ssh_conn_id)
+    except AirflowNotFoundException as error:
+        raise DefinitionError(
+            f"The SSH connection {host.ssh_conn_id!r} could not be read: {error}.",
+            hint="Define it in Airflow, or correct ssh_conn_id in the batch connection.",
+        ) from error
+    connect, name = _build_connect(host.ssh_conn_id), _build_host_name(connection, host.work_dir)
+    return _SSH.find(
+        host,
+        connection.get_uri(),
+        lambda: transport_class(connect, host=name, remote_work_dir=host.work_dir),
+    )
 
 
 def _build_host_name(connection: Connection, work_dir: str | None) -> str:
-    """Give a name that differs where the way to the host, or the view of its files, does: waiters share polls by it."""
+    """Return a name that differs where the way to the host or the view of its files does: waiters share polls by it."""
     login = "" if not connection.login else f"{connection.login}@"
     port = "" if connection.port in (None, 22) else f":{connection.port}"
     return f"{login}{connection.host}{port}" + ("" if work_dir is None else f":{work_dir}")
@@ -296,4 +279,4 @@ def _build_connect(ssh_conn_id: str) -> Connect:
 
 
 _HERE = LocalTransport()
-_SSH = _SshTransports()
+_SSH: Shared[SubmitHost, SshTransport] = Shared()

@@ -29,11 +29,11 @@ from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
 
 import airflow_provider_caf
+from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.reference import parse_reference
 from airflow_provider_caf.core.suggestions import suggest_word
-from airflow_provider_caf.io.files import write_bytes
 
 _PACKAGE = "airflow_provider_caf"
 _TRAVELLING = ("core", "worker")

@@ -14,19 +14,20 @@ all 32, which it reads as well.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import glob
 import hashlib
 import os
 import re
 import shutil
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import tenacity
 
+from airflow_provider_caf.core.atomic import NO_SPACE, sync, write_bytes
 from airflow_provider_caf.core.errors import CafError, DatabaseError
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.payloads import (
@@ -39,7 +40,7 @@ from airflow_provider_caf.core.payloads import (
     parse_database,
 )
 from airflow_provider_caf.core.temporary import build_temporary_name
-from airflow_provider_caf.io.files import write_bytes, write_text
+from airflow_provider_caf.io.files import write_text
 from airflow_provider_caf.io.layout import DATABASE_FILE
 
 _SHOWN = 20
@@ -49,7 +50,6 @@ _PAYLOAD_MODE = 0o444
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 _MD5_DIGITS = re.compile(r"[0-9a-f]{6,32}")
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 NewPayload = tuple[str, Path, IoV]
 """A payload to write: its name, the file that holds it, and the runs it is valid for."""
@@ -81,7 +81,7 @@ class LocalDatabase:
         return os.path.isfile(self.text_file)  # noqa: PTH113 - False, not an error, where no entry is allowed
 
     def get_file(self, entry: PayloadEntry) -> Path:
-        """Give the file of a payload."""
+        """Return the file of a payload."""
         return self.folder / entry.file_name
 
     def entries(self) -> tuple[PayloadEntry, ...]:
@@ -249,11 +249,7 @@ class LocalDatabase:
     def _sync(self, entries: Iterable[PayloadEntry]) -> None:
         """Put the files of these lines, and their names, on disk."""
         for path in (*{self.get_file(entry) for entry in entries}, self.folder, self.folder.parent):
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync(path)
 
     def _appear_with(self, payloads: Sequence[NewPayload]) -> None:
         """Make the folder with these payloads, so that nobody sees a part of it. The lock is held."""
@@ -326,7 +322,7 @@ class LocalDatabase:
             if not isinstance(cause, OSError):
                 raise
             place = self._shown_as
-            if cause.errno in _NO_SPACE:
+            if cause.errno in NO_SPACE:
                 hint = (
                     f"Free space for {place} (disk, quota or file size limit), then clear the task. "
                     f"Nothing was lost: what was committed before is untouched."
@@ -341,7 +337,7 @@ def _list_payloads(sources: Iterable[LocalDatabase]) -> list[NewPayload]:
 
 
 def _read_payload(name: str, path: Path) -> tuple[bytes, str]:
-    """Give the bytes of a payload file and their MD5, and refuse a file that is not what its name says."""
+    """Return the bytes of a payload file and their MD5, and refuse a file that is not what its name says."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -365,7 +361,7 @@ def _add_entries(old: Sequence[PayloadEntry], new: Sequence[PayloadEntry]) -> tu
     """Put new lines behind the old ones, so that each new one wins, unless they win already."""
     wanted = merge_entries(new)
     ours, theirs = _group_by_name(old), _group_by_name(wanted)
-    if all(_win_already(ours.get(name, []), lines) for name, lines in theirs.items()):
+    if all(_win_already(ours[name], lines) for name, lines in theirs.items()):
         return tuple(old)
     return merge_entries(old, wanted)
 
@@ -373,23 +369,23 @@ def _add_entries(old: Sequence[PayloadEntry], new: Sequence[PayloadEntry]) -> tu
 def _win_already(old: list[PayloadEntry], new: list[PayloadEntry]) -> bool:
     """Tell whether lines stand in the text so that putting them behind it would change no run's payload.
 
-    That is so when no line behind one of them holds a run of it, but those that come later in `new` as well.
-
     :param old: the lines of one name.
     :param new: lines of the same name, each once.
     """
     if old[-len(new) :] == new:
         return True
-    places = {entry: place for place, entry in enumerate(new)}
-    if not set(old).issuperset(new):
+    order = {entry: number for number, entry in enumerate(new)}
+    if not order.keys() <= set(old):
         return False
-    return all(
-        first not in places or places.get(second, -1) > places[first] for first, second in _find_overlapping_pairs(old)
-    )
+    for earlier, later in _find_overlapping_pairs(old):
+        # The later line takes runs from the earlier one. From a new line only one that comes after it in `new` may.
+        if earlier in order and order.get(later, -1) <= order[earlier]:
+            return False
+    return True
 
 
 def _find_overlapping_pairs(entries: list[PayloadEntry]) -> Iterator[tuple[PayloadEntry, PayloadEntry]]:
-    """Give each two lines that share a run, the earlier line first.
+    """Yield each two lines that share a run, the earlier line first.
 
     The lines are gone through by their first run, so that thousands that share nothing are quick.
     """
@@ -402,9 +398,9 @@ def _find_overlapping_pairs(entries: list[PayloadEntry]) -> Iterator[tuple[Paylo
 
 
 def _group_by_name(entries: Iterable[PayloadEntry]) -> dict[str, list[PayloadEntry]]:
-    groups: dict[str, list[PayloadEntry]] = {}
+    groups: defaultdict[str, list[PayloadEntry]] = defaultdict(list)
     for entry in entries:
-        groups.setdefault(entry.name, []).append(entry)
+        groups[entry.name].append(entry)
     return groups
 
 

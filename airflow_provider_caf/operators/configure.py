@@ -12,9 +12,9 @@ from airflow_provider_caf.definitions.caf import CAF
 from airflow_provider_caf.definitions.run_params import CALIBRATIONS, apply_params, check_conf, merge_params
 from airflow_provider_caf.definitions.templates import render
 from airflow_provider_caf.hooks.batch import choose_connection
-from airflow_provider_caf.hooks.catalog import find_catalog
 from airflow_provider_caf.io.layout import make_work_dir
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run
+from airflow_provider_caf.site.places import find_catalog
 from airflow_provider_caf.steps.configure import choose_calibrations, configure_run
 
 if TYPE_CHECKING:

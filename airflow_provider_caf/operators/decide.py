@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import SkipMixin
 
 from airflow_provider_caf.core.iteration import IterationAction
-from airflow_provider_caf.hooks.metrics import count
 from airflow_provider_caf.operators.base import CafOperator
+from airflow_provider_caf.site.metrics import count
 from airflow_provider_caf.steps.decide import decide_pass
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_caf.core.calibration import Publish
-from airflow_provider_caf.hooks.catalog import find_catalog, find_work_dir
 from airflow_provider_caf.io.processes import stop_tied_processes
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run
 from airflow_provider_caf.operators.configure import CONFIGURE, ConfigureOperator
+from airflow_provider_caf.site.places import find_catalog, find_work_dir
 from airflow_provider_caf.status.airflow_run import RunRow
 from airflow_provider_caf.status.tasks import TaskRow
 from airflow_provider_caf.steps.ending import Joined, Publication, join_run, write_sign_off

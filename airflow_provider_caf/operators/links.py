@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperatorLink
 
-from airflow_provider_caf.hooks.page import build_log_address, build_run_address
+from airflow_provider_caf.site.page import build_log_address, build_run_address
 
 if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey

@@ -14,12 +14,12 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
 
 from airflow_provider_caf.core.errors import CafError, DefinitionError
-from airflow_provider_caf.definitions.script import CafConfig
-from airflow_provider_caf.hooks.catalog import find_work_dir
-from airflow_provider_caf.hooks.script import ScriptImport, import_script
 from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.io.processes import stop_tied_processes
 from airflow_provider_caf.operators.base import failing_for_good
+from airflow_provider_caf.scripts.definition import CafConfig, ScriptImport
+from airflow_provider_caf.scripts.importing import import_script
+from airflow_provider_caf.site.places import find_work_dir
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -54,9 +54,9 @@ class DescribeScriptOperator(BaseOperator):
         self.options = options
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Describe it, and give the name of the DAG, the definition and the calibrations.
+        """Describe the script, and return the name of the DAG, the definition and the calibrations.
 
-        :raises AirflowFailException: if the script, the conf or the input cannot be.
+        :raises AirflowFailException: if the script, the conf or the input cannot be used.
         """
         with failing_for_good(context):
             imported = import_script(self._build_import(context["params"]))
@@ -75,7 +75,7 @@ class DescribeScriptOperator(BaseOperator):
         config = CafConfig.from_json(_read(params[CAF_CONFIG], CAF_CONFIG))
         script = self.script or config.caf_script
         if script is None:
-            raise DefinitionError("Nobody says which script.", hint="Give caf_script in caf_config.")
+            raise DefinitionError("No script is named.", hint="Give caf_script in caf_config.")
         options = dict(self.options or {})
         for word in ("script_folders", "tags"):
             options[word] = tuple(options.get(word) or ())
@@ -91,8 +91,8 @@ class DescribeScriptOperator(BaseOperator):
         )
 
 
-def _read(value: Any, what: str) -> Any:
-    """Give what a param holds, or the file whose path it is.
+def _read(value: Any, param: str) -> Any:
+    """Return the object that a param holds, or that is in the file whose path it holds.
 
     :raises DefinitionError: if it is no object, or the file cannot be read.
     """
@@ -100,9 +100,9 @@ def _read(value: Any, what: str) -> Any:
         try:
             value = json.loads(Path(value).read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise DefinitionError(f"The {what} {value} cannot be read: {error}.", hint="Check the path.") from error
+            raise DefinitionError(f"The {param} {value} cannot be read: {error}.", hint="Check the path.") from error
     if not isinstance(value, Mapping):
-        raise DefinitionError(f"The {what} of this run is {value!r}.", hint="Give an object, or the path of its file.")
+        raise DefinitionError(f"The {param} of this run is {value!r}.", hint="Give an object, or the path of its file.")
     return value
 
 
@@ -156,7 +156,7 @@ class RunDescribedOperator(TriggerDagRunOperator):
             )
 
     def execute_complete(self, context: Context, event: tuple[str, dict[str, Any]]) -> None:
-        """Fail where the run has failed; else say that the result is ready."""
+        """Fail where the run has failed; else publish its result to the outlets."""
         super().execute_complete(context, event)
         self._emit(context)
 
@@ -171,7 +171,7 @@ class RunDescribedOperator(TriggerDagRunOperator):
 
     def _wait_for_dag(self, context: Context) -> None:
         deadline = time.monotonic() + self.parse_timeout
-        told = False
+        is_logged = False
         while not _is_known(context, self.trigger_dag_id):
             if time.monotonic() > deadline:
                 raise CafError(
@@ -179,9 +179,9 @@ class RunDescribedOperator(TriggerDagRunOperator):
                     hint="Does the DAG processor see the folder of definitions ([caf] definitions_folder), and are "
                     "there import errors?",
                 )
-            if not told:
+            if not is_logged:
                 self.log.info("Waiting until the DAG processor has found %s.", self.trigger_dag_id)
-                told = True
+                is_logged = True
             time.sleep(_LOOK_INTERVAL)
 
     def _find_run(self, context: Context) -> str | None:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_caf.hooks.metrics import count
 from airflow_provider_caf.io.tails import read_tail
 from airflow_provider_caf.operators.base import CafOperator
 from airflow_provider_caf.operators.links import AlgorithmLogLink
+from airflow_provider_caf.site.metrics import count
 from airflow_provider_caf.steps.strategy import StrategyRun
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_caf.hooks.batch import open_collection
-from airflow_provider_caf.hooks.metrics import count
 from airflow_provider_caf.operators.base import CollectionOperator
+from airflow_provider_caf.site.metrics import count
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from airflow_provider_caf.hooks.page import URL_PREFIX, find_root
+from airflow_provider_caf.site.page import URL_PREFIX, find_root
 
 
 class _LazyApp:

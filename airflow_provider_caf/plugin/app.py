@@ -20,9 +20,9 @@ from fastapi.staticfiles import StaticFiles
 
 from airflow_provider_caf.core.errors import CafError, DatabaseError
 from airflow_provider_caf.core.iov import IoV
-from airflow_provider_caf.hooks.catalog import find_catalog, find_work_dir
 from airflow_provider_caf.io.catalog import Catalog
 from airflow_provider_caf.plugin import views
+from airflow_provider_caf.site.places import find_catalog, find_work_dir
 from airflow_provider_caf.status.airflow_run import RunRow, list_runs, read_run
 
 STATIC = Path(__file__).parent / "static"
@@ -70,14 +70,9 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": error.what, "hint": error.hint}, status_code=status)
 
 
-_catalogs: dict[str, Catalog] = {}
-
-
 def open_catalog() -> Catalog:
-    """Give the catalog; it is opened once."""
-    if "catalog" not in _catalogs:
-        _catalogs["catalog"] = find_catalog(find_work_dir())
-    return _catalogs["catalog"]
+    """Return the catalog; the process opens it once."""
+    return find_catalog(find_work_dir())
 
 
 CatalogDep = Annotated[Catalog, Depends(open_catalog)]
@@ -99,43 +94,44 @@ def get_runs(user: GetUserDep, session: SessionDep, catalog: CatalogDep, dag_id:
     if dag_id is not None and dag_id not in allowed:
         raise HTTPException(403, "Forbidden")
     wanted = sorted({*catalog.list_dags()} & allowed) if dag_id is None else [dag_id]
-    runs = [each for name in wanted for each in list_runs(session, name, limit=10 if dag_id is None else 50)]
+    limit = 10 if dag_id is None else 50
+    runs = [run for name in wanted for run in list_runs(session, name, limit=limit)]
     return views.build_runs(wanted, runs)
 
 
 @router.get("/dags/{dag_id}/run", dependencies=[_MAY_SEE, _MAY_SEE_TASKS])
 def get_run(run: RunDep, catalog: CatalogDep, user: GetUserDep) -> Any:
-    """Give how far a run is."""
+    """Return how far a run is."""
     return {**views.build_run(run, catalog), "may": _list_rights(run.dag_id, user)}
 
 
 @router.get("/dags/{dag_id}/calibration", dependencies=[_MAY_SEE, _MAY_SEE_TASKS])
 def get_calibration(run: RunDep, catalog: CatalogDep, name: str) -> Any:
-    """Give what there is of one calibration."""
+    """Return the details of one calibration."""
     return views.build_calibration(run, catalog, name)
 
 
 @router.get("/dags/{dag_id}/executions", dependencies=[_MAY_SEE, _MAY_SEE_TASKS])
 def get_executions(run: RunDep, catalog: CatalogDep, name: str, iteration: int) -> Any:
-    """Give the executions of one pass of a calibration."""
+    """Return the executions of one pass of a calibration."""
     return views.build_executions(run, catalog, name, iteration)
 
 
 @router.get("/dags/{dag_id}/execution", dependencies=[_MAY_SEE, _MAY_SEE_TASKS])
 def get_execution(run: RunDep, catalog: CatalogDep, name: str, iteration: int, algorithm: str, key: int) -> Any:
-    """Give one execution."""
+    """Return one execution."""
     return views.build_execution(run, catalog, name, iteration, algorithm, key)
 
 
 @router.get("/dags/{dag_id}/map", dependencies=[_MAY_SEE])
 def get_map(run: RunDep, catalog: CatalogDep, name: str | None = None) -> Any:
-    """Give the IoV map: the final payloads, of one calibration or of all."""
+    """Return the IoV map: the final payloads, of one calibration or of all."""
     return views.build_map(run, catalog, name)
 
 
 @router.get("/dags/{dag_id}/payload", dependencies=[_MAY_SEE])
 def get_payload(run: RunDep, catalog: CatalogDep, name: str, payload: str, iov: str) -> Any:
-    """Give one final payload with its constants and the runs that were executed for it."""
+    """Return one final payload with its constants and the runs that were executed for it."""
     return views.build_payload(run, catalog, name, payload, IoV.parse(iov))
 
 
@@ -143,13 +139,13 @@ def get_payload(run: RunDep, catalog: CatalogDep, name: str, payload: str, iov: 
 def get_trend(
     run: RunDep, catalog: CatalogDep, name: str, payload: str, field: str = "", other: str | None = None
 ) -> Any:
-    """Give a constant against the run, beside that of another DAG run or calibration where one is named."""
+    """Return a constant against the run, beside that of another DAG run or calibration where one is named."""
     return views.build_trend(run, catalog, name, payload, field, other)
 
 
 @router.get("/dags/{dag_id}/failures", dependencies=[_MAY_SEE, _MAY_SEE_LOGS])
 def get_failures(run: RunDep, catalog: CatalogDep, name: str | None = None, offset: int = 0) -> Any:
-    """Give failed subjobs with the ends of their logs, some at a time."""
+    """Return failed subjobs with the ends of their logs, some at a time."""
     return views.build_failures(run, catalog, name, max(0, offset))
 
 
@@ -157,7 +153,7 @@ def get_failures(run: RunDep, catalog: CatalogDep, name: str | None = None, offs
 def get_log(
     run: RunDep, catalog: CatalogDep, name: str, iteration: int, step: str, subjob: int = -1, attempt: int = 0
 ) -> Response:
-    """Give the end of a log, as plain text."""
+    """Return the end of a log, as plain text."""
     text = views.find_log(run, catalog, name, iteration, step, subjob, attempt)
     return PlainTextResponse(text, headers={"Content-Security-Policy": _FILE_POLICY})
 
@@ -166,13 +162,13 @@ def get_log(
 def get_figure(
     run: RunDep, catalog: CatalogDep, name: str, iteration: int, algorithm: str, key: int, figure: str
 ) -> Response:
-    """Give a picture that an algorithm has handed in."""
+    """Return a picture that an algorithm has handed in."""
     found = views.find_figure(run, catalog, name, iteration, algorithm, key, figure)
     return Response(found.content, media_type=found.media_type, headers={"Content-Security-Policy": _FILE_POLICY})
 
 
 def _list_rights(dag_id: str, user: Any) -> dict[str, bool]:
-    """Say what the user may do, so that the page offers nothing else. Airflow asks again when it is done."""
+    """Return the rights of the user, so that the page offers nothing else. Airflow checks them again."""
     details = DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id))
 
     def may(entity: DagAccessEntity) -> bool:

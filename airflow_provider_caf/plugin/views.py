@@ -1,4 +1,4 @@
-"""The JSON of the CAF page. Each function gives what one request asks for; none is larger than a page can load at once.
+"""The JSON of the CAF page. Each function answers one request; no answer is larger than a page can load at once.
 
 IoVs and runs stand as flat lists of whole numbers: there are thousands of them.
 """
@@ -6,6 +6,7 @@ IoVs and runs stand as flat lists of whole numbers: there are thousands of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from airflow_provider_caf.core.calibration import CafRecord, CalibrationRecord
@@ -17,6 +18,9 @@ from airflow_provider_caf.io.catalog import (
     ExecutionRow,
     FailedSubjobRow,
     FigureRow,
+    IterationRow,
+    LogRow,
+    MonitoredRow,
     PayloadRow,
     SelectionRow,
     SubjobsRow,
@@ -56,95 +60,64 @@ _NEWEST_RUNS = 30
 def build_runs(dags: Sequence[str], runs: Sequence[RunSummary]) -> dict[str, Any]:
     """List runs, the newest first."""
     newest = sorted(runs, key=lambda run: (run.started is not None, run.started), reverse=True)
-    return {
-        "dags": list(dags),
-        "runs": [
-            {
-                "dag_id": run.dag_id,
-                "run_id": run.run_id,
-                "state": run.state,
-                "started": _time(run.started),
-                "seconds": round(run.seconds, 1),
-            }
-            for run in newest
-        ],
-    }
+    return {"dags": list(dags), "runs": [_describe_run(run) for run in newest]}
+
+
+def _describe_run(run: RunSummary) -> dict[str, Any]:
+    return {**_pick(run, "dag_id", "run_id", "state", "started"), "seconds": round(run.seconds, 1)}
 
 
 def build_run(run: RunRow, catalog: Catalog) -> dict[str, Any]:
-    """Give how far a run and all its calibrations are."""
+    """Return how far a run and all its calibrations are."""
     described = catalog.read_run(run.dag_id, run.run_id)
     return {
-        "dag_id": run.dag_id,
-        "run_id": run.run_id,
-        "state": run.state,
-        "started": _time(run.started),
-        "seconds": round(run.seconds, 1),
-        "folder": None if described is None else described.folder,
-        "versions": None if described is None else described.versions,
-        "params": None if described is None else described.params,
+        **_describe_run(run),
+        **_pick(described, "folder", "versions", "params"),
         "whole": [
-            {"task_id": task_id, "state": task.state, "reason": task.reason}
+            {"task_id": task_id, **_pick(task, "state", "reason")}
             for task_id, task in run.tasks.items()
             if "." not in task_id
         ],
         "calibrations": [
-            _build_progress(each, run) for each in read_progress(run.dag_id, run.run_id, run.tasks, catalog)
+            _build_progress(progress, run) for progress in read_progress(run.dag_id, run.run_id, run.tasks, catalog)
         ],
-        "failed": catalog.count_failed_subjobs(run.dag_id, run.run_id),
+        "failed": catalog.count(FailedSubjobRow, run.dag_id, run.run_id),
     }
 
 
 def _build_progress(progress: CalibrationProgress, run: RunRow) -> dict[str, Any]:
     return {
-        "name": progress.name,
-        "state": progress.state,
-        "iteration": progress.iteration,
-        "passes": progress.passes,
-        "checkpoint": progress.checkpoint,
-        "depends_on": list(progress.depends_on),
-        "waiting": progress.waiting,
-        "seconds": progress.seconds,
-        "reason": progress.reason,
+        **_pick(progress, "name", "state", "iteration", "passes", "checkpoint"),
+        **_pick(progress, "depends_on", "waiting", "seconds", "reason"),
         "retry": find_failed_waits(run.tasks, progress.name),
         "collections": [_build_counts(row) for row in progress.collections],
-        "algorithms": [
-            {"name": each.name, "state": each.state, "codes": dict(each.codes), "seconds": each.seconds}
-            for each in progress.algorithms
-        ],
+        "algorithms": [_pick(algorithm, "name", "state", "codes", "seconds") for algorithm in progress.algorithms],
     }
 
 
 def _build_counts(row: SubjobsRow) -> dict[str, Any]:
-    names = ("total", "queued", "held", "running", "done", "failed", "retries")
-    return {"name": row.collection, **{name: getattr(row, name) for name in names}, "updated": _time(row.updated)}
+    counts = _pick(row, "total", "queued", "held", "running", "done", "failed", "retries", "updated")
+    return {"name": row.collection, **counts}
 
 
 def build_calibration(run: RunRow, catalog: Catalog, name: str) -> dict[str, Any]:
-    """Give passes, input, resources, numbers, figures and payload names of one calibration.
+    """Return passes, input, resources, numbers, figures and payload names of one calibration.
 
     :raises CafError: if the run has no such calibration.
     """
     check_calibration(run.tasks, name)
     place = (run.dag_id, run.run_id, name)
-    payloads = catalog.read_payloads(*place, final_only=True)
-    member = _find_member(catalog, run, name)
-    numbers = build_convergence(catalog.read_monitored(*place))
+    payloads = catalog.read(PayloadRow, *place, final=True)
+    numbers = build_convergence(catalog.read(MonitoredRow, *place))
     return {
         "name": name,
         "passes": [
-            {
-                "iteration": row.iteration,
-                "decision": row.decision,
-                "reason": row.reason,
-                "started": _time(row.started),
-                "ended": _time(row.ended),
-            }
-            for row in catalog.read_iterations(*place)
+            _pick(row, "iteration", "decision", "reason", "started", "ended")
+            for row in catalog.read(IterationRow, *place)
         ],
-        "algorithms": _describe_algorithms(member),
-        "resources": [_build_resources(row) for row in catalog.read_subjobs(*place)],
-        "selections": [_build_selection(row) for row in catalog.read_selections(*place)],
+        "algorithms": _describe_algorithms(catalog, run, name),
+        "resources": [_build_resources(row) for row in catalog.read(SubjobsRow, *place)],
+        "selections": [_build_selection(row) for row in catalog.read(SelectionRow, *place)],
         "convergence": [
             {
                 "algorithm": algorithm,
@@ -153,7 +126,7 @@ def build_calibration(run: RunRow, catalog: Catalog, name: str) -> dict[str, Any
             }
             for (algorithm, number), points in numbers.items()
         ],
-        "figures": [_build_figure(row) for row in catalog.read_figures(*place, with_content=False)],
+        "figures": [_build_figure(row) for row in catalog.read(FigureRow, *place, without=["content"])],
         "payloads": _list_payloads(payloads),
         "others": _list_others(run, catalog, payloads, name),
         "resets": _list_resets(run, name),
@@ -161,9 +134,9 @@ def build_calibration(run: RunRow, catalog: Catalog, name: str) -> dict[str, Any
 
 
 def build_executions(run: RunRow, catalog: Catalog, name: str, iteration: int) -> dict[str, Any]:
-    """Give the executions of one pass: for each algorithm the result codes as digits, and the IoVs as flat numbers."""
+    """Return the executions of one pass: of each algorithm the result codes as digits, the IoVs as flat numbers."""
     check_calibration(run.tasks, name)
-    rows = catalog.read_executions(run.dag_id, run.run_id, name, iteration, with_output=False)
+    rows = catalog.read(ExecutionRow, run.dag_id, run.run_id, name, iteration=iteration, without=["output"])
     algorithms: dict[str, list[ExecutionRow]] = {}
     for row in rows[:MOST_EXECUTIONS]:
         algorithms.setdefault(row.algorithm, []).append(row)
@@ -185,43 +158,39 @@ def build_executions(run: RunRow, catalog: Catalog, name: str, iteration: int) -
 def build_execution(
     run: RunRow, catalog: Catalog, name: str, iteration: int, algorithm: str, key: int
 ) -> dict[str, Any]:
-    """Give one execution with its runs and what it handed in.
+    """Return one execution with its runs and what it handed in.
 
     :raises CafError: if there is none.
     """
-    rows = catalog.read_executions(run.dag_id, run.run_id, name, iteration, algorithm=algorithm, key=key)
+    place: Any = {"iteration": iteration, "algorithm": algorithm}
+    rows = catalog.read(ExecutionRow, run.dag_id, run.run_id, name, key=key, **place)
     if not rows:
         raise CafError(f"Algorithm {algorithm!r} of {name!r} has no execution {key} in pass {iteration}.")
     row = rows[0]
-    numbers = [
-        [each.name, each.value, each.error]
-        for each in catalog.read_monitored(run.dag_id, run.run_id, name)
-        if (each.iteration, each.algorithm, each.execution) == (iteration, algorithm, key)
-    ]
+    numbers = catalog.read(MonitoredRow, run.dag_id, run.run_id, name, execution=key, **place)
     return {
         "iov": str(row.iov),
         "code": row.code.name,
-        "seconds": row.seconds,
-        "ended": _time(row.ended),
+        **_pick(row, "seconds", "ended"),
         **_build_runs(row.runs),
-        "monitored": numbers,
+        "monitored": [[number.name, number.value, number.error] for number in numbers],
     }
 
 
 def build_map(run: RunRow, catalog: Catalog, name: str | None) -> dict[str, Any]:
-    """Give the final payloads by name, with the gaps that they leave.
+    """Return the final payloads by name, with the gaps that they leave.
 
     :param name: one calibration; None: all.
     """
-    rows = catalog.read_payloads(run.dag_id, run.run_id, name, final_only=True, with_value=False)
-    executions = catalog.read_executions(run.dag_id, run.run_id, name, with_output=False)
+    rows = catalog.read(PayloadRow, run.dag_id, run.run_id, name, final=True, without=["value"])
+    executions = catalog.read(ExecutionRow, run.dag_id, run.run_id, name, without=["output"])
     gaps = find_payload_gaps(rows, executions)
     groups: dict[tuple[str, str], list[PayloadRow]] = {}
     for row in rows[:MOST_IOVS]:
         groups.setdefault((row.calibration, row.name), []).append(row)
     return {
         "total": len(rows),
-        "executed": len({each for row in executions for each in row.runs}),
+        "executed": len({executed for row in executions for executed in row.runs}),
         "runs": [number for ends in find_experiments(find_shown_runs(rows, executions)) for number in ends],
         "payloads": [
             {
@@ -236,13 +205,13 @@ def build_map(run: RunRow, catalog: Catalog, name: str | None) -> dict[str, Any]
 
 
 def build_payload(run: RunRow, catalog: Catalog, name: str, payload: str, iov: IoV) -> dict[str, Any]:
-    """Give one final payload.
+    """Return one final payload.
 
     :raises CafError: if there is none.
     """
     rows = [
         row
-        for row in catalog.read_payloads(run.dag_id, run.run_id, name, final_only=True, payload=payload)
+        for row in catalog.read(PayloadRow, run.dag_id, run.run_id, name, final=True, name=payload)
         if row.iov == iov
     ]
     if not rows:
@@ -250,15 +219,18 @@ def build_payload(run: RunRow, catalog: Catalog, name: str, payload: str, iov: I
     row = rows[-1]
     executed: Sequence[ExecutionRow] = ()
     if row.execution is not None:
-        executed = catalog.read_executions(
-            run.dag_id, run.run_id, name, row.iteration, algorithm=row.algorithm, key=row.execution
+        executed = catalog.read(
+            ExecutionRow,
+            run.dag_id,
+            run.run_id,
+            name,
+            iteration=row.iteration,
+            algorithm=row.algorithm,
+            key=row.execution,
         )
     return {
         "iov": str(row.iov),
-        "algorithm": row.algorithm,
-        "iteration": row.iteration,
-        "revision": row.revision,
-        "value": row.value,
+        **_pick(row, "algorithm", "iteration", "revision", "value"),
         **_build_runs(executed[0].runs if executed else ()),
     }
 
@@ -266,18 +238,18 @@ def build_payload(run: RunRow, catalog: Catalog, name: str, payload: str, iov: I
 def build_trend(
     run: RunRow, catalog: Catalog, name: str, payload: str, field: str, other: str | None
 ) -> dict[str, Any]:
-    """Give a constant against the run.
+    """Return a constant against the run.
 
     :param field: the number in the payload's value, as `series.list_fields` names it.
     :param other: what to compare with: `run:<run id>`, or `calibration:<name>` of the same run, such as imported ones.
     """
-    own = catalog.read_payloads(run.dag_id, run.run_id, name, final_only=True, payload=payload)
+    own = catalog.read(PayloadRow, run.dag_id, run.run_id, name, final=True, name=payload)
     compared: Iterable[PayloadRow] = ()
-    kind, _, what = (other or "").partition(":")
+    kind, _, rest = (other or "").partition(":")
     if kind == "run":
-        compared = catalog.read_payloads(run.dag_id, what, name, final_only=True, payload=payload)
+        compared = catalog.read(PayloadRow, run.dag_id, rest, name, final=True, name=payload)
     elif kind == "calibration":
-        compared = catalog.read_payloads(run.dag_id, run.run_id, what, final_only=True, payload=payload)
+        compared = catalog.read(PayloadRow, run.dag_id, run.run_id, rest, final=True, name=payload)
     elif other:
         raise CafError(f"There is nothing to compare with under {other!r}.", hint="Use run:<id> or calibration:<name>.")
     return {
@@ -287,13 +259,13 @@ def build_trend(
 
 
 def build_failures(run: RunRow, catalog: Catalog, name: str | None, offset: int) -> dict[str, Any]:
-    """Give some failed tries of subjobs, with the ends of their logs."""
+    """Return some failed tries of subjobs, with the ends of their logs."""
     if name is not None:
         check_calibration(run.tasks, name)
     place = (run.dag_id, run.run_id, name)
-    rows = catalog.read_failed_subjobs(*place, limit=_FAILURES, offset=offset, newest_first=True)
+    rows = catalog.read(FailedSubjobRow, *place, limit=_FAILURES, offset=offset, newest_by="ended")
     return {
-        "total": catalog.count_failed_subjobs(*place),
+        "total": catalog.count(FailedSubjobRow, *place),
         "offset": offset,
         "size": _FAILURES,
         "rows": [_build_failure(row, catalog) for row in rows],
@@ -301,19 +273,11 @@ def build_failures(run: RunRow, catalog: Catalog, name: str | None, offset: int)
 
 
 def _build_failure(row: FailedSubjobRow, catalog: Catalog) -> dict[str, Any]:
-    place = (row.dag_id, row.run_id, row.calibration, row.iteration, row.collection, row.subjob)
-    logs = [each for each in catalog.read_logs(*place) if each.attempt == row.attempt]
+    attempt: Any = {"iteration": row.iteration, "step": row.collection, "subjob": row.subjob, "attempt": row.attempt}
+    logs = catalog.read(LogRow, row.dag_id, row.run_id, row.calibration, **attempt)
     return {
-        "calibration": row.calibration,
-        "iteration": row.iteration,
-        "collection": row.collection,
-        "subjob": row.subjob,
-        "attempt": row.attempt,
-        "exit_code": row.exit_code,
-        "signal": row.signal,
-        "host": row.host,
-        "reason": row.reason,
-        "ended": _time(row.ended),
+        **_pick(row, "calibration", "iteration", "collection", "subjob", "attempt"),
+        **_pick(row, "exit_code", "signal", "host", "reason", "ended"),
         "path": logs[0].path if logs else row.log,
         "tail": cut_tail(logs[0].text[-_TAIL_LETTERS:], _TAIL_LINES) if logs else None,
         "task_id": f"{row.calibration}.iteration_{row.iteration}.{row.collection}.wait",
@@ -321,15 +285,14 @@ def _build_failure(row: FailedSubjobRow, catalog: Catalog) -> dict[str, Any]:
 
 
 def find_log(run: RunRow, catalog: Catalog, name: str, iteration: int, step: str, subjob: int, attempt: int) -> str:
-    """Give the text of a log.
+    """Return the text of a log.
 
     :raises CafError: if the catalog has none.
     """
-    rows = catalog.read_logs(run.dag_id, run.run_id, name, iteration, step, subjob)
-    for row in rows:
-        if row.attempt == attempt:
-            head = "" if row.is_whole else f"(the end of {row.path})\n\n"
-            return head + row.text
+    place: Any = {"iteration": iteration, "step": step, "subjob": subjob, "attempt": attempt}
+    for row in catalog.read(LogRow, run.dag_id, run.run_id, name, **place):
+        head = "" if row.is_whole else f"(the end of {row.path})\n\n"
+        return head + row.text
     raise CafError(
         f"The catalog has no log of {step!r} of {name!r} in pass {iteration}.",
         hint="It has the logs of algorithms, and those of the first failed subjobs.",
@@ -339,28 +302,25 @@ def find_log(run: RunRow, catalog: Catalog, name: str, iteration: int, step: str
 def find_figure(
     run: RunRow, catalog: Catalog, name: str, iteration: int, algorithm: str, key: int, figure: str
 ) -> FigureRow:
-    """Give a picture.
+    """Return a picture.
 
     :raises CafError: if the catalog has none, or not its content.
     """
-    for row in catalog.read_figures(run.dag_id, run.run_id, name, figure=figure):
-        if (row.iteration, row.algorithm, row.execution) == (iteration, algorithm, key) and row.content is not None:
+    place: Any = {"iteration": iteration, "algorithm": algorithm, "execution": key, "name": figure}
+    for row in catalog.read(FigureRow, run.dag_id, run.run_id, name, **place):
+        if row.content is not None:
             return row
     raise CafError(f"The catalog has no figure {figure!r} of execution {key} of {algorithm!r} in pass {iteration}.")
 
 
-def _find_member(catalog: Catalog, run: RunRow, name: str) -> CalibrationRecord | None:
+def _describe_algorithms(catalog: Catalog, run: RunRow, name: str) -> list[dict[str, Any]]:
     described = catalog.read_run(run.dag_id, run.run_id)
-    if described is None:
-        return None
-    found = [each for each in CafRecord.from_json(described.definition).calibrations if each.name == name]
-    return found[0] if found and isinstance(found[0], CalibrationRecord) else None
-
-
-def _describe_algorithms(member: CalibrationRecord | None) -> list[dict[str, Any]]:
-    if member is None:
-        return []
-    return [{"name": each.name, "class": each.algorithm, "strategy": each.strategy} for each in member.algorithms]
+    return [
+        {"class": algorithm.algorithm, **_pick(algorithm, "name", "strategy")}
+        for calibration in (CafRecord.from_json(described.definition).calibrations if described is not None else ())
+        if calibration.name == name and isinstance(calibration, CalibrationRecord)
+        for algorithm in calibration.algorithms
+    ]
 
 
 def _build_resources(row: SubjobsRow) -> dict[str, Any]:
@@ -380,35 +340,26 @@ def _build_resources(row: SubjobsRow) -> dict[str, Any]:
 
 def _build_selection(row: SelectionRow) -> dict[str, Any]:
     return {
-        "collection": row.collection,
-        "files": row.files,
-        "subjobs": row.subjobs,
+        **_pick(row, "collection", "files", "subjobs", "details"),
         "ignored": [str(run) for run in row.ignored[:_SHOWN_RUNS]],
-        "details": row.details,
         **_build_runs(row.runs),
     }
 
 
 def _build_figure(row: FigureRow) -> dict[str, Any]:
-    return {
-        "algorithm": row.algorithm,
-        "iteration": row.iteration,
-        "key": row.execution,
-        "name": row.name,
-        "path": row.path,
-    }
+    return {"key": row.execution, **_pick(row, "algorithm", "iteration", "name", "path")}
 
 
 def _list_payloads(rows: Iterable[PayloadRow]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
-        each = found.setdefault(row.name, {"name": row.name, "count": 0, "fields": list_fields(row.value)})
-        each["count"] += 1
+        payload = found.setdefault(row.name, {"name": row.name, "count": 0, "fields": list_fields(row.value)})
+        payload["count"] += 1
     return list(found.values())
 
 
 def _list_others(run: RunRow, catalog: Catalog, payloads: Sequence[PayloadRow], name: str) -> list[str]:
-    """Say with what the constants can be compared: earlier runs, and calibrations with payloads of the same name."""
+    """List what the constants can be compared with: earlier runs, and calibrations with payloads of the same name."""
     names = {row.name for row in payloads}
     if not names:
         return []
@@ -418,11 +369,11 @@ def _list_others(run: RunRow, catalog: Catalog, payloads: Sequence[PayloadRow], 
         if payload in names and calibration != name
     ]
     runs = catalog.list_runs_with_payloads(run.dag_id, name, limit=_NEWEST_RUNS)
-    return [*dict.fromkeys(others), *(f"run:{each}" for each in runs if each != run.run_id)]
+    return [*dict.fromkeys(others), *(f"run:{run_id}" for run_id in runs if run_id != run.run_id)]
 
 
 def _list_resets(run: RunRow, name: str) -> list[dict[str, Any]]:
-    """Say where the calibration can go back to, and which tasks that begins with."""
+    """List the steps to which the calibration can go back, with the tasks that begin each."""
     own = group_by_calibration(run.tasks)[name]
     begun = sorted(
         {task.iteration for task, row in own.items() if task.iteration is not None and row.state not in UNBEGUN}
@@ -458,5 +409,10 @@ def _build_runs(runs: Sequence[ExpRun]) -> dict[str, Any]:
     return {"count": len(runs), "runs": [str(run) for run in runs[:_SHOWN_RUNS]]}
 
 
-def _time(moment: Any) -> str | None:
-    return None if moment is None else moment.isoformat(timespec="seconds")
+def _pick(record: Any, *names: str) -> dict[str, Any]:
+    """Return some fields of a record by name, moments as text; None for each where there is no record."""
+    fields = {name: getattr(record, name, None) for name in names}
+    return {
+        name: value.isoformat(timespec="seconds") if isinstance(value, datetime) else value
+        for name, value in fields.items()
+    }

@@ -23,7 +23,7 @@ class Stretch:
 
 
 class RunAxis:
-    """Give runs and IoVs their places. Open ends, and what lies outside, are cut off at the edges.
+    """Place runs and IoVs on an axis. Open ends, and what lies outside, are cut off at the edges.
 
     :param runs: what the axis has to show.
     """
@@ -39,7 +39,7 @@ class RunAxis:
         self.end = offset - gap if self.stretches else 1.0
 
     def place(self, run: ExpRun, *, is_end: bool = False) -> float:
-        """Give the place where a run begins, or where it ends."""
+        """Return the place where a run begins, or where it ends."""
         if run.exp < 0:
             return self.end
         for stretch in self.stretches:
@@ -51,12 +51,12 @@ class RunAxis:
         return self.end
 
     def span(self, iov: IoV) -> tuple[float, float]:
-        """Give begin and end of an IoV."""
+        """Return begin and end of an IoV."""
         begin = self.place(ExpRun(iov.exp_low, iov.run_low))
         return begin, max(self.place(ExpRun(iov.exp_high, iov.run_high), is_end=True), begin + 0.2)
 
     def list_ticks(self, most: int = 8) -> list[tuple[float, str]]:
-        """Give places with their labels: the first run of each experiment, and round numbers between."""
+        """Return places with their labels: the first run of each experiment, and round numbers between."""
         step = _find_step(self.end / most)
         free = 0.0
         ticks = []

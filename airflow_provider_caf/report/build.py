@@ -8,28 +8,42 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from matplotlib.figure import Figure
 
+from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.durations import describe_seconds
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.io.catalog import Catalog, FigureRow, JsonValue, PayloadRow
-from airflow_provider_caf.io.files import write_bytes, write_text
+from airflow_provider_caf.io.catalog import (
+    Catalog,
+    ExecutionRow,
+    FailedSubjobRow,
+    FigureRow,
+    IterationRow,
+    JsonValue,
+    MonitoredRow,
+    PayloadRow,
+    SelectionRow,
+    SubjobsRow,
+)
+from airflow_provider_caf.io.files import write_text
 from airflow_provider_caf.report.axis import RunAxis
 from airflow_provider_caf.report.figures import Payloads, draw_convergence, draw_map, draw_trend, is_drawable
 from airflow_provider_caf.status.airflow_run import RunRow
 from airflow_provider_caf.status.progress import CalibrationProgress, read_progress
 from airflow_provider_caf.status.series import (
-    ConstantReader,
     TrendPoint,
     build_convergence,
+    build_trends,
     find_payload_gaps,
     find_shown_runs,
+    list_constants,
 )
 
 REPORT_FILE = "report.html"
@@ -79,7 +93,7 @@ class Shown:
 
 
 def write_report(run: RunRow, catalog: Catalog, folder: Path) -> Path:
-    """Write `report.html`, and the drawings into `figures/` beside it, and give the report's path.
+    """Write `report.html`, and the drawings into `figures/` beside it, and return the report's path.
 
     A report that is there is replaced, and so are its drawings. Other files are left alone.
 
@@ -108,14 +122,14 @@ def _make_folder(folder: Path) -> None:
 
 
 class _Writer:
-    """Keep the drawings as files, and give them as addresses."""
+    """Keep the drawings as files, and return them as addresses."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._names: set[str] = set()
 
     def add(self, figure: Figure, name: str, title: str) -> Drawing:
-        """Write a drawing, and give it for the page."""
+        """Write a drawing, and return it for the page."""
         name = self._make_name(name)
         pictures = {suffix: io.BytesIO() for suffix in ("png", "pdf")}
         # Nothing that differs each time: equal runs give equal files.
@@ -151,22 +165,22 @@ class _Writer:
 
 
 def build_address(media_type: str, content: bytes) -> str:
-    """Give a picture as an address that holds it."""
+    """Return a data address that holds a picture."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _collect(run: RunRow, catalog: Catalog, writer: _Writer) -> dict[str, Any]:
-    """Give all that the template shows."""
+    """Collect what the template shows."""
     place = (run.dag_id, run.run_id)
     described = catalog.read_run(*place)
-    rows = catalog.read_payloads(*place, final_only=True)
-    executions = catalog.read_executions(*place, with_output=False)
+    rows = catalog.read(PayloadRow, *place, final=True)
+    executions = catalog.read(ExecutionRow, *place, without=["output"])
     payloads: dict[tuple[str, str], list[PayloadRow]] = {}
     for row in rows:
         payloads.setdefault((row.calibration, row.name), []).append(row)
     gaps = find_payload_gaps(rows, executions)
     axis = RunAxis(find_shown_runs(rows, executions))
-    failures = catalog.read_failed_subjobs(*place, limit=MOST_FAILURES, newest_first=True)
+    failures = catalog.read(FailedSubjobRow, *place, limit=MOST_FAILURES, newest_by="ended")
     return {
         "run": run,
         "made": datetime.now(UTC),
@@ -178,20 +192,20 @@ def _collect(run: RunRow, catalog: Catalog, writer: _Writer) -> dict[str, Any]:
         "convergence": _draw_convergences(run, catalog, writer),
         "results": Shown(items=rows[:MOST_RESULTS], total=len(rows)),
         **_list_pictures(run, catalog),
-        "failures": Shown(items=failures, total=catalog.count_failed_subjobs(*place)),
-        "resources": catalog.read_subjobs(*place),
-        "passes": catalog.read_iterations(*place),
-        "selections": catalog.read_selections(*place),
-        "chosen": () if described is None else described.chosen,
-        "folder": None if described is None else described.folder,
-        "versions": {} if described is None else described.versions or {},
-        "params": None if described is None else described.params,
-        "definition": None if described is None else described.definition,
+        "failures": Shown(items=failures, total=catalog.count(FailedSubjobRow, *place)),
+        "resources": catalog.read(SubjobsRow, *place),
+        "passes": catalog.read(IterationRow, *place),
+        "selections": catalog.read(SelectionRow, *place),
+        "chosen": getattr(described, "chosen", ()),
+        "folder": getattr(described, "folder", None),
+        "versions": getattr(described, "versions", None) or {},
+        "params": getattr(described, "params", None),
+        "definition": getattr(described, "definition", None),
     }
 
 
 def _draw_map(payloads: Payloads, gaps: Mapping[Any, Any], axis: RunAxis, writer: _Writer) -> Shown:
-    """Give the map, in parts that fit on a page."""
+    """Draw the map, in parts that fit on a page."""
     keys = list(payloads)
     drawings = []
     for start in range(0, len(keys), MOST_BARS):
@@ -202,45 +216,45 @@ def _draw_map(payloads: Payloads, gaps: Mapping[Any, Any], axis: RunAxis, writer
 
 
 def _draw_trends(payloads: Payloads, axis: RunAxis, writer: _Writer) -> Shown:
-    reader = ConstantReader()
-    wanted = [
+    """Draw the constants against the run; where there are too many, some of every payload."""
+    constants = [
         (calibration, payload, field)
         for (calibration, payload), rows in payloads.items()
-        for field in dict.fromkeys(field for row in rows for field in reader.list_fields(row.value))
+        for field in list_constants(row.value for row in rows)
     ]
-    chosen = _take_evenly(wanted, MOST_TRENDS)
-    points: dict[tuple[str, str, str], list[TrendPoint]] = {key: [] for key in chosen}
-    for calibration, payload in dict.fromkeys(key[:2] for key in chosen):
-        for row in sorted(payloads[calibration, payload], key=lambda row: row.iov):
-            for field, found in reader.read(row.value).items():
-                if (calibration, payload, field) in points:
-                    point = TrendPoint(iov=row.iov, value=found.value, error=found.error)
-                    points[calibration, payload, field].append(point)
     drawings = []
-    for (calibration, payload, field), own in points.items():
-        label = f"{payload}: {field}" if field else payload
-        drawn = [point for point in own if is_drawable(point.value, point.error)]
-        too_large = f" ({len(own) - len(drawn)} too large to draw)" if len(drawn) < len(own) else ""
-        drawings.append(
-            writer.add(
-                draw_trend(drawn, axis, label),
-                f"trend_{calibration}_{payload}_{field}",
-                f"{calibration} – {label}{too_large}",
-            )
-        )
-    return Shown(items=drawings, total=len(wanted))
+    chosen = _take_evenly(constants, MOST_TRENDS)
+    for (calibration, payload), fields in groupby(chosen, key=lambda constant: constant[:2]):
+        trends = build_trends(payloads[calibration, payload])
+        for _, _, field in fields:
+            drawings.append(_draw_trend(calibration, payload, field, trends.get(field, []), axis, writer))
+    return Shown(items=drawings, total=len(constants))
+
+
+def _draw_trend(
+    calibration: str, payload: str, field: str, points: Sequence[TrendPoint], axis: RunAxis, writer: _Writer
+) -> Drawing:
+    label = f"{payload}: {field}" if field else payload
+    drawable = [point for point in points if is_drawable(point.value, point.error)]
+    left_out = len(points) - len(drawable)
+    title = f"{calibration} – {label}" + (f" ({left_out} too large to draw)" if left_out else "")
+    return writer.add(draw_trend(drawable, axis, label), f"trend_{calibration}_{payload}_{field}", title)
 
 
 def _draw_convergences(run: RunRow, catalog: Catalog, writer: _Writer) -> Shown:
     numbers: dict[str, list[Any]] = {}
-    for row in catalog.read_monitored(run.dag_id, run.run_id):
+    for row in catalog.read(MonitoredRow, run.dag_id, run.run_id):
         numbers.setdefault(row.calibration, []).append(row)
     wanted = [
         (calibration, algorithm, name, points)
         for calibration, rows in numbers.items()
         for (algorithm, name), points in build_convergence(rows).items()
     ]
-    drawable = [each for each in wanted if all(is_drawable(point.low, point.high, point.error) for point in each[3])]
+    drawable = [
+        (*place, points)
+        for *place, points in wanted
+        if all(is_drawable(point.low, point.high, point.error) for point in points)
+    ]
     drawings = [
         writer.add(
             draw_convergence(points, name),
@@ -253,7 +267,7 @@ def _draw_convergences(run: RunRow, catalog: Catalog, writer: _Writer) -> Shown:
 
 
 def _take_evenly(items: Sequence[tuple[Any, ...]], most: int) -> list[tuple[Any, ...]]:
-    """Give at most so many: first one of each group (their first two words), then a second one of each, and so on."""
+    """Return at most so many: first one of each group (their first two words), then a second one of each, and so on."""
     rank: dict[tuple[Any, ...], int] = {}
     ranked = []
     for number, item in enumerate(items):
@@ -265,16 +279,16 @@ def _take_evenly(items: Sequence[tuple[Any, ...]], most: int) -> list[tuple[Any,
 
 
 def _list_pictures(run: RunRow, catalog: Catalog) -> dict[str, Any]:
-    """Give the pictures of the algorithms, the last pass first: some of each name, and those that are files only.
+    """Return the pictures of the algorithms, the last pass first: some of each name, and those that are files only.
 
     The contents of all of them may be gigabytes: they are read one name at a time.
     """
     place = (run.dag_id, run.run_id)
-    known = sorted(catalog.read_figures(*place, with_content=False), key=lambda row: -row.iteration)
+    known = sorted(catalog.read(FigureRow, *place, without=["content"]), key=lambda row: -row.iteration)
     chosen = _take_evenly([(row.calibration, row.name, _identify(row)) for row in known], MOST_FIGURES)
     contents: dict[tuple[Any, ...], bytes | None] = {}
-    for calibration, name in dict.fromkeys(each[:2] for each in chosen):
-        for row in catalog.read_figures(*place, calibration, figure=name):
+    for calibration, name in dict.fromkeys(figure[:2] for figure in chosen):
+        for row in catalog.read(FigureRow, *place, calibration, name=name):
             key = (calibration, name, _identify(row))
             if key in chosen:
                 contents[key] = row.content
@@ -310,17 +324,17 @@ def _load_template() -> jinja2.Template:
 
 
 def format_seconds(seconds: float | None) -> str:
-    """Give a time to read."""
+    """Return a duration for people."""
     return "–" if seconds is None else describe_seconds(seconds)
 
 
 def format_moment(moment: datetime | None) -> str:
-    """Give a moment in UTC."""
+    """Return a moment in UTC."""
     return "–" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def format_value(value: JsonValue) -> str:
-    """Give the value of a payload in one line."""
+    """Return the value of a payload in one line."""
     text = ", ".join(_walk(value)) if value is not None else "–"
     return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + " …"
 
@@ -343,10 +357,12 @@ def format_runs(runs: Sequence[ExpRun], most: int = 40) -> str:
 
 
 def format_json(value: Any) -> str:
-    """Give JSON to read."""
+    """Return JSON for people."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def describe_counts(calibration: CalibrationProgress) -> str:
     """Say how the executions of a calibration ended."""
-    return ", ".join(f"{count} {code}" for each in calibration.algorithms for code, count in each.codes.items())
+    return ", ".join(
+        f"{count} {code}" for algorithm in calibration.algorithms for code, count in algorithm.codes.items()
+    )

@@ -1,9 +1,10 @@
-"""What has changed from one DAG run to another, payload by payload."""
+"""Find what has changed from one DAG run to another, payload by payload."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from airflow_provider_caf.core.iov import IoV
@@ -62,28 +63,11 @@ class PayloadChange:
     opaque: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Give the form of `compare --json`."""
-        return {
-            "calibration": self.calibration,
-            "payload": self.payload,
-            "kind": self.kind,
-            "first": self.first,
-            "second": self.second,
-            "equal": self.equal,
-            "moved": [str(iov) for iov in self.moved],
-            "changed": [
-                {
-                    "iov": str(each.iov),
-                    "field": each.field,
-                    "first": each.first,
-                    "second": each.second,
-                    "difference": each.difference,
-                    "pull": each.pull,
-                }
-                for each in self.changed
-            ],
-            "opaque": self.opaque,
-        }
+        """Return the form of `compare --json`."""
+        changed = [
+            {**asdict(change), "iov": str(change.iov), "difference": change.difference} for change in self.changed
+        ]
+        return {**asdict(self), "moved": [str(iov) for iov in self.moved], "changed": changed}
 
 
 def compare_runs(catalog: Catalog, first: RunName, second: RunName) -> list[PayloadChange]:
@@ -91,7 +75,7 @@ def compare_runs(catalog: Catalog, first: RunName, second: RunName) -> list[Payl
 
     :raises DatabaseError: if the catalog cannot be read.
     """
-    one, other = (_group(catalog.read_payloads(*name, final_only=True)) for name in (first, second))
+    one, other = (_group(catalog.read(PayloadRow, *name, final=True)) for name in (first, second))
     reader = ConstantReader()
     return [_compare(key, one.get(key, []), other.get(key, []), reader) for key in sorted({*one, *other})]
 
@@ -131,7 +115,7 @@ def _compare(
 
 
 def _find_overlaps(first: list[PayloadRow], second: list[PayloadRow]) -> Iterator[tuple[PayloadRow, PayloadRow, IoV]]:
-    """Give the pairs that hold for a same run, with where they both do."""
+    """Yield the pairs that hold for a same run, with the IoV in which both do."""
     begin = 0
     for one in first:
         while begin < len(second) and _end(second[begin].iov) < one.iov[:2]:
@@ -145,7 +129,7 @@ def _find_overlaps(first: list[PayloadRow], second: list[PayloadRow]) -> Iterato
 
 
 def _end(iov: IoV) -> tuple[float, float]:
-    """Give the end of an IoV so that it can be compared: open ends are last."""
+    """Return the end of an IoV so that it can be compared: open ends are last."""
     if iov.exp_high < 0:
         return math.inf, math.inf
     return iov.exp_high, iov.run_high if iov.run_high >= 0 else math.inf

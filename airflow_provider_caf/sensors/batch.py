@@ -20,8 +20,8 @@ from airflow.sdk.exceptions import (
 from airflow_provider_caf.batch.polling import Patience, decide_interval, decide_over
 from airflow_provider_caf.core.errors import DefinitionError, PollError
 from airflow_provider_caf.hooks.batch import open_collection
-from airflow_provider_caf.hooks.metrics import count, time_poll
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run, open_results
+from airflow_provider_caf.site.metrics import count, time_poll
 from airflow_provider_caf.steps.collect import find_failed, is_over
 from airflow_provider_caf.steps.waiting import LiveCounts, attend
 from airflow_provider_caf.triggers.batch import BatchJobTrigger

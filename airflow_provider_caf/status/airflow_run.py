@@ -1,4 +1,4 @@
-"""What is read from Airflow's database about a run, and changed in it, with Airflow's own functions.
+"""Read a run from Airflow's database, and change it there, with Airflow's own functions.
 
 As Airflow's own commands do, they work on the machine of the scheduler or wherever the database can be reached.
 """
@@ -26,28 +26,8 @@ LAST = "last"
 _LOOKS_AFTER_A_FAILURE = (0.5, 1.5, 2.0)
 """Seconds before each look whether a run that was ended as failed has stayed so."""
 
-_TOLD = ("progress", "reason")
-"""Keys of the task state store that tell people something."""
-
-
-@record
-class RunRow:
-    """One DAG run.
-
-    :param tasks: task id → its row.
-    """
-
-    dag_id: str
-    run_id: str
-    state: str
-    started: datetime | None
-    ended: datetime | None
-    tasks: Mapping[str, TaskRow]
-
-    @property
-    def seconds(self) -> float:
-        """How long it lasts, or lasted."""
-        return _measure(self.started, self.ended)
+_FOR_PEOPLE = ("progress", "reason")
+"""Keys of the task state store whose values are for people."""
 
 
 @record
@@ -63,11 +43,23 @@ class RunSummary:
     @property
     def seconds(self) -> float:
         """How long it lasts, or lasted."""
-        return _measure(self.started, self.ended)
+        if self.started is None:
+            return 0.0
+        return ((self.ended or datetime.now(UTC)) - self.started).total_seconds()
+
+
+@record
+class RunRow(RunSummary):
+    """One DAG run.
+
+    :param tasks: task id → its row.
+    """
+
+    tasks: Mapping[str, TaskRow]
 
 
 def list_runs(session: Session, dag_id: str, *, limit: int) -> list[RunSummary]:
-    """Give the newest runs of a DAG, the newest first."""
+    """Return the newest runs of a DAG, the newest first."""
     from airflow.models.dagrun import DagRun
     from sqlalchemy import select
 
@@ -77,10 +69,6 @@ def list_runs(session: Session, dag_id: str, *, limit: int) -> list[RunSummary]:
         RunSummary(dag_id=dag_id, run_id=run_id, state=str(state), started=started, ended=ended)
         for run_id, state, started, ended in session.execute(newest.limit(limit))
     ]
-
-
-def _measure(started: datetime | None, ended: datetime | None) -> float:
-    return 0.0 if started is None else ((ended or datetime.now(UTC)) - started).total_seconds()
 
 
 def read_run(dag_id: str, run_id: str | None, session: Session | None = None) -> RunRow:
@@ -99,8 +87,8 @@ def read_run(dag_id: str, run_id: str | None, session: Session | None = None) ->
 
     run = _find_run(session, dag_id, run_id)
     store = TaskStateStoreModel
-    wanted = select(store.task_id, store.key, store.value).where(store.dag_run_id == run.id, store.key.in_(_TOLD))
-    told = {(task_id, key): json.loads(value) for task_id, key, value in session.execute(wanted)}
+    wanted = select(store.task_id, store.key, store.value).where(store.dag_run_id == run.id, store.key.in_(_FOR_PEOPLE))
+    notes = {(task_id, key): json.loads(value) for task_id, key, value in session.execute(wanted)}
     ti = TaskInstance
     columns = select(ti.task_id, ti.state, ti.start_date, ti.end_date).where(
         ti.dag_id == dag_id, ti.run_id == run.run_id
@@ -110,8 +98,8 @@ def read_run(dag_id: str, run_id: str | None, session: Session | None = None) ->
             state=None if state is None else str(state),
             started=started,
             ended=ended,
-            progress=told.get((task_id, "progress")),
-            reason=told.get((task_id, "reason")),
+            progress=notes.get((task_id, "progress")),
+            reason=notes.get((task_id, "reason")),
         )
         for task_id, state, started, ended in session.execute(columns)
     }
@@ -126,7 +114,7 @@ def read_run(dag_id: str, run_id: str | None, session: Session | None = None) ->
 
 
 def find_to_clear(dag_id: str, run_id: str, task_ids: Collection[str]) -> list[str]:
-    """Give some tasks and all that come after them, as far as they have begun.
+    """Return the ids of some tasks and of all that come after them.
 
     :raises CafError: if there is no such DAG, run or task.
     """
@@ -136,7 +124,7 @@ def find_to_clear(dag_id: str, run_id: str, task_ids: Collection[str]) -> list[s
 
 
 def clear(dag_id: str, run_id: str, task_ids: Collection[str]) -> int:
-    """Clear tasks, so that they run again, and give how many.
+    """Clear tasks, so that they run again, and return how many.
 
     :raises CafError: if there is no such DAG, run or task.
     """
@@ -148,7 +136,7 @@ def clear(dag_id: str, run_id: str, task_ids: Collection[str]) -> int:
 
 
 def fail_run(dag_id: str, run_id: str) -> list[str]:
-    """End a run as failed, and give the tasks that were under way."""
+    """End a run as failed, and return the tasks that were under way."""
     killed = _fail_run(dag_id, run_id)
     # A scheduler that was judging the run meanwhile finds what had not begun skipped, and may call that a success.
     for seconds in _LOOKS_AFTER_A_FAILURE:
@@ -206,7 +194,7 @@ def _find_run(session: Session, dag_id: str, run_id: str | None) -> DagRun:
     if newest:
         raise CafError(
             f"The DAG {dag_id!r} has no run {run_id!r}.",
-            hint=build_word_hint(str(run_id), [each.run_id for each in newest], "runs (the newest)"),
+            hint=build_word_hint(str(run_id), [run.run_id for run in newest], "runs (the newest)"),
         )
     known = list(session.scalars(select(DagModel.dag_id)))
     if dag_id in known:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_provider_caf.core.calibration import CafRecord, Member
+from airflow_provider_caf.core.calibration import CafRecord
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.catalog import Catalog, ExecutionCount, FailedSubjobRow, SubjobsRow
 from airflow_provider_caf.status.tasks import FINISHED, UNBEGUN, TaskName, TaskRow, group_by_calibration
@@ -66,40 +66,29 @@ class CalibrationProgress:
     @property
     def subjobs(self) -> int:
         """How many subjobs this pass has."""
-        return sum(each.total for each in self.collections)
+        return sum(row.total for row in self.collections)
 
     @property
     def subjobs_done(self) -> int:
         """How many of them ended well."""
-        return sum(each.done for each in self.collections)
+        return sum(row.done for row in self.collections)
 
     @property
     def subjobs_failed(self) -> int:
         """How many of them have failed in their last try."""
-        return sum(each.failed for each in self.collections)
+        return sum(row.failed for row in self.collections)
 
     @property
     def executions(self) -> int:
         """IoVs that the algorithms of this pass have executed."""
-        return sum(each.executions for each in self.algorithms)
+        return sum(algorithm.executions for algorithm in self.algorithms)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the form of `status --json`."""
-        return {
-            "name": self.name,
-            "state": self.state,
-            "iteration": self.iteration,
-            "passes": self.passes,
-            "checkpoint": self.checkpoint,
-            "subjobs": self.subjobs,
-            "subjobs_done": self.subjobs_done,
-            "subjobs_failed": self.subjobs_failed,
-            "executions": self.executions,
-            "depends_on": list(self.depends_on),
-            "waiting": self.waiting,
-            "seconds": self.seconds,
-            "reason": self.reason,
-        }
+        """Return the form of `status --json`."""
+        progress = ("name", "state", "iteration", "passes", "checkpoint")
+        counts = ("subjobs", "subjobs_done", "subjobs_failed", "executions")
+        causes = ("depends_on", "waiting", "seconds", "reason")
+        return {name: getattr(self, name) for name in (*progress, *counts, *causes)}
 
 
 def read_progress(
@@ -111,9 +100,8 @@ def read_progress(
     :param catalog: holds counts, executions and the definition of the run.
     """
     run = catalog.read_run(dag_id, run_id)
-    members: dict[str, Member] = {}
-    if run is not None:
-        members = {each.name: each for each in CafRecord.from_json(run.definition).calibrations}
+    members = () if run is None else CafRecord.from_json(run.definition).calibrations
+    needs = {member.name: member.depends_on for member in members}
     groups = group_by_calibration(tasks)
     judged = {name: judge_state(own) for name, own in groups.items()}
     states = {
@@ -121,14 +109,14 @@ def read_progress(
         name: NOT_REACHED if state == LEFT_OUT and run is not None and name in run.chosen else state
         for name, (state, _) in judged.items()
     }
-    subjobs = catalog.read_subjobs(dag_id, run_id)
+    subjobs = catalog.read(SubjobsRow, dag_id, run_id)
     executed = catalog.count_executions(dag_id, run_id)
-    newest = catalog.read_failed_subjobs(dag_id, run_id, limit=len(groups) + 50, newest_first=True)
+    newest = catalog.read(FailedSubjobRow, dag_id, run_id, limit=len(groups) + 50, newest_by="ended")
     failures = {row.calibration: row for row in reversed(newest)}
     found = []
     for name, own in groups.items():
         iteration = judged[name][1]
-        depends_on = members[name].depends_on if name in members else ()
+        depends_on = needs.get(name, ())
         found.append(
             CalibrationProgress(
                 name=name,
@@ -139,7 +127,9 @@ def read_progress(
                 collections=tuple(row for row in subjobs if (row.calibration, row.iteration) == (name, iteration)),
                 algorithms=_list_algorithms(own, iteration or 0, executed),
                 depends_on=depends_on,
-                waiting=_find_waiting(own, iteration, [each for each in depends_on if states.get(each) != "completed"]),
+                waiting=_find_waiting(
+                    own, iteration, [needed for needed in depends_on if states.get(needed) != "completed"]
+                ),
                 seconds=_measure(own.values()),
                 reason=_find_reason(own, failures.get(name)) if states[name] == "failed" else None,
             )
@@ -148,7 +138,7 @@ def read_progress(
 
 
 def judge_state(tasks: Tasks) -> tuple[str, int | None]:
-    """Say what a calibration is doing, and in which iteration.
+    """Return the state of a calibration in the words of the CAF, and its iteration.
 
     :param tasks: its tasks.
     """
@@ -160,12 +150,11 @@ def judge_state(tasks: Tasks) -> tuple[str, int | None]:
         return "completed", iteration
     if "failed" in {row.state for row in tasks.values()}:
         return "failed", iteration
+    unbegun = {"skipped": LEFT_OUT, "upstream_failed": "upstream failed", None: "waiting"}
     if "run" in steps:
-        known = {"skipped": LEFT_OUT, "upstream_failed": "upstream failed", None: "waiting"}
-        return known.get(steps["run"], "running"), iteration
+        return unbegun.get(steps["run"], "running"), iteration
     if prepare != "success":
-        known = {"skipped": LEFT_OUT, "upstream_failed": "upstream failed", None: "waiting"}
-        return known.get(prepare, "preparing"), iteration
+        return unbegun.get(prepare, "preparing"), iteration
     return _judge_pass(tasks, iteration), iteration
 
 
@@ -181,7 +170,7 @@ def _judge_pass(tasks: Tasks, iteration: int | None) -> str:
 
 
 def find_checkpoint(tasks: Tasks, iteration: int | None) -> str | None:
-    """Give the last step that all of a pass has behind it, in the words of the CAF."""
+    """Return the last step that a whole pass has behind it, in the words of the CAF."""
     steps = {task.step: row.state for task, row in tasks.items() if task.iteration is None}
     if "success" in (steps.get("finish"), steps.get("run")):
         return "finished"
@@ -207,34 +196,34 @@ def _list_algorithms(tasks: Tasks, iteration: int, executed: Iterable[ExecutionC
     for task, row in tasks.items():
         if task.step == "algorithm" and task.iteration == iteration:
             place = (task.calibration, iteration, task.owner)
-            own = [each for each in executed if (each.calibration, each.iteration, each.algorithm) == place]
+            own = [count for count in executed if (count.calibration, count.iteration, count.algorithm) == place]
             found.append(
                 AlgorithmProgress(
                     name=task.owner or "",
                     state=row.state,
-                    codes={each.code.name: each.executions for each in own},
-                    seconds=round(sum(each.seconds for each in own), 3),
+                    codes={count.code.name: count.executions for count in own},
+                    seconds=round(sum(count.seconds for count in own), 3),
                 )
             )
     return tuple(found)
 
 
 def _find_waiting(tasks: Tasks, iteration: int | None, unfinished: Iterable[str]) -> str | None:
-    """Say what a calibration waits for: its jobs, or other calibrations."""
+    """Return what a calibration waits for: its jobs, or other calibrations; None where it does not."""
     if all(row.state in FINISHED for row in tasks.values()):
         return None
     if all(row.state is None for row in tasks.values()):
         return ", ".join(unfinished) or None
-    told = [
+    notes = [
         row.progress
         for task, row in tasks.items()
         if row.progress and task.iteration == iteration and row.state not in FINISHED
     ]
-    return "; ".join(told) or None
+    return "; ".join(notes) or None
 
 
 def _measure(rows: Iterable[TaskRow]) -> float:
-    """Give for how long some tasks have been at work."""
+    """Return the seconds from the begin of the first of some tasks to the end of the last one."""
     times = [(row.started, row.ended or datetime.now(UTC)) for row in rows if row.started is not None]
     if not times:
         return 0.0
@@ -242,9 +231,9 @@ def _measure(rows: Iterable[TaskRow]) -> float:
 
 
 def _find_reason(tasks: Tasks, failure: FailedSubjobRow | None) -> str:
-    """Give why a calibration failed, in few words."""
+    """Return why a calibration failed, in few words."""
     broken, row = min(
-        ((task, row) for task, row in tasks.items() if row.state == "failed"), key=lambda each: each[0].task_id
+        ((task, row) for task, row in tasks.items() if row.state == "failed"), key=lambda item: item[0].task_id
     )
     if row.reason:
         return f"{broken.task_id}: {row.reason}"

@@ -30,20 +30,15 @@ class Constant:
 
 
 @record
-class TrendPoint:
-    """A constant with the IoV for which it holds.
-
-    :param error: one standard deviation; None where the payload names none.
-    """
+class TrendPoint(Constant):
+    """A constant with the IoV for which it holds."""
 
     iov: IoV
-    value: float
-    error: float | None = None
 
 
 @record
 class ConvergencePoint:
-    """What the executions of a pass have handed in under one name.
+    """The numbers that the executions of a pass have handed in under one name.
 
     :param value: the mean, where there are several.
     :param error: where there is one execution, what it handed in; else None.
@@ -61,7 +56,7 @@ class ConvergencePoint:
 
 
 def list_fields(value: JsonValue) -> list[str]:
-    """Give the numbers in a payload's value that can be drawn, as dotted paths; a number itself is the path ''.
+    """Return the numbers in a payload's value that can be drawn, as dotted paths; a number itself is the path ''.
 
     What is the error of another one is left out.
     """
@@ -79,12 +74,12 @@ def find_error_field(path: str, known: Iterable[str]) -> str | None:
         if front + form.format(name) in known:
             return front + form.format(name)
     if name in ("value", "mean", "val"):
-        return next((front + each for each in _PLAIN_ERROR_NAMES if front + each in known), None)
+        return next((front + error for error in _PLAIN_ERROR_NAMES if front + error in known), None)
     return None
 
 
 def read_field(value: JsonValue, path: str) -> float | None:
-    """Give a number of a payload's value, or None where there is none or it is not finite."""
+    """Return a number of a payload's value, or None where there is none or it is not finite."""
     found: Any = value
     for part in path.split(".") if path else ():
         if isinstance(found, dict) and part in found:
@@ -103,39 +98,52 @@ class ConstantReader:
         self._known: dict[tuple[str, ...], Mapping[str, str | None]] = {}
 
     def list_fields(self, value: JsonValue) -> Mapping[str, str | None]:
-        """Give the constants of a value: path → path of its error, or None."""
+        """Return the constants of a value: path → path of its error, or None."""
         form = tuple(_list_paths(value))
         if form not in self._known:
             self._known[form] = {field: find_error_field(field, form) for field in list_fields(value)}
         return self._known[form]
 
     def read(self, value: JsonValue) -> dict[str, Constant]:
-        """Give all constants of a value that are finite, by their paths."""
-        found = {}
-        for field, error in self.list_fields(value).items():
-            constant = _read_constant(value, field, error)
-            if constant is not None:
-                found[field] = constant
-        return found
+        """Return all constants of a value that are finite, by their paths."""
+        constants = {field: _read_constant(value, field, error) for field, error in self.list_fields(value).items()}
+        return {field: constant for field, constant in constants.items() if constant is not None}
 
     def read_one(self, value: JsonValue, field: str) -> Constant | None:
-        """Give one number of a value, be it a constant or the error of one; None where there is none."""
+        """Return one number of a value, be it a constant or the error of one; None where there is none."""
         return _read_constant(value, field, self.list_fields(value).get(field))
 
 
-def build_points(payloads: Iterable[PayloadRow], field: str) -> list[TrendPoint]:
-    """Give a constant of the payloads of one name, in the order of their first run."""
+def list_constants(values: Iterable[JsonValue]) -> list[str]:
+    """Return the paths of all constants in the payloads of one name."""
     reader = ConstantReader()
-    points = []
-    for row in payloads:
-        constant = reader.read_one(row.value, field)
-        if constant is not None:
-            points.append(TrendPoint(iov=row.iov, value=constant.value, error=constant.error))
+    return list(dict.fromkeys(field for value in values for field in reader.list_fields(value)))
+
+
+def build_points(payloads: Iterable[PayloadRow], field: str) -> list[TrendPoint]:
+    """Return one number of the payloads of one name, in the order of their first run."""
+    reader = ConstantReader()
+    constants = [(row.iov, reader.read_one(row.value, field)) for row in payloads]
+    points = [_build_point(iov, constant) for iov, constant in constants if constant is not None]
     return sorted(points, key=lambda point: point.iov)
 
 
+def build_trends(payloads: Iterable[PayloadRow]) -> dict[str, list[TrendPoint]]:
+    """Return the constants of the payloads of one name by their paths, in the order of their first run."""
+    reader = ConstantReader()
+    trends: dict[str, list[TrendPoint]] = {}
+    for row in sorted(payloads, key=lambda row: row.iov):
+        for field, constant in reader.read(row.value).items():
+            trends.setdefault(field, []).append(_build_point(row.iov, constant))
+    return trends
+
+
+def _build_point(iov: IoV, constant: Constant) -> TrendPoint:
+    return TrendPoint(iov=iov, value=constant.value, error=constant.error)
+
+
 def build_convergence(numbers: Iterable[MonitoredRow]) -> dict[tuple[str, str], list[ConvergencePoint]]:
-    """Give the monitored numbers of a calibration against the pass: (algorithm, name) → points."""
+    """Return the monitored numbers of a calibration against the pass: (algorithm, name) → points."""
     groups: dict[tuple[str, str], dict[int, list[MonitoredRow]]] = {}
     for row in numbers:
         if row.value is not None:
@@ -169,8 +177,10 @@ def find_payload_gaps(
 
 
 def find_shown_runs(payloads: Iterable[PayloadRow], executions: Iterable[ExecutionRow]) -> set[ExpRun]:
-    """Give the runs that an axis has to show: those that were executed, and where a calibration executed none, such as
-    imported payloads, the first and the last run of each IoV."""
+    """Return the runs that an axis has to show: those that were executed.
+
+    Of a calibration that executed none, such as imported payloads: the first and the last run of each IoV.
+    """
     shown: set[ExpRun] = set()
     known = set()
     for execution in executions:
@@ -181,7 +191,7 @@ def find_shown_runs(payloads: Iterable[PayloadRow], executions: Iterable[Executi
 
 
 def find_experiments(runs: Iterable[ExpRun]) -> list[tuple[int, int, int]]:
-    """Give for each experiment its number, its first and its last run."""
+    """Return for each experiment its number, its first and its last run."""
     ends: dict[int, tuple[int, int]] = {}
     for exp, run in runs:
         low, high = ends.get(exp, (run, run))
@@ -197,7 +207,7 @@ def _read_constant(value: JsonValue, field: str, error: str | None) -> Constant 
 
 
 def _list_paths(value: JsonValue, path: str = "") -> Iterator[str]:
-    """Give the paths of all numbers: what payloads of one form have in common."""
+    """Return the paths of all numbers: what payloads of one form have in common."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _list_paths(item, f"{path}.{key}" if path else key)
@@ -209,7 +219,7 @@ def _list_paths(value: JsonValue, path: str = "") -> Iterator[str]:
 
 
 def _read_number(value: Any) -> float | None:
-    """Give a finite number; JSON may hold whole ones that no float can."""
+    """Return a finite number; JSON may hold whole ones that no float can."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if abs(value) <= sys.float_info.max else None

@@ -34,7 +34,8 @@ STEPS = ("prepare", "collect", "merge", "algorithms", "decide")
 """Where a calibration can go back to."""
 
 _IN_PASS = re.compile(r"iteration_(\d+)\.(.+)")
-_ENDS = {"collect": "submit", "merge": "merge"}
+_FIRST_STEPS = {"collect": "submit", "algorithms": "algorithm"}
+"""The first tasks of a step, where they have another name."""
 
 
 @record
@@ -55,7 +56,7 @@ class TaskRow:
 
 @record
 class TaskName:
-    """What a task id says.
+    """The parts of a task id.
 
     :param calibration: None for a task of the whole run.
     :param iteration: None for one outside of the passes.
@@ -71,7 +72,7 @@ class TaskName:
 
 
 def parse_task_id(task_id: str) -> TaskName:
-    """Read a task id."""
+    """Parse a task id."""
     calibration, _, rest = task_id.partition(".")
     if not rest:
         return TaskName(task_id=task_id, calibration=None, iteration=None, owner=None, step=task_id)
@@ -85,7 +86,7 @@ def parse_task_id(task_id: str) -> TaskName:
 
 
 def group_by_calibration(tasks: Mapping[str, TaskRow]) -> dict[str, dict[TaskName, TaskRow]]:
-    """Give the tasks of each calibration."""
+    """Return the tasks of each calibration."""
     found: dict[str, dict[TaskName, TaskRow]] = {}
     for task_id, row in tasks.items():
         name = parse_task_id(task_id)
@@ -108,7 +109,7 @@ def check_calibration(tasks: Iterable[str], name: str) -> None:
 
 
 def find_first_tasks(tasks: Mapping[str, TaskRow], calibration: str, iteration: int | None, to: str) -> list[str]:
-    """Give the tasks that begin a step of a calibration.
+    """Return the tasks that begin a step of a calibration.
 
     :param tasks: all of the run.
     :param iteration: None: the last pass that has begun.
@@ -127,7 +128,7 @@ def find_first_tasks(tasks: Mapping[str, TaskRow], calibration: str, iteration: 
     number = max(begun, default=0) if iteration is None else iteration
     if number not in passes:
         raise CafError(f"Calibration {calibration!r} has no pass {number}.", hint=f"It has {passes}.")
-    step = {"algorithms": "algorithm", "decide": "decide", **_ENDS}[to]
+    step = _FIRST_STEPS.get(to, to)
     found = sorted(name.task_id for name in own if name.iteration == number and name.step == step)
     if not found:
         raise CafError(f"Pass {number} of calibration {calibration!r} has no step {to!r}.", hint="Go back further.")
@@ -135,7 +136,7 @@ def find_first_tasks(tasks: Mapping[str, TaskRow], calibration: str, iteration: 
 
 
 def find_active(tasks: Mapping[str, TaskRow], calibration: str | None) -> list[str]:
-    """Give the tasks that are under way, of one calibration or of all."""
+    """Return the tasks that are under way, of one calibration or of all."""
     return sorted(
         task_id
         for task_id, task in tasks.items()
@@ -144,7 +145,7 @@ def find_active(tasks: Mapping[str, TaskRow], calibration: str | None) -> list[s
 
 
 def find_failed_waits(tasks: Mapping[str, TaskRow], calibration: str | None = None) -> list[str]:
-    """Give the tasks whose clear submits failed subjobs again."""
+    """Return the tasks whose clear submits failed subjobs again."""
     return sorted(
         task_id
         for task_id, task in tasks.items()
@@ -155,7 +156,7 @@ def find_failed_waits(tasks: Mapping[str, TaskRow], calibration: str | None = No
 
 
 def find_collecting(active: Iterable[str]) -> list[tuple[str, int, str]]:
-    """Give calibration, pass and collection of the tasks that submit jobs or wait for them, each once."""
+    """Return calibration, pass and collection of the tasks that submit jobs or wait for them, each once."""
     found = []
     for task_id in active:
         name = parse_task_id(task_id)

@@ -28,11 +28,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
+from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import CheckpointError, DefinitionError
 from airflow_provider_caf.core.payloads import build_payload_file_name
 from airflow_provider_caf.core.strategies.base import Execution
 from airflow_provider_caf.core.strategies.tickets import Answered
-from airflow_provider_caf.io.files import write_bytes
 
 log = logging.getLogger(__name__)
 

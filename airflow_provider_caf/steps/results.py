@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from airflow_provider_caf.batch.evidence import ExitRecord
 from airflow_provider_caf.batch.spec import Resources
-from airflow_provider_caf.batch.verdicts import SubjobStatus, Verdict
+from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.calibration import CalibrationRecord
 from airflow_provider_caf.core.file_names import STDERR_FILE, STDOUT_FILE
 from airflow_provider_caf.core.iteration import IterationAction, IterationDecision
@@ -28,8 +28,8 @@ from airflow_provider_caf.io.catalog import (
     JsonValue,
     LogRow,
     MonitoredRow,
+    OfRun,
     PayloadRow,
-    Row,
     SelectionRow,
     SubjobsRow,
 )
@@ -54,7 +54,7 @@ class CommittedPayload:
 
 
 def list_committed(commits: Sequence[Commit]) -> tuple[CommittedPayload, ...]:
-    """Give the lines that commits make, in their order."""
+    """List the lines that commits make, in their order."""
     committed = []
     for commit in commits:
         payloads = commit.execution.payloads if commit.payloads is None else commit.payloads
@@ -65,7 +65,6 @@ def list_committed(commits: Sequence[Commit]) -> tuple[CommittedPayload, ...]:
 
 LARGEST_FIGURE = 250_000
 """Bytes of a picture that the catalog takes: a page shows it in one request. Of a larger one it has the path."""
-
 
 _SHOWN_PATTERNS = 20
 
@@ -79,14 +78,6 @@ _OVER = (SubjobStatus.FAILED, SubjobStatus.CANCELLED, SubjobStatus.LOST)
 _WAITING = (SubjobStatus.QUEUED, SubjobStatus.MISSING)
 
 
-class Ids(TypedDict):
-    """Where a row belongs."""
-
-    dag_id: str
-    run_id: str
-    calibration: str
-
-
 class CalibrationResults:
     """Write the results of one calibration in one DAG run.
 
@@ -95,12 +86,12 @@ class CalibrationResults:
 
     def __init__(self, catalog: Catalog, dag_id: str, run_id: str, calibration: str) -> None:
         self.catalog = catalog
-        self._ids: Ids = {"dag_id": dag_id, "run_id": run_id, "calibration": calibration}
+        self._ids: dict[str, Any] = {"dag_id": dag_id, "run_id": run_id, "calibration": calibration}
         self._failed: defaultdict[tuple[int, str], set[tuple[int, int]]] = defaultdict(set)
 
     def add_selections(self, calibration: CalibrationRecord, manifests: Sequence[CollectionManifest]) -> None:
         """Write what the collections of a calibration take as their input."""
-        self.catalog.write(self._build_selection(calibration, each) for each in manifests)
+        self.catalog.write(self._build_selection(calibration, manifest) for manifest in manifests)
 
     def _build_selection(self, calibration: CalibrationRecord, manifest: CollectionManifest) -> SelectionRow:
         collection = manifest.collection
@@ -138,19 +129,10 @@ class CalibrationResults:
 
         Where none follows, what later passes left in an earlier life is removed.
         """
-        known = [row for row in self.catalog.read_iterations(**self._ids) if row.iteration == iteration]
-        self.catalog.write(
-            [
-                IterationRow(
-                    **self._ids,
-                    iteration=iteration,
-                    decision=decision.action.value,
-                    reason=decision.reason,
-                    started=known[0].started if known else None,
-                    ended=_now(),
-                )
-            ]
-        )
+        known = self.catalog.read(IterationRow, **self._ids, iteration=iteration)
+        begun = known[0] if known else IterationRow(**self._ids, iteration=iteration)
+        ended = replace(begun, decision=decision.action.value, reason=decision.reason, ended=_now())
+        self.catalog.write([ended])
         if decision.action is IterationAction.ITERATE:
             self.catalog.write([IterationRow(**self._ids, iteration=iteration + 1, started=_now())])
         else:
@@ -165,65 +147,15 @@ class CalibrationResults:
 
         :param staging: where the figures lie.
         """
-        rows: list[Row] = []
-        for each in asked:
-            rows += self._build_execution(iteration, algorithm, each, staging)
-        self.catalog.write(rows)
-
-    def _build_execution(self, iteration: int, algorithm: str, each: Asked, staging: Path) -> Iterator[Row]:
-        execution = each.execution
-        yield ExecutionRow(
-            **self._ids,
-            iteration=iteration,
-            algorithm=algorithm,
-            key=execution.key,
-            runs=execution.runs,
-            iov=execution.iov,
-            code=execution.code,
-            output=execution.output,
-            seconds=each.seconds,
-            ended=each.ended,
-        )
-        for number in execution.monitored:
-            yield MonitoredRow(
-                **self._ids,
-                iteration=iteration,
-                algorithm=algorithm,
-                execution=execution.key,
-                name=number.name,
-                value=number.value,
-                error=number.error,
-            )
-        for figure in execution.figures:
-            path = staging / figure.file
-            yield FigureRow(
-                **self._ids,
-                iteration=iteration,
-                algorithm=algorithm,
-                execution=execution.key,
-                name=figure.name,
-                media_type=figure.media_type,
-                path=str(path),
-                content=path.read_bytes() if path.stat().st_size <= LARGEST_FIGURE else None,
-            )
+        place = {**self._ids, "iteration": iteration, "algorithm": algorithm}
+        self.catalog.write(row for execution in asked for row in _build_execution(place, execution, staging))
 
     def add_payloads(self, iteration: int, algorithm: str, committed: Sequence[CommittedPayload]) -> None:
         """Write the payloads that an algorithm's strategy committed."""
-        now = _now()
+        place = {**self._ids, "iteration": iteration, "algorithm": algorithm, "committed": _now()}
         self.catalog.write(
-            PayloadRow(
-                **self._ids,
-                iteration=iteration,
-                algorithm=algorithm,
-                name=each.entry.name,
-                iov=each.entry.iov,
-                revision=each.entry.revision,
-                execution=each.execution,
-                value=each.value,
-                position=position,
-                committed=now,
-            )
-            for position, each in enumerate(committed)
+            _build_payload(place, position, payload.entry, payload.value, execution=payload.execution)
+            for position, payload in enumerate(committed)
         )
 
     def add_final(self, entries: Sequence[PayloadEntry], values: Sequence[JsonValue]) -> None:
@@ -231,20 +163,9 @@ class CalibrationResults:
 
         :param values: of each, None where it is not known.
         """
-        now = _now()
+        place = {**self._ids, "iteration": 0, "algorithm": "", "committed": _now()}
         rows = [
-            PayloadRow(
-                **self._ids,
-                iteration=0,
-                algorithm="",
-                name=entry.name,
-                iov=entry.iov,
-                revision=entry.revision,
-                value=value,
-                position=position,
-                final=True,
-                committed=now,
-            )
+            _build_payload(place, position, entry, value, final=True)
             for position, (entry, value) in enumerate(zip(entries, values, strict=True))
         ]
         self.catalog.forget_iterations(**self._ids)
@@ -252,15 +173,16 @@ class CalibrationResults:
 
     def finish(self, iteration: int) -> None:
         """Mark the payloads of the last pass as the final ones."""
-        rows = [row for row in self.catalog.read_payloads(**self._ids) if row.iteration == iteration]
+        rows = self.catalog.read(PayloadRow, **self._ids, iteration=iteration)
         self.catalog.write_final_payloads(**self._ids, rows=[replace(row, final=True) for row in rows])
 
     def find_subjob_seconds(self, collection: str) -> float | None:
-        """Give the mean run time of the subjobs of a collection in the DAG run that last had some.
+        """Return the mean run time in seconds of the subjobs of a collection in the DAG run that last had some.
 
         It only decides how many of them share a job: a wrong one costs time, no result.
         """
-        for row in self.catalog.read_subjobs_history(self._ids["dag_id"], self._ids["calibration"], collection):
+        own = {**self._ids, "run_id": None}
+        for row in self.catalog.read(SubjobsRow, **own, collection=collection, newest_by="updated", limit=20):
             tries = row.done + row.failed + row.retries
             if row.done and row.run_id != self._ids["run_id"]:
                 return row.wall_seconds / tries
@@ -281,58 +203,35 @@ class CalibrationResults:
         """
         counts = count_subjobs(observation.verdicts)
         # A retry may have asked for more than the definition does.
-        asked = [each.array.resources for each in observation.arrays] or [resources]
+        requested = [submitted.array.resources for submitted in observation.arrays] or [resources]
+        place = {**self._ids, "iteration": iteration, "collection": collection}
         row = SubjobsRow(
-            **self._ids,
-            iteration=iteration,
-            collection=collection,
+            **place,
             total=len(observation.verdicts),
             queued=sum(counts[status] for status in _WAITING),
             held=counts[SubjobStatus.HELD],
             running=counts[SubjobStatus.RUNNING],
             done=counts[SubjobStatus.DONE],
             failed=sum(counts[status] for status in _OVER),
-            retries=max(0, len(attempts) - len({each.subjob for each in attempts})),
-            cpu_seconds=sum(each.cpu_seconds for each in attempts),
-            wall_seconds=sum(each.seconds for each in attempts),
-            peak_memory_kb=max((each.peak_memory_kb for each in attempts), default=0),
-            hosts=tuple(sorted({each.host for each in attempts})),
-            requested_memory_mb=max((each.memory for each in asked if each.memory is not None), default=None),
-            requested_seconds=max((each.walltime for each in asked if each.walltime is not None), default=None),
+            retries=max(0, len(attempts) - len({attempt.subjob for attempt in attempts})),
+            cpu_seconds=sum(attempt.cpu_seconds for attempt in attempts),
+            wall_seconds=sum(attempt.seconds for attempt in attempts),
+            peak_memory_kb=max((attempt.peak_memory_kb for attempt in attempts), default=0),
+            hosts=tuple(sorted({attempt.host for attempt in attempts})),
+            requested_memory_mb=max((one.memory for one in requested if one.memory is not None), default=None),
+            requested_seconds=max((one.walltime for one in requested if one.walltime is not None), default=None),
             updated=_now(),
         )
         known = self._failed[iteration, collection]
         failed = {
-            (each.subjob, each.attempt): (each, logs)
-            for each, logs in self._list_failed(iteration, collection, observation, attempts)
-            if (each.subjob, each.attempt) not in known
+            (attempt.subjob, attempt.attempt): (attempt, logs)
+            for attempt, logs in _list_failed(place, observation, attempts)
+            if (attempt.subjob, attempt.attempt) not in known
         }
         logs_left = max(0, _LOGS_OF_A_PASS - len(known))
-        logs = [log for each in [*failed.values()][:logs_left] for log in self._build_log(*each)]
-        self.catalog.write([row, *(each for each, _ in failed.values()), *logs])
+        logs = [log for attempt, paths in [*failed.values()][:logs_left] for log in _build_log(attempt, paths)]
+        self.catalog.write([row, *(attempt for attempt, _ in failed.values()), *logs])
         known.update(failed)
-
-    def _list_failed(
-        self, iteration: int, collection: str, observation: Observation, attempts: Sequence[ExitRecord]
-    ) -> Iterator[tuple[FailedSubjobRow, list[Path]]]:
-        """Give the tries that failed, each with its logs, the most telling first."""
-        # A verdict knows also what the batch system and we have to say about the newest try.
-        reasons = {
-            (each.subjob, each.record.label): each.reason
-            for each in observation.verdicts.values()
-            if each.record is not None
-        }
-        for each in attempts:
-            if not each.says_success:
-                logs = [each.folder / name for name in (STDERR_FILE, STDOUT_FILE)]
-                yield self._build_failed_try(iteration, collection, each, reasons.get((each.subjob, each.label))), logs
-        for verdict in observation.verdicts.values():
-            # Held ones that come free again are no failures; these have left no exit record.
-            if verdict.status in _OVER and verdict.record is None:
-                yield (
-                    self._build_silent_try(iteration, collection, verdict),
-                    [] if verdict.log is None else [verdict.log],
-                )
 
     def add_algorithm_log(self, iteration: int, algorithm: str, path: Path) -> None:
         """Write the end of what an algorithm has printed."""
@@ -342,52 +241,97 @@ class CalibrationResults:
             row = LogRow(**self._ids, iteration=iteration, step=algorithm, path=str(path), text=text, is_whole=is_whole)
             self.catalog.write([row])
 
-    def _build_log(self, row: FailedSubjobRow, logs: Sequence[Path]) -> Iterator[LogRow]:
-        """Give the end of the first log that says something."""
-        for path in logs:
-            found = read_end(path, _LOG_BYTES)
-            if found is not None:
-                yield LogRow(
-                    **self._ids,
-                    iteration=row.iteration,
-                    step=row.collection,
-                    subjob=row.subjob,
-                    attempt=row.attempt,
-                    path=str(path),
-                    text=found[0],
-                    is_whole=found[1],
-                )
-                return
 
-    def _build_failed_try(
-        self, iteration: int, collection: str, attempt: ExitRecord, reason: str | None
-    ) -> FailedSubjobRow:
-        return FailedSubjobRow(
-            **self._ids,
-            iteration=iteration,
-            collection=collection,
-            subjob=attempt.subjob,
-            attempt=attempt.attempt,
-            reason=reason or attempt.reason or describe_end(attempt),
-            exit_code=attempt.exit_code,
-            signal=attempt.signal,
-            host=attempt.host,
-            log=str(attempt.folder / STDERR_FILE),
-            ended=attempt.ended,
+def _build_execution(place: Mapping[str, Any], asked: Asked, staging: Path) -> Iterator[OfRun]:
+    """Yield the rows of an execution, of its numbers and of its figures."""
+    execution = asked.execution
+    yield ExecutionRow(
+        **place,
+        key=execution.key,
+        runs=execution.runs,
+        iov=execution.iov,
+        code=execution.code,
+        output=execution.output,
+        seconds=asked.seconds,
+        ended=asked.ended,
+    )
+    for number in execution.monitored:
+        yield MonitoredRow(**place, execution=execution.key, name=number.name, value=number.value, error=number.error)
+    for figure in execution.figures:
+        path = staging / figure.file
+        yield FigureRow(
+            **place,
+            execution=execution.key,
+            name=figure.name,
+            media_type=figure.media_type,
+            path=str(path),
+            content=path.read_bytes() if path.stat().st_size <= LARGEST_FIGURE else None,
         )
 
-    def _build_silent_try(self, iteration: int, collection: str, verdict: Verdict) -> FailedSubjobRow:
-        """Give the row of a try that has left no exit record."""
-        return FailedSubjobRow(
-            **self._ids,
-            iteration=iteration,
-            collection=collection,
-            subjob=verdict.subjob,
-            attempt=verdict.attempt or 0,
-            reason=verdict.reason or verdict.status.value,
-            host=verdict.host,
-            log=None if verdict.log is None else str(verdict.log),
-        )
+
+def _build_payload(
+    place: Mapping[str, Any], position: int, entry: PayloadEntry, value: JsonValue, **words: Any
+) -> PayloadRow:
+    return PayloadRow(
+        **place, name=entry.name, iov=entry.iov, revision=entry.revision, value=value, position=position, **words
+    )
+
+
+def _list_failed(
+    place: Mapping[str, Any], observation: Observation, attempts: Sequence[ExitRecord]
+) -> Iterator[tuple[FailedSubjobRow, list[Path]]]:
+    """Yield the attempts that failed, each with its logs, the most telling one first."""
+    # A verdict holds also what the batch system and our notes tell of the newest attempt.
+    verdicts = observation.verdicts.values()
+    reasons = {
+        (verdict.subjob, verdict.record.label): verdict.reason for verdict in verdicts if verdict.record is not None
+    }
+    for attempt in attempts:
+        if not attempt.says_success:
+            failed = FailedSubjobRow(
+                **place,
+                subjob=attempt.subjob,
+                attempt=attempt.attempt,
+                reason=reasons.get((attempt.subjob, attempt.label)) or attempt.reason or describe_end(attempt),
+                exit_code=attempt.exit_code,
+                signal=attempt.signal,
+                host=attempt.host,
+                log=str(attempt.folder / STDERR_FILE),
+                ended=attempt.ended,
+            )
+            yield failed, [attempt.folder / name for name in (STDERR_FILE, STDOUT_FILE)]
+    for verdict in verdicts:
+        # Held ones that come free again are no failures; these have left no exit record.
+        if verdict.status in _OVER and verdict.record is None:
+            silent = FailedSubjobRow(
+                **place,
+                subjob=verdict.subjob,
+                attempt=verdict.attempt or 0,
+                reason=verdict.reason or verdict.status.value,
+                host=verdict.host,
+                log=None if verdict.log is None else str(verdict.log),
+            )
+            yield silent, [] if verdict.log is None else [verdict.log]
+
+
+def _build_log(row: FailedSubjobRow, paths: Sequence[Path]) -> Iterator[LogRow]:
+    """Yield the end of the first log that holds something."""
+    for path in paths:
+        found = read_end(path, _LOG_BYTES)
+        if found is not None:
+            yield LogRow(
+                dag_id=row.dag_id,
+                run_id=row.run_id,
+                calibration=row.calibration,
+                iteration=row.iteration,
+                step=row.collection,
+                subjob=row.subjob,
+                attempt=row.attempt,
+                path=str(path),
+                text=found[0],
+                is_whole=found[1],
+            )
+            return
 
 
 def _now() -> datetime:

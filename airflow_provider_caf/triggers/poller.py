@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator, Sequence
 
 from airflow_provider_caf.batch.spec import SubmittedArray
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.hooks.metrics import time_poll
 from airflow_provider_caf.io.jobs.client import BatchClient
 from airflow_provider_caf.io.jobs.poll import Snapshot
+from airflow_provider_caf.site.metrics import time_poll
 
 
 @record

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import airflow_provider_caf
+from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.core.names import check_file_name
 from airflow_provider_caf.worker.collector import make_collector, run_collector
 from airflow_provider_caf.worker.requests import Job, read_request
-from airflow_provider_caf.worker.root import crash_plainly, write_bytes
+from airflow_provider_caf.worker.root import crash_plainly
 from airflow_provider_caf.worker.subjob import fill_placeholders
 from airflow_provider_caf.worker.user_code import load_user_code
 

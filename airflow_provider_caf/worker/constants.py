@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.chain import LOCAL, DatabaseEntry
 from airflow_provider_caf.core.errors import DatabaseError, DefinitionError
 from airflow_provider_caf.core.iov import ExpRun
@@ -27,7 +28,7 @@ from airflow_provider_caf.core.payloads import (
     parse_database,
 )
 from airflow_provider_caf.core.suggestions import build_word_hint
-from airflow_provider_caf.worker.root import BIG_FILE_VERSION, keep_directory, load_root, open_root_file, write_bytes
+from airflow_provider_caf.worker.root import BIG_FILE_VERSION, keep_directory, load_root, open_root_file
 from airflow_provider_caf.worker.user_code import build_plain_value
 
 DATABASE_FILE = "database.txt"
@@ -49,7 +50,7 @@ _SHOWN_BYTES = 4096
 
 
 def build_shown_value(value: Any) -> Any:
-    """Give the value of a payload for lists and plots, or None for an object of ROOT or a large value."""
+    """Return the value of a payload for lists and plots, or None for an object of ROOT or a large value."""
     if hasattr(type(value), "__cpp_name__"):
         return None
     plain = build_plain_value(value, "value of a payload")
@@ -73,7 +74,7 @@ class ConstantsReader:
         return self._chain
 
     def get(self, name: str, run: ExpRun) -> Any:
-        """Give the payload that is valid for a run: the JSON value or the object that was saved.
+        """Return the payload that is valid for a run: the JSON value or the object that was saved.
 
         :raises DatabaseError: if no database of the chain has it, or its file is not as it was written.
         """
@@ -83,7 +84,7 @@ class ConstantsReader:
         return read_payload(str(path), name)
 
     def find_file(self, name: str, run: ExpRun) -> Path:
-        """Give the file of the payload that is valid for a run.
+        """Return the file of the payload that is valid for a run.
 
         :raises DatabaseError: if no database of the chain has it.
         """
@@ -185,10 +186,10 @@ def read_payload(path: str, name: str) -> Any:
 
 
 def build_payload(value: Any, name: str) -> bytes:
-    """Give the bytes of a payload file.
+    """Build the bytes of a payload file.
 
     :param value: an object of ROOT, or a value that JSON can say (not NaN, keys are texts).
-    :raises DefinitionError: if it is neither, or the name cannot be.
+    :raises DefinitionError: if it is neither, or the name is not possible.
     """
     check_payload_name(name)
     root = load_root()
@@ -219,9 +220,9 @@ def build_payload(value: Any, name: str) -> bytes:
 
 
 def save_payload(value: Any, name: str, folder: Path) -> tuple[str, int]:
-    """Write a payload file under its own name and give its revision and its size in bytes.
+    """Write a payload file under its own name and return its revision and its size in bytes.
 
-    :raises DefinitionError: if the value or the name cannot be.
+    :raises DefinitionError: if the value or the name is not possible.
     :raises CafError: if it cannot be written, say because the disk is full; nothing is left then.
     """
     return save_payload_bytes(build_payload(value, name), name, folder)

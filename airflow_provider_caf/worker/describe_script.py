@@ -22,13 +22,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.core.json_form import normalise_json
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.worker.read_script import describe_calibration, find_ancestors_in
 from airflow_provider_caf.worker.requests import read_request
-from airflow_provider_caf.worker.root import write_bytes
 from airflow_provider_caf.worker.script import ScriptArguments, call_script, find_event_counts, load_script
 
 ARGUMENTS_FILE = "arguments.json"

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_caf.core.atomic import build_write_error, publish_file, write_bytes
 from airflow_provider_caf.core.errors import CafError, InputError
 from airflow_provider_caf.core.json_form import (
     ObjectReader,
@@ -35,15 +36,12 @@ from airflow_provider_caf.worker.lock import hold_lock
 from airflow_provider_caf.worker.requests import read_request
 from airflow_provider_caf.worker.root import (
     build_temporary_path,
-    build_write_error,
     check_root_path,
     crash_plainly,
     find_write_errno,
     load_root,
     open_root_file,
-    publish_file,
     record_errors,
-    write_bytes,
 )
 from airflow_provider_caf.worker.signature import FileTally
 
@@ -136,7 +134,7 @@ def merge_collection(request: MergeRequest) -> int:
         content, keys = inspect_file(str(temporary), "merged file")
         tally.check(keys, {place for each in content.values() for place in each.list_places()})
         _check_sums(counts, content, request)
-        publish_file(temporary, output)
+        publish_file(temporary, output, "merged file")
     finally:
         temporary.unlink(missing_ok=True)
     index = build_index(request, content)

@@ -18,11 +18,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import CafError, InputError
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.worker.events import EventFile
 from airflow_provider_caf.worker.requests import read_request
-from airflow_provider_caf.worker.root import open_root_file, write_bytes
+from airflow_provider_caf.worker.root import open_root_file
 
 _BASF2_TREE = "persistent"
 _BASF2_LEAVES = ("m_experimentLow", "m_runLow", "m_experimentHigh", "m_runHigh", "m_nFullEvents")

@@ -6,7 +6,6 @@ stderr and half a file. Every file goes through the two functions of this module
 
 from __future__ import annotations
 
-import errno
 import faulthandler
 import os
 import signal
@@ -18,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_caf.core.atomic import build_write_error, publish_file
 from airflow_provider_caf.core.errors import CafError, InputError
 from airflow_provider_caf.core.temporary import build_temporary_name
 
@@ -243,7 +243,7 @@ def write_root_file(path: str, what: str, *, compression: int | None = None) -> 
             raise
         file.Close()
         check_written(file, temporary, path, what)
-        publish_file(temporary, target)
+        publish_file(temporary, target, what)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -275,47 +275,3 @@ def find_write_errno(path: Path) -> int:
     except OSError as error:
         return error.errno or 0
     return 0
-
-
-def build_write_error(path: str, what: str, number: int) -> CafError:
-    """Give the error of a file that could not be written.
-
-    :param number: the errno of the failed write, 0 where it is not known.
-    """
-    reason = os.strerror(number) if number > 0 else "a write failed"
-    hint = f"Check the file system of {Path(path).parent}, then run this again; nothing was lost."
-    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, 0):
-        hint = f"Free space for {Path(path).parent} (disk or quota), then run this again; nothing was lost."
-    return CafError(f"The {what} {path} could not be written: {reason}.", hint=hint)
-
-
-def publish_file(temporary: Path, target: Path) -> None:
-    """Give a written file its own name, after its bytes are on disk.
-
-    :raises CafError: if that fails.
-    """
-    try:
-        descriptor = os.open(temporary, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        temporary.replace(target)
-    except OSError as error:
-        raise build_write_error(str(target), "file", error.errno or 0) from error
-
-
-def write_bytes(path: Path, data: bytes, what: str) -> None:
-    """Replace a file's content in one step.
-
-    :raises CafError: if it cannot be written; the old file is then untouched.
-    """
-    temporary = build_temporary_path(path)
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-        publish_file(temporary, path)
-    except OSError as error:
-        raise build_write_error(str(path), what, error.errno or 0) from error
-    finally:
-        temporary.unlink(missing_ok=True)

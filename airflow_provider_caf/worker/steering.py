@@ -18,10 +18,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.chain import LOCAL, DatabaseEntry
 from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.worker.requests import Job, read_request
-from airflow_provider_caf.worker.root import write_bytes
 
 COLLECTOR_PATH = "collector.path"
 RECONSTRUCTION_PATH = "reconstruction.path"

@@ -24,10 +24,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.worker.requests import read_request
-from airflow_provider_caf.worker.root import write_bytes
 from airflow_provider_caf.worker.script import guard_script, import_script, set_up_caf
 
 RESULTS_FOLDER = "calibration_results"

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.worker.constants import build_shown_value, read_payload
 from airflow_provider_caf.worker.requests import read_request
-from airflow_provider_caf.worker.root import write_bytes
 
 
 def main(argv: Sequence[str]) -> int:

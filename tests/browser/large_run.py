@@ -21,8 +21,8 @@ from airflow_provider_caf.io.catalog import (
     IterationRow,
     LogRow,
     MonitoredRow,
+    OfRun,
     PayloadRow,
-    Row,
     RunRow,
     SubjobsRow,
 )
@@ -70,7 +70,7 @@ def write_results(catalog: Catalog, dag_id: str, run_id: str) -> None:
     catalog.write([row for pair in failed for row in pair])
 
 
-def _collect(ids: Any, done: int) -> Iterator[Row]:
+def _collect(ids: Any, done: int) -> Iterator[OfRun]:
     left = SUBJOBS - done
     yield SubjobsRow(
         **ids,
@@ -97,7 +97,7 @@ def _collect(ids: Any, done: int) -> Iterator[Row]:
         )
 
 
-def _execute(ids: Any, chance: random.Random, *, is_done: bool) -> Iterator[Row]:
+def _execute(ids: Any, chance: random.Random, *, is_done: bool) -> Iterator[OfRun]:
     for index in range(IOVS):
         iov = IoV(7, 50 * index, 7, 50 * index + 49)
         code = ResultCode.OK if chance.random() < 0.95 else ResultCode.NOT_ENOUGH_DATA

@@ -13,8 +13,8 @@ from urllib.parse import urlencode
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Response
 
 if TYPE_CHECKING:
-    from airflow_provider_caf.io.private_airflow import PrivateAirflow
     from tests.integration.started_airflow import StartedAirflow
+    from tests.private_airflow import PrivateAirflow
 
 # As root, and on a machine without graphics and without a way out.
 CHROMIUM_FLAGS = [

@@ -7,7 +7,7 @@ from urllib.parse import quote, urljoin
 
 import pytest
 
-from airflow_provider_caf.io.catalog import Catalog
+from airflow_provider_caf.io.catalog import Catalog, PayloadRow
 from tests.browser.site import Site
 
 pytestmark = pytest.mark.airflow
@@ -76,7 +76,7 @@ def test_the_commands_write_and_compare(site: Site) -> None:
 
 def test_what_was_made_by_hand_has_its_values(site: Site) -> None:
     catalog: Catalog = site.started.open_catalog()
-    rows = catalog.read_payloads("signed", site.runs["signed"], "by_hand", final_only=True)
+    rows = catalog.read(PayloadRow, "signed", site.runs["signed"], "by_hand", final=True)
     assert [row.value for row in rows] == [{"value": 0.02}]
 
 

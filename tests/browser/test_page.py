@@ -13,6 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from airflow_provider_caf.io.catalog import FailedSubjobRow, PayloadRow
 from tests.browser.large_run import CALIBRATIONS, FAILURES
 from tests.browser.site import LARGEST_ANSWER, Site, Window
 
@@ -116,7 +117,7 @@ def shift(value: Any) -> Any:
 
 def test_a_constant_can_be_compared_with_another_run(open_window: OpenWindow, site: Site) -> None:
     catalog = site.started.open_catalog()
-    rows = catalog.read_payloads("demo_calibration", site.runs["demo_calibration"], "beam_spot", final_only=True)
+    rows = catalog.read(PayloadRow, "demo_calibration", site.runs["demo_calibration"], "beam_spot", final=True)
     shifted = [replace(row, run_id="earlier", value=shift(row.value)) for row in rows]
     catalog.write(shifted)
     window = open_window()
@@ -186,7 +187,7 @@ def test_actions_ask_first(open_window: OpenWindow, site: Site) -> None:
 
 
 def count_failures(site: Site) -> int:
-    return site.started.open_catalog().count_failed_subjobs("failing", site.runs["failing"])
+    return site.started.open_catalog().count(FailedSubjobRow, "failing", site.runs["failing"])
 
 
 def test_a_viewer_is_offered_no_action(open_window: OpenWindow) -> None:

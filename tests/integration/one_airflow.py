@@ -14,11 +14,11 @@ from typing import Any
 
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.io.private_airflow import PrivateAirflow
 from airflow_provider_caf.worker.constants import build_payload
 from demo import CONNECTION, build_connection
 from tests.integration.metrics_server import MetricsServer
 from tests.integration.started_airflow import StartedAirflow
+from tests.private_airflow import PrivateAirflow
 
 TESTS = Path(__file__).parents[1]
 PROJECT = TESTS.parent

@@ -13,8 +13,8 @@ import pytest
 
 from airflow_provider_caf.io.catalog import Catalog, open_sqlite_catalog
 from airflow_provider_caf.io.layout import RunLayout, default_catalog_file
-from airflow_provider_caf.io.private_airflow import PrivateAirflow
 from tests.integration.metrics_server import MetricsServer
+from tests.private_airflow import PrivateAirflow
 
 LIMIT = 1200.0
 """Seconds after which what a test waits for will not come any more. It says nothing about how quick anything is."""

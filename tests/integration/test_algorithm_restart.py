@@ -15,8 +15,8 @@ import pytest
 
 from airflow_provider_caf.io.layout import AlgorithmLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.io.private_airflow import COMPONENTS
 from tests.integration.started_airflow import StartedAirflow
+from tests.private_airflow import COMPONENTS
 
 pytestmark = [pytest.mark.airflow, pytest.mark.kills_airflow]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_caf.io.catalog import PayloadRow
 from airflow_provider_caf.io.jobs.exit_records import StatusFolder
 from tests.integration.started_airflow import StartedAirflow
 from tests.integration.test_restart import FILES, MAKE_EVENTS
@@ -65,7 +66,7 @@ def test_jobs_run_on_another_host_and_are_waited_for_in_the_triggerer(
         collection = layout.iteration(0).collection("events")
         records = StatusFolder(collection.status_folder).scan()
         assert [(each.subjob, each.attempt) for each in records] == [(0, 0), (1, 0), (2, 0)]
-        payloads = started.open_catalog().read_payloads("remote", run_id, calibration, final_only=True)
+        payloads = started.open_catalog().read(PayloadRow, "remote", run_id, calibration, final=True)
         assert [(row.iov.low.run, row.value) for row in payloads] == [(run, {"events": run}) for run in (1, 2, 3)]
         assert (collection.array_folder(0) / "remote.lock").exists() == (calibration == "shared")
     # The jobs without a shared file system saw the other folder only, and nothing of Airflow is in it.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_caf.io.catalog import PayloadRow
 from airflow_provider_caf.io.jobs.exit_records import StatusFolder
 from tests.integration.started_airflow import StartedAirflow
 
@@ -63,7 +64,7 @@ def test_clearing_a_failed_task_runs_only_what_failed(started: StartedAirflow, d
     assert [subjob for subjob, _ in set(again) - set(tries)] == [1]
     assert started.read_states("counting", run_id)["first.iteration_1.events.submit"] == "skipped"
 
-    payloads = started.open_catalog().read_payloads("counting", run_id, "second", final_only=True)
+    payloads = started.open_catalog().read(PayloadRow, "counting", run_id, "second", final=True)
     assert [(row.iov.low.run, row.value) for row in payloads] == [(run, {"events": run}) for run in (1, 2, 3)]
 
 

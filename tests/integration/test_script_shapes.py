@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from airflow_provider_caf.io.catalog import PayloadRow
 from airflow_provider_caf.io.local_database import LocalDatabase
 from tests.integration.beside import Beside
 from tests.integration.started_airflow import StartedAirflow
@@ -45,7 +46,7 @@ def runs(beside: Beside) -> dict[str, str]:
 
 
 def test_a_chain_of_eleven_with_unsaved_intermediates(started: StartedAirflow, runs: dict[str, str]) -> None:
-    rows = started.open_catalog().read_payloads("gain_chain", runs["gain_chain"], final_only=True)
+    rows = started.open_catalog().read(PayloadRow, "gain_chain", runs["gain_chain"], final=True)
     # Each has seen the constant of the one before it, saved or not.
     last = [row for row in rows if row.name == "rungain2"]
     assert [row.value for row in last] == [{"value": 11}] * len(RUNS)
@@ -55,7 +56,7 @@ def test_a_chain_of_eleven_with_unsaved_intermediates(started: StartedAirflow, r
 
 
 def test_three_algorithms_with_three_collectors(started: StartedAirflow, runs: dict[str, str]) -> None:
-    rows = started.open_catalog().read_payloads("three_by_three", runs["three_by_three"], final_only=True)
+    rows = started.open_catalog().read(PayloadRow, "three_by_three", runs["three_by_three"], final=True)
     assert {name: sum(row.name == name for row in rows) for name in ("Gain", "Time", "Shape")} == {
         "Gain": 1,
         "Time": len(RUNS),
@@ -66,7 +67,7 @@ def test_three_algorithms_with_three_collectors(started: StartedAirflow, runs: d
 def test_an_alignment_with_side_files_that_rewrites_what_was_collected(
     started: StartedAirflow, runs: dict[str, str]
 ) -> None:
-    rows = started.open_catalog().read_payloads("alignment", runs["alignment"])
+    rows = started.open_catalog().read(PayloadRow, "alignment", runs["alignment"])
     assert [row.value for row in sorted(rows, key=lambda row: row.iteration)] == [
         {
             # Twice, not four times, in the second pass: each pass rewrites a copy of its own.

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.core.errors import TransportError
+from airflow_provider_caf.io.catalog import PayloadRow
 from airflow_provider_caf.io.local_database import LocalDatabase
 from tests.integration.beside import Beside
 from tests.integration.started_airflow import StartedAirflow
@@ -111,7 +112,7 @@ def test_three_collections_and_boundaries_of_which_one_part_is_not_saved(
     started: StartedAirflow, runs: dict[str, Run]
 ) -> None:
     assert list_lines(started, runs["example_complex"]) == ["TestBoundaryMean 1,1,-1,-1"]
-    rows = started.open_catalog().read_payloads(*runs["example_complex"], final_only=True)
+    rows = started.open_catalog().read(PayloadRow, *runs["example_complex"], final=True)
     assert {row.name for row in rows} == {"TestBoundaryMean", "TestRoughMean"}
 
 
@@ -140,7 +141,7 @@ def test_each_pass_changes_copies_of_what_was_collected(started: StartedAirflow,
 @pytest.mark.skipif("eleven_chain" in LEFT_OUT, reason="CAF_TEST_LEAVE_OUT names it")
 def test_a_chain_of_eleven_sees_what_came_before(started: StartedAirflow, runs: dict[str, Run]) -> None:
     assert list_lines(started, runs["eleven_chain"]) == ["TestChain11 1,1,-1,-1"]
-    rows = started.open_catalog().read_payloads(*runs["eleven_chain"], final_only=True)
+    rows = started.open_catalog().read(PayloadRow, *runs["eleven_chain"], final=True)
     assert len({row.calibration for row in rows}) == 11
 
 

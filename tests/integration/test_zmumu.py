@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.core.iov import IoV
+from airflow_provider_caf.io.catalog import PayloadRow
 from airflow_provider_caf.io.local_database import LocalDatabase
 from tests.integration.started_airflow import StartedAirflow
 
@@ -50,7 +51,7 @@ def test_momentum_scale_of_real_dimuon_events(started: StartedAirflow, data: Pat
     prepared = started.read_xcom("zmumu", run_id, "by_run.prepare")
     assert prepared["collections"] == {"default": {"files": FILES, "subjobs": FILES}}
 
-    payloads = started.open_catalog().read_payloads("zmumu", run_id, final_only=True)
+    payloads = started.open_catalog().read(PayloadRow, "zmumu", run_id, final=True)
     by_run: dict[IoV, Any] = {row.iov: row.value for row in payloads if row.calibration == "by_run"}
     together: list[Any] = [row.value for row in payloads if row.calibration == "together"]
     assert set(by_run) == {IoV(1, 148029, 1, 148029), IoV(1, 148031, 1, 148031)}

@@ -1,16 +1,17 @@
 """The results catalog: what the DAG runs gave, for pages, reports and comparisons."""
 
+from airflow_provider_caf.io.catalog.columns import JsonValue
 from airflow_provider_caf.io.catalog.rows import (
     ExecutionCount,
     ExecutionRow,
     FailedSubjobRow,
     FigureRow,
     IterationRow,
-    JsonValue,
     LogRow,
     MonitoredRow,
+    OfCalibration,
+    OfRun,
     PayloadRow,
-    Row,
     RunRow,
     SelectionRow,
     SubjobsRow,
@@ -27,8 +28,9 @@ __all__ = [
     "JsonValue",
     "LogRow",
     "MonitoredRow",
+    "OfCalibration",
+    "OfRun",
     "PayloadRow",
-    "Row",
     "RunRow",
     "SelectionRow",
     "SubjobsRow",

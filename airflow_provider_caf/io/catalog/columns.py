@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from typing import Any, TypeAlias
 
-from sqlalchemy import Integer, Text
+from sqlalchemy import Integer, String, Text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import DateTime, TypeDecorator, TypeEngine
 
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.results import ResultCode
-from airflow_provider_caf.io.catalog.rows import JsonValue
+
+
+def build_word(length: int) -> TypeEngine[str]:
+    """Return the type of a short text that MySQL, too, compares with regard to capitals."""
+    return String(length).with_variant(
+        mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb"
+    )
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -43,6 +50,10 @@ _LONG_TEXT = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
 """MySQL's TEXT ends at 64 kB: the runs of one execution can be more."""
 
 
+JsonValue: TypeAlias = bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"] | None
+"""What JSON can say. NaN and infinity are kept as Python's `json` writes them."""
+
+
 class JsonText(TypeDecorator[JsonValue]):
     """A JSON value as text: not every database can store JSON, and what is stored comes back as it was."""
 
@@ -55,40 +66,33 @@ class JsonText(TypeDecorator[JsonValue]):
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> JsonValue:
         """Read the text."""
-        if value is None:
-            return None
-        found: JsonValue = json.loads(value)
+        found: JsonValue = None if value is None else json.loads(value)
         return found
 
 
-class RunsText(TypeDecorator[tuple[ExpRun, ...]]):
-    """Runs as the JSON text `[[exp,run],…]`."""
-
-    impl = _LONG_TEXT
-    cache_ok = True
-
-    def process_bind_param(self, value: tuple[ExpRun, ...] | None, dialect: Dialect) -> str:
-        """Write the text."""
-        return json.dumps(value or (), separators=(",", ":"))
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[ExpRun, ...]:
-        """Read the text."""
-        return tuple(ExpRun(exp, run) for exp, run in json.loads(value or "[]"))
-
-
-class NamesText(TypeDecorator[tuple[str, ...]]):
+class NamesText(TypeDecorator[tuple[Any, ...]]):
     """Names as a JSON list."""
 
     impl = _LONG_TEXT
     cache_ok = True
 
-    def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> str:
+    def process_bind_param(self, value: tuple[Any, ...] | None, dialect: Dialect) -> str:
         """Write the text."""
         return json.dumps(value or (), separators=(",", ":"))
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...]:
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[Any, ...]:
         """Read the text."""
         return tuple(json.loads(value or "[]"))
+
+
+class RunsText(NamesText):
+    """Runs as the JSON text `[[exp,run],…]`."""
+
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[ExpRun, ...]:
+        """Read the text."""
+        return tuple(map(ExpRun._make, super().process_result_value(value, dialect)))
 
 
 class PlainText(TypeDecorator[str]):

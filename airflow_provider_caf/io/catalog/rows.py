@@ -1,58 +1,97 @@
-"""What the results catalog holds, as records: one for each kind of row."""
+"""The rows of the results catalog: one record for each kind.
+
+The type of a field is the column in which it is kept, so each row is declared once: `tables.py` makes the tables of it.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TypeAlias
+from typing import Annotated
+
+from sqlalchemy import BigInteger, LargeBinary
+from sqlalchemy.dialects import mysql
 
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.results import ResultCode
+from airflow_provider_caf.io.catalog.columns import (
+    CodeInteger,
+    JsonText,
+    JsonValue,
+    NamesText,
+    PlainText,
+    RunsText,
+    UtcDateTime,
+    build_word,
+)
 
-JsonValue: TypeAlias = bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"] | None
-"""What JSON can say. NaN and infinity are kept as Python's `json` writes them."""
+Id = Annotated[str, build_word(250)]
+"""Of a DAG or a run; as long as in Airflow's own tables."""
+Name = Annotated[str, build_word(200)]
+Text = Annotated[str, PlainText()]
+Json = Annotated[JsonValue, JsonText()]
+Runs = Annotated[tuple[ExpRun, ...], RunsText()]
+Names = Annotated[tuple[str, ...], NamesText()]
+Code = Annotated[ResultCode, CodeInteger()]
+Moment = Annotated[datetime, UtcDateTime()]
+Large = Annotated[int, BigInteger()]
+Content = Annotated[bytes, LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")]
 
 
 @record
-class IterationRow:
+class OfRun:
+    """A row of a DAG run."""
+
+    dag_id: Id
+    run_id: Id
+
+
+@record
+class OfCalibration(OfRun):
+    """A row of a calibration."""
+
+    calibration: Name
+
+
+@record
+class OfPass(OfCalibration):
+    """A row of one pass of a calibration."""
+
+    iteration: int
+
+
+@record
+class IterationRow(OfPass):
     """One pass of a calibration.
 
     :param decision: what was decided at its end, None as long as it is not.
     :param started: when its first step began.
     """
 
-    dag_id: str
-    run_id: str
-    calibration: str
-    iteration: int
-    decision: str | None = None
-    reason: str = ""
-    started: datetime | None = None
-    ended: datetime | None = None
+    decision: Name | None = None
+    reason: Text = ""
+    started: Moment | None = None
+    ended: Moment | None = None
 
 
 @record
-class ExecutionRow:
+class ExecutionRow(OfPass):
     """One execution of an algorithm.
 
     :param key: its number in the strategy's plan, from 0.
     :param runs: the runs whose data the algorithm saw.
-    :param output: what the algorithm handed in; None where it was not asked for.
+    :param output: what the algorithm handed in; None where it was left out.
     :param seconds: wall time.
     """
 
-    dag_id: str
-    run_id: str
-    calibration: str
-    iteration: int
-    algorithm: str
+    algorithm: Name
     key: int
-    runs: tuple[ExpRun, ...]
+    runs: Runs
     iov: IoV
-    code: ResultCode
-    output: JsonValue = None
+    code: Code
+    output: Json = None
     seconds: float = 0.0
-    ended: datetime | None = None
+    ended: Moment | None = None
 
 
 @record
@@ -71,7 +110,7 @@ class ExecutionCount:
 
 
 @record
-class PayloadRow:
+class PayloadRow(OfPass):
     """One committed line of a local database.
 
     :param iteration: the pass that committed it.
@@ -82,24 +121,20 @@ class PayloadRow:
     :param final: True when it stands in the calibration's final database.
     """
 
-    dag_id: str
-    run_id: str
-    calibration: str
-    iteration: int
-    algorithm: str
-    name: str
+    algorithm: Name
+    name: Name
     iov: IoV
-    revision: str
+    revision: Name
     execution: int | None = None
-    value: JsonValue = None
+    value: Json = None
     position: int = 0
     final: bool = False
-    committed: datetime | None = None
+    committed: Moment | None = None
 
 
 @record
-class SubjobsRow:
-    """What the subjobs of a collection did in one pass.
+class SubjobsRow(OfPass):
+    """The counts of the subjobs of a collection in one pass.
 
     :param total: how many there are; the counts of the states add up to it.
     :param retries: attempts beyond the first of each subjob.
@@ -112,11 +147,7 @@ class SubjobsRow:
     :param updated: when this was counted.
     """
 
-    dag_id: str
-    run_id: str
-    calibration: str
-    iteration: int
-    collection: str
+    collection: Name
     total: int
     queued: int = 0
     held: int = 0
@@ -126,15 +157,15 @@ class SubjobsRow:
     retries: int = 0
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
-    peak_memory_kb: int = 0
-    hosts: tuple[str, ...] = ()
+    peak_memory_kb: Large = 0
+    hosts: Names = ()
     requested_memory_mb: int | None = None
     requested_seconds: int | None = None
-    updated: datetime | None = None
+    updated: Moment | None = None
 
 
 @record
-class FailedSubjobRow:
+class FailedSubjobRow(OfPass):
     """One attempt of a subjob that failed. It stays when a later attempt goes well.
 
     :param exit_code: None if it left no exit record or was killed.
@@ -142,23 +173,19 @@ class FailedSubjobRow:
     :param log: path of the log to read first.
     """
 
-    dag_id: str
-    run_id: str
-    calibration: str
-    iteration: int
-    collection: str
+    collection: Name
     subjob: int
     attempt: int
-    reason: str
+    reason: Text
     exit_code: int | None = None
     signal: int | None = None
-    host: str | None = None
-    log: str | None = None
-    ended: datetime | None = None
+    host: Text | None = None
+    log: Text | None = None
+    ended: Moment | None = None
 
 
 @record
-class RunRow:
+class RunRow(OfRun):
     """One DAG run.
 
     :param definition: the definition as this run has it: params applied, templates filled in.
@@ -169,62 +196,53 @@ class RunRow:
     :param configured: when all this was found out.
     """
 
-    dag_id: str
-    run_id: str
-    definition: JsonValue
-    chosen: tuple[str, ...]
-    params: JsonValue
-    versions: JsonValue
-    folder: str
-    configured: datetime | None = None
+    definition: Json
+    chosen: Names
+    params: Json
+    versions: Json
+    folder: Text
+    configured: Moment | None = None
 
 
 @record
-class SelectionRow:
+class SelectionRow(OfCalibration):
     """The input of one collection, as `prepare` has chosen it.
 
     :param files: how many input files.
     :param runs: the runs of these files, as far as they are known before the jobs run.
     :param ignored: runs that are left out.
-    :param details: the patterns, limits and what the batch system was told.
+    :param details: the patterns, the limits, and the resources that were asked for.
     """
 
-    dag_id: str
-    run_id: str
-    calibration: str
-    collection: str
+    collection: Name
     files: int
     subjobs: int
-    runs: tuple[ExpRun, ...] = ()
-    ignored: tuple[ExpRun, ...] = ()
-    details: JsonValue = None
+    runs: Runs = ()
+    ignored: Runs = ()
+    details: Json = None
 
 
 @record
-class LogRow:
-    """The end of what a failed subjob or an algorithm printed.
+class LogRow(OfPass):
+    """The end of the log of a failed subjob or of an algorithm.
 
     :param step: the collection or the algorithm.
     :param subjob: -1 for an algorithm.
     :param path: the whole log, on the workers.
     :param text: its end; all of it where it is short.
-    :param is_whole: whether it is all of it.
+    :param is_whole: whether `text` is all of it.
     """
 
-    dag_id: str
-    run_id: str
-    calibration: str
-    iteration: int
-    step: str
-    path: str
-    text: str
-    is_whole: bool
+    step: Name
     subjob: int = -1
     attempt: int = 0
+    path: Text
+    text: Text
+    is_whole: bool
 
 
 @record
-class MonitoredRow:
+class MonitoredRow(OfPass):
     """A number that an algorithm handed in for people to look at.
 
     :param execution: the key of the execution.
@@ -232,47 +250,24 @@ class MonitoredRow:
     :param error: one standard deviation; None where there is none.
     """
 
-    dag_id: str
-    run_id: str
-    calibration: str
-    iteration: int
-    algorithm: str
+    algorithm: Name
     execution: int
-    name: str
+    name: Name
     value: float | None
     error: float | None = None
 
 
 @record
-class FigureRow:
+class FigureRow(OfPass):
     """A picture that an algorithm handed in.
 
     :param path: its file, on the workers.
     :param content: the file's bytes; None where it is too large for the catalog.
     """
 
-    dag_id: str
-    run_id: str
-    calibration: str
-    iteration: int
-    algorithm: str
+    algorithm: Name
     execution: int
-    name: str
-    media_type: str
-    path: str
-    content: bytes | None = None
-
-
-Row: TypeAlias = (
-    RunRow
-    | SelectionRow
-    | IterationRow
-    | ExecutionRow
-    | PayloadRow
-    | SubjobsRow
-    | FailedSubjobRow
-    | LogRow
-    | MonitoredRow
-    | FigureRow
-)
-"""Any of them."""
+    name: Name
+    media_type: Name
+    path: Text
+    content: Content | None = None

@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,42 +38,12 @@ from sqlalchemy.pool import NullPool
 
 from airflow_provider_caf.core.errors import DatabaseError
 from airflow_provider_caf.io.catalog.passing import is_passing, is_there
-from airflow_provider_caf.io.catalog.rows import (
-    ExecutionCount,
-    ExecutionRow,
-    FailedSubjobRow,
-    FigureRow,
-    IterationRow,
-    LogRow,
-    MonitoredRow,
-    PayloadRow,
-    Row,
-    RunRow,
-    SelectionRow,
-    SubjobsRow,
-)
-from airflow_provider_caf.io.catalog.tables import (
-    EXECUTIONS,
-    FAILED_SUBJOBS,
-    FIGURES,
-    ITERATIONS,
-    LOGS,
-    METADATA,
-    MONITORED,
-    PAYLOADS,
-    RUNS,
-    SCHEMA,
-    SCHEMA_VERSION,
-    SELECTIONS,
-    SUBJOBS,
-    TABLES,
-    RowTable,
-)
+from airflow_provider_caf.io.catalog.rows import ExecutionCount, ExecutionRow, OfCalibration, OfRun, PayloadRow, RunRow
+from airflow_provider_caf.io.catalog.tables import METADATA, SCHEMA, SCHEMA_VERSION, TABLES, RowTable
 
-_R = TypeVar("_R")
+_R = TypeVar("_R", bound=OfRun)
 _T = TypeVar("_T")
 
-_OF_A_PASS = (ITERATIONS, EXECUTIONS, PAYLOADS, SUBJOBS, FAILED_SUBJOBS, LOGS, MONITORED, FIGURES)
 _SORTED_BY = (
     "calibration",
     "iteration",
@@ -152,12 +121,12 @@ class Catalog:
             self._run(self._create_tables, "made")
             self._is_ready = True
 
-    def write(self, rows: Iterable[Row]) -> None:
+    def write(self, rows: Iterable[OfRun]) -> None:
         """Write rows of any kinds; one that is there already is replaced.
 
         :raises DatabaseError: if the database refuses; nothing is written then.
         """
-        by_kind: dict[type, list[Row]] = {}
+        by_kind: dict[type, list[OfRun]] = {}
         for row in rows:
             by_kind.setdefault(type(row), []).append(row)
         if by_kind:
@@ -174,11 +143,12 @@ class Catalog:
         :param rows: of this calibration, with `final` set.
         :raises DatabaseError: if the database refuses; nothing is written then.
         """
-        where = _match(PAYLOADS.table.c, dag_id, run_id, calibration)
+        payloads = TABLES[PayloadRow]
+        of_calibration = _match(payloads, dag_id=dag_id, run_id=run_id, calibration=calibration)
 
         def write(connection: Connection) -> None:
-            connection.execute(update(PAYLOADS.table).where(*where).values(final=False))
-            _replace(connection, PAYLOADS, rows)
+            connection.execute(update(payloads.table).where(*of_calibration).values(final=False))
+            _replace(connection, payloads, rows)
 
         self._write(write)
 
@@ -189,9 +159,9 @@ class Catalog:
         """
 
         def remove(connection: Connection) -> None:
-            for rows in _OF_A_PASS:
-                where = _match(rows.table.c, dag_id, run_id, calibration)
-                connection.execute(delete(rows.table).where(*where, rows.table.c.iteration >= first))
+            for rows in _list_tables_with("iteration"):
+                of_calibration = _match(rows, dag_id=dag_id, run_id=run_id, calibration=calibration)
+                connection.execute(delete(rows.table).where(*of_calibration, rows.table.c.iteration >= first))
 
         self._write(remove)
 
@@ -200,184 +170,97 @@ class Catalog:
 
         :raises DatabaseError: if the database refuses; nothing is removed then.
         """
+        place: dict[str, Any] = {"dag_id": dag_id, "run_id": run_id, "calibration": calibration, "iteration": iteration}
 
         def remove(connection: Connection) -> None:
-            for table in (EXECUTIONS.table, PAYLOADS.table, MONITORED.table, FIGURES.table):
-                where = _match(table.c, dag_id, run_id, calibration, iteration)
-                connection.execute(delete(table).where(*where, table.c.algorithm == algorithm))
+            for rows in _list_tables_with("algorithm"):
+                connection.execute(delete(rows.table).where(*_match(rows, **place, algorithm=algorithm)))
 
         self._write(remove)
 
-    def read_iterations(self, dag_id: str, run_id: str, calibration: str | None = None) -> tuple[IterationRow, ...]:
-        """Read the passes of a DAG run, by calibration and number."""
-        return self._read(ITERATIONS, _match(ITERATIONS.table.c, dag_id, run_id, calibration))
-
-    def read_executions(
+    def read(
         self,
+        kind: type[_R],
         dag_id: str,
-        run_id: str,
-        calibration: str | None = None,
-        iteration: int | None = None,
-        *,
-        algorithm: str | None = None,
-        key: int | None = None,
-        with_output: bool = True,
-    ) -> tuple[ExecutionRow, ...]:
-        """Read the executions of a DAG run, by calibration, pass, algorithm and number.
-
-        :param algorithm: those of one algorithm.
-        :param key: the one of this number.
-        :param with_output: False leaves the algorithms' output out: it can be large.
-        """
-        columns = EXECUTIONS.table.c
-        where = _match(columns, dag_id, run_id, calibration, iteration)
-        if algorithm is not None:
-            where.append(columns.algorithm == algorithm)
-        if key is not None:
-            where.append(columns.key == key)
-        return self._read(EXECUTIONS, where, left_out=() if with_output else ("output",))
-
-    def count_executions(self, dag_id: str, run_id: str) -> tuple[ExecutionCount, ...]:
-        """Count the executions of a DAG run by calibration, pass, algorithm and result code."""
-        columns = EXECUTIONS.table.c
-        keys = (columns.calibration, columns.iteration, columns.algorithm, columns.code)
-        query = (
-            select(*keys, func.count(), func.sum(columns.seconds))
-            .where(*_match(columns, dag_id, run_id))
-            .group_by(*keys)
-            .order_by(*keys)
-        )
-        names = [field.name for field in fields(ExecutionCount)]
-        return tuple(ExecutionCount(**dict(zip(names, row, strict=True))) for row in self._select(query))
-
-    def read_payloads(
-        self,
-        dag_id: str,
-        run_id: str,
+        run_id: str | None = None,
         calibration: str | None = None,
         *,
-        final_only: bool = False,
-        payload: str | None = None,
-        with_value: bool = True,
-    ) -> tuple[PayloadRow, ...]:
-        """Read the payloads of a DAG run, by calibration, pass, algorithm and place in the text.
-
-        :param payload: those of one name.
-        :param with_value: False leaves the values out.
-        """
-        columns = PAYLOADS.table.c
-        where = _match(columns, dag_id, run_id, calibration)
-        if final_only:
-            where.append(columns.final.is_(True))
-        if payload is not None:
-            where.append(columns.name == payload)
-        return self._read(PAYLOADS, where, left_out=() if with_value else ("value",))
-
-    def list_final_payloads(self, dag_id: str, run_id: str) -> list[tuple[str, str]]:
-        """Give the names of the final payloads of a DAG run: pairs of calibration and name."""
-        columns = PAYLOADS.table.c
-        names = (columns.calibration, columns.name)
-        where = [*_match(columns, dag_id, run_id), columns.final.is_(True)]
-        return [(row[0], row[1]) for row in self._select(select(*names).where(*where).distinct().order_by(*names))]
-
-    def list_runs_with_payloads(self, dag_id: str, calibration: str, *, limit: int) -> list[str]:
-        """Give the ids of the DAG runs in which a calibration has final payloads, the newest first."""
-        columns = PAYLOADS.table.c
-        where = [columns.dag_id == dag_id, columns.calibration == calibration, columns.final.is_(True)]
-        newest = func.max(columns.committed)
-        query = select(columns.run_id).where(*where).group_by(columns.run_id).order_by(newest.desc(), columns.run_id)
-        return [row[0] for row in self._select(query.limit(limit))]
-
-    def list_dags(self) -> list[str]:
-        """Give the ids of the DAGs of which the catalog knows a run."""
-        column = RUNS.table.c.dag_id
-        return [row[0] for row in self._select(select(column).distinct().order_by(column))]
-
-    def read_payload_history(self, dag_id: str, name: str) -> tuple[PayloadRow, ...]:
-        """Read the final payloads of one name in all runs of a DAG, the last committed first."""
-        columns = PAYLOADS.table.c
-        where = [columns.dag_id == dag_id, columns.name == name, columns.final.is_(True)]
-        return self._read(PAYLOADS, where, order=[columns.committed.desc(), columns.run_id, columns.position])
-
-    def read_subjobs(self, dag_id: str, run_id: str, calibration: str | None = None) -> tuple[SubjobsRow, ...]:
-        """Read what the subjobs of a DAG run did, by calibration, pass and collection."""
-        return self._read(SUBJOBS, _match(SUBJOBS.table.c, dag_id, run_id, calibration))
-
-    def read_subjobs_history(
-        self, dag_id: str, calibration: str, collection: str, *, limit: int = 20
-    ) -> tuple[SubjobsRow, ...]:
-        """Read what the subjobs of one collection did in all runs of a DAG, the last counted first."""
-        columns = SUBJOBS.table.c
-        where = [columns.dag_id == dag_id, columns.calibration == calibration, columns.collection == collection]
-        order = [columns.updated.desc(), columns.run_id, columns.iteration]
-        return self._read(SUBJOBS, where, order=order, limit=limit)
-
-    def read_failed_subjobs(
-        self,
-        dag_id: str,
-        run_id: str,
-        calibration: str | None = None,
-        *,
+        without: Sequence[str] = (),
+        newest_by: str | None = None,
         limit: int | None = None,
         offset: int = 0,
-        newest_first: bool = False,
-    ) -> tuple[FailedSubjobRow, ...]:
-        """Read the failed attempts of subjobs of a DAG run, by calibration, pass, collection and subjob.
+        **equal: str | int | None,
+    ) -> tuple[_R, ...]:
+        """Read the rows of one kind, sorted by calibration, pass, step and number.
 
+        :param kind: the record of the rows, such as `PayloadRow`.
+        :param run_id: None: of all runs of the DAG.
+        :param calibration: None: of all calibrations.
+        :param without: fields that keep their defaults, because they can be large.
+        :param newest_by: a moment by which the rows are sorted first, the last one in front.
         :param limit: at most so many.
         :param offset: without so many at the beginning.
-        :param newest_first: in the order in which they ended instead, the last one first.
+        :param equal: further fields with their values; None leaves one open.
+        :raises DatabaseError: if the database cannot be read.
         """
-        columns = FAILED_SUBJOBS.table.c
-        where = _match(columns, dag_id, run_id, calibration)
-        order = [columns.ended.desc(), columns.subjob] if newest_first else []
-        return self._read(FAILED_SUBJOBS, where, order=order, limit=limit, offset=offset)
-
-    def count_failed_subjobs(self, dag_id: str, run_id: str, calibration: str | None = None) -> int:
-        """Count the failed attempts of subjobs of a DAG run."""
-        query = select(func.count()).where(*_match(FAILED_SUBJOBS.table.c, dag_id, run_id, calibration))
-        return int(self._select(query)[0][0])
+        rows = TABLES[kind]
+        columns = rows.table.c
+        newest = [] if newest_by is None else [columns[newest_by].desc(), columns.run_id]
+        query = (
+            select(*(column for column in columns if column.name not in without))
+            .where(*_match(rows, dag_id=dag_id, run_id=run_id, calibration=calibration, **equal))
+            .order_by(*newest, *(columns[name] for name in _SORTED_BY if name in columns), columns.row_key)
+            .limit(limit)
+            .offset(offset or None)
+        )
+        return tuple(rows.read_row(found._mapping) for found in self._select(query))
 
     def read_run(self, dag_id: str, run_id: str) -> RunRow | None:
         """Read what a DAG run does, or None where nobody has configured it yet."""
-        columns = RUNS.table.c
-        rows = self._read(RUNS, [columns.dag_id == dag_id, columns.run_id == run_id])
+        rows = self.read(RunRow, dag_id, run_id)
         return rows[0] if rows else None
 
-    def read_selections(self, dag_id: str, run_id: str, calibration: str | None = None) -> tuple[SelectionRow, ...]:
-        """Read the input of the collections of a DAG run."""
-        return self._read(SELECTIONS, _match(SELECTIONS.table.c, dag_id, run_id, calibration))
+    def count(self, kind: type[OfCalibration], dag_id: str, run_id: str, calibration: str | None = None) -> int:
+        """Count the rows of one kind."""
+        of_run = _match(TABLES[kind], dag_id=dag_id, run_id=run_id, calibration=calibration)
+        return int(self._select(select(func.count()).where(*of_run))[0][0])
 
-    def read_logs(
-        self, dag_id: str, run_id: str, calibration: str, iteration: int, step: str, subjob: int = -1
-    ) -> tuple[LogRow, ...]:
-        """Read the logs of a failed subjob by its tries, or that of an algorithm."""
-        columns = LOGS.table.c
-        where = _match(columns, dag_id, run_id, calibration, iteration)
-        return self._read(LOGS, [*where, columns.step == step, columns.subjob == subjob])
+    def count_executions(self, dag_id: str, run_id: str) -> tuple[ExecutionCount, ...]:
+        """Count the executions of a DAG run by calibration, pass, algorithm and result code."""
+        rows = TABLES[ExecutionRow]
+        columns = rows.table.c
+        keys = (columns.calibration, columns.iteration, columns.algorithm, columns.code)
+        query = (
+            select(*keys, func.count().label("executions"), func.sum(columns.seconds).label("seconds"))
+            .where(*_match(rows, dag_id=dag_id, run_id=run_id))
+            .group_by(*keys)
+            .order_by(*keys)
+        )
+        return tuple(ExecutionCount(**found._mapping) for found in self._select(query))
 
-    def read_monitored(self, dag_id: str, run_id: str, calibration: str | None = None) -> tuple[MonitoredRow, ...]:
-        """Read the numbers that the algorithms of a DAG run handed in."""
-        return self._read(MONITORED, _match(MONITORED.table.c, dag_id, run_id, calibration))
+    def list_final_payloads(self, dag_id: str, run_id: str) -> list[tuple[str, str]]:
+        """List the final payloads of a DAG run: pairs of calibration and name."""
+        rows = TABLES[PayloadRow]
+        names = (rows.table.c.calibration, rows.table.c.name)
+        of_run = _match(rows, dag_id=dag_id, run_id=run_id, final=True)
+        return [(row[0], row[1]) for row in self._select(select(*names).where(*of_run).distinct().order_by(*names))]
 
-    def read_figures(
-        self,
-        dag_id: str,
-        run_id: str,
-        calibration: str | None = None,
-        *,
-        figure: str | None = None,
-        with_content: bool = True,
-    ) -> tuple[FigureRow, ...]:
-        """Read the pictures that the algorithms of a DAG run handed in.
+    def list_runs_with_payloads(self, dag_id: str, calibration: str, *, limit: int) -> list[str]:
+        """List the ids of the DAG runs in which a calibration has final payloads, the newest first."""
+        rows = TABLES[PayloadRow]
+        run_id = rows.table.c.run_id
+        query = (
+            select(run_id)
+            .where(*_match(rows, dag_id=dag_id, calibration=calibration, final=True))
+            .group_by(run_id)
+            .order_by(func.max(rows.table.c.committed).desc(), run_id)
+        )
+        return [row[0] for row in self._select(query.limit(limit))]
 
-        :param figure: those of one name.
-        """
-        columns = FIGURES.table.c
-        where = _match(columns, dag_id, run_id, calibration)
-        if figure is not None:
-            where.append(columns.name == figure)
-        return self._read(FIGURES, where, left_out=() if with_content else ("content",))
+    def list_dags(self) -> list[str]:
+        """List the ids of the DAGs of which the catalog knows a run."""
+        column = TABLES[RunRow].table.c.dag_id
+        return [row[0] for row in self._select(select(column).distinct().order_by(column))]
 
     def _select(self, query: Select[Any]) -> list[Any]:
         self.create_tables()
@@ -386,33 +269,6 @@ class Catalog:
     def _write(self, work: Callable[[Connection], None]) -> None:
         self.create_tables()
         self._run(work, "written")
-
-    def _read(
-        self,
-        rows: RowTable[_R],
-        where: Sequence[ColumnElement[bool]],
-        *,
-        order: Sequence[ColumnElement[Any]] = (),
-        left_out: Sequence[str] = (),
-        limit: int | None = None,
-        offset: int = 0,
-    ) -> tuple[_R, ...]:
-        self.create_tables()
-        columns = rows.table.c
-        query = (
-            select(*(column for column in columns if column.name not in left_out))
-            .where(*where)
-            .order_by(*(order or [columns[name] for name in _SORTED_BY if name in columns]), columns.row_key)
-            .limit(limit)
-            .offset(offset or None)
-        )
-
-        def read(connection: Connection) -> tuple[_R, ...]:
-            result = connection.execute(query)
-            names = list(result.keys())
-            return tuple(rows.read_row(dict(zip(names, found, strict=True))) for found in result)
-
-        return self._run(read, "read", writing=False)
 
     def _create_tables(self, connection: Connection) -> None:
         version = None
@@ -470,7 +326,7 @@ class Catalog:
 
 def _replace(connection: Connection, rows: RowTable[_R], new: Sequence[_R]) -> None:
     """Write rows in the place of those that are the same. Of equal ones the last counts."""
-    values = {str(each["row_key"]): each for each in map(rows.build_values, new)}
+    values = {columns["row_key"]: columns for columns in map(rows.build_values, new)}
     # In one order for all writers: two of them then wait for one another, and do not lock one another out.
     keys = sorted(values)
     for start in range(0, len(keys), _CHUNK):
@@ -479,15 +335,13 @@ def _replace(connection: Connection, rows: RowTable[_R], new: Sequence[_R]) -> N
         connection.execute(insert(rows.table), [values[key] for key in chunk])
 
 
-def _match(
-    columns: Any, dag_id: str, run_id: str, calibration: str | None = None, iteration: int | None = None
-) -> list[ColumnElement[bool]]:
-    where = [columns.dag_id == dag_id, columns.run_id == run_id]
-    if calibration is not None:
-        where.append(columns.calibration == calibration)
-    if iteration is not None:
-        where.append(columns.iteration == iteration)
-    return where
+def _match(rows: RowTable[Any], **equal: str | int | None) -> list[ColumnElement[bool]]:
+    """Return what finds the rows whose fields have these values; None leaves a field open."""
+    return [rows.table.c[name] == value for name, value in equal.items() if value is not None]
+
+
+def _list_tables_with(column: str) -> list[RowTable[Any]]:
+    return [rows for rows in TABLES.values() if column in rows.table.c]
 
 
 def _is_worth_another_try(state: tenacity.RetryCallState) -> bool:

@@ -1,4 +1,4 @@
-"""The tables of the results catalog, with the records that stand for their rows.
+"""The tables of the results catalog, made of the records that stand for their rows.
 
 Every table has, besides the fields of its record, a `row_key`: a hash of the fields that make a row unique.
 A row that is written again is the same row, on every database, and no index is longer than MySQL takes. The
@@ -10,121 +10,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from typing import Any, Generic, TypeVar
+from types import NoneType
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table
-from sqlalchemy.dialects import mysql
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, Table
 
 from airflow_provider_caf.core.iov import IoV
-from airflow_provider_caf.io.catalog.columns import (
-    CodeInteger,
-    JsonText,
-    NamesText,
-    PlainText,
-    RunsText,
-    UtcDateTime,
-)
-from airflow_provider_caf.io.catalog.rows import (
-    ExecutionRow,
-    FailedSubjobRow,
-    FigureRow,
-    IterationRow,
-    LogRow,
-    MonitoredRow,
-    PayloadRow,
-    RunRow,
-    SelectionRow,
-    SubjobsRow,
-)
+from airflow_provider_caf.io.catalog import rows
+from airflow_provider_caf.io.catalog.columns import JsonText, build_word
 
 SCHEMA_VERSION = 2
 """Raised by one with every change of a table, together with the step that changes an older one. Version 2 only has more
 tables than version 1: to make those that are missing is the whole step."""
 
-_R = TypeVar("_R")
-
-_ID_LENGTH = 250
-"""Of a DAG's and a run's id, as in Airflow's own tables."""
-_NAME_LENGTH = 200
-_KEY_DIGITS = 32
-
-
-class RowTable(Generic[_R]):
-    """A table with the record of its rows.
-
-    A field `iov` stands in four columns, every other field in one of its name.
-
-    :param record_type: the record.
-    :param identity: the fields that make a row unique.
-    :param table: the table.
-    """
-
-    def __init__(self, record_type: type[_R], identity: tuple[str, ...], table: Table) -> None:
-        self.record_type = record_type
-        self.identity = identity
-        self.table = table
-        self._fields = tuple(field.name for field in fields(record_type))  # type: ignore[arg-type]
-
-    def build_values(self, row: _R) -> dict[str, object]:
-        """Give the columns of a row."""
-        values: dict[str, object] = {name: getattr(row, name) for name in self._fields}
-        iov = values.pop("iov", None)
-        if isinstance(iov, IoV):
-            values.update(iov._asdict())
-        identity = [getattr(row, name) for name in self.identity]
-        digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
-        return {"row_key": digest[:_KEY_DIGITS], **values}
-
-    def read_row(self, values: Mapping[str, object]) -> _R:
-        """Make the record of a row. Columns that were not asked for keep the field's default."""
-        found = {name: values[name] for name in self._fields if name in values}
-        if "iov" in self._fields:
-            found["iov"] = IoV(*(values[name] for name in IoV._fields))  # type: ignore[arg-type]
-        return self.record_type(**found)
-
-
 METADATA = MetaData()
-
-
-def _text(length: int) -> TypeEngine[str]:
-    # MySQL compares without regard to capitals unless told otherwise; the other databases do not.
-    return String(length).with_variant(
-        mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb"
-    )
-
-
-_PLACE = ("dag_id", "run_id", "calibration", "iteration")
-
-
-def _make_table(name: str, *columns: Column[Any], place: int = len(_PLACE), index: tuple[str, ...] = ()) -> Table:
-    """Make a table with what all of them share.
-
-    :param place: how many of the columns that say where a row belongs it has.
-    """
-    own = _PLACE[:place]
-    types: dict[str, TypeEngine[Any]] = {
-        "dag_id": _text(_ID_LENGTH),
-        "run_id": _text(_ID_LENGTH),
-        "calibration": _text(_NAME_LENGTH),
-        "iteration": Integer(),
-    }
-    return Table(
-        name,
-        METADATA,
-        Column("row_key", _text(_KEY_DIGITS), primary_key=True),
-        *(Column(each, types[each], nullable=False) for each in own),
-        *columns,
-        Index(f"ix_{name}_{own[-1]}", *own),
-        *([Index(f"ix_{name}_{index[-1]}", *index)] if index else []),
-    )
-
-
-def _iov_columns() -> list[Column[Any]]:
-    return [Column(name, BigInteger, nullable=False) for name in IoV._fields]
-
 
 SCHEMA = Table(
     "caf_schema",
@@ -133,173 +34,81 @@ SCHEMA = Table(
     Column("version", Integer, nullable=False),
 )
 
-ITERATIONS = RowTable(
-    IterationRow,
-    ("dag_id", "run_id", "calibration", "iteration"),
-    _make_table(
-        "caf_iterations",
-        Column("decision", _text(_NAME_LENGTH)),
-        Column("reason", PlainText, nullable=False),
-        Column("started", UtcDateTime),
-        Column("ended", UtcDateTime),
-    ),
-)
+_R = TypeVar("_R", bound=rows.OfRun)
 
-EXECUTIONS = RowTable(
-    ExecutionRow,
-    ("dag_id", "run_id", "calibration", "iteration", "algorithm", "key"),
-    _make_table(
-        "caf_executions",
-        Column("algorithm", _text(_NAME_LENGTH), nullable=False),
-        Column("key", Integer, nullable=False),
-        Column("runs", RunsText, nullable=False),
-        *_iov_columns(),
-        Column("code", CodeInteger, nullable=False),
-        Column("output", JsonText),
-        Column("seconds", Float, nullable=False),
-        Column("ended", UtcDateTime),
-    ),
-)
+_KEY_DIGITS = 32
+_PLACES: Mapping[type, tuple[str, ...]] = {
+    place: tuple(field.name for field in fields(place)) for place in (rows.OfRun, rows.OfCalibration, rows.OfPass)
+}
+_PLAIN_TYPES = {int: Integer, float: Float, bool: Boolean}
 
-PAYLOADS = RowTable(
-    PayloadRow,
-    ("dag_id", "run_id", "calibration", "iteration", "algorithm", "name", "iov"),
-    _make_table(
-        "caf_payloads",
-        Column("algorithm", _text(_NAME_LENGTH), nullable=False),
-        Column("name", _text(_NAME_LENGTH), nullable=False),
-        *_iov_columns(),
-        Column("revision", _text(_NAME_LENGTH), nullable=False),
-        Column("execution", Integer),
-        Column("value", JsonText),
-        Column("position", Integer, nullable=False),
-        Column("final", Boolean, nullable=False),
-        Column("committed", UtcDateTime),
-        index=("dag_id", "name"),
-    ),
-)
 
-SUBJOBS = RowTable(
-    SubjobsRow,
-    ("dag_id", "run_id", "calibration", "iteration", "collection"),
-    _make_table(
-        "caf_subjobs",
-        Column("collection", _text(_NAME_LENGTH), nullable=False),
-        *(
-            Column(name, Integer, nullable=False)
-            for name in ("total", "queued", "held", "running", "done", "failed", "retries")
-        ),
-        Column("cpu_seconds", Float, nullable=False),
-        Column("wall_seconds", Float, nullable=False),
-        Column("peak_memory_kb", BigInteger, nullable=False),
-        Column("hosts", NamesText, nullable=False),
-        Column("requested_memory_mb", Integer),
-        Column("requested_seconds", Integer),
-        Column("updated", UtcDateTime),
-    ),
-)
+class RowTable(Generic[_R]):
+    """A table with the record of its rows.
 
-FAILED_SUBJOBS = RowTable(
-    FailedSubjobRow,
-    ("dag_id", "run_id", "calibration", "iteration", "collection", "subjob", "attempt"),
-    _make_table(
-        "caf_failed_subjobs",
-        Column("collection", _text(_NAME_LENGTH), nullable=False),
-        Column("subjob", Integer, nullable=False),
-        Column("attempt", Integer, nullable=False),
-        Column("reason", PlainText, nullable=False),
-        Column("exit_code", Integer),
-        Column("signal", Integer),
-        Column("host", PlainText),
-        Column("log", PlainText),
-        Column("ended", UtcDateTime),
-    ),
-)
+    A field `iov` stands in four columns, every other field in one of its name.
 
-RUNS = RowTable(
-    RunRow,
-    ("dag_id", "run_id"),
-    _make_table(
-        "caf_runs",
-        Column("definition", JsonText),
-        Column("chosen", NamesText, nullable=False),
-        Column("params", JsonText),
-        Column("versions", JsonText),
-        Column("folder", PlainText, nullable=False),
-        Column("configured", UtcDateTime),
-        place=2,
-    ),
-)
+    :param name: of the table.
+    :param record_type: the record; a field without a column type of its own is a number, a flag or an IoV.
+    :param identity: the fields that make a row unique, besides those that say where it belongs.
+    :param index: the columns of a further index.
+    """
 
-SELECTIONS = RowTable(
-    SelectionRow,
-    ("dag_id", "run_id", "calibration", "collection"),
-    _make_table(
-        "caf_selections",
-        Column("collection", _text(_NAME_LENGTH), nullable=False),
-        Column("files", Integer, nullable=False),
-        Column("subjobs", Integer, nullable=False),
-        Column("runs", RunsText, nullable=False),
-        Column("ignored", RunsText, nullable=False),
-        Column("details", JsonText),
-        place=3,
-    ),
-)
+    def __init__(
+        self, name: str, record_type: type[_R], identity: tuple[str, ...] = (), index: tuple[str, ...] = ()
+    ) -> None:
+        place = next(columns for base, columns in _PLACES.items() if base in record_type.__bases__)
+        self.record_type = record_type
+        self._identity = (*place, *identity)
+        self._fields = tuple(field.name for field in fields(record_type))
+        self.table = Table(
+            name,
+            METADATA,
+            Column("row_key", build_word(_KEY_DIGITS), primary_key=True),
+            *_build_columns(record_type),
+            *(Index(f"ix_{name}_{columns[-1]}", *columns) for columns in (place, index) if columns),
+        )
 
-LOGS = RowTable(
-    LogRow,
-    ("dag_id", "run_id", "calibration", "iteration", "step", "subjob", "attempt"),
-    _make_table(
-        "caf_logs",
-        Column("step", _text(_NAME_LENGTH), nullable=False),
-        Column("subjob", Integer, nullable=False),
-        Column("attempt", Integer, nullable=False),
-        Column("path", PlainText, nullable=False),
-        Column("text", PlainText, nullable=False),
-        Column("is_whole", Boolean, nullable=False),
-    ),
-)
+    def build_values(self, row: _R) -> dict[str, Any]:
+        """Return the columns of a row."""
+        values = {name: getattr(row, name) for name in self._fields}
+        identity = [values[name] for name in self._identity]
+        if "iov" in values:
+            values.update(values.pop("iov")._asdict())
+        digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+        return {"row_key": digest[:_KEY_DIGITS], **values}
 
-MONITORED = RowTable(
-    MonitoredRow,
-    ("dag_id", "run_id", "calibration", "iteration", "algorithm", "execution", "name"),
-    _make_table(
-        "caf_monitored",
-        Column("algorithm", _text(_NAME_LENGTH), nullable=False),
-        Column("execution", Integer, nullable=False),
-        Column("name", _text(_NAME_LENGTH), nullable=False),
-        Column("value", Float),
-        Column("error", Float),
-    ),
-)
+    def read_row(self, values: Mapping[str, Any]) -> _R:
+        """Return the record of a row. Columns that were not asked for keep the field's default."""
+        found = {name: values[name] for name in self._fields if name in values}
+        if "iov" in self._fields:
+            found["iov"] = IoV(*(values[name] for name in IoV._fields))
+        return self.record_type(**found)
 
-FIGURES = RowTable(
-    FigureRow,
-    ("dag_id", "run_id", "calibration", "iteration", "algorithm", "execution", "name"),
-    _make_table(
-        "caf_figures",
-        Column("algorithm", _text(_NAME_LENGTH), nullable=False),
-        Column("execution", Integer, nullable=False),
-        Column("name", _text(_NAME_LENGTH), nullable=False),
-        Column("media_type", _text(_NAME_LENGTH), nullable=False),
-        Column("path", PlainText, nullable=False),
-        Column("content", LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")),
-    ),
-)
+
+def _build_columns(record_type: type) -> Iterator[Column[Any]]:
+    for name, hint in get_type_hints(record_type, include_extras=True).items():
+        if hint is IoV:
+            yield from (Column(end, BigInteger, nullable=False) for end in IoV._fields)
+            continue
+        alternatives = get_args(hint) if NoneType in get_args(hint) else (hint,)
+        (*_, column_type) = getattr(alternatives[0], "__metadata__", None) or (_PLAIN_TYPES[alternatives[0]],)
+        yield Column(name, column_type, nullable=NoneType in alternatives or isinstance(column_type, JsonText))
+
 
 TABLES: Mapping[type, RowTable[Any]] = {
-    each.record_type: each
-    for each in (
-        RUNS,
-        SELECTIONS,
-        ITERATIONS,
-        EXECUTIONS,
-        PAYLOADS,
-        SUBJOBS,
-        FAILED_SUBJOBS,
-        LOGS,
-        MONITORED,
-        FIGURES,
+    table.record_type: table
+    for table in (
+        RowTable("caf_iterations", rows.IterationRow),
+        RowTable("caf_executions", rows.ExecutionRow, ("algorithm", "key")),
+        RowTable("caf_payloads", rows.PayloadRow, ("algorithm", "name", "iov"), index=("dag_id", "name")),
+        RowTable("caf_subjobs", rows.SubjobsRow, ("collection",)),
+        RowTable("caf_failed_subjobs", rows.FailedSubjobRow, ("collection", "subjob", "attempt")),
+        RowTable("caf_runs", rows.RunRow),
+        RowTable("caf_selections", rows.SelectionRow, ("collection",)),
+        RowTable("caf_logs", rows.LogRow, ("step", "subjob", "attempt")),
+        RowTable("caf_monitored", rows.MonitoredRow, ("algorithm", "execution", "name")),
+        RowTable("caf_figures", rows.FigureRow, ("algorithm", "execution", "name")),
     )
 }
 """The table of each kind of row."""

@@ -23,9 +23,10 @@ from airflow_provider_caf.batch.evidence import ExitRecord
 from airflow_provider_caf.batch.polling import decide_over
 from airflow_provider_caf.batch.remote import rebase_array
 from airflow_provider_caf.batch.spec import ArraySpec
+from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import InputError, PollError, TransportError
 from airflow_provider_caf.core.file_names import STDERR_FILE, STDOUT_FILE, name_exit_record, name_job_file, name_subjob
-from airflow_provider_caf.io.files import PRIVATE, write_bytes
+from airflow_provider_caf.io.files import PRIVATE
 from airflow_provider_caf.io.jobs.exit_records import StatusFolder
 
 LARGEST_LOG = 1_000_000

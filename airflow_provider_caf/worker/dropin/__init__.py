@@ -23,7 +23,7 @@ SCRIPT_PACKAGES = ("prompt.calibrations", "prompt.validations")
 
 
 class _Alias(importlib.abc.Loader):
-    """Give one of our modules under another name; it stays one module.
+    """Load one of our modules under another name; it stays one module.
 
     :param target: our name of it.
     """
@@ -38,7 +38,7 @@ class _Alias(importlib.abc.Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Give the module its own name back, which the import has changed."""
+        """Return the module its own name back, which the import has changed."""
         module.__spec__, module.__name__ = self._own
 
 
@@ -51,11 +51,11 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Give the module that stands for a name, if it is one of ours."""
+        """Return the module that stands for a name, if it is one of ours."""
         if name in SCRIPT_PACKAGES:
             return self._find_scripts(name)
         top = name.partition(".")[0]
-        if top not in PACKAGES or name.startswith(tuple(f"{each}." for each in SCRIPT_PACKAGES)):
+        if top not in PACKAGES or name.startswith(tuple(f"{package}." for package in SCRIPT_PACKAGES)):
             return None
         ours = f"{__name__}.{name}"
         if importlib.util.find_spec(ours) is None:
@@ -89,7 +89,7 @@ def install(script_folders: Iterable[str] = ()) -> None:
                 f"Another {name!r} is imported already: {getattr(known, '__file__', None)}.",
                 hint="Use --caf release, or let nothing import it before.",
             )
-    _finder.folders = [*script_folders, *(each for each in _finder.folders if each not in set(script_folders))]
+    _finder.folders = [*script_folders, *(folder for folder in _finder.folders if folder not in set(script_folders))]
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
     for name in SCRIPT_PACKAGES:

@@ -3,25 +3,12 @@
 # mypy: ignore-errors
 
 import no_such_module_of_anybody
-from prompt import CalibrationSettings
+from prompt.calibrations._common import build_calibration, build_settings
 
-settings = CalibrationSettings(
-    name="Import Error",
-    expert_username="expert",
-    description=__doc__,
-    input_data_formats=["raw"],
-    input_data_names=["raw_physics"],
-    depends_on=[],
-)
+settings = build_settings("Import Error", __doc__)
 
 
 def get_calibrations(input_data, **kwargs):
-    """Give one calibration."""
-    from caf.framework import Calibration
-    from ROOT.Belle2 import TestCalibrationAlgorithm
-
+    """Return one calibration."""
     no_such_module_of_anybody.prepare()
-    files = list(input_data["raw_physics"])
-    return [
-        Calibration("TestImportError", collector="CaTest", algorithms=[TestCalibrationAlgorithm()], input_files=files)
-    ]
+    return [build_calibration("TestImportError", input_data)]

@@ -2,13 +2,6 @@
 
 # mypy: ignore-errors
 
-from prompt import CalibrationSettings
+from prompt.calibrations._common import build_settings
 
-settings = CalibrationSettings(
-    name="No Function",
-    expert_username="expert",
-    description=__doc__,
-    input_data_formats=["raw"],
-    input_data_names=["raw_physics"],
-    depends_on=[],
-)
+settings = build_settings("No Function", __doc__)

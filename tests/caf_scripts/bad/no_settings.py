@@ -2,13 +2,9 @@
 
 # mypy: ignore-errors
 
+from prompt.calibrations._common import build_calibration
+
 
 def get_calibrations(input_data, **kwargs):
-    """Give one calibration."""
-    from caf.framework import Calibration
-    from ROOT.Belle2 import TestCalibrationAlgorithm
-
-    files = list(input_data["raw_physics"])
-    return [
-        Calibration("TestNoSettings", collector="CaTest", algorithms=[TestCalibrationAlgorithm()], input_files=files)
-    ]
+    """Return one calibration."""
+    return [build_calibration("TestNoSettings", input_data)]

@@ -2,26 +2,13 @@
 
 # mypy: ignore-errors
 
-from prompt import CalibrationSettings
+from prompt.calibrations._common import build_calibration, build_settings
 
-settings = CalibrationSettings(
-    name="No Such Algorithm",
-    expert_username="expert",
-    description=__doc__,
-    input_data_formats=["raw"],
-    input_data_names=["raw_physics"],
-    depends_on=[],
-)
+settings = build_settings("No Such Algorithm", __doc__)
 
 
 def get_calibrations(input_data, **kwargs):
-    """Give one calibration."""
-    from caf.framework import Calibration
+    """Return one calibration."""
     from ROOT.Belle2 import TestAlgorithmThatNobodyWrote
 
-    files = list(input_data["raw_physics"])
-    return [
-        Calibration(
-            "TestNoSuchAlgorithm", collector="CaTest", algorithms=[TestAlgorithmThatNobodyWrote()], input_files=files
-        )
-    ]
+    return [build_calibration("TestNoSuchAlgorithm", input_data, TestAlgorithmThatNobodyWrote())]

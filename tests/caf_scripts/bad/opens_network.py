@@ -4,27 +4,14 @@
 
 import socket
 
-from prompt import CalibrationSettings
+from prompt.calibrations._common import build_calibration, build_settings
 
 with socket.create_connection(("127.0.0.1", 9), timeout=5) as connection:
     RUNS = connection.recv(1000)
 
-settings = CalibrationSettings(
-    name="Opens Network",
-    expert_username="expert",
-    description=__doc__,
-    input_data_formats=["raw"],
-    input_data_names=["raw_physics"],
-    depends_on=[],
-)
+settings = build_settings("Opens Network", __doc__)
 
 
 def get_calibrations(input_data, **kwargs):
-    """Give one calibration."""
-    from caf.framework import Calibration
-    from ROOT.Belle2 import TestCalibrationAlgorithm
-
-    files = list(input_data["raw_physics"])
-    return [
-        Calibration("TestOpensNetwork", collector="CaTest", algorithms=[TestCalibrationAlgorithm()], input_files=files)
-    ]
+    """Return one calibration."""
+    return [build_calibration("TestOpensNetwork", input_data)]

@@ -2,24 +2,11 @@
 
 # mypy: ignore-errors
 
-from prompt import CalibrationSettings
+from prompt.calibrations._common import build_calibration, build_settings
 
-settings = CalibrationSettings(
-    name="Same Name",
-    expert_username="expert",
-    description=__doc__,
-    input_data_formats=["raw"],
-    input_data_names=["raw_physics"],
-    depends_on=[],
-)
+settings = build_settings("Same Name", __doc__)
 
 
 def get_calibrations(input_data, **kwargs):
-    """Give one calibration."""
-    from caf.framework import Calibration
-    from ROOT.Belle2 import TestCalibrationAlgorithm
-
-    files = list(input_data["raw_physics"])
-    return [
-        Calibration("TestSameNameB", collector="CaTest", algorithms=[TestCalibrationAlgorithm()], input_files=files)
-    ]
+    """Return one calibration."""
+    return [build_calibration("TestSameNameB", input_data)]

@@ -4,25 +4,12 @@
 
 import time
 
-from prompt import CalibrationSettings
+from prompt.calibrations._common import build_calibration, build_settings
 
-settings = CalibrationSettings(
-    name="Takes Minutes",
-    expert_username="expert",
-    description=__doc__,
-    input_data_formats=["raw"],
-    input_data_names=["raw_physics"],
-    depends_on=[],
-)
+settings = build_settings("Takes Minutes", __doc__)
 
 
 def get_calibrations(input_data, **kwargs):
-    """Give one calibration."""
-    from caf.framework import Calibration
-    from ROOT.Belle2 import TestCalibrationAlgorithm
-
+    """Return one calibration."""
     time.sleep(600)
-    files = list(input_data["raw_physics"])
-    return [
-        Calibration("TestTakesMinutes", collector="CaTest", algorithms=[TestCalibrationAlgorithm()], input_files=files)
-    ]
+    return [build_calibration("TestTakesMinutes", input_data)]

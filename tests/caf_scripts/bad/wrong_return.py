@@ -2,25 +2,12 @@
 
 # mypy: ignore-errors
 
-from prompt import CalibrationSettings
+from prompt.calibrations._common import build_calibration, build_settings
 
-settings = CalibrationSettings(
-    name="Wrong Return",
-    expert_username="expert",
-    description=__doc__,
-    input_data_formats=["raw"],
-    input_data_names=["raw_physics"],
-    depends_on=[],
-)
+settings = build_settings("Wrong Return", __doc__)
 
 
 def get_calibrations(input_data, **kwargs):
-    """Give one calibration."""
-    from caf.framework import Calibration
-    from ROOT.Belle2 import TestCalibrationAlgorithm
-
-    files = list(input_data["raw_physics"])
-    calibration = Calibration(
-        "TestWrongReturn", collector="CaTest", algorithms=[TestCalibrationAlgorithm()], input_files=files
-    )
+    """Return a calibration by its name."""
+    calibration = build_calibration("TestWrongReturn", input_data)
     return {calibration.name: calibration}

@@ -28,7 +28,7 @@ def test_a_folder_with_bad_scripts_tells_which_and_why(
 ) -> None:
     scripts = tmp_path / "scripts"
     scripts.mkdir()
-    for name in ("no_settings.py", "import_error.py"):
+    for name in ("_common.py", "no_settings.py", "import_error.py"):
         shutil.copy(BAD_SCRIPTS / name, scripts)
     assert run("import-scripts", str(scripts), *words) == 1
     shown = capsys.readouterr().out

@@ -107,7 +107,7 @@ def test_every_option_is_read_somewhere_and_every_one_that_is_read_is_described(
     package = Path(str(import_module("airflow_provider_caf").__file__)).parent
     text = "".join(
         path.read_text(encoding="utf-8")
-        for room in ("factory", "hooks", "operators", "sensors")
+        for room in ("factory", "hooks", "operators", "sensors", "site")
         for path in (package / room).glob("*.py")
     )
     read = {part.split('"')[0] for part in text.split('"caf", "')[1:]}

@@ -29,7 +29,8 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from airflow_provider_caf.core.errors import DatabaseError
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.results import ResultCode
-from airflow_provider_caf.io.catalog import Catalog, RunRow, SelectionRow, open_sqlite_catalog
+from airflow_provider_caf.io.catalog import Catalog, open_sqlite_catalog
+from airflow_provider_caf.io.catalog import rows as kinds
 from airflow_provider_caf.io.catalog import store as catalog_module
 from airflow_provider_caf.io.catalog.passing import is_passing
 from airflow_provider_caf.io.catalog.tables import METADATA, SCHEMA_VERSION, TABLES
@@ -44,6 +45,8 @@ from tests.unit.io.catalog_rows import (
     make_iteration,
     make_log,
     make_payload,
+    make_run,
+    make_selection,
     make_subjobs,
 )
 
@@ -68,86 +71,70 @@ def catalog(engine: Engine) -> Catalog:
 
 class TestRows:
     @EACH_KIND
-    def test_a_row_comes_back_as_it_was(self, catalog: Catalog, make: Callable[..., Any], read: str) -> None:
+    def test_a_row_comes_back_as_it_was(
+        self, catalog: Catalog, make: Callable[..., Any], kind: type[kinds.OfCalibration]
+    ) -> None:
         catalog.write([make()])
-        assert getattr(catalog, read)(*RUN) == (make(),)
+        assert catalog.read(kind, *RUN) == (make(),)
 
     @EACH_KIND
-    def test_a_row_written_again_is_one_row(self, catalog: Catalog, make: Callable[..., Any], read: str) -> None:
+    def test_a_row_written_again_is_one_row(
+        self, catalog: Catalog, make: Callable[..., Any], kind: type[kinds.OfCalibration]
+    ) -> None:
         for _ in range(2):
             catalog.write([make(), make(), make(iteration=1)])
-        assert getattr(catalog, read)(*RUN) == (make(), make(iteration=1))
+        assert catalog.read(kind, *RUN) == (make(), make(iteration=1))
 
     @EACH_KIND
     def test_rows_are_found_by_dag_run_and_calibration(
-        self, catalog: Catalog, make: Callable[..., Any], read: str
+        self, catalog: Catalog, make: Callable[..., Any], kind: type[kinds.OfCalibration]
     ) -> None:
         mine = make(calibration="b"), make(calibration="a", iteration=2), make(calibration="a", iteration=10)
         others = [make(dag_id="DAG"), make(run_id="other"), make(dag_id="manual", run_id="dag")]
         catalog.write([*mine, *others])
-        assert getattr(catalog, read)(*RUN) == (mine[1], mine[2], mine[0])
-        assert getattr(catalog, read)(*RUN, "a") == (mine[1], mine[2])
-        assert getattr(catalog, read)(*RUN, "A") == ()
+        assert catalog.read(kind, *RUN) == (mine[1], mine[2], mine[0])
+        assert catalog.read(kind, *RUN, "a") == (mine[1], mine[2])
+        assert catalog.read(kind, *RUN, "A") == ()
 
     def test_what_has_no_passes_stays_when_passes_are_forgotten(self, catalog: Catalog) -> None:
-        run = RunRow(
-            dag_id=RUN[0],
-            run_id=RUN[1],
-            definition={"name": "caf"},
-            chosen=("vertex",),
-            params={"input_data": {}},
-            versions={"python": "3.11"},
-            folder="/data/run",
-            configured=NOW,
-        )
-        selection = SelectionRow(
-            dag_id=RUN[0],
-            run_id=RUN[1],
-            calibration="vertex",
-            collection="default",
-            files=2,
-            subjobs=1,
-            runs=(ExpRun(1, 2),),
-            ignored=(ExpRun(1, 3),),
-            details={"patterns": ["*.root"]},
-        )
+        run, selection = make_run(), make_selection()
         catalog.write([run, selection, make_log()])
         catalog.forget_iterations(*RUN, "vertex")
         assert catalog.read_run(*RUN) == run
         assert catalog.read_run(RUN[0], "other") is None
-        assert catalog.read_selections(*RUN) == (selection,)
-        assert catalog.read_logs(*RUN, "vertex", 0, "default", 3) == ()
+        assert catalog.read(kinds.SelectionRow, *RUN) == (selection,)
+        assert catalog.read(kinds.LogRow, *RUN, "vertex", iteration=0, step="default", subjob=3) == ()
 
     def test_logs_are_found_by_subjob_and_try(self, catalog: Catalog) -> None:
         own = make_log(), make_log(attempt=1)
         of_algorithm = make_log(step="fit", subjob=-1)
         catalog.write([*reversed(own), of_algorithm, make_log(subjob=4)])
-        assert catalog.read_logs(*RUN, "vertex", 0, "default", 3) == own
-        assert catalog.read_logs(*RUN, "vertex", 0, "fit") == (of_algorithm,)
+        assert catalog.read(kinds.LogRow, *RUN, "vertex", iteration=0, step="default", subjob=3) == own
+        assert catalog.read(kinds.LogRow, *RUN, "vertex", iteration=0, step="fit", subjob=-1) == (of_algorithm,)
 
     def test_figures_are_listed_without_their_content(self, catalog: Catalog) -> None:
         catalog.write([make_figure()])
-        assert catalog.read_figures(*RUN, with_content=False) == (make_figure(content=None),)
+        assert catalog.read(kinds.FigureRow, *RUN, without=["content"]) == (make_figure(content=None),)
 
     def test_a_row_takes_its_new_values(self, catalog: Catalog) -> None:
         catalog.write([make_iteration(started=NOW)])
         done = make_iteration(started=NOW, ended=NOW, decision="FINISH", reason="content")
         catalog.write([done])
-        assert catalog.read_iterations(*RUN) == (done,)
+        assert catalog.read(kinds.IterationRow, *RUN) == (done,)
 
     def test_of_equal_rows_the_last_counts(self, catalog: Catalog) -> None:
         catalog.write([make_payload(revision="a"), make_payload(revision="b")])
-        assert catalog.read_payloads(*RUN) == (make_payload(revision="b"),)
+        assert catalog.read(kinds.PayloadRow, *RUN) == (make_payload(revision="b"),)
 
     def test_nothing_to_write_is_nothing(self, catalog: Catalog) -> None:
         catalog.write([])
         catalog.write(iter(()))
-        assert catalog.read_executions(*RUN) == ()
+        assert catalog.read(kinds.ExecutionRow, *RUN) == ()
 
     def test_times_come_back_in_utc(self, catalog: Catalog) -> None:
         tokyo = NOW.astimezone(timezone(timedelta(hours=9)))
         catalog.write([make_iteration(started=tokyo)])
-        (row,) = catalog.read_iterations(*RUN)
+        (row,) = catalog.read(kinds.IterationRow, *RUN)
         assert row.started == NOW
         assert row.started is not None
         assert row.started.tzinfo is UTC
@@ -155,47 +142,47 @@ class TestRows:
     def test_a_time_without_a_zone_is_refused(self, catalog: Catalog) -> None:
         with pytest.raises(DatabaseError, match=r"could not be written: .*has no time zone"):
             catalog.write([make_iteration(started=NOW.replace(tzinfo=None))])
-        assert catalog.read_iterations(*RUN) == ()
+        assert catalog.read(kinds.IterationRow, *RUN) == ()
 
     def test_output_that_is_no_number_comes_back(self, catalog: Catalog) -> None:
         catalog.write([make_execution(output=[math.inf, math.nan])])
-        (row,) = catalog.read_executions(*RUN)
+        (row,) = catalog.read(kinds.ExecutionRow, *RUN)
         assert isinstance(row.output, list)
         assert row.output[0] == math.inf
         assert repr(row.output[1]) == "nan"
 
     def test_output_can_be_left_out(self, catalog: Catalog) -> None:
         catalog.write([make_execution()])
-        assert catalog.read_executions(*RUN, with_output=False) == (make_execution(output=None),)
+        assert catalog.read(kinds.ExecutionRow, *RUN, without=["output"]) == (make_execution(output=None),)
 
     def test_executions_of_one_pass(self, catalog: Catalog) -> None:
         rows = [make_execution(iteration=pass_, key=key) for pass_ in (0, 1) for key in (0, 1, 10, 2)]
         catalog.write(rows)
-        got = catalog.read_executions(*RUN, "vertex", 1)
+        got = catalog.read(kinds.ExecutionRow, *RUN, "vertex", iteration=1)
         assert [row.key for row in got] == [0, 1, 2, 10]
         assert {row.iteration for row in got} == {1}
 
     def test_all_runs_of_a_large_execution_come_back(self, catalog: Catalog) -> None:
         row = make_execution(runs=tuple(ExpRun(1, run) for run in range(20_000)))
         catalog.write([row])
-        assert catalog.read_executions(*RUN) == (row,)
+        assert catalog.read(kinds.ExecutionRow, *RUN) == (row,)
 
     def test_more_rows_than_one_statement_takes(self, catalog: Catalog) -> None:
         rows = tuple(make_payload(name=f"P{number}", position=number) for number in range(1203))
         catalog.write(rows)
         catalog.write(rows)
-        assert catalog.read_payloads(*RUN) == rows
+        assert catalog.read(kinds.PayloadRow, *RUN) == rows
 
     @pytest.mark.parametrize("hostile", ["a\0b", "\udcff", "'; DROP TABLE caf_failed_subjobs; --", "<script>µ"])
     def test_a_text_of_a_job_is_only_text(self, catalog: Catalog, hostile: str) -> None:
         catalog.write([make_failed(reason=hostile, host=hostile, log=hostile)])
-        (row,) = catalog.read_failed_subjobs(*RUN)
+        (row,) = catalog.read(kinds.FailedSubjobRow, *RUN)
         written_out = hostile.replace("\0", "\\x00").replace("\udcff", "\\udcff")
         assert (row.reason, row.host, row.log) == (written_out, written_out, written_out)
 
     def test_failed_subjobs_can_be_limited(self, catalog: Catalog) -> None:
         catalog.write([make_failed(subjob=number) for number in range(5)])
-        assert [row.subjob for row in catalog.read_failed_subjobs(*RUN, limit=2)] == [0, 1]
+        assert [row.subjob for row in catalog.read(kinds.FailedSubjobRow, *RUN, limit=2)] == [0, 1]
 
 
 JSON = st.recursive(
@@ -224,7 +211,7 @@ def test_any_execution_comes_back(
     catalog = open_sqlite_catalog(tmp_path / "hypothesis.sqlite")
     row = make_execution(output=output, runs=tuple(runs), seconds=seconds, ended=ended, code=code)
     catalog.write([row])
-    assert catalog.read_executions(*RUN) == (row,)
+    assert catalog.read(kinds.ExecutionRow, *RUN) == (row,)
 
 
 class TestFinalAndForget:
@@ -235,38 +222,44 @@ class TestFinalAndForget:
         catalog.write_final_payloads(*RUN, "vertex", [old])
         new = make_payload(iteration=1, final=True)
         catalog.write_final_payloads(*RUN, "vertex", [new])
-        assert catalog.read_payloads(*RUN, final_only=True) == (other, new)
-        assert catalog.read_payloads(*RUN, "vertex") == (new, make_payload(iteration=3, final=False))
+        assert catalog.read(kinds.PayloadRow, *RUN, final=True) == (other, new)
+        assert catalog.read(kinds.PayloadRow, *RUN, "vertex") == (new, make_payload(iteration=3, final=False))
 
     def test_the_history_of_a_payload(self, catalog: Catalog) -> None:
         rows = [
             make_payload(run_id=f"run{day}", final=day != 2, committed=NOW + timedelta(days=day)) for day in (1, 2, 3)
         ]
         catalog.write([*rows, make_payload(name="Other", final=True)])
-        assert catalog.read_payload_history("dag", "BeamSpot") == (rows[2], rows[0])
+        assert catalog.read(kinds.PayloadRow, "dag", name="BeamSpot", final=True, newest_by="committed") == (
+            rows[2],
+            rows[0],
+        )
 
     def test_the_history_of_a_collection(self, catalog: Catalog) -> None:
         rows = [make_subjobs(run_id=f"run{day}", updated=NOW + timedelta(days=day)) for day in (1, 2, 3)]
         others = [make_subjobs(collection="other"), make_subjobs(calibration="other"), make_subjobs(dag_id="other")]
         catalog.write([*rows, *others])
-        assert catalog.read_subjobs_history("dag", "vertex", "default") == tuple(reversed(rows))
-        assert catalog.read_subjobs_history("dag", "vertex", "default", limit=1) == (rows[2],)
-        assert catalog.read_subjobs_history("dag", "vertex", "none") == ()
+        place: dict[str, Any] = {"calibration": "vertex", "collection": "default", "newest_by": "updated"}
+        assert catalog.read(kinds.SubjobsRow, "dag", **place) == tuple(reversed(rows))
+        assert catalog.read(kinds.SubjobsRow, "dag", **place, limit=1) == (rows[2],)
+        assert catalog.read(kinds.SubjobsRow, "dag", **{**place, "collection": "none"}) == ()
 
     @EACH_KIND
-    def test_passes_are_forgotten_from_one_on(self, catalog: Catalog, make: Callable[..., Any], read: str) -> None:
+    def test_passes_are_forgotten_from_one_on(
+        self, catalog: Catalog, make: Callable[..., Any], kind: type[kinds.OfCalibration]
+    ) -> None:
         kept = (make(calibration="other", iteration=2), make(iteration=0), make(iteration=1))
         catalog.write([*kept, make(iteration=2), make(iteration=3)])
         catalog.forget_iterations(*RUN, "vertex", 2)
-        assert getattr(catalog, read)(*RUN) == kept
+        assert catalog.read(kind, *RUN) == kept
 
     def test_an_algorithm_is_forgotten_in_one_pass(self, catalog: Catalog) -> None:
         kept = (make_execution(algorithm="other"), make_execution(iteration=1))
         catalog.write([*kept, make_execution(), make_execution(key=1)])
         catalog.write([make_payload(), make_payload(iteration=1)])
         catalog.forget_algorithm(*RUN, "vertex", 0, "fit")
-        assert catalog.read_executions(*RUN) == kept
-        assert catalog.read_payloads(*RUN) == (make_payload(iteration=1),)
+        assert catalog.read(kinds.ExecutionRow, *RUN) == kept
+        assert catalog.read(kinds.PayloadRow, *RUN) == (make_payload(iteration=1),)
 
 
 class TestSchema:
@@ -275,7 +268,7 @@ class TestSchema:
         again = Catalog(engine)
         again.create_tables()
         again.create_tables()
-        assert again.read_iterations(*RUN) == (make_iteration(),)
+        assert again.read(kinds.IterationRow, *RUN) == (make_iteration(),)
         tables = set(inspect(engine).get_table_names())
         assert tables >= {
             "caf_schema",
@@ -293,8 +286,8 @@ class TestSchema:
             for name in ("runs", "selections", "logs", "monitored", "figures"):
                 connection.execute(text(f"DROP TABLE caf_{name}"))
         catalog = Catalog(engine)
-        assert catalog.read_monitored(*RUN) == ()
-        assert catalog.read_iterations(*RUN) == (make_iteration(),)
+        assert catalog.read(kinds.MonitoredRow, *RUN) == ()
+        assert catalog.read(kinds.IterationRow, *RUN) == (make_iteration(),)
         with engine.begin() as connection:
             assert connection.execute(text("SELECT version FROM caf_schema")).scalar() == SCHEMA_VERSION
 
@@ -303,7 +296,7 @@ class TestSchema:
         with engine.begin() as connection:
             connection.execute(text("UPDATE caf_schema SET version = 7"))
         with pytest.raises(DatabaseError) as caught:
-            Catalog(engine).read_iterations(*RUN)
+            Catalog(engine).read(kinds.IterationRow, *RUN)
         said = str(caught.value)
         assert "has tables of version 7, and this package knows version" in said
         assert f"version {SCHEMA_VERSION}." in said
@@ -315,7 +308,7 @@ class TestSchema:
             connection.execute(text("DELETE FROM caf_schema"))
             connection.execute(text("DROP TABLE caf_subjobs"))
         Catalog(engine).write([make_subjobs()])
-        assert Catalog(engine).read_subjobs(*RUN) == (make_subjobs(),)
+        assert Catalog(engine).read(kinds.SubjobsRow, *RUN) == (make_subjobs(),)
 
     def test_many_writers_at_once(self, engine: Engine) -> None:
         barrier = threading.Barrier(5)
@@ -329,19 +322,19 @@ class TestSchema:
 
         with ThreadPoolExecutor(5) as pool:
             list(pool.map(write, range(5)))
-        assert Catalog(engine).read_payloads(*RUN) == tuple(rows)
+        assert Catalog(engine).read(kinds.PayloadRow, *RUN) == tuple(rows)
 
     def test_two_processes_make_the_tables_at_once(self, tmp_path: Path) -> None:
         script = (
             "import sys; from pathlib import Path; from airflow_provider_caf.io.catalog import *\n"
-            "row = IterationRow(dag_id='d', run_id='r', calibration=sys.argv[2], iteration=0)\n"
+            "row = kinds.IterationRow(dag_id='d', run_id='r', calibration=sys.argv[2], iteration=0)\n"
             "open_sqlite_catalog(Path(sys.argv[1])).write([row])"
         )
         path = tmp_path / "catalog.sqlite"
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
         children = [subprocess.Popen([sys.executable, "-c", script, path, name], env=environment) for name in "ab"]
         assert [child.wait(60) for child in children] == [0, 0]
-        assert [row.calibration for row in open_sqlite_catalog(path).read_iterations("d", "r")] == ["a", "b"]
+        assert [row.calibration for row in open_sqlite_catalog(path).read(kinds.IterationRow, "d", "r")] == ["a", "b"]
 
 
 class TestSqlite:
@@ -369,7 +362,7 @@ class TestSqlite:
         catalog.write([make_iteration()])
         release.join()
         holder.close()
-        assert catalog.read_iterations(*RUN) == (make_iteration(),)
+        assert catalog.read(kinds.IterationRow, *RUN) == (make_iteration(),)
 
     def test_readers_do_not_wait_for_a_writer(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(catalog_module, "_BUSY_SECONDS", 0.01)
@@ -378,7 +371,7 @@ class TestSqlite:
         catalog.write([make_iteration()])
         holder = sqlite3.connect(path, isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
-        assert catalog.read_iterations(*RUN) == (make_iteration(),)
+        assert catalog.read(kinds.IterationRow, *RUN) == (make_iteration(),)
         holder.close()
 
     def test_a_lock_that_stays_is_told(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -411,7 +404,7 @@ class TestSqlite:
         bad = make_payload(name="Bad", committed=NOW.replace(tzinfo=None))
         with pytest.raises(DatabaseError):
             catalog.write_final_payloads(*RUN, "vertex", [make_payload(revision="new", final=True), bad])
-        assert catalog.read_payloads(*RUN) == (make_payload(final=True),)
+        assert catalog.read(kinds.PayloadRow, *RUN) == (make_payload(final=True),)
 
     def test_every_question_is_answered_by_an_index(self, path: Path) -> None:
         engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
@@ -425,11 +418,11 @@ class TestSqlite:
             if "FROM caf_" in statement or statement.startswith("UPDATE"):
                 asked.append((statement, parameters))
 
-        for _, read in KINDS.values():
-            getattr(catalog, read)(*RUN)
-            getattr(catalog, read)(*RUN, "vertex")
-        catalog.read_executions(*RUN, "vertex", 1, with_output=False)
-        catalog.read_payload_history("dag", "BeamSpot")
+        for _, kind in KINDS.values():
+            catalog.read(kind, *RUN)
+            catalog.read(kind, *RUN, "vertex")
+        catalog.read(kinds.ExecutionRow, *RUN, "vertex", iteration=1, without=["output"])
+        catalog.read(kinds.PayloadRow, "dag", name="BeamSpot", final=True, newest_by="committed")
         catalog.write_final_payloads(*RUN, "vertex", [make_payload()])
         catalog.forget_iterations(*RUN, "vertex", 1)
         catalog.forget_algorithm(*RUN, "vertex", 1, "fit")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_caf.core.atomic import build_write_error, write_bytes
 from airflow_provider_caf.core.errors import CafError, InputError
 from airflow_provider_caf.io import files
 
@@ -20,7 +22,7 @@ def list_names(folder: Path) -> list[str]:
 
 
 def test_bytes_text_and_json_come_back(tmp_path: Path) -> None:
-    files.write_bytes(tmp_path / "b", b"\x00\xff")
+    write_bytes(tmp_path / "b", b"\x00\xff")
     files.write_text(tmp_path / "t", "ä\n")
     files.write_json(tmp_path / "j", {"a": [1, None, "ü"]})
     assert (tmp_path / "b").read_bytes() == b"\x00\xff"
@@ -66,13 +68,13 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
     """A file size limit stands for the disk: both refuse in the middle of a write."""
     program = (
         "import resource, signal, sys\n"
-        "from airflow_provider_caf.io import files\n"
+        "from airflow_provider_caf.core.atomic import write_bytes\n"
         "from airflow_provider_caf.core.errors import CafError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "files.write_text(sys.argv[1], 'old')\n"
+        "write_bytes(sys.argv[1], b'old')\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "try:\n"
-        "    files.write_bytes(sys.argv[1], b'x' * 100000)\n"
+        "    write_bytes(sys.argv[1], b'x' * 100000)\n"
         "except CafError as error:\n"
         "    print(error)\n"
     )
@@ -85,8 +87,7 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
 
 
 def test_no_space_left_has_its_own_advice(tmp_path: Path) -> None:
-    error = OSError(28, "No space left on device")
-    assert "Free space for" in files._advise(error, tmp_path / "f")
+    assert "Free space for" in str(build_write_error(tmp_path / "f", "", errno.ENOSPC))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

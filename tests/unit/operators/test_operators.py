@@ -32,7 +32,6 @@ from airflow_provider_caf.core.errors import (
     TransportTimeout,
 )
 from airflow_provider_caf.core.iov import IoV
-from airflow_provider_caf.hooks.catalog import find_work_dir
 from airflow_provider_caf.io.layout import check_work_dir
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.operators.base import CafOperator, failing_for_good, find_run
@@ -43,6 +42,7 @@ from airflow_provider_caf.operators.merge import CollectorMergeOperator
 from airflow_provider_caf.operators.prepare import PrepareOperator
 from airflow_provider_caf.operators.strategy import StrategyOperator
 from airflow_provider_caf.operators.submit import CollectorSubmitOperator
+from airflow_provider_caf.site.places import find_work_dir
 from airflow_provider_caf.steps.manifest import CalibrationManifest, CollectionManifest
 from tests.unit.store import Store
 

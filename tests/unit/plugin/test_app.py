@@ -8,9 +8,9 @@ import json
 import pytest
 
 from airflow_provider_caf.core.errors import CafError, DatabaseError
-from airflow_provider_caf.hooks.page import build_log_address, build_run_address
 from airflow_provider_caf.plugin import CafPlugin
 from airflow_provider_caf.plugin.app import STATIC, _answer_error, build_app
+from airflow_provider_caf.site.page import build_log_address, build_run_address
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from airflow_provider_caf.io.catalog import (
     Catalog,
     ExecutionRow,
     FailedSubjobRow,
+    LogRow,
     RunRow,
     SubjobsRow,
     open_sqlite_catalog,
@@ -120,7 +121,7 @@ def test_subjobs_are_counted_while_somebody_waits(lab: Lab) -> None:
     (progress,) = read_progress(lab.run.dag_id, lab.run.run_id, tasks, lab.catalog)
     counted = (progress.subjobs_done, progress.subjobs, progress.subjobs_failed, progress.state)
     assert counted == (5, 6, 1, "collecting")
-    (log,) = lab.catalog.read_logs(lab.run.dag_id, lab.run.run_id, "vertex", 0, "first", 1)
+    (log,) = lab.catalog.read(LogRow, lab.run.dag_id, lab.run.run_id, "vertex", step="first", subjob=1)
     assert (log.text, log.is_whole) == ("broken\n", True)
 
 

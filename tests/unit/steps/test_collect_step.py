@@ -18,6 +18,7 @@ from airflow_provider_caf.batch.systems.local import LocalSystem
 from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import InputError, JobFailed
 from airflow_provider_caf.core.iov import IoV
+from airflow_provider_caf.io.catalog import SubjobsRow
 from airflow_provider_caf.io.jobs.client import read_submission
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.collect import describe_observation, find_failed, is_over
@@ -372,5 +373,5 @@ def test_the_memory_asked_for_is_that_of_the_retry_that_asked_for_most(lab: Lab)
     run.submit_missing(0)
     lab.wait(run)
     lab.results().add_subjobs(0, "default", run.observe(), run.read_attempts(), run.manifest.resources)
-    (row,) = lab.catalog.read_subjobs(lab.run.dag_id, lab.run.run_id)
+    (row,) = lab.catalog.read(SubjobsRow, lab.run.dag_id, lab.run.run_id)
     assert row.requested_memory_mb == 1500

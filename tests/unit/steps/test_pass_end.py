@@ -13,7 +13,7 @@ from airflow_provider_caf.batch.verdicts import SubjobStatus, Verdict
 from airflow_provider_caf.core.errors import CheckpointError, InputError, JobFailed
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.iteration import IterationAction
-from airflow_provider_caf.io.catalog import SubjobsRow
+from airflow_provider_caf.io.catalog import FailedSubjobRow, IterationRow, SubjobsRow
 from airflow_provider_caf.io.jobs.submission import Observation
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.decide import find_last_pass
@@ -57,12 +57,12 @@ def test_outputs_are_merged_into_one_file_with_an_index(lab: Lab) -> None:
     assert Path(merged.file).stat().st_size > 0
     index = json.loads(lab.layout().iteration(0).collection("default").merged_index.read_text())
     assert index["prefixes"]["Hits"]["runs"] == [[1, 1, 2], [1, 2, 3], [1, 3, 2], [2, 1, 2]]
-    (row,) = lab.catalog.read_subjobs(*DAG)
+    (row,) = lab.catalog.read(SubjobsRow, *DAG)
     assert (row.total, row.done, row.failed, row.retries) == (3, 3, 0, 0)
     assert row.wall_seconds > 0
     assert len(row.hosts) == 1
     lab.merge()
-    assert len(lab.catalog.read_subjobs(*DAG)) == 1
+    assert len(lab.catalog.read(SubjobsRow, *DAG)) == 1
 
 
 def test_an_output_that_was_removed_since_is_told_and_nothing_is_merged(lab: Lab) -> None:
@@ -75,7 +75,7 @@ def test_an_output_that_was_removed_since_is_told_and_nothing_is_merged(lab: Lab
     assert f"{gone} is not there any more" in str(caught.value)
     assert "clear the task `wait`" in str(caught.value.hint)
     assert not lab.layout().iteration(0).collection("default").merged_file.exists()
-    (row,) = lab.catalog.read_subjobs(*DAG)
+    (row,) = lab.catalog.read(SubjobsRow, *DAG)
     assert (row.done, row.failed) == (2, 1)
 
 
@@ -106,7 +106,7 @@ def test_tries_without_a_record_are_in_the_catalog(lab: Lab) -> None:
     verdicts = {**seen.verdicts, 1: lost, 2: Verdict(subjob=2, status=SubjobStatus.MISSING)}
     changed = Observation(arrays=seen.arrays, verdicts=verdicts)
     lab.results().add_subjobs(0, "default", changed, run.read_attempts(), run.manifest.resources)
-    (row,) = lab.catalog.read_failed_subjobs(*DAG)
+    (row,) = lab.catalog.read(FailedSubjobRow, *DAG)
     assert (row.subjob, row.attempt, row.reason, row.host, row.log) == (1, 2, "in no queue", "n1", "/w/e.log")
     assert (row.exit_code, row.signal, row.ended) == (None, None, None)
 
@@ -170,15 +170,15 @@ def test_the_failures_of_subjobs_are_in_the_catalog(lab: Lab, tmp_path: Path) ->
     lab.wait(lab.open())
     with pytest.raises(JobFailed):
         lab.merge()
-    (failed,) = lab.catalog.read_failed_subjobs(*DAG)
+    (failed,) = lab.catalog.read(FailedSubjobRow, *DAG)
     assert (failed.subjob, failed.attempt, failed.exit_code, failed.signal) == (0, 0, 3, None)
     assert str(failed.log).endswith("attempt_0/stderr.log")
     there.touch()
     lab.collect()
     lab.merge()
-    (row,) = lab.catalog.read_subjobs(*DAG)
+    (row,) = lab.catalog.read(SubjobsRow, *DAG)
     assert (row.done, row.failed, row.retries) == (1, 0, 1)
-    assert len(lab.catalog.read_failed_subjobs(*DAG)) == 1
+    assert len(lab.catalog.read(FailedSubjobRow, *DAG)) == 1
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_every_pass_has_its_row_with_start_decision_and_end(lab: Lab) -> None:
     prepare_quickly(lab)
     put_result(lab, [1])
     lab.decide()
-    first, second = lab.catalog.read_iterations(*DAG)
+    first, second = lab.catalog.read(IterationRow, *DAG)
     assert (first.iteration, first.decision, second.iteration, second.decision) == (0, "ITERATE", 1, None)
     assert first.started is not None
     assert first.ended is not None
@@ -242,7 +242,7 @@ def test_every_pass_has_its_row_with_start_decision_and_end(lab: Lab) -> None:
     assert second.ended is None
     put_result(lab, [0], 1)
     lab.decide(1)
-    first, second = lab.catalog.read_iterations(*DAG)
+    first, second = lab.catalog.read(IterationRow, *DAG)
     assert (second.decision, second.started is None, second.ended is None) == ("FINISH", False, False)
 
 
@@ -251,10 +251,10 @@ def test_a_pass_that_is_decided_again_forgets_the_later_ones(lab: Lab) -> None:
     for iteration, codes in enumerate(([1], [1], [0])):
         put_result(lab, codes, iteration)
         lab.decide(iteration)
-    assert [row.iteration for row in lab.catalog.read_iterations(*DAG)] == [0, 1, 2]
+    assert [row.iteration for row in lab.catalog.read(IterationRow, *DAG)] == [0, 1, 2]
     put_result(lab, [0], 0)
     lab.decide(0)
-    (row,) = lab.catalog.read_iterations(*DAG)
+    (row,) = lab.catalog.read(IterationRow, *DAG)
     assert (row.iteration, row.decision) == (0, "FINISH")
 
 
@@ -263,7 +263,7 @@ def test_preparing_again_forgets_what_was_before(lab: Lab) -> None:
     put_result(lab, [1])
     lab.decide()
     prepare_quickly(lab)
-    (row,) = lab.catalog.read_iterations(*DAG)
+    (row,) = lab.catalog.read(IterationRow, *DAG)
     assert (row.iteration, row.decision, row.ended) == (0, None, None)
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_caf.core.calibration import Publish, StepRecord
-from airflow_provider_caf.io.private_airflow import PrivateAirflow
 from airflow_provider_caf.steps.ending import Publication
 from airflow_provider_caf.steps.members import StepRun
+from tests.private_airflow import PrivateAirflow
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Lab

@@ -14,6 +14,7 @@ import pytest
 
 from airflow_provider_caf.core.errors import AlgorithmFailed, DefinitionError
 from airflow_provider_caf.core.iov import IoV
+from airflow_provider_caf.io.catalog import ExecutionRow, PayloadRow
 from airflow_provider_caf.io.layout import AlgorithmLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
 from tests.unit.conftest import Lab
@@ -29,11 +30,11 @@ def run(lab: Lab, cls: str = "MeanAlgorithm", strategy: str = "SimpleRunByRun", 
 
 
 def read_outputs(lab: Lab) -> list[Any]:
-    return [row.output for row in lab.catalog.read_executions(*DAG)]
+    return [row.output for row in lab.catalog.read(ExecutionRow, *DAG)]
 
 
 def read_payloads(lab: Lab) -> dict[str, Any]:
-    return {f"{row.name} {row.iov}": row.value for row in lab.catalog.read_payloads(*DAG)}
+    return {f"{row.name} {row.iov}": row.value for row in lab.catalog.read(PayloadRow, *DAG)}
 
 
 def test_a_process_that_grows_is_started_afresh(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
@@ -119,7 +120,7 @@ def test_a_gap_is_filled_where_the_definition_asks_for_it(lab: Lab) -> None:
     }
     entries = LocalDatabase(layout.database).entries()
     assert [entry.iov for entry in entries] == [IoV(1, 1, 1, 2), IoV(1, 3, 1, 3), IoV(2, 1, 2, 1)]
-    assert [row.iov for row in lab.catalog.read_payloads(*DAG)] == [entry.iov for entry in entries]
+    assert [row.iov for row in lab.catalog.read(PayloadRow, *DAG)] == [entry.iov for entry in entries]
 
 
 def test_a_strategy_writes_extra_files(lab: Lab, tmp_path: Path) -> None:
@@ -153,5 +154,5 @@ def test_the_result_does_not_depend_on_the_number_of_workers(lab: Lab) -> None:
     for workers in (1, 2, 8):
         layout = run(lab, strategy="SequentialRunByRun", settings={"least": 2}, workers=workers)
         files = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in layout.database.iterdir()}
-        found.add(json.dumps([files, [[list(r) for r in row.runs] for row in lab.catalog.read_executions(*DAG)]]))
+        found.add(json.dumps([files, [[list(r) for r in row.runs] for row in lab.catalog.read(ExecutionRow, *DAG)]]))
     assert len(found) == 1

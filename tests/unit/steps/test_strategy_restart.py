@@ -15,6 +15,7 @@ import pytest
 
 from airflow_provider_caf.core.errors import AlgorithmFailed, CafError, CheckpointError
 from airflow_provider_caf.core.iov import IoV
+from airflow_provider_caf.io.catalog import ExecutionRow
 from airflow_provider_caf.io.layout import AlgorithmLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
 from tests.unit.conftest import Lab, State
@@ -47,7 +48,7 @@ def test_a_retry_executes_only_what_was_not_finished(lab: Lab, workers: int) -> 
     result = lab.calibrate()
     assert (result.executions, result.replayed, result.broken) == (4, 3, 0)
     assert count_prints(layout) == 5
-    assert [row.key for row in lab.catalog.read_executions("lab", lab.run.run_id)] == [0, 1, 2, 3]
+    assert [row.key for row in lab.catalog.read(ExecutionRow, "lab", lab.run.run_id)] == [0, 1, 2, 3]
 
 
 def test_the_database_is_byte_for_byte_that_of_an_undisturbed_run(lab: Lab) -> None:
@@ -214,7 +215,7 @@ def test_a_store_with_something_else_is_refused(lab: Lab, value: Any) -> None:
 KILLED = """
 import json, sys
 from pathlib import Path
-from airflow_provider_caf.io.catalog import open_sqlite_catalog
+from airflow_provider_caf.io.catalog import ExecutionRow, open_sqlite_catalog
 from airflow_provider_caf.io.layout import RunLayout
 from tests.unit.conftest import DAG_ID, RUN_ID, Lab, LabFiles, State
 

@@ -20,6 +20,7 @@ from airflow_provider_caf.core.errors import (
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies import FinalState
+from airflow_provider_caf.io.catalog import ExecutionRow, PayloadRow
 from airflow_provider_caf.io.local_database import LocalDatabase
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def test_a_strategy_commits_a_payload_for_each_run(lab: Lab) -> None:
 def test_the_catalog_has_what_the_database_has(lab: Lab) -> None:
     set_up(lab, lab.algorithm())
     lab.calibrate()
-    executions = lab.catalog.read_executions(*DAG)
+    executions = lab.catalog.read(ExecutionRow, *DAG)
     assert [(row.key, row.runs, row.code) for row in executions] == [
         (number, (run,), ResultCode.OK)
         for number, run in enumerate((ExpRun(1, 1), ExpRun(1, 2), ExpRun(1, 3), ExpRun(2, 1)))
@@ -65,7 +66,7 @@ def test_the_catalog_has_what_the_database_has(lab: Lab) -> None:
         {"entries": 2.0},
         {"entries": 2.0},
     ]
-    payloads = lab.catalog.read_payloads(*DAG)
+    payloads = lab.catalog.read(PayloadRow, *DAG)
     assert [(row.name, row.execution, row.final) for row in payloads] == [
         ("Mean", number, False) for number in range(4)
     ]
@@ -82,8 +83,8 @@ def test_running_again_replaces_what_the_first_run_left(lab: Lab) -> None:
     lab.calibrate(generation=1)
     assert list_iovs(lab) == first
     assert not (folder.staging_folder / "left_over").exists()
-    assert len(lab.catalog.read_executions(*DAG)) == 4
-    assert len(lab.catalog.read_payloads(*DAG)) == 4
+    assert len(lab.catalog.read(ExecutionRow, *DAG)) == 4
+    assert len(lab.catalog.read(PayloadRow, *DAG)) == 4
 
 
 def test_a_run_with_fewer_payloads_leaves_no_row_of_the_one_before(lab: Lab) -> None:
@@ -92,8 +93,8 @@ def test_a_run_with_fewer_payloads_leaves_no_row_of_the_one_before(lab: Lab) -> 
     lab.prepare(lab.calibration(algorithms=lab.algorithm(strategy="SingleIOV")))
     lab.take_merged()
     lab.calibrate()
-    assert [row.iov for row in lab.catalog.read_payloads(*DAG)] == [IoV(1, 1, 2, 1)]
-    assert [row.key for row in lab.catalog.read_executions(*DAG)] == [0]
+    assert [row.iov for row in lab.catalog.read(PayloadRow, *DAG)] == [IoV(1, 1, 2, 1)]
+    assert [row.key for row in lab.catalog.read(ExecutionRow, *DAG)] == [0]
 
 
 def test_ignored_and_not_requested_runs_are_left_out(lab: Lab) -> None:
@@ -132,8 +133,8 @@ def test_a_strategy_that_fails_keeps_what_it_committed(lab: Lab) -> None:
     assert "MeanAlgorithm.log" in text
     assert "1 payloads are committed and kept in" in str(caught.value.hint)
     assert list_iovs(lab) == [IoV(1, 1, 1, 1)]
-    assert [row.iov for row in lab.catalog.read_payloads(*DAG)] == [IoV(1, 1, 1, 1)]
-    assert [row.key for row in lab.catalog.read_executions(*DAG)] == [0, 1]
+    assert [row.iov for row in lab.catalog.read(PayloadRow, *DAG)] == [IoV(1, 1, 1, 1)]
+    assert [row.key for row in lab.catalog.read(ExecutionRow, *DAG)] == [0, 1]
     result = json.loads(lab.layout().iteration(0).algorithm("MeanAlgorithm").result.read_text())
     assert result["state"] == "FAILED"
     assert result["reason"] == "the second run looks strange"
@@ -178,7 +179,7 @@ def test_an_execution_that_breaks_is_told_and_the_other_runs_survive(
         assert "MeanAlgorithm" in str(caught.value.log)
         assert behaviour in ("exit", "hang", "close", "kill") or caught.value.log_tail
     assert list_iovs(lab) == [IoV(1, 1, 1, 1), IoV(1, 2, 1, 2), IoV(2, 1, 2, 1)]
-    rows = lab.catalog.read_executions(*DAG)
+    rows = lab.catalog.read(ExecutionRow, *DAG)
     assert [row.code for row in rows] == [ResultCode.OK, ResultCode.OK, ResultCode.FAILURE, ResultCode.OK]
 
 
@@ -193,6 +194,7 @@ def test_an_algorithm_that_was_mended_begins_afresh(lab: Lab) -> None:
 
 OWN_ALGORITHM = """
 from airflow_provider_caf.worker import Algorithm, ResultCode
+from airflow_provider_caf.io.catalog import ExecutionRow, PayloadRow
 
 
 class Own(Algorithm):
@@ -218,7 +220,7 @@ def test_a_later_algorithm_sees_the_payloads_of_those_before(lab: Lab) -> None:
     set_up(lab, first, second)
     lab.calibrate()
     lab.calibrate("ReadingAlgorithm")
-    (row,) = [row for row in lab.catalog.read_executions(*DAG) if row.algorithm == "ReadingAlgorithm"]
+    (row,) = [row for row in lab.catalog.read(ExecutionRow, *DAG) if row.algorithm == "ReadingAlgorithm"]
     assert row.output == {"Early": {"iteration": 0, "value": pytest.approx(26.0)}}
 
 

@@ -14,6 +14,7 @@ import pytest
 from airflow_provider_caf import Algorithm, Collection
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.core.iteration import IterationAction
+from airflow_provider_caf.io.catalog import ExecutionRow, IterationRow, PayloadRow, SubjobsRow
 from airflow_provider_caf.io.local_database import LocalDatabase
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory, make_lab: MakeLab) -> Lab:
 
 
 def read_output(lab: Lab, calibration: str, algorithm: str, iteration: int) -> object:
-    rows = lab.catalog.read_executions(*DAG, calibration)
+    rows = lab.catalog.read(ExecutionRow, *DAG, calibration)
     return next(row.output for row in rows if (row.algorithm, row.iteration) == (algorithm, iteration))
 
 
@@ -139,7 +140,7 @@ def test_each_algorithm_reads_its_own_collection(chain: Lab) -> None:
         for name in ("hits", "other")
     }
     assert prefixes == {"hits": ["Hits"], "other": ["Other"]}
-    payloads = [row for row in chain.catalog.read_payloads(*DAG, "gain") if row.name == "Mean"]
+    payloads = [row for row in chain.catalog.read(PayloadRow, *DAG, "gain") if row.name == "Mean"]
     assert [row.value["value"] for row in payloads if isinstance(row.value, dict)] == pytest.approx(
         [11.0, 22.0, 31.0, 42.0]
     )
@@ -151,16 +152,18 @@ def test_what_runs_before_the_collector_ran_in_its_folder(chain: Lab) -> None:
 
 
 def test_payloads_of_the_last_pass_are_marked_as_final(chain: Lab) -> None:
-    final = {(row.calibration, row.iteration) for row in chain.catalog.read_payloads(*DAG) if row.final}
-    rest = {(row.calibration, row.iteration) for row in chain.catalog.read_payloads(*DAG) if not row.final}
+    final = {(row.calibration, row.iteration) for row in chain.catalog.read(PayloadRow, *DAG) if row.final}
+    rest = {(row.calibration, row.iteration) for row in chain.catalog.read(PayloadRow, *DAG) if not row.final}
     assert final == {("shift", 1), ("gain", 0)}
     assert rest == {("shift", 0)}
 
 
 def test_the_catalog_has_every_pass_and_every_collection(chain: Lab) -> None:
-    passes = [(row.calibration, row.iteration, row.decision) for row in chain.catalog.read_iterations(*DAG)]
+    passes = [(row.calibration, row.iteration, row.decision) for row in chain.catalog.read(IterationRow, *DAG)]
     assert sorted(passes) == [("gain", 0, "FINISH"), ("shift", 0, "ITERATE"), ("shift", 1, "FINISH")]
-    subjobs = [(row.calibration, row.iteration, row.collection, row.done) for row in chain.catalog.read_subjobs(*DAG)]
+    subjobs = [
+        (row.calibration, row.iteration, row.collection, row.done) for row in chain.catalog.read(SubjobsRow, *DAG)
+    ]
     assert sorted(subjobs) == [
         ("gain", 0, "hits", 2),
         ("gain", 0, "other", 1),

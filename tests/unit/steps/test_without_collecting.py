@@ -10,6 +10,7 @@ import pytest
 from airflow_provider_caf import Calibration
 from airflow_provider_caf.core.calibration import StepRecord
 from airflow_provider_caf.core.errors import CafError, DefinitionError, NotEnoughData
+from airflow_provider_caf.io.catalog import PayloadRow
 from airflow_provider_caf.io.files import read_json
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.members import StepRun
@@ -37,7 +38,7 @@ def merge(lab: Lab, cls: str = "MergingAlgorithm", strategy: str = "SingleIOV", 
     lab.calibrate("merging", name="merged")
     lab.decide(name="merged")
     lab.finish("merged")
-    return {str(row.iov): row.value for row in lab.catalog.read_payloads("lab", lab.run.run_id, "merged")}
+    return {str(row.iov): row.value for row in lab.catalog.read(PayloadRow, "lab", lab.run.run_id, "merged")}
 
 
 def test_payloads_of_others_are_merged_over_their_runs(lab: Lab) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import CafError, InputError
 from airflow_provider_caf.worker.root import (
     is_remote,
     keep_directory,
     load_root,
     open_root_file,
-    write_bytes,
     write_root_file,
 )
 

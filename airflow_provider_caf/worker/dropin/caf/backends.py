@@ -11,20 +11,22 @@ import shutil
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
 from airflow_provider_caf.core.environment import build_child_environment
-from airflow_provider_caf.worker.dropin.caf.utils import grouper
+from airflow_provider_caf.core.splitting import Splitting, plan_subjobs
 
 _INPUT_FILE = "__BACKEND_INPUT_FILES__.json"
+_LISTS = ("output_patterns", "cmd", "args", "input_files", "setup_cmds")
+"""Attributes of a job that stand in its JSON form as lists."""
 
 
 class BackendError(Exception):
-    """A backend cannot do what it was asked for."""
+    """A backend cannot do that."""
 
 
 class JobError(Exception):
@@ -36,7 +38,7 @@ class SplitterError(Exception):
 
 
 def get_input_data() -> list[str]:
-    """Give the input files of the job in which this runs.
+    """Return the input files of the job in which this runs.
 
     :raises JobError: if this is no job.
     """
@@ -62,14 +64,14 @@ class ArgumentsGenerator:
 
     @property
     def generator(self) -> Generator[Any, Any, Any]:
-        """Give a generator that begins anew, ready to be sent a subjob."""
+        """Return a generator that begins anew, ready to be sent a subjob."""
         generator = self.generator_function(*self.args, **self.kwargs)
         next(generator)
         return generator
 
 
 def range_arguments(start: int = 0, stop: int | None = None, step: int = 1) -> Generator[tuple[int] | None, Any, None]:
-    """Give whole numbers, each in a tuple."""
+    """Yield whole numbers, each in a tuple."""
     yield None
     number = start
     while stop is None or number < stop:
@@ -88,7 +90,7 @@ def monitor_jobs(args: Any, jobs: Iterable[Job]) -> None:
 
 
 class Result:
-    """How a job has ended; here the job itself knows."""
+    """The end of a job; here the job itself knows it."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -115,22 +117,23 @@ class SubjobSplitter(ABC):
         """Make the subjobs of a job."""
 
     def assign_arguments(self, job: Job) -> None:
-        """Give each subjob its arguments.
+        """Set the arguments of each subjob.
 
         :raises SplitterError: if there are fewer than subjobs.
         """
         if self.arguments_generator is None:
             return
         generator = self.arguments_generator.generator
-        for subjob in sorted(job.subjobs.values(), key=lambda each: each.id):
+        for subjob in sorted(job.subjobs.values(), key=lambda subjob: subjob.id):
             try:
                 subjob.args = generator.send(subjob)
             except StopIteration as end:
                 raise SplitterError(f"There are no arguments for the subjob {subjob.id}.") from end
 
-    def _create(self, job: Job, groups: Iterator[tuple[str, ...]]) -> None:
-        for number, files in enumerate(groups):
-            job.create_subjob(number, input_files=list(files))
+    def _create(self, job: Job, splitting: Splitting) -> None:
+        files = list(job.input_files)
+        for plan in plan_subjobs(files, splitting) if files else ():
+            job.create_subjob(plan.index, input_files=plan.files)
         self.assign_arguments(job)
 
 
@@ -145,7 +148,7 @@ class MaxFilesSplitter(SubjobSplitter):
 
     def create_subjobs(self, job: Job) -> None:
         """Make the subjobs of a job."""
-        self._create(job, grouper(self.max_files_per_subjob, job.input_files))
+        self._create(job, Splitting(max_files_per_collector_job=self.max_files_per_subjob))
 
 
 class MaxSubjobsSplitter(SubjobSplitter):
@@ -159,18 +162,27 @@ class MaxSubjobsSplitter(SubjobSplitter):
 
     def create_subjobs(self, job: Job) -> None:
         """Make the subjobs of a job."""
-        self._create(job, _cut_evenly(list(job.input_files), self.max_subjobs))
+        self._create(job, Splitting(max_collector_jobs=self.max_subjobs))
 
 
-def _cut_evenly(files: list[str], most: int) -> Iterator[tuple[str, ...]]:
-    """Cut a list into at most so many parts, the longer ones first."""
-    start = 0
-    for left in range(most, 0, -1):
-        size = -(-(len(files) - start) // left)
-        if size == 0:
-            return
-        yield tuple(files[start : start + size])
-        start += size
+class SplitterLimit:
+    """An attribute that is the limit of its owner's `splitter`; to set it sets the splitter.
+
+    :param splitter: the class that has this limit.
+    :param limit: the name that the limit has there.
+    :param default: for an owner whose splitter has no such limit; without one that is an `AttributeError`.
+    """
+
+    def __init__(self, splitter: Callable[..., SubjobSplitter], limit: str, *default: None) -> None:
+        self._splitter = splitter
+        self._limit = limit
+        self._default = default
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        return self if owner is None else getattr(owner.splitter, self._limit, *self._default)
+
+    def __set__(self, owner: Any, value: int | None) -> None:
+        owner.splitter = None if value is None else self._splitter(**{self._limit: value})
 
 
 class ArgumentsSplitter(SubjobSplitter):
@@ -224,13 +236,13 @@ class Job:
             self._read(job_dict)
 
     def _read(self, value: Mapping[str, Any]) -> None:
-        for word in ("output_patterns", "cmd", "args", "input_files", "setup_cmds"):
-            setattr(self, word, list(value[word]))
+        for name in _LISTS:
+            setattr(self, name, list(value[name]))
         self.input_sandbox_files = [Path(path) for path in value["input_sandbox_files"]]
         self.working_dir, self.output_dir = Path(value["working_dir"]), Path(value["output_dir"])
         self.backend_args = dict(value["backend_args"])
-        for each in value["subjobs"]:
-            self.create_subjob(each["id"], input_files=each["input_files"], args=each["args"])
+        for subjob in value["subjobs"]:
+            self.create_subjob(subjob["id"], input_files=subjob["input_files"], args=subjob["args"])
 
     def create_subjob(self, i: int, input_files: Iterable[str] | None = None, args: Any = None) -> SubJob:
         """Add a subjob.
@@ -245,8 +257,10 @@ class Job:
 
     @property
     def status(self) -> str:
-        """How far it is; of a job with subjobs, how far the last one of them is."""
-        return min((each.status for each in self.subjobs.values()), key=self.statuses.__getitem__, default=self._status)
+        """The status; of a job with subjobs, that of the one that is least far."""
+        return min(
+            (subjob.status for subjob in self.subjobs.values()), key=self.statuses.__getitem__, default=self._status
+        )
 
     @status.setter
     def status(self, status: str) -> None:
@@ -254,29 +268,14 @@ class Job:
 
     def ready(self) -> bool:
         """Tell whether it, or all its subjobs, have ended."""
-        return all(each.status in self.exit_statuses for each in self.subjobs.values() or (self,))
+        return all(job.status in self.exit_statuses for job in self.subjobs.values() or (self,))
 
     def update_status(self) -> str:
-        """Give how far it is: nothing changes behind the back."""
+        """Return the status: nothing changes behind the back."""
         return self.status
 
-    @property
-    def max_subjobs(self) -> int:
-        """How many subjobs there may be; sets the splitter."""
-        return int(self.splitter.max_subjobs)
-
-    @max_subjobs.setter
-    def max_subjobs(self, value: int) -> None:
-        self.splitter = MaxSubjobsSplitter(max_subjobs=value)
-
-    @property
-    def max_files_per_subjob(self) -> int:
-        """How many files a subjob may have; sets the splitter."""
-        return int(self.splitter.max_files_per_subjob)
-
-    @max_files_per_subjob.setter
-    def max_files_per_subjob(self, value: int) -> None:
-        self.splitter = MaxFilesSplitter(max_files_per_subjob=value)
+    max_subjobs = SplitterLimit(MaxSubjobsSplitter, "max_subjobs")
+    max_files_per_subjob = SplitterLimit(MaxFilesSplitter, "max_files_per_subjob")
 
     @property
     def full_command(self) -> str:
@@ -298,16 +297,12 @@ class Job:
         """The form that JSON has."""
         return {
             "name": self.name,
-            "input_sandbox_files": [str(Path(each).absolute()) for each in self.input_sandbox_files],
+            "input_sandbox_files": [str(Path(path).absolute()) for path in self.input_sandbox_files],
             "working_dir": str(Path(self.working_dir).absolute()),
             "output_dir": str(Path(self.output_dir).absolute()),
-            "output_patterns": list(self.output_patterns),
-            "cmd": list(self.cmd),
-            "args": list(self.args),
-            "input_files": list(self.input_files),
-            "setup_cmds": list(self.setup_cmds),
+            **{name: list(getattr(self, name)) for name in _LISTS},
             "backend_args": self.backend_args,
-            "subjobs": [each.job_dict for each in self.subjobs.values()],
+            "subjobs": [subjob.job_dict for subjob in self.subjobs.values()],
         }
 
     def dump_to_json(self, file_path: str | os.PathLike[str]) -> None:
@@ -378,7 +373,7 @@ class Backend(ABC):
         """Run a job, or its subjobs."""
 
     def get_submit_script_path(self, job: Job) -> Path:
-        """Give the shell script of a job."""
+        """Return the path of the shell script of a job."""
         return Path(job.working_dir, self.submit_script)
 
 
@@ -398,8 +393,8 @@ class Local(Backend):
         :raises BackendError: if a working folder cannot be made ready.
         """
         if isinstance(job, (list, tuple)):
-            for each in job:
-                self.submit(each)
+            for single in job:
+                self.submit(single)
             return
         if job.splitter is not None and not job.subjobs:
             job.splitter.create_subjobs(job)

@@ -81,7 +81,7 @@ class SQLiteDB:
         self.commit()
 
     def get_uri(self) -> str:
-        """Give how SQLite names the file."""
+        """Return how SQLite names the file."""
         return self.database_path.absolute().as_uri() + ("?mode=ro" if self.read_only else "")
 
     def _get_connection(self) -> sqlite3.Connection:
@@ -119,7 +119,7 @@ class CAFDB(SQLiteDB):
         self.query("INSERT INTO calibrations VALUES (?, ?, ?, ?)", values)
 
     def get_calibration_value(self, calibration_name: str, column_name: str) -> Any:
-        """Give a value of a calibration.
+        """Return a value of a calibration.
 
         :raises ValueError: if there is no such calibration or column.
         """
@@ -147,7 +147,7 @@ class CAFDB(SQLiteDB):
                     raise
 
     def output_calibration_table(self) -> str:
-        """Give a table of all calibrations."""
+        """Return a table of all calibrations."""
         cells = [self._columns, *self.query("SELECT name, state, checkpoint, iteration FROM calibrations")]
         rows = [[str(cell) for cell in row] for row in cells]
         widths = [max(map(len, column)) for column in zip(*rows)]

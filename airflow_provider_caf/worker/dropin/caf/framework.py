@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_caf.worker.dropin.caf import backends, runners, strategies
-from airflow_provider_caf.worker.dropin.caf.backends import MaxFilesSplitter, MaxSubjobsSplitter, SubjobSplitter
+from airflow_provider_caf.worker.dropin.caf.backends import (
+    MaxFilesSplitter,
+    MaxSubjobsSplitter,
+    SplitterLimit,
+    SubjobSplitter,
+)
 from airflow_provider_caf.worker.dropin.caf.utils import CentralDatabase, ExpRun, IoV, LocalDatabase, parse_file_uri
 
 __all__ = ["CAF", "Algorithm", "Calibration", "CalibrationBase", "Collection"]
 
 
 class _HasDatabases:
-    """What has a database chain; the entry that was added last counts first."""
+    """An owner of a database chain; the entry that was added last counts first."""
 
     database_chain: list[Any]
 
@@ -94,7 +99,7 @@ class Collection(_HasDatabases):
 
     @staticmethod
     def uri_list_from_input_file(input_file: str) -> list[str]:
-        """Give the files that a path or glob names, absolute; a URI stays as it is."""
+        """Return the files that a path or glob names, absolute; a URI stays as it is."""
         if parse_file_uri(input_file).scheme != "file":
             return [input_file]
         pattern = str(Path(parse_file_uri(input_file).path).absolute())
@@ -126,23 +131,8 @@ class Collection(_HasDatabases):
         """Tell whether it has a collector and input files."""
         return bool(self.collector and self.input_files)
 
-    @property
-    def max_collector_jobs(self) -> int | None:
-        """Subjobs, at most."""
-        return getattr(self.splitter, "max_subjobs", None)
-
-    @max_collector_jobs.setter
-    def max_collector_jobs(self, value: int | None) -> None:
-        self.splitter = None if value is None else MaxSubjobsSplitter(max_subjobs=value)
-
-    @property
-    def max_files_per_collector_job(self) -> int | None:
-        """Files in a subjob, at most."""
-        return getattr(self.splitter, "max_files_per_subjob", None)
-
-    @max_files_per_collector_job.setter
-    def max_files_per_collector_job(self, value: int | None) -> None:
-        self.splitter = None if value is None else MaxFilesSplitter(max_files_per_subjob=value)
+    max_collector_jobs = SplitterLimit(MaxSubjobsSplitter, "max_subjobs", None)
+    max_files_per_collector_job = SplitterLimit(MaxFilesSplitter, "max_files_per_subjob", None)
 
 
 def _make_collector(collector: Any) -> Any:
@@ -157,7 +147,7 @@ def _make_collector(collector: Any) -> Any:
 
 
 class CalibrationBase(ABC):
-    """What has a name, dependencies and payloads."""
+    """A calibration by its name, dependencies and payloads."""
 
     end_state = "completed"
     fail_state = "failed"
@@ -200,11 +190,11 @@ class CalibrationBase(ABC):
 
     def dependencies_met(self) -> bool:
         """Tell whether all that it depends on have completed."""
-        return all(each.state == each.end_state for each in self.dependencies)
+        return all(needed.state == needed.end_state for needed in self.dependencies)
 
     def failed_dependencies(self) -> list[CalibrationBase]:
-        """Give those that it depends on and that have failed."""
-        return [each for each in self.dependencies if each.state == each.fail_state]
+        """Return those that it depends on and that have failed."""
+        return [needed for needed in self.dependencies if needed.state == needed.fail_state]
 
     def __repr__(self) -> str:
         return self.name
@@ -299,16 +289,19 @@ class Calibration(CalibrationBase, _HasDatabases):
         return self.find_fault() is None
 
     def find_fault(self) -> str | None:
-        """Say why it cannot run, or None."""
+        """Return why it cannot run, or None."""
         if not self.algorithms:
             return "it has no algorithm"
         if self.algorithms_runner is not runners.SeqAlgorithmsRunner:
             return f"nothing here uses the algorithms_runner {self.algorithms_runner!r}: write a strategy instead"
-        valid = [each for each in self.collections.values() if each.is_valid()]
+        valid = [collection for collection in self.collections.values() if collection.is_valid()]
         if not valid:
             return "it has no collection with a collector and input files"
         found = {
-            param.values for each in valid for param in each.collector.available_params() if param.name == "granularity"
+            param.values
+            for collection in valid
+            for param in collection.collector.available_params()
+            if param.name == "granularity"
         }
         if len(found) > 1:
             return "its collectors differ in granularity"
@@ -345,36 +338,36 @@ class Calibration(CalibrationBase, _HasDatabases):
         import ROOT
 
         items = list(value) if isinstance(value, (list, tuple)) else [value]
-        for each in items:
-            if not isinstance(each, ROOT.Belle2.CalibrationAlgorithm):
-                raise TypeError(f"An algorithm is a Belle2::CalibrationAlgorithm, not a {type(each).__name__}.")
-        self._algorithms = [Algorithm(each) for each in items]
+        for item in items:
+            if not isinstance(item, ROOT.Belle2.CalibrationAlgorithm):
+                raise TypeError(f"An algorithm is a Belle2::CalibrationAlgorithm, not a {type(item).__name__}.")
+        self._algorithms = [Algorithm(item) for item in items]
 
     @property
     def pre_algorithms(self) -> list[Any]:
-        """What runs before each algorithm: one function for all, or a list."""
-        return [each.pre_algorithm for each in self.algorithms]
+        """The functions before each algorithm; set one for all, or a list."""
+        return [algorithm.pre_algorithm for algorithm in self.algorithms]
 
     @pre_algorithms.setter
     def pre_algorithms(self, value: Any) -> None:
-        for algorithm, each in zip(self.algorithms, self._spread(value, "pre_algorithms")):
-            algorithm.pre_algorithm = each
+        for algorithm, function in zip(self.algorithms, self._spread(value, "pre_algorithms")):
+            algorithm.pre_algorithm = function
 
     @property
     def strategies(self) -> list[Any]:
-        """The strategy of each algorithm: one class for all, or a list."""
-        return [each.strategy for each in self.algorithms]
+        """The strategy of each algorithm; set one class for all, or a list."""
+        return [algorithm.strategy for algorithm in self.algorithms]
 
     @strategies.setter
     def strategies(self, value: Any) -> None:
-        for algorithm, each in zip(self.algorithms, self._spread(value, "strategies")):
-            algorithm.strategy = each
+        for algorithm, strategy in zip(self.algorithms, self._spread(value, "strategies")):
+            algorithm.strategy = strategy
 
-    def _spread(self, value: Any, what: str) -> list[Any]:
+    def _spread(self, value: Any, attribute: str) -> list[Any]:
         items = list(value) if isinstance(value, (list, tuple)) else [value] * len(self.algorithms)
         if not value or len(items) != len(self.algorithms):
             raise ValueError(
-                f"{what} of {self.name!r}: give one for all {len(self.algorithms)} algorithms, or one each."
+                f"{attribute} of {self.name!r}: give one for all {len(self.algorithms)} algorithms, or one each."
             )
         return items
 

@@ -51,7 +51,9 @@ def run_locally(caf: Any, iov: IoV | None) -> None:
     output = Path(caf.output_dir).absolute()
     if output.exists():
         raise RuntimeError(f"The folder {output} is there already: remove it, or set output_dir.")
-    depends = {name: [each.name for each in one.dependencies] for name, one in caf.calibrations.items()}
+    depends = {
+        name: [needed.name for needed in calibration.dependencies] for name, calibration in caf.calibrations.items()
+    }
     caf.order = list(order_calibrations(depends))
     output.mkdir(parents=True)
     for name in caf.order:
@@ -59,7 +61,7 @@ def run_locally(caf: Any, iov: IoV | None) -> None:
         for word, value in caf.calibration_defaults.items():
             if getattr(calibration, word, None) is None:
                 setattr(calibration, word, value)
-        ancestors = [output / each / "outputdb" for each in find_ancestors(depends, name)]
+        ancestors = [output / ancestor / "outputdb" for ancestor in find_ancestors(depends, name)]
         _CalibrationRun(calibration, output / name, ancestors, caf.backend or calibration.backend, iov).run()
 
 
@@ -79,7 +81,7 @@ class _CalibrationRun:
         self._iov = iov
 
     def run(self) -> None:
-        """Repeat collectors and algorithms until they are content."""
+        """Repeat collectors and algorithms until no algorithm asks for another iteration."""
         for iteration in range(self._calibration.max_iterations + 1):
             place = self._folder / str(iteration)
             files = [
@@ -100,7 +102,7 @@ class _CalibrationRun:
         self._calibration.state = self._calibration.end_state
 
     def _list_databases(self, iteration: int) -> list[Path]:
-        """Give the databases that were made before, nearest first."""
+        """Return the databases that were made before, nearest first."""
         before = [self._folder / str(iteration - 1) / "algorithm_output" / "outputdb"] if iteration else []
         return [*before, *self._ancestors]
 
@@ -120,8 +122,8 @@ class _CalibrationRun:
         entries = [DatabaseEntry(kind="local", value=str(path)) for path in self._list_databases(iteration)]
         entries += [
             DatabaseEntry(kind=kind, value=value)
-            for each in describe_chain(collection.database_chain)
-            for kind, value in each.items()
+            for entry in describe_chain(collection.database_chain)
+            for kind, value in entry.items()
         ]
         subjobs = list(job.subjobs.values())
         for subjob in subjobs:
@@ -159,7 +161,7 @@ class _CalibrationRun:
         (folder / "job.json").write_text(json.dumps(value), encoding="utf-8")
 
     def _calibrate(self, algorithm: Any, files: list[str], folder: Path, iteration: int) -> list[tuple[Any, int]]:
-        """Run the strategy of an algorithm in a process of its own, and give its results."""
+        """Run the strategy of an algorithm in a process of its own, and return its results."""
         folder.mkdir(parents=True, exist_ok=True)
         strategy = algorithm.strategy(algorithm)
         databases = reversed(self._list_databases(iteration))
@@ -229,6 +231,6 @@ def _run_subjob(subjob: SubJob) -> None:
 
 
 def _find_app() -> str:
-    """Give where our package is: a folder, or a zip file."""
+    """Return where our package is: a folder, or a zip file."""
     archive = getattr(getattr(airflow_provider_caf, "__loader__", None), "archive", None)
     return str(archive or Path(airflow_provider_caf.__file__).parent.parent)

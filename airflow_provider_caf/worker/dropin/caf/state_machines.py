@@ -11,7 +11,7 @@ from airflow_provider_caf.worker.dropin.caf.utils import IoV_Result, create_dire
 
 
 class _SetUp:
-    """What is set up attribute by attribute, and knows which it needs."""
+    """An object that is set up attribute by attribute, and knows which ones it needs."""
 
     # Lists, as in the reference: a subclass may add to them. Each class has its own.
     required_attrs: ClassVar[list[str]]
@@ -30,11 +30,11 @@ class _SetUp:
 
 
 class MachineError(Exception):
-    """A machine was not set up, or asked for something that it cannot do now."""
+    """A machine was not set up, or cannot do that now."""
 
 
 class ConditionError(MachineError):
-    """What a step needs is not so."""
+    """The condition of a step is not met."""
 
 
 class TransitionError(MachineError):

@@ -26,14 +26,6 @@ from airflow_provider_caf.worker.dropin.caf.utils import (
     vector_from_runs,
 )
 
-_OF_MACHINE = (
-    "database_chain",
-    "dependent_databases",
-    "output_dir",
-    "output_database_dir",
-    "input_files",
-    "ignored_runs",
-)
 _GOOD = (AlgResult.ok.value, AlgResult.iterate.value)
 
 
@@ -42,21 +34,13 @@ class StrategyError(Exception):
 
 
 class AlgorithmStrategy(_SetUp, ABC):
-    """Decide on which runs an algorithm is executed, and what becomes of its payloads.
+    """Decide on which runs an algorithm is executed, and which of its payloads are committed.
 
     :param algorithm: a `caf.framework.Algorithm`.
     """
 
-    required_attrs: ClassVar[list[str]] = [
-        "algorithm",
-        "database_chain",
-        "dependent_databases",
-        "output_dir",
-        "output_database_dir",
-        "input_files",
-        "ignored_runs",
-    ]
-    required_true_attrs: ClassVar[list[str]] = ["algorithm", "output_dir", "output_database_dir", "input_files"]
+    required_attrs: ClassVar[list[str]] = [*AlgorithmMachine.required_attrs, "ignored_runs"]
+    required_true_attrs: ClassVar[list[str]] = list(AlgorithmMachine.required_true_attrs)
     allowed_granularities: ClassVar[list[str]] = ["run", "all"]
     FINISHED_RESULTS = "DONE"
     COMPLETED = "COMPLETED"
@@ -78,7 +62,7 @@ class AlgorithmStrategy(_SetUp, ABC):
         """Execute the algorithm, and send results and the final state."""
 
     def find_iov_gaps(self) -> list[IoV]:
-        """Give what the results leave open, inside an experiment."""
+        """Return the gaps between the results, inside an experiment."""
         return find_gaps_in_iov_list(sorted(result.iov for result in self.results))
 
     def any_failed_iov(self) -> bool:
@@ -109,11 +93,11 @@ class _BuiltIn(AlgorithmStrategy):
         self._experiment: int | None = None
 
     def run(self, iov: IoV | None, iteration: int, queue: Any) -> None:
-        """Execute, commit and send what the plan says."""
+        """Execute, commit and send as the plan says."""
         if not self.is_valid():
             raise StrategyError(f"The strategy {type(self).__name__} was not set up.")
         self.queue = queue
-        self.machine.setup_from_dict({name: getattr(self, name) for name in _OF_MACHINE})
+        self.machine.setup_from_dict({name: getattr(self, name) for name in AlgorithmStrategy.required_attrs})
         self.machine.setup_algorithm(iteration=iteration)
         plan = self.plan_class(self._build_params())
         outcome = drive_plan(
@@ -157,7 +141,7 @@ class _BuiltIn(AlgorithmStrategy):
         return Execution(key=key, runs=action.runs, iov=action.iov, code=ResultCode(code))
 
     def _enter_experiment(self, experiment: int) -> None:
-        """Do what a subclass wants at the first execution of an experiment."""
+        """Prepare the first execution of an experiment; a subclass may."""
 
     def _find_boundaries(self, action: FindBoundaries, iteration: int) -> list[CoreRun]:
         runs = vector_from_runs([ExpRun(*run) for run in action.runs])
@@ -211,7 +195,7 @@ class SequentialRunByRun(_BuiltIn):
         self._experiment = experiment
 
     def _build_params(self) -> dict[str, Any]:
-        return {name: each for name, each in super()._build_params().items() if name != "has_experiment_settings"}
+        return {name: value for name, value in super()._build_params().items() if name != "has_experiment_settings"}
 
 
 class SequentialBoundaries(_BuiltIn):
@@ -223,7 +207,7 @@ class SequentialBoundaries(_BuiltIn):
 
 
 def _plain(value: Any) -> Any:
-    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _read_iov(iov: Any) -> CoreIoV:

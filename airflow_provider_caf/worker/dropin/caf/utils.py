@@ -25,31 +25,23 @@ b2info_newline = "\n       "
 
 def B2INFO_MULTILINE(lines: Iterable[str]) -> None:
     """Print several lines as one message."""
-    _say(b2info_newline.join(lines))
-
-
-def _say(text: str) -> None:
     import basf2
 
-    basf2.B2INFO(text)
+    basf2.B2INFO(b2info_newline.join(lines))
 
 
-class _ExpRun(NamedTuple):
+class ExpRun(NamedTuple):
+    """One run of one experiment."""
+
     exp: int
     run: int
 
-
-class ExpRun(_ExpRun):
-    """One run of one experiment."""
-
-    __slots__ = ()
-
     def make_iov(self) -> IoV:
-        """Give the IoV of this run alone."""
+        """Return the IoV of this run alone."""
         return IoV(self.exp, self.run, self.exp, self.run)
 
     def find_gap(self, other: ExpRun) -> IoV | None:
-        """Give the runs between two of one experiment, or None."""
+        """Return the runs between two of one experiment, or None."""
         lower, upper = sorted((self, other))
         if lower.exp != upper.exp or upper.run - lower.run <= 1:
             return None
@@ -134,12 +126,12 @@ class CentralDatabase:
 
 
 def find_gaps_in_iov_list(iov_list: Iterable[IoV]) -> list[IoV]:
-    """Give what IoVs leave open between each other, inside an experiment."""
+    """Return what IoVs leave open between each other, inside an experiment."""
     return [IoV(*gap) for gap in find_iov_gaps([CoreIoV(*iov) for iov in iov_list])]
 
 
 def split_runs_by_exp(runs: Iterable[ExpRun]) -> list[list[ExpRun]]:
-    """Give the runs of each experiment as a list of their own, in order."""
+    """Return the runs of each experiment as a list of their own, in order."""
     lists: list[list[ExpRun]] = []
     for run in runs:
         if not lists or lists[-1][-1].exp != run.exp:
@@ -149,22 +141,22 @@ def split_runs_by_exp(runs: Iterable[ExpRun]) -> list[list[ExpRun]]:
 
 
 def runs_overlapping_iov(iov: IoV, runs: Iterable[ExpRun]) -> set[ExpRun]:
-    """Give the runs that lie in an IoV."""
+    """Return the runs that lie in an IoV."""
     return {run for run in runs if run.make_iov().overlaps(iov)}
 
 
 def iov_from_runs(runs: Sequence[ExpRun]) -> IoV:
-    """Give the IoV from the first to the last run of a list."""
+    """Return the IoV from the first to the last run of a list."""
     return IoV(*runs[0], *runs[-1])
 
 
 def iov_from_runvector(iov_vector: Iterable[Any]) -> IoV:
-    """Give the IoV from the first to the last run of a C++ vector."""
+    """Return the IoV from the first to the last run of a C++ vector."""
     return iov_from_runs(runs_from_vector(iov_vector))
 
 
 def vector_from_runs(runs: Iterable[ExpRun]) -> Any:
-    """Give runs as the C++ classes want them."""
+    """Return runs as the C++ classes want them."""
     import ROOT
 
     pair = ROOT.std.pair("int", "int")
@@ -175,12 +167,12 @@ def vector_from_runs(runs: Iterable[ExpRun]) -> Any:
 
 
 def runs_from_vector(exprun_vector: Iterable[Any]) -> list[ExpRun]:
-    """Give the runs of a C++ vector."""
-    return [ExpRun(int(each.first), int(each.second)) for each in exprun_vector]
+    """Return the runs of a C++ vector."""
+    return [ExpRun(int(pair.first), int(pair.second)) for pair in exprun_vector]
 
 
 def find_run_lists_from_boundaries(boundaries: Sequence[ExpRun], runs: Iterable[ExpRun]) -> dict[IoV, list[ExpRun]]:
-    """Give the runs between each boundary and the next one, by IoV. All are of one experiment."""
+    """Return the runs between each boundary and the next one, by IoV. All are of one experiment."""
     known = list(runs)
     found = {}
     for number, start in enumerate(boundaries):
@@ -191,13 +183,13 @@ def find_run_lists_from_boundaries(boundaries: Sequence[ExpRun], runs: Iterable[
 
 
 def find_sources(dependencies: Mapping[str, Iterable[str]]) -> deque[str]:
-    """Give the nodes on which nothing points, the last one first."""
+    """Return the nodes on which nothing points, the last one first."""
     targets = {target for following in dependencies.values() for target in following}
     return deque(reversed([node for node in dependencies if node not in targets]))
 
 
 def topological_sort(dependencies: Mapping[str, Iterable[str]]) -> list[str]:
-    """Give an order of nodes, or nothing where they depend on each other in a circle.
+    """Return an order of nodes, or nothing where they depend on each other in a circle.
 
     :param dependencies: node → the nodes that come after it.
     """
@@ -220,7 +212,7 @@ def topological_sort(dependencies: Mapping[str, Iterable[str]]) -> list[str]:
 def all_dependencies(
     dependencies: Mapping[str, Iterable[str]], order: Iterable[str] | None = None
 ) -> OrderedDict[str, list[str]]:
-    """Give for each node all that come after it, at any distance."""
+    """Return for each node all that come after it, at any distance."""
 
     def collect(node: str, seen: dict[str, None]) -> None:
         for target in dependencies[node]:
@@ -286,7 +278,7 @@ class PathExtras:
         return module_name in self._list_names()
 
     def index(self, module_name: str) -> int:
-        """Give the place of the first module of a name.
+        """Return the place of the first module of a name.
 
         :raises ValueError: if there is none.
         """
@@ -306,12 +298,12 @@ def merge_local_databases(list_database_dirs: Iterable[str], output_database_dir
 
 
 def get_file_iov_tuple(file_path: str) -> tuple[str, IoV]:
-    """Give a file and the IoV of its data."""
+    """Return a file and the IoV of its data."""
     return file_path, get_iov_from_file(file_path)
 
 
 def get_iov_from_file(file_path: str) -> IoV:
-    """Give the IoV of the data in a file, as the software's own command tells it."""
+    """Return the IoV of the data in a file, as the software's own command tells it."""
     # Which Python function knows it is not the same in all releases; the command is.
     argv = ["b2file-metadata-show", "--json", str(file_path)]
     found = json.loads(subprocess.check_output(argv, env=build_child_environment(os.environ)))
@@ -321,7 +313,7 @@ def get_iov_from_file(file_path: str) -> IoV:
 def make_file_to_iov_dictionary(
     file_path_patterns: Iterable[str], polling_time: float = 10, pool: Any = None, filterfalse: Any = None
 ) -> dict[str, IoV]:
-    """Give the IoV of the data in each file.
+    """Return the IoV of the data in each file.
 
     :param polling_time: not used.
     :param pool: not used.
@@ -332,7 +324,7 @@ def make_file_to_iov_dictionary(
 
 
 def find_absolute_file_paths(file_path_patterns: Iterable[str]) -> list[str]:
-    """Give the files that patterns name; URIs stay as they are."""
+    """Return the files that patterns name; URIs stay as they are."""
     found: dict[str, None] = {}
     for pattern in file_path_patterns:
         if "://" in pattern:
@@ -340,9 +332,9 @@ def find_absolute_file_paths(file_path_patterns: Iterable[str]) -> list[str]:
             continue
         path = Path(pattern).absolute()
         parent = Path(path.anchor)
-        for each in sorted(parent.glob(str(path.relative_to(parent)))):
-            if each.is_file():
-                found[str(each)] = None
+        for file in sorted(parent.glob(str(path.relative_to(parent)))):
+            if file.is_file():
+                found[str(file)] = None
     return list(found)
 
 
@@ -355,13 +347,13 @@ def create_directories(path: str | os.PathLike[str], overwrite: bool = True) -> 
 
 
 def find_int_dirs(dir_path: str | os.PathLike[str]) -> list[Path]:
-    """Give the folders whose names are whole numbers."""
+    """Return the folders whose names are whole numbers."""
     folder = Path(dir_path)
-    return [each for each in folder.iterdir() if each.is_dir() and each.name.isdigit()] if folder.is_dir() else []
+    return [entry for entry in folder.iterdir() if entry.is_dir() and entry.name.isdigit()] if folder.is_dir() else []
 
 
 def parse_raw_data_iov(file_path: str) -> IoV:
-    """Give the run of a raw data file by its path: `…/e0003/4S/r00123/…`."""
+    """Return the run of a raw data file by its path: `…/e0003/4S/r00123/…`."""
     exps = [part for part in Path(file_path).parts if part.startswith("e") and part[1:].isdigit()]
     runs = [part for part in Path(file_path).parts if part.startswith("r") and part[1:].isdigit()]
     if len(exps) != 1 or len(runs) != 1:
@@ -370,7 +362,7 @@ def parse_raw_data_iov(file_path: str) -> IoV:
 
 
 def parse_file_uri(file_uri: str) -> ParseResult:
-    """Give the parts of a URI; a path without a scheme is a file."""
+    """Return the parts of a URI; a path without a scheme is a file."""
     return urlparse(file_uri, scheme="file", allow_fragments=False)
 
 
@@ -385,6 +377,6 @@ def grouper(n: int, iterable: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
 
 
 def pairwise(iterable: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """Give each item with the one after it."""
+    """Yield each item with the one after it."""
     items = list(iterable)
     return zip(items, items[1:])

@@ -1,4 +1,4 @@
-"""What a calibration script says of itself."""
+"""The settings of a calibration script."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class _CalibrationSettings(NamedTuple):
 
 
 class CalibrationSettings(_CalibrationSettings):
-    """What a calibration script says of itself.
+    """The settings of a calibration script.
 
     :param name: unique, at most 64 letters.
     :param input_data_formats: of `allowed_data_formats`.
@@ -71,7 +71,7 @@ class CalibrationSettings(_CalibrationSettings):
     :param expert_config: options with their defaults; JSON.
     :param produced_payloads: the names of its payloads.
     :param subsystem: whose it is.
-    :raises ValueError: if one of them cannot be.
+    :raises ValueError: if one of them has a wrong value.
     :raises TypeError: if one is of another type.
     """
 
@@ -92,7 +92,7 @@ class CalibrationSettings(_CalibrationSettings):
     ) -> CalibrationSettings:
         """Check it all."""
         _check_name(name)
-        formats = frozenset(each.lower() for each in input_data_formats or ())
+        formats = frozenset(name.lower() for name in input_data_formats or ())
         if not formats:
             raise ValueError("input_data_formats is empty: name at least one data format.")
         if formats - cls.allowed_data_formats:
@@ -102,9 +102,11 @@ class CalibrationSettings(_CalibrationSettings):
         if not names:
             raise ValueError("input_data_names is empty: name at least one input.")
         needed = list(depends_on or ())
-        for each in needed:
-            if not isinstance(each, cls):
-                raise TypeError(f"depends_on has a {type(each).__name__} in it: give the settings of other scripts.")
+        for settings in needed:
+            if not isinstance(settings, cls):
+                raise TypeError(
+                    f"depends_on has a {type(settings).__name__} in it: give the settings of other scripts."
+                )
         return super().__new__(
             cls,
             name,
@@ -120,12 +122,12 @@ class CalibrationSettings(_CalibrationSettings):
         )
 
     def json_dumps(self) -> str:
-        """Give it as JSON."""
+        """Return it as JSON."""
         words = {
             **self._asdict(),
             "input_data_formats": sorted(self.input_data_formats),
             "input_data_names": sorted(self.input_data_names),
-            "depends_on": [each.name for each in self.depends_on],
+            "depends_on": [settings.name for settings in self.depends_on],
         }
         return json.dumps(words)
 
@@ -141,11 +143,11 @@ class _ValidationSettings(NamedTuple):
 
 
 class ValidationSettings(_ValidationSettings):
-    """What a validation script says of itself.
+    """The settings of a validation script.
 
     :param name: that of the calibration script.
     :param download_files: which of the files that it writes are kept.
-    :raises ValueError: if one of them cannot be.
+    :raises ValueError: if one of them has a wrong value.
     """
 
     def __new__(
@@ -156,7 +158,7 @@ class ValidationSettings(_ValidationSettings):
         return super().__new__(cls, name, description, list(download_files or ()), _check_config(expert_config))
 
     def json_dumps(self) -> str:
-        """Give it as JSON."""
+        """Return it as JSON."""
         return json.dumps(self._asdict())
 
     def __str__(self) -> str:
@@ -184,11 +186,11 @@ def _check_filters(filters: Mapping[str, Any], names: frozenset[str]) -> dict[st
     if set(filters) != names:
         raise ValueError("The keys of input_data_filters are not those of input_data_names.")
     known = {name for category in INPUT_DATA_FILTERS.values() for name in category}
-    known |= {f"{category}: {name}" for category, each in INPUT_DATA_FILTERS.items() for name in each}
-    for each in (name for listed in filters.values() for name in listed):
-        plain = each[len("NOT") :].lstrip() if each.startswith("NOT") else each
+    known |= {f"{category}: {name}" for category, names_of in INPUT_DATA_FILTERS.items() for name in names_of}
+    for name in (name for listed in filters.values() for name in listed):
+        plain = name[len("NOT") :].lstrip() if name.startswith("NOT") else name
         if plain not in known:
-            raise ValueError(f"input_data_filters has an unknown filter {each!r}.")
+            raise ValueError(f"input_data_filters has an unknown filter {name!r}.")
     return {name: list(listed) for name, listed in filters.items()}
 
 

@@ -41,7 +41,7 @@ def filter_by_max_files_per_run(
     min_events_per_file: int = 0,
     random_select: bool = False,
 ) -> OrderedDict[str, IoV]:
-    """Give at most so many files of each run; with `min_events_per_file` only those with enough events."""
+    """Return at most so many files of each run; with `min_events_per_file` only those with enough events."""
     chosen: OrderedDict[ExpRun, list[str]] = OrderedDict()
     for path in _order(list(files_to_iov), random_select):
         run = ExpRun(files_to_iov[path].exp_low, files_to_iov[path].run_low)
@@ -54,7 +54,7 @@ def filter_by_max_files_per_run(
 
 
 def group_files_by_iov(files_to_iov: Mapping[str, IoV]) -> OrderedDict[IoV, list[str]]:
-    """Give the files of each IoV."""
+    """Return the files of each IoV."""
     grouped: OrderedDict[IoV, list[str]] = OrderedDict()
     for iov, items in groupby(files_to_iov.items(), lambda item: item[1]):
         grouped.setdefault(iov, []).extend(path for path, _ in items)
@@ -67,7 +67,7 @@ def filter_by_max_events_per_run(
     random_select: bool = False,
     max_events_per_file: int | None = None,
 ) -> OrderedDict[str, IoV]:
-    """Give files of each run until there are so many events. Empty files are left out.
+    """Return files of each run until there are so many events. Empty files are left out.
 
     :param max_events_per_file: no file counts for more.
     """
@@ -87,7 +87,7 @@ def filter_by_max_events_per_run(
 def filter_by_select_max_events_from_files(
     input_file_list: Sequence[str], select_max_events_from_files: int
 ) -> list[str]:
-    """Give files, chosen at random and sorted, until there are so many events; none where there are too few in all."""
+    """Return files, chosen at random and sorted, until there are so many events; none where all have too few."""
     total = 0
     chosen = []
     for path in _order(input_file_list, True):
@@ -101,7 +101,7 @@ def filter_by_select_max_events_from_files(
 
 
 def _order(files: Iterable[str], is_random: bool) -> list[str]:
-    """Give files in their order, or in one that depends on their names alone."""
+    """Return files in their order, or in one that depends on their names alone."""
     if not is_random:
         return list(files)
     items = sorted(files)

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.resubmit import Failure, is_memory_cause
-from airflow_provider_caf.batch.spec import ArraySpec, CommandResult, Resources, SubmittedArray
+from airflow_provider_caf.batch.spec import ArraySpec, Resources, SubmittedArray
 from airflow_provider_caf.batch.systems import load_system
 from airflow_provider_caf.batch.systems.base import Answer
 from airflow_provider_caf.batch.systems.htcondor import STATES, HTCondorSystem
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError, SubmitUnknown
 from tests.unit.batch import arrays
+from tests.unit.batch.arrays import answer, submit
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "batch" / "htcondor"
 SYSTEM = HTCondorSystem()
@@ -64,11 +65,7 @@ def make_travelling(*inputs: tuple[str, ...], **changes: Any) -> ArraySpec:
 
 def submitted(number: int, elements: int = 3, **resources: Any) -> SubmittedArray:
     array = make_array(f"caf_{number}", elements, resources=Resources(**resources))
-    return SubmittedArray(array=array, ids=(str(number),), submitted="2026-01-01T00:00:00.000Z")
-
-
-def answer(stdout: str = "", stderr: str = "", exit_code: int = 0) -> CommandResult:
-    return CommandResult(argv=("x", "y"), exit_code=exit_code, stdout=stdout, stderr=stderr)
+    return submit(array, str(number))
 
 
 def ask(text: str, *arrays: SubmittedArray) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +17,17 @@ from airflow_provider_caf.batch.spec import Command, CommandResult, Resources, S
 from airflow_provider_caf.batch.systems.base import Answer, Query
 from airflow_provider_caf.batch.systems.lsf import LSFSystem
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError, SubmitRefused
-from tests.unit.batch.arrays import make_array
+from tests.unit.batch.arrays import FULL as ANY_FULL
+from tests.unit.batch.arrays import make_array, submit
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "batch" / "lsf"
 SYSTEM = LSFSystem()
 
-FULL = Resources(
-    queue="long night",
-    account="b2_calib",
-    walltime=3601,
-    memory=4000,
-    cpus=4,
-    disk=500,
-    throttle=50,
-    exclude_hosts=("node-1", "node2.example.org"),
-    extra_lines=("#BSUB -sp 70", "#BSUB -env none"),
-    environment={"A": "x\n#BSUB -q other"},
-    setup=("source /opt/site.sh",),
-    shell="/bin/zsh",
-    container="/images/a b.sif",
-)
+FULL = replace(ANY_FULL, extra_lines=("#BSUB -sp 70", "#BSUB -env none"), environment={"A": "x\n#BSUB -q other"})
 
 
 def submitted(id: str = "77", name: str = "caf_a", elements: int = 3) -> SubmittedArray:
-    return SubmittedArray(array=make_array(name, elements), ids=(id,), submitted="2026-01-01T00:00:00.000Z")
+    return submit(make_array(name, elements), id)
 
 
 def answer(stdout: object = "", exit_code: int = 0, stderr: str = "") -> CommandResult:

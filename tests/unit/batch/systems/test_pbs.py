@@ -17,6 +17,7 @@ from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, R
 from airflow_provider_caf.batch.systems.pbs import PBSSystem, cut_words, parse_jobs
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError, SubmitRefused, SubmitUnknown
 from tests.unit.batch import arrays
+from tests.unit.batch.arrays import submit
 
 SYSTEM = PBSSystem()
 GOLDEN = Path(__file__).parents[3] / "golden" / "batch" / "pbs"
@@ -44,7 +45,7 @@ def make_array(elements: int = 4, **changes: Any) -> ArraySpec:
 
 def submitted(id: str = "4[].pbshost", elements: int = 4, **changes: Any) -> SubmittedArray:
     array = make_array(elements, **{"name": f"a{id.partition('[')[0].partition('.')[0]}", **changes})
-    return SubmittedArray(array=array, ids=(id,), submitted="2026-01-01T00:00:00.000Z")
+    return submit(array, id)
 
 
 def answer(stdout: str = "", exit_code: int = 0, stderr: str = "") -> CommandResult:

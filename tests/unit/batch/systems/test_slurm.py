@@ -11,30 +11,21 @@ from hypothesis import strategies as st
 
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.resubmit import Failure, is_memory_cause
-from airflow_provider_caf.batch.spec import ArraySpec, CommandResult, Resources, SubmittedArray
+from airflow_provider_caf.batch.spec import ArraySpec, Resources, SubmittedArray
 from airflow_provider_caf.batch.systems import load_system
 from airflow_provider_caf.batch.systems.base import Answer
 from airflow_provider_caf.batch.systems.slurm import STATES, SlurmSystem
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError, SubmitUnknown
-from tests.unit.batch.arrays import make_array
+from tests.unit.batch.arrays import FULL as ANY_FULL
+from tests.unit.batch.arrays import answer, make_array, submit
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "batch" / "slurm"
 SYSTEM = SlurmSystem()
 
-FULL = Resources(
-    queue="long night",
-    account="b2_calib",
-    walltime=3601,
-    memory=4000,
-    cpus=4,
-    disk=500,
-    throttle=50,
-    exclude_hosts=("node-1", "node2.example.org"),
+FULL = replace(
+    ANY_FULL,
     extra_lines=("#SBATCH --constraint=ssd", " --qos=calibration ", ""),
     environment={"A": "x\n#SBATCH --partition=other"},
-    setup=("source /opt/site.sh",),
-    shell="/bin/zsh",
-    container="/images/a b.sif",
 )
 
 DOWN = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
@@ -45,12 +36,7 @@ NO_DATABASE = "sacct: error: Problem talking to the database: Connection refused
 
 
 def submitted(number: int, elements: int = 3, name: str | None = None) -> SubmittedArray:
-    array = make_array(name or f"caf_{number}", elements)
-    return SubmittedArray(array=array, ids=(str(number),), submitted="2026-01-01T00:00:00.000Z")
-
-
-def answer(stdout: str = "", stderr: str = "", exit_code: int = 0, argv: tuple[str, ...] = ("x",)) -> CommandResult:
-    return CommandResult(argv=argv, exit_code=exit_code, stdout=stdout, stderr=stderr)
+    return submit(make_array(name or f"caf_{number}", elements), str(number))
 
 
 def build_line(

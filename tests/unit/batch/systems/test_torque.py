@@ -14,6 +14,7 @@ from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, R
 from airflow_provider_caf.batch.systems.torque import TorqueSystem
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError, SubmitUnknown
 from tests.unit.batch import arrays
+from tests.unit.batch.arrays import submit
 
 SYSTEM = TorqueSystem()
 GOLDEN = Path(__file__).parents[3] / "golden" / "batch" / "torque"
@@ -27,7 +28,7 @@ def make_array(elements: int = 4, **changes: Any) -> ArraySpec:
 
 def submitted(id: str = ARRAY_ID, elements: int = 6, name: str = NAME) -> SubmittedArray:
     array = make_array(elements, name=name)
-    return SubmittedArray(array=array, ids=(id,), submitted="2026-01-01T00:00:00.000Z")
+    return submit(array, id)
 
 
 def answer(stdout: str = "", exit_code: int = 0, stderr: str = "") -> CommandResult:

@@ -16,12 +16,12 @@ from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.core.calibration import CalibrationRecord, StepRecord
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.definitions.files import load_definitions
-from airflow_provider_caf.definitions.script import CafConfig
-from airflow_provider_caf.definitions.script_run import read_script_run
-from airflow_provider_caf.hooks import script as hook
-from airflow_provider_caf.hooks.script import ScriptImport, import_script, list_script_folders
-from airflow_provider_caf.hooks.script_set import ScriptSet, import_set, name_production
 from airflow_provider_caf.io.files import read_json
+from airflow_provider_caf.scripts import importing
+from airflow_provider_caf.scripts.definition import CafConfig, ScriptImport
+from airflow_provider_caf.scripts.folder import ScriptSet, import_set, name_production
+from airflow_provider_caf.scripts.importing import import_script, list_script_folders
+from airflow_provider_caf.scripts.script_run import read_script_run
 
 
 class Scripts:
@@ -39,7 +39,7 @@ class Scripts:
     def describe(
         self, request: Mapping[str, Any], folder: Path, resources: Resources, transport: object, timeout: float
     ) -> tuple[dict[str, Any], str]:
-        """Stand in for `steps.script.describe_script`."""
+        """Stand in for `scripts.describe.describe_script`."""
         self.asked.append(dict(request))
         self.resources.append(resources)
         own = self.settings[Path(request["script"]).name]
@@ -90,7 +90,7 @@ CALIBRATION = {
 def scripts(monkeypatch: pytest.MonkeyPatch) -> Scripts:
     """One script, `a.py`."""
     made = Scripts({"a.py": {}})
-    monkeypatch.setattr(hook, "describe_script", made.describe)
+    monkeypatch.setattr(importing, "describe_script", made.describe)
     return made
 
 
@@ -185,7 +185,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Scrip
             "spot.py": {"name": "Beam spot", "input_data_formats": ["cdst"], "depends_on": ["dedx"]},
         }
     )
-    monkeypatch.setattr(hook, "describe_script", made.describe)
+    monkeypatch.setattr(importing, "describe_script", made.describe)
     place = tmp_path / "scripts"
     place.mkdir()
     for name in (*made.settings, "_hidden.py"):
@@ -196,7 +196,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Scrip
 def test_a_folder_becomes_dags_in_the_order_of_their_data(folder: tuple[Path, Scripts], tmp_path: Path) -> None:
     out = tmp_path / "definitions"
     data = {"events": [["/data", [1, 1]]], "other": []}
-    result = import_set(ScriptSet(scripts=folder[0], asked=ask(out, input_data=data), production=("make", "cdst")))
+    result = import_set(ScriptSet(scripts=folder[0], order=ask(out, input_data=data), production=("make", "cdst")))
     assert not result.failed
     assert [each.name for each in result.imported] == ["CDC", "SVD_time"]
     time = yaml.safe_load((out / "SVD_time.yaml").read_text())
@@ -215,7 +215,7 @@ def test_a_folder_becomes_dags_in_the_order_of_their_data(folder: tuple[Path, Sc
 
 def test_without_a_command_the_production_is_the_sites(folder: tuple[Path, Scripts], tmp_path: Path) -> None:
     out = tmp_path / "definitions"
-    result = import_set(ScriptSet(scripts=folder[0], asked=ask(out)))
+    result = import_set(ScriptSet(scripts=folder[0], order=ask(out)))
     assert not (out / "scripts_cdst_production.yaml").exists()
     dag = read_script_run(result.runners[0]).dag
     assert dag is not None
@@ -224,14 +224,14 @@ def test_without_a_command_the_production_is_the_sites(folder: tuple[Path, Scrip
 
 def test_one_bad_script_does_not_touch_the_others(folder: tuple[Path, Scripts], tmp_path: Path) -> None:
     folder[1].settings["time.py"] = DefinitionError("No module named 'x'.")
-    result = import_set(ScriptSet(scripts=folder[0], asked=ask(tmp_path / "definitions")))
+    result = import_set(ScriptSet(scripts=folder[0], order=ask(tmp_path / "definitions")))
     assert {name: str(error) for name, error in result.failed.items()} == {"time.py": "No module named 'x'."}
     assert [each.name for each in result.imported] == ["CDC"]
 
 
 def test_two_scripts_of_one_name_are_both_refused(folder: tuple[Path, Scripts], tmp_path: Path) -> None:
     folder[1].settings["time.py"] = {"name": "CDC"}
-    result = import_set(ScriptSet(scripts=folder[0], asked=ask(tmp_path / "definitions")))
+    result = import_set(ScriptSet(scripts=folder[0], order=ask(tmp_path / "definitions")))
     assert sorted(result.failed) == ["cdc.py", "time.py"]
     assert "time.py have one name in their settings: 'CDC'" in str(result.failed["cdc.py"])
 
@@ -239,14 +239,14 @@ def test_two_scripts_of_one_name_are_both_refused(folder: tuple[Path, Scripts], 
 def test_scripts_of_one_format_wait_for_no_production(folder: tuple[Path, Scripts], tmp_path: Path) -> None:
     for settings in folder[1].settings.values():
         settings["input_data_formats"] = ["cdst"]
-    result = import_set(ScriptSet(scripts=folder[0], asked=ask(tmp_path / "definitions"), production=("make",)))
+    result = import_set(ScriptSet(scripts=folder[0], order=ask(tmp_path / "definitions"), production=("make",)))
     assert (len(result.imported), result.runners) == (4, ())
     assert not list((tmp_path / "definitions").glob("*production*"))
 
 
 def test_a_folder_without_scripts_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DefinitionError, match="no script in"):
-        import_set(ScriptSet(scripts=tmp_path, asked=ask(tmp_path)))
+        import_set(ScriptSet(scripts=tmp_path, order=ask(tmp_path)))
 
 
 def test_two_runs_of_one_script_at_the_same_time_leave_each_other_alone(
@@ -263,7 +263,7 @@ def test_two_runs_of_one_script_at_the_same_time_leave_each_other_alone(
         together.wait()
         return answer
 
-    monkeypatch.setattr(hook, "describe_script", describe_slowly)
+    monkeypatch.setattr(importing, "describe_script", describe_slowly)
     with ThreadPoolExecutor(4) as threads:
         done = list(threads.map(lambda _: import_script(ask(tmp_path)), range(4)))
     assert len({each.file for each in done}) == 1

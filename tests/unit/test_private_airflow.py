@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.core.errors import TransportError
-from airflow_provider_caf.io import private_airflow
-from airflow_provider_caf.io.private_airflow import PrivateAirflow
+from tests import private_airflow
+from tests.private_airflow import PrivateAirflow
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Scripts that cannot be, described for real in the stand-in's environment: what their authors read."""
+"""Scripts that cannot be used, described for real in the stand-in's environment: what their authors read."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.core.errors import CafError
-from airflow_provider_caf.definitions.script import CafConfig
-from airflow_provider_caf.hooks.script import ScriptImport, import_script
-from airflow_provider_caf.hooks.script_set import ScriptSet, import_set
+from airflow_provider_caf.scripts.definition import CafConfig, ScriptImport
+from airflow_provider_caf.scripts.folder import ScriptSet, import_set
+from airflow_provider_caf.scripts.importing import import_script
 from tests.script_site import BAD_SCRIPTS, SETUP
 
 pytestmark = pytest.mark.slow
@@ -55,12 +55,12 @@ def test_what_is_wrong_and_what_to_do_is_said(name: str, tmp_path: Path) -> None
 def test_one_bad_script_of_a_folder_stops_no_other(tmp_path: Path) -> None:
     scripts = tmp_path / "scripts"
     scripts.mkdir()
-    for name in ("circular_a", "circular_b", "same_name_a", "same_name_b", "no_settings"):
+    for name in ("_common", "circular_a", "circular_b", "same_name_a", "same_name_b", "no_settings"):
         (scripts / f"{name}.py").write_bytes((BAD_SCRIPTS / f"{name}.py").read_bytes())
     good = (BAD_SCRIPTS / "same_name_a.py").read_text("utf-8").replace("Same Name", "A Good One")
     (scripts / "good.py").write_text(good, encoding="utf-8")
-    done = import_set(ScriptSet(scripts=scripts, asked=ask(scripts, tmp_path / "definitions")))
-    assert [each.name for each in done.imported] == ["A_Good_One"]
+    done = import_set(ScriptSet(scripts=scripts, order=ask(scripts, tmp_path / "definitions")))
+    assert [imported.name for imported in done.imported] == ["A_Good_One"]
     bad = ("circular_a", "circular_b", "no_settings", "same_name_a", "same_name_b")
     assert sorted(done.failed) == [f"{name}.py" for name in bad]
     assert "have one name in their settings: 'Same Name'" in str(done.failed["same_name_b.py"])

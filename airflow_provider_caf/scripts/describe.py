@@ -17,8 +17,6 @@ from airflow_provider_caf.io.transport.base import Transport
 from airflow_provider_caf.steps.app_run import build_app_argv
 
 APP = "app.pyz"
-DEFAULT_TIMEOUT = 600.0
-"""Seconds. Scripts that count the events of thousands of files take minutes."""
 
 
 def describe_script(
@@ -50,9 +48,9 @@ def describe_script(
             f"The script {request['script']} was not done within {timeout:g} s and was ended.",
             hint="Does it wait for the network, or count the events of many files? Allow it more time (timeout).",
         ) from error
-    said = cut_tail(result.stdout + result.stderr)
+    printed = cut_tail(result.stdout + result.stderr)
     if result.exit_code != 0 or not answer.exists():
         end = name_signal(-result.exit_code) if result.exit_code < 0 else f"exit code {result.exit_code}"
-        raise DefinitionError(f"Describing {request['script']} ended with {end}:\n{said}")
+        raise DefinitionError(f"Describing {request['script']} ended with {end}:\n{printed}")
     described: dict[str, Any] = read_json(answer, "The description of the script")
-    return described, said
+    return described, printed

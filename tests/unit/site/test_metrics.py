@@ -10,7 +10,7 @@ import pytest
 from airflow.observability import stats as server_stats
 from airflow.sdk.observability import stats as task_stats
 
-from airflow_provider_caf.hooks.metrics import count, time_poll
+from airflow_provider_caf.site.metrics import count, time_poll
 
 
 class Backend:

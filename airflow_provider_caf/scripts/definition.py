@@ -5,7 +5,7 @@ What the description holds says `worker/describe_script.py`, which makes it in t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ from airflow_provider_caf.core.record import record
 
 CAFS = ("dropin", "release")
 """Where the modules `caf` and `prompt` come from: this package, or the experiment's release."""
+
+DEFAULT_TIMEOUT = 600.0
+"""Seconds. Scripts that count the events of thousands of files take minutes."""
 
 VALIDATION = "validation"
 """The name of the step that runs a validation script."""
@@ -75,8 +78,18 @@ class CafConfig:
         reader.finish()
         return config
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that `from_json` reads, without the script."""
+        return {
+            "database_chain": self.database_chain,
+            "testing_payloads": self.testing_payloads,
+            "backend_args": self.backend_args or {},
+            "requested_iov": self.requested_iov.to_json(),
+            "expert_config": self.expert_config or {},
+        }
+
     def build_chain(self) -> list[dict[str, str]] | None:
-        """Give the database chain in the words of a definition.
+        """Return the database chain in the words of a definition.
 
         :raises DefinitionError: if a testing payload is no `database.txt`.
         """
@@ -92,70 +105,97 @@ class CafConfig:
 
 
 @record
-class ScriptOptions:
-    """What is said of a script beside its two files.
+class ScriptImport:
+    """Which script is imported, and how.
 
+    :param script: its absolute path, or its name in the release.
+    :param config: what `caf_config.json` says.
+    :param input_data: what `input_data.json` says: name → list of `[folder, file or URI, [exp, run]]`.
+    :param folder: where the definition goes.
     :param name: of the definition; None: as the script's settings say.
-    :param side_folder: where its side files are, for good.
+    :param adds_digest: whether the name gets a digest of what was described, so that each content has a DAG of its own.
+    :param caf: where the modules `caf` and `prompt` come from: `dropin`, ours, or `release`.
+    :param script_folders: where other scripts are, that this one imports; beside its own folder.
     :param backend: the batch system, None for that of the connection.
-    :param connection: the Airflow connection of type `caf_batch`.
-    :param job_arguments: such as `setup` and `python`, below those of `caf_config`.
-    :param after: names of the CAFs whose results start a run; None: those of the scripts that it depends on.
-    :param tags: in Airflow, beside `script` and the data formats.
+    :param connection: the Airflow connection of type `caf_batch`; the script is described where its commands run.
+    :param arguments: of the jobs and of what describes, such as `setup` and `python`.
+    :param after: names of the CAFs whose results start a run; None: of the scripts that it depends on.
+    :param tags: in Airflow.
     :param starts_paused: None: as Airflow is configured.
-    :param validation: the command of the validation step.
+    :param validation: a validation script.
+    :param timeout: of the description, in seconds.
     """
 
-    side_folder: str
+    script: str
+    folder: Path
+    config: CafConfig = CafConfig()
+    input_data: Mapping[str, Any] | None = None
     name: str | None = None
+    adds_digest: bool = False
+    caf: str = "dropin"
+    script_folders: tuple[str, ...] = ()
     backend: str | None = None
     connection: str | None = None
-    job_arguments: Mapping[str, Any] | None = None
+    arguments: Mapping[str, Any] | None = None
     after: tuple[str, ...] | None = None
     tags: tuple[str, ...] = ()
     starts_paused: bool | None = None
-    validation: tuple[str, ...] | None = None
+    validation: str | None = None
+    timeout: float = DEFAULT_TIMEOUT
 
 
 def name_script(settings: Mapping[str, Any]) -> str:
-    """Give the name that a definition has of a script's settings."""
+    """Return the name of the definition made of a script's settings."""
     return build_slug(settings["name"])
 
 
-def build_definition(description: Mapping[str, Any], config: CafConfig, options: ScriptOptions) -> dict[str, Any]:
-    """Give the form of files of a definition.
+def build_definition(
+    description: Mapping[str, Any],
+    order: ScriptImport,
+    *,
+    name: str,
+    side_folder: str,
+    validation: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Build the form of files of a definition.
 
     :param description: what the script is, see the module's text.
+    :param name: of the definition.
+    :param side_folder: where its side files are, for good.
+    :param validation: the command of the validation step.
     :raises DefinitionError: if two of its names become one.
     """
     settings = description["settings"]
     names = _name_calibrations(description["calibrations"])
-    chain = config.build_chain()
-    members = [_build_calibration(each, names, chain is None, options) for each in description["calibrations"]]
-    if options.validation is not None:
+    chain = order.config.build_chain()
+    members = [
+        _build_calibration(calibration, names, chain is None, side_folder)
+        for calibration in description["calibrations"]
+    ]
+    if validation is not None:
         members.append(
             {
                 "type": "external_command",
                 "name": VALIDATION,
-                "command": list(options.validation),
+                "command": list(validation),
                 "depends_on": list(names.values()),
                 "save_payloads": False,
             }
         )
-    after = options.after
+    after = order.after
     if after is None:
-        after = tuple(build_slug(name) for name in settings["depends_on"])
+        after = tuple(build_slug(script) for script in settings["depends_on"])
     form: dict[str, Any] = {
-        "name": options.name or name_script(settings),
+        "name": name,
         "description": settings.get("description") or settings["name"],
-        "backend": options.backend,
-        "connection": options.connection,
-        "backend_args": {**(options.job_arguments or {}), **(config.backend_args or {})},
+        "backend": order.backend,
+        "connection": order.connection,
+        "backend_args": {**(order.arguments or {}), **(order.config.backend_args or {})},
         "database_chain": chain,
         "dag": {
-            "tags": ["script", *settings["input_data_formats"], *options.tags],
+            "tags": ["script", *settings["input_data_formats"], *order.tags],
             "after": list(after),
-            "starts_paused": options.starts_paused,
+            "starts_paused": order.starts_paused,
         },
         "calibrations": members,
     }
@@ -164,7 +204,7 @@ def build_definition(description: Mapping[str, Any], config: CafConfig, options:
 
 
 def dump_definition(form: Mapping[str, Any], comment: str) -> str:
-    """Give the text of a definition's file.
+    """Build the text of a definition's file.
 
     :param comment: stands above it.
     """
@@ -173,7 +213,7 @@ def dump_definition(form: Mapping[str, Any], comment: str) -> str:
 
 
 def _name_calibrations(calibrations: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    names = {each["name"]: build_slug(each["name"]) for each in calibrations}
+    names = {calibration["name"]: build_slug(calibration["name"]) for calibration in calibrations}
     for name, slug in names.items():
         others = [other for other, same in names.items() if same == slug and other != name]
         if others or slug == VALIDATION:
@@ -185,27 +225,27 @@ def _name_calibrations(calibrations: Iterable[Mapping[str, Any]]) -> dict[str, s
 
 
 def _build_calibration(
-    described: Mapping[str, Any], names: Mapping[str, str], keeps_chains: bool, options: ScriptOptions
+    described: Mapping[str, Any], names: Mapping[str, str], keeps_chains: bool, side_folder: str
 ) -> dict[str, Any]:
     algorithms = []
     taken: set[str] = set()
-    for number, each in enumerate(described["algorithms"]):
-        name = build_slug(each["name"])
+    for number, algorithm in enumerate(described["algorithms"]):
+        name = build_slug(algorithm["name"])
         name = name if name not in taken else f"{name}_{number}"
         taken.add(name)
         algorithms.append(
             {
                 "name": name,
                 "algorithm": _ALGORITHM,
-                "strategy": each["strategy"] if each["is_built_in"] else _OWN_STRATEGY,
-                "params": each["params"],
+                "strategy": algorithm["strategy"] if algorithm["is_built_in"] else _OWN_STRATEGY,
+                "params": algorithm["params"],
                 "settings": {
-                    "arguments": f"{options.side_folder}/arguments.json",
+                    "arguments": f"{side_folder}/arguments.json",
                     "calibration": described["name"],
                     "number": number,
-                    **({} if each["is_built_in"] else {"runs_strategy": True}),
+                    **({} if algorithm["is_built_in"] else {"runs_strategy": True}),
                 },
-                "pre_algorithm": _PRE_ALGORITHM if each["has_pre_algorithm"] else None,
+                "pre_algorithm": _PRE_ALGORITHM if algorithm["has_pre_algorithm"] else None,
             }
         )
     return {
@@ -216,15 +256,15 @@ def _build_calibration(
         "save_payloads": described["save_payloads"],
         "database_chain": described["database_chain"] if keeps_chains else None,
         "collections": {
-            build_slug(name): _build_collection(each, keeps_chains, options)
-            for name, each in described["collections"].items()
+            build_slug(name): _build_collection(collection, keeps_chains, side_folder)
+            for name, collection in described["collections"].items()
         },
         "algorithms": algorithms,
     }
 
 
-def _build_collection(described: Mapping[str, Any], keeps_chains: bool, options: ScriptOptions) -> dict[str, Any]:
-    folder = f"{options.side_folder}/{described['place']}"
+def _build_collection(described: Mapping[str, Any], keeps_chains: bool, side_folder: str) -> dict[str, Any]:
+    folder = f"{side_folder}/{described['place']}"
     return {
         "collector": [_EXECUTABLE, _STEERING_FILE],
         "job_files": {name: f"{folder}/{name}" for name in described["job_files"]},
@@ -240,8 +280,8 @@ def _build_collection(described: Mapping[str, Any], keeps_chains: bool, options:
 
 
 def _drop_empty(value: Any) -> Any:
-    """Leave out what says nothing, so that a reader sees what matters."""
+    """Leave out empty values, so that a reader sees what matters."""
     if isinstance(value, Mapping):
-        found = {name: _drop_empty(each) for name, each in value.items()}
-        return {name: each for name, each in found.items() if each not in (None, [], {})}
-    return [_drop_empty(each) for each in value] if isinstance(value, list) else value
+        found = {name: _drop_empty(item) for name, item in value.items()}
+        return {name: item for name, item in found.items() if item not in (None, [], {})}
+    return [_drop_empty(item) for item in value] if isinstance(value, list) else value

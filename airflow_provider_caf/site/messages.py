@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from airflow_provider_caf.hooks.page import build_run_address
+from airflow_provider_caf.site.page import build_run_address
 
 _IN_PASS = re.compile(r"iteration_(\d+)\.")
 _LONGEST_REASON = 1500
@@ -27,12 +27,12 @@ def build_message(context: Mapping[str, Any]) -> str:
     state = "" if ti is None or is_of_dag else str(getattr(ti, "state", "") or "").rpartition(".")[2].lower()
     error = context.get("exception")
     if error is not None:
-        what = "failed"
+        outcome = "failed"
     elif is_of_dag:
-        what = f"ended: {context['reason']}"
+        outcome = f"ended: {context['reason']}"
     else:
-        what = {"success": "ended well"}.get(state, state or "ended")
-    lines = [f"CAF {dag_id}, run {run_id}: {'' if is_of_dag or ti is None else _name_task(ti) + ' '}{what}."]
+        outcome = {"success": "ended well"}.get(state, state or "ended")
+    lines = [f"CAF {dag_id}, run {run_id}: {'' if is_of_dag or ti is None else _name_task(ti) + ' '}{outcome}."]
     if error is not None:
         lines.append(f"Reason: {_shorten(str(error) or type(error).__name__)}")
     lines.append(f"See {build_run_address(dag_id, str(run_id))}")
@@ -55,5 +55,5 @@ def _shorten(text: str) -> str:
 
 @jinja2.pass_context
 def caf_message(context: jinja2.runtime.Context) -> str:
-    """Give the message for the context that a template is filled in with."""
+    """Return the message for the context with which a template is filled in."""
     return build_message(context.get_all())

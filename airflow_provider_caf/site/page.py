@@ -10,12 +10,12 @@ URL_PREFIX = "/caf"
 
 
 def find_root() -> str:
-    """Give the path of the page, as the browser sees it: behind the path of `[api] base_url`."""
+    """Return the path of the page, as the browser sees it: behind the path of `[api] base_url`."""
     return urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/") + URL_PREFIX
 
 
 def build_run_address(dag_id: str, run_id: str, calibration: str | None = None, *, part: str = "") -> str:
-    """Give the address of a run's page.
+    """Build the address of a run's page.
 
     :param calibration: the one that is opened.
     :param part: the id of an element to go to.
@@ -25,6 +25,6 @@ def build_run_address(dag_id: str, run_id: str, calibration: str | None = None, 
 
 
 def build_log_address(dag_id: str, run_id: str, calibration: str, iteration: int, step: str) -> str:
-    """Give the address of the log of an algorithm."""
+    """Build the address of the log of an algorithm."""
     words = {"run_id": run_id, "name": calibration, "iteration": iteration, "step": step}
     return f"{find_root()}/api/dags/{quote(dag_id, safe='')}/log?{urlencode(words)}"

@@ -1,11 +1,8 @@
-"""Where the results of runs are: the work folder, and the catalog behind an ordinary Airflow SQL connection."""
+"""Where things are: the folders of runs and definitions, and the catalog behind an ordinary Airflow SQL connection."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from airflow.sdk import BaseHook, Connection, conf
@@ -14,12 +11,13 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.io.catalog import Catalog, open_sqlite_catalog
 from airflow_provider_caf.io.layout import check_work_dir, default_catalog_file
+from airflow_provider_caf.site.shared import Shared
 
 
 def find_work_dir() -> Path:
-    """Give the folder of all runs: `[caf] work_dir`, or the folder `caf` in AIRFLOW_HOME.
+    """Return the folder of all runs: `[caf] work_dir`, or the folder `caf` in AIRFLOW_HOME.
 
-    :raises DefinitionError: if that cannot be; no file is touched.
+    :raises DefinitionError: if that cannot be used; no file is touched.
     """
     configured = conf.get("caf", "work_dir", fallback="")
     home = Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser()
@@ -28,8 +26,14 @@ def find_work_dir() -> Path:
     return work_dir
 
 
+def find_configured_folder() -> Path | None:
+    """Return `[caf] definitions_folder`, where it is set."""
+    configured = conf.get("caf", "definitions_folder", fallback="")
+    return Path(configured) if configured else None
+
+
 def find_catalog(work_dir: Path) -> Catalog:
-    """Give the catalog of `[caf] catalog_conn_id`, or the SQLite file beside the work folder.
+    """Return the catalog of `[caf] catalog_conn_id`, or the SQLite file beside the work folder.
 
     It is the same one for every caller in this process, with the connections that it holds.
 
@@ -55,30 +59,4 @@ def _open_connection(conn_id: str, connection: Connection) -> Catalog:
     return Catalog(hook.get_sqlalchemy_engine())
 
 
-class _Catalogs:
-    """The catalogs of this process: as a rule one, however many triggers and requests ask for it."""
-
-    def __init__(self) -> None:
-        self._mutex = threading.Lock()
-        self._pid = os.getpid()
-        self._open: dict[str, tuple[str, Catalog]] = {}
-        self._inherited: list[dict[str, tuple[str, Catalog]]] = []
-
-    def find(self, place: str, state: str, make: Callable[[], Catalog]) -> Catalog:
-        """Give the catalog at a place, which is opened once.
-
-        :param state: what it was opened with; where that has changed it is opened anew. It may hold a password.
-        """
-        digest = hashlib.sha256(state.encode("utf-8", "surrogateescape")).hexdigest()
-        with self._mutex:
-            if self._pid != os.getpid():
-                # A child of a fork must not speak in its parent's connections, nor close them by dropping them.
-                self._inherited.append(self._open)
-                self._open, self._pid = {}, os.getpid()
-            known = self._open.get(place)
-            if known is None or known[0] != digest:
-                known = self._open[place] = (digest, make())
-            return known[1]
-
-
-_CATALOGS = _Catalogs()
+_CATALOGS: Shared[str, Catalog] = Shared()

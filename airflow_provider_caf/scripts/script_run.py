@@ -12,7 +12,6 @@ from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.definitions.caf import DagOptions
 from airflow_provider_caf.definitions.files import SCRIPT_RUN_SUFFIX, place_errors
 from airflow_provider_caf.definitions.form import Chooser, Form, Word
-from airflow_provider_caf.definitions.script import CAFS, CafConfig
 from airflow_provider_caf.definitions.words import (
     Backend,
     BackendArgs,
@@ -25,22 +24,20 @@ from airflow_provider_caf.definitions.words import (
     refuse,
 )
 from airflow_provider_caf.definitions.yaml_reader import read_source
+from airflow_provider_caf.scripts.definition import CAFS, DEFAULT_TIMEOUT, CafConfig
 
 
-def _read_config(value: Any) -> Any:
+def _read_data(value: Any, file: str = "input_data.json") -> Any:
     if isinstance(value, str):
         return read_text(value)
     if not isinstance(value, dict):
-        raise refuse(value, "It has to be what caf_config.json holds, or the path of that file.")
-    CafConfig.from_json(value)
+        raise refuse(value, f"It has to be what {file} holds, or the path of that file.")
     return value
 
 
-def _read_data(value: Any) -> Any:
-    if isinstance(value, str):
-        return read_text(value)
-    if not isinstance(value, dict):
-        raise refuse(value, "It has to be what input_data.json holds, or the path of that file.")
+def _read_config(value: Any) -> Any:
+    if isinstance(_read_data(value, "caf_config.json"), dict):
+        CafConfig.from_json(value)
     return value
 
 
@@ -52,6 +49,9 @@ def _read_caf(value: Any) -> str:
 
 _TEXT = {"type": "string"}
 _FILE_OR_OBJECT = {"anyOf": [_TEXT, {"type": "object"}]}
+
+
+IMPORT_OPTIONS = ("caf", "script_folders", "backend", "connection", "arguments", "validation", "timeout")
 
 
 class ScriptRun(Form):
@@ -90,8 +90,12 @@ class ScriptRun(Form):
     ] = None
     timeout: Annotated[
         float, Word(read_seconds, {"type": ["number", "string"]}, fixed=True), Field(description="Of the description.")
-    ] = 600.0
+    ] = DEFAULT_TIMEOUT
     dag: Annotated[DagOptions | None, Field(description="Options of the DAG.")] = None
+
+    def list_options(self) -> dict[str, Any]:
+        """Return the words that `ScriptImport` has, too, apart from those that a run may set."""
+        return {word: getattr(self, word) for word in IMPORT_OPTIONS}
 
 
 def is_script_run(path: Path) -> bool:

@@ -14,8 +14,8 @@ from airflow.providers.common.sql.hooks.sql import DbApiHook
 from sqlalchemy import Engine
 
 from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.hooks.catalog import find_catalog
 from airflow_provider_caf.io.catalog import IterationRow
+from airflow_provider_caf.site.places import find_catalog
 from airflow_provider_caf.triggers.batch import BatchJobTrigger
 
 
@@ -26,7 +26,7 @@ def make_row() -> IterationRow:
 def test_without_a_connection_it_is_a_file_beside_the_work_folder(tmp_path: Path) -> None:
     catalog = find_catalog(tmp_path / "caf")
     catalog.write([make_row()])
-    assert [row.calibration for row in catalog.read_iterations("dag", "run")] == ["vertex"]
+    assert [row.calibration for row in catalog.read(IterationRow, "dag", "run")] == ["vertex"]
     assert [path.name for path in tmp_path.glob("*.sqlite")] == ["caf_catalog.sqlite"]
 
 
@@ -35,7 +35,7 @@ def test_a_connection_to_a_database_is_used(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("AIRFLOW_CONN_CAF_CATALOG", json.dumps({"conn_type": "sqlite", "host": str(file)}))
     catalog = find_catalog(tmp_path / "caf")
     catalog.write([make_row()])
-    assert [row.calibration for row in catalog.read_iterations("dag", "run")] == ["vertex"]
+    assert [row.calibration for row in catalog.read(IterationRow, "dag", "run")] == ["vertex"]
     assert file.stat().st_size > 0
     assert not (tmp_path / "caf_catalog.sqlite").exists()
 

@@ -11,7 +11,7 @@ from airflow.sdk import DAG, BaseNotifier
 
 from airflow_provider_caf import CAF, Calibration, build_dag
 from airflow_provider_caf.core.errors import AlgorithmFailed
-from airflow_provider_caf.hooks.messages import build_message
+from airflow_provider_caf.site.messages import build_message
 
 RUN = "manual__2026-01-01T00:00:00+00:00"
 PAGE = "/caf/?dag_id=lab&run_id=manual__2026-01-01T00%3A00%3A00%2B00%3A00"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,13 @@ from airflow_provider_caf.core.calibration import CalibrationRecord, StepRecord
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.definitions.caf import CAF
-from airflow_provider_caf.definitions.script import CafConfig, ScriptOptions, build_definition, dump_definition
+from airflow_provider_caf.scripts.definition import (
+    CafConfig,
+    ScriptImport,
+    build_definition,
+    dump_definition,
+    name_script,
+)
 
 COLLECTION = {
     "place": "Fit/physics",
@@ -51,7 +58,6 @@ SETTINGS = {
     "depends_on": ["Example: simple"],
     "expert_config": {},
 }
-OPTIONS = ScriptOptions(side_folder="/side")
 NO_CONFIG = CafConfig()
 
 
@@ -63,9 +69,12 @@ def change(**words: Any) -> dict[str, Any]:
     return {**deepcopy(CALIBRATION), **words}
 
 
-def build(description: dict[str, Any], config: CafConfig = NO_CONFIG, options: ScriptOptions = OPTIONS) -> Any:
-    """Build a definition, through the text of its file, and give its record."""
-    text = dump_definition(build_definition(description, config, options), "Made of a test.")
+def build(description: dict[str, Any], config: CafConfig = NO_CONFIG, **words: Any) -> Any:
+    """Build a definition, through the text of its file, and return its record."""
+    order = ScriptImport(script="test.py", folder=Path("/definitions"), config=config)
+    name = name_script(description["settings"])
+    form = build_definition(description, order, name=name, side_folder="/side", **words)
+    text = dump_definition(form, "Made of a test.")
     return CAF.from_json(yaml.safe_load(text)).build_record()
 
 
@@ -96,7 +105,8 @@ def test_a_calibration_keeps_what_the_script_said() -> None:
 
 
 def test_a_dependency_on_another_script_is_an_asset() -> None:
-    form = build_definition(describe(), CafConfig(), OPTIONS)
+    order = ScriptImport(script="test.py", folder=Path("/definitions"))
+    form = build_definition(describe(), order, name="test", side_folder="/side")
     assert form["dag"] == {"tags": ["script", "cdst"], "after": ["Example_simple"]}
 
 
@@ -161,8 +171,8 @@ def test_the_chain_of_the_configuration_counts_instead_of_the_scripts() -> None:
 
 
 def test_a_validation_is_the_last_step() -> None:
-    options = ScriptOptions(side_folder="/side", validation=("python3", "/side/app.pyz", "validate", "/side/v.json"))
-    step = build(describe(), options=options).calibrations[-1]
+    validation = ("python3", "/side/app.pyz", "validate", "/side/v.json")
+    step = build(describe(), validation=validation).calibrations[-1]
     assert isinstance(step, StepRecord)
     assert (step.name, step.kind, step.depends_on, step.save_payloads) == (
         "validation",
