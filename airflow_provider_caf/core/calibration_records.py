@@ -8,28 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any, Union
+from typing import Annotated, Any, Union
 
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.ending import Ending
 from airflow_provider_caf.core.iov import ExpRun, IoV
-from airflow_provider_caf.core.json_form import (
-    ObjectReader,
-    build_json,
-    normalise_json,
-    read_flag,
-    read_list,
-    read_number,
-    read_object,
-    read_optional,
-    read_text,
-    read_whole_number,
-    read_with,
-)
+from airflow_provider_caf.core.json_form import JsonRecord, read_with
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.selection import Selection
 from airflow_provider_caf.core.splitting import Splitting
-from airflow_provider_caf.core.tolerance import NO_FAILURES, Tolerance, read_tolerance
+from airflow_provider_caf.core.tolerance import NO_FAILURES, Tolerance
 
 DEFAULT_OUTPUT_PATTERNS = ("CollectorOutput.root",)
 DEFAULT_MAX_ITERATIONS = 5
@@ -37,13 +25,9 @@ DEFAULT_STRATEGY = "SingleIOV"
 DEFAULT_MEMORY_GROWTH: int | None = 2000
 DEFAULT_SUBJOB_RETRIES = 3
 
-_TEXTS = read_list(read_text)
-_DATABASE_CHAIN = read_list(read_with(DatabaseEntry.from_json))
-_OPTIONAL_TEXT = read_optional(read_text)
-
 
 @record
-class CollectionRecord:
+class CollectionRecord(JsonRecord):
     """One collector with its input files.
 
     :param collector: reference of a collector class, or None where `command` is given.
@@ -65,6 +49,8 @@ class CollectionRecord:
     :param merge: False where the outputs stay as they are, for an algorithm that reads them itself.
     """
 
+    noun = "collection"
+
     name: str
     collector: str | None = None
     command: tuple[str, ...] | None = None
@@ -84,66 +70,9 @@ class CollectionRecord:
     job_files: Mapping[str, str] = field(default_factory=dict)
     merge: bool = True
 
-    def to_json(self) -> dict[str, Any]:
-        """Give the form that `from_json` reads.
-
-        :raises DefinitionError: if a setting has no JSON form.
-        """
-        where = f"of collection {self.name!r}"
-        return {
-            "name": self.name,
-            "collector": self.collector,
-            "command": None if self.command is None else list(self.command),
-            "settings": normalise_json(self.settings, f"settings {where}"),
-            "input_files": list(self.input_files),
-            "files_to_iovs": {path: iov.to_json() for path, iov in self.files_to_iovs.items()},
-            "splitting": self.splitting.to_json(),
-            "output_patterns": list(self.output_patterns),
-            "granularity": self.granularity,
-            "database_chain": build_json(self.database_chain),
-            "backend_args": normalise_json(self.backend_args, f"backend_args {where}"),
-            "pre_collector": normalise_json(self.pre_collector, f"pre_collector {where}"),
-            "max_subjob_retries": self.max_subjob_retries,
-            "max_failed_subjobs": self.max_failed_subjobs,
-            "selection": None if self.selection is None else self.selection.to_json(),
-            "filemaps": list(self.filemaps),
-            "job_files": dict(self.job_files),
-            "merge": self.merge,
-        }
-
-    @classmethod
-    def from_json(cls, value: Any) -> CollectionRecord:
-        """Read what `to_json` gave.
-
-        :raises DefinitionError: if a field is missing, unknown or wrong.
-        """
-        reader = ObjectReader(value, _name_place("collection", value))
-        collection = cls(
-            name=reader.take("name", read_text),
-            collector=reader.take_or("collector", _OPTIONAL_TEXT, None),
-            command=reader.take_or("command", read_optional(_TEXTS), None),
-            settings=reader.take_or("settings", read_object, {}),
-            input_files=reader.take_or("input_files", _TEXTS, ()),
-            files_to_iovs=reader.take_or("files_to_iovs", _read_files_to_iovs, {}),
-            splitting=reader.take_or("splitting", read_with(Splitting.from_json), Splitting()),
-            output_patterns=reader.take_or("output_patterns", _TEXTS, DEFAULT_OUTPUT_PATTERNS),
-            granularity=reader.take_or("granularity", _OPTIONAL_TEXT, None),
-            database_chain=reader.take_or("database_chain", _DATABASE_CHAIN, ()),
-            backend_args=reader.take_or("backend_args", read_object, {}),
-            pre_collector=reader.take_or("pre_collector", read_optional(read_object), None),
-            max_subjob_retries=reader.take_or("max_subjob_retries", read_whole_number, DEFAULT_SUBJOB_RETRIES),
-            max_failed_subjobs=reader.take_or("max_failed_subjobs", read_tolerance, NO_FAILURES),
-            selection=reader.take_or("selection", read_optional(read_with(Selection.from_json)), None),
-            filemaps=reader.take_or("filemaps", _TEXTS, ()),
-            job_files=reader.take_or("job_files", read_object, {}),
-            merge=reader.take_or("merge", read_flag, True),
-        )
-        reader.finish()
-        return collection
-
 
 @record
-class AlgorithmRecord:
+class AlgorithmRecord(JsonRecord):
     """One algorithm with its strategy.
 
     :param algorithm: reference of the algorithm class.
@@ -162,6 +91,8 @@ class AlgorithmRecord:
     :param fill_gaps: whether a payload is extended over runs after it that have none.
     """
 
+    noun = "algorithm"
+
     name: str
     algorithm: str
     strategy: str = DEFAULT_STRATEGY
@@ -178,60 +109,9 @@ class AlgorithmRecord:
     keep_executions: bool = False
     fill_gaps: bool = False
 
-    def to_json(self) -> dict[str, Any]:
-        """Give the form that `from_json` reads.
-
-        :raises DefinitionError: if a parameter or setting has no JSON form.
-        """
-        where = f"of algorithm {self.name!r}"
-        return {
-            "name": self.name,
-            "algorithm": self.algorithm,
-            "strategy": self.strategy,
-            "params": normalise_json(self.params, f"params {where}"),
-            "settings": normalise_json(self.settings, f"settings {where}"),
-            "prefix": self.prefix,
-            "pre_algorithm": self.pre_algorithm,
-            "data_input": self.data_input,
-            "workers": self.workers,
-            "run_ahead": self.run_ahead,
-            "cpus": self.cpus,
-            "execution_timeout": self.execution_timeout,
-            "memory_growth": self.memory_growth,
-            "keep_executions": self.keep_executions,
-            "fill_gaps": self.fill_gaps,
-        }
-
-    @classmethod
-    def from_json(cls, value: Any) -> AlgorithmRecord:
-        """Read what `to_json` gave.
-
-        :raises DefinitionError: if a field is missing, unknown or wrong.
-        """
-        reader = ObjectReader(value, _name_place("algorithm", value))
-        algorithm = cls(
-            name=reader.take("name", read_text),
-            algorithm=reader.take("algorithm", read_text),
-            strategy=reader.take_or("strategy", read_text, DEFAULT_STRATEGY),
-            params=reader.take_or("params", read_object, {}),
-            settings=reader.take_or("settings", read_object, {}),
-            prefix=reader.take_or("prefix", _OPTIONAL_TEXT, None),
-            pre_algorithm=reader.take_or("pre_algorithm", _OPTIONAL_TEXT, None),
-            data_input=reader.take_or("data_input", _OPTIONAL_TEXT, None),
-            workers=reader.take_or("workers", read_whole_number, 1),
-            run_ahead=reader.take_or("run_ahead", read_flag, True),
-            cpus=reader.take_or("cpus", read_whole_number, 1),
-            execution_timeout=reader.take_or("execution_timeout", read_optional(read_number), None),
-            memory_growth=reader.take_or("memory_growth", read_optional(read_whole_number), DEFAULT_MEMORY_GROWTH),
-            keep_executions=reader.take_or("keep_executions", read_flag, False),
-            fill_gaps=reader.take_or("fill_gaps", read_flag, False),
-        )
-        reader.finish()
-        return algorithm
-
 
 @record
-class CalibrationRecord:
+class CalibrationRecord(JsonRecord):
     """One calibration: collections, then algorithms in order, repeated until the algorithms are content.
 
     :param collections: none where its algorithms only work on payloads of the calibrations that it depends on.
@@ -246,6 +126,8 @@ class CalibrationRecord:
     :param connection: its Airflow connection, where that is not the CAF's.
     """
 
+    noun = "calibration"
+
     name: str
     collections: tuple[CollectionRecord, ...]
     algorithms: tuple[AlgorithmRecord, ...]
@@ -259,53 +141,9 @@ class CalibrationRecord:
     backend: str | None = None
     connection: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Give the form that `from_json` reads.
-
-        :raises DefinitionError: if a setting has no JSON form.
-        """
-        return {
-            "name": self.name,
-            "collections": build_json(self.collections),
-            "algorithms": build_json(self.algorithms),
-            "max_iterations": self.max_iterations,
-            "ignored_runs": build_json(self.ignored_runs),
-            "requested_iov": None if self.requested_iov is None else self.requested_iov.to_json(),
-            "depends_on": list(self.depends_on),
-            "save_payloads": self.save_payloads,
-            "database_chain": build_json(self.database_chain),
-            "backend_args": normalise_json(self.backend_args, f"backend_args of calibration {self.name!r}"),
-            "backend": self.backend,
-            "connection": self.connection,
-        }
-
-    @classmethod
-    def from_json(cls, value: Any) -> CalibrationRecord:
-        """Read what `to_json` gave.
-
-        :raises DefinitionError: if a field is missing, unknown or wrong.
-        """
-        reader = ObjectReader(value, _name_place("calibration", value))
-        calibration = cls(
-            name=reader.take("name", read_text),
-            collections=reader.take("collections", read_list(read_with(CollectionRecord.from_json))),
-            algorithms=reader.take("algorithms", read_list(read_with(AlgorithmRecord.from_json))),
-            max_iterations=reader.take_or("max_iterations", read_whole_number, DEFAULT_MAX_ITERATIONS),
-            ignored_runs=reader.take_or("ignored_runs", read_list(read_with(ExpRun.from_json)), ()),
-            requested_iov=reader.take_or("requested_iov", read_optional(read_with(IoV.from_json)), None),
-            depends_on=reader.take_or("depends_on", _TEXTS, ()),
-            save_payloads=reader.take_or("save_payloads", read_flag, True),
-            database_chain=reader.take_or("database_chain", _DATABASE_CHAIN, ()),
-            backend_args=reader.take_or("backend_args", read_object, {}),
-            backend=reader.take_or("backend", _OPTIONAL_TEXT, None),
-            connection=reader.take_or("connection", _OPTIONAL_TEXT, None),
-        )
-        reader.finish()
-        return calibration
-
 
 @record
-class StepRecord:
+class StepRecord(JsonRecord):
     """A member of a CAF that collects nothing: its payloads come from somewhere else.
 
     :param kind: `imported_payloads`, `external_command`, or `own` for a type of the user's.
@@ -318,6 +156,8 @@ class StepRecord:
     :param database_chain: looked up before that of the CAF.
     """
 
+    noun = "step"
+
     name: str
     kind: str
     type: str | None = None
@@ -326,47 +166,19 @@ class StepRecord:
     save_payloads: bool = True
     database_chain: tuple[DatabaseEntry, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Give the form that `from_json` reads.
 
-        :raises DefinitionError: if an option has no JSON form.
-        """
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "type": self.type,
-            "options": normalise_json(self.options, f"options of {self.name!r}"),
-            "depends_on": list(self.depends_on),
-            "save_payloads": self.save_payloads,
-            "database_chain": build_json(self.database_chain),
-        }
-
-    @classmethod
-    def from_json(cls, value: Any) -> StepRecord:
-        """Read what `to_json` gave.
-
-        :raises DefinitionError: if a field is missing, unknown or wrong.
-        """
-        reader = ObjectReader(value, _name_place("step", value))
-        step = cls(
-            name=reader.take("name", read_text),
-            kind=reader.take("kind", read_text),
-            type=reader.take_or("type", _OPTIONAL_TEXT, None),
-            options=reader.take_or("options", read_object, {}),
-            depends_on=reader.take_or("depends_on", _TEXTS, ()),
-            save_payloads=reader.take_or("save_payloads", read_flag, True),
-            database_chain=reader.take_or("database_chain", _DATABASE_CHAIN, ()),
-        )
-        reader.finish()
-        return step
+def _read_member(value: Any) -> CalibrationRecord | StepRecord:
+    if isinstance(value, Mapping) and "kind" in value:
+        return StepRecord.from_json(value)
+    return CalibrationRecord.from_json(value)
 
 
-Member = Union[CalibrationRecord, StepRecord]
+Member = Annotated[Union[CalibrationRecord, StepRecord], read_with(_read_member)]
 """What a CAF consists of."""
 
 
 @record
-class CafRecord:
+class CafRecord(JsonRecord):
     """Several calibrations that run together.
 
     :param name: the DAG's id.
@@ -380,6 +192,8 @@ class CafRecord:
     :param ending: what happens when all calibrations have ended.
     """
 
+    noun = "CAF"
+
     name: str
     calibrations: tuple[Member, ...]
     backend: str | None = None
@@ -389,59 +203,6 @@ class CafRecord:
     job_budget: int | None = None
     ending: Ending = Ending()
 
-    def to_json(self) -> dict[str, Any]:
-        """Give the form that `from_json` reads.
-
-        :raises DefinitionError: if a setting has no JSON form.
-        """
-        return {
-            "name": self.name,
-            "calibrations": build_json(self.calibrations),
-            "backend": self.backend,
-            "backend_args": normalise_json(self.backend_args, f"backend_args of CAF {self.name!r}"),
-            "connection": self.connection,
-            "database_chain": build_json(self.database_chain),
-            "job_budget": self.job_budget,
-            "ending": self.ending.to_json(),
-        }
-
-    @classmethod
-    def from_json(cls, value: Any) -> CafRecord:
-        """Read what `to_json` gave.
-
-        :raises DefinitionError: if a field is missing, unknown or wrong.
-        """
-        reader = ObjectReader(value, _name_place("CAF", value))
-        caf = cls(
-            name=reader.take("name", read_text),
-            calibrations=reader.take("calibrations", read_list(read_with(_read_member))),
-            backend=reader.take_or("backend", _OPTIONAL_TEXT, None),
-            backend_args=reader.take_or("backend_args", read_object, {}),
-            connection=reader.take_or("connection", _OPTIONAL_TEXT, None),
-            database_chain=reader.take_or("database_chain", _DATABASE_CHAIN, ()),
-            job_budget=reader.take_or("job_budget", read_optional(read_whole_number), None),
-            ending=reader.take_or("ending", read_with(Ending.from_json), Ending()),
-        )
-        reader.finish()
-        return caf
-
     def map_dependencies(self) -> dict[str, tuple[str, ...]]:
         """Give for each calibration those that it depends on, as `core.graph` takes it."""
         return {calibration.name: calibration.depends_on for calibration in self.calibrations}
-
-
-def _read_files_to_iovs(value: Any, where: str) -> dict[str, IoV]:
-    return {
-        path: read_with(IoV.from_json)(iov, f"{path!r} of {where}") for path, iov in read_object(value, where).items()
-    }
-
-
-def _read_member(value: Any) -> Member:
-    if isinstance(value, Mapping) and "kind" in value:
-        return StepRecord.from_json(value)
-    return CalibrationRecord.from_json(value)
-
-
-def _name_place(kind: str, value: Any) -> str:
-    name = value.get("name") if isinstance(value, Mapping) else None
-    return f"{kind} {name!r}" if isinstance(name, str) else kind

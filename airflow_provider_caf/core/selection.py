@@ -5,19 +5,17 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.core.iov import ExpRun, IoV
-from airflow_provider_caf.core.json_form import ObjectReader, read_optional, read_whole_number
+from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.record import record
 
 _LIMITS = ("max_files_per_run", "max_events_per_run", "max_events")
-_OPTIONAL_NUMBER = read_optional(read_whole_number)
 
 
 @record
-class Selection:
+class Selection(JsonRecord):
     """The rule by which input files are chosen. Their runs, and for limits of events the events in them, must be known.
 
     Files are taken in the order of their paths, or in a random one that depends on the seed alone. What was chosen is
@@ -30,6 +28,8 @@ class Selection:
     :param random_seed: None takes files in the order of their paths.
     :raises DefinitionError: if a limit is below 1, or the rule limits nothing.
     """
+
+    noun = "selection"
 
     max_files_per_run: int | None = None
     max_events_per_run: int | None = None
@@ -59,33 +59,6 @@ class Selection:
     def needs_runs(self) -> bool:
         """Whether the runs in each file have to be known."""
         return self.max_files_per_run is not None or self.max_events_per_run is not None
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the form that `from_json` reads."""
-        return {
-            "max_files_per_run": self.max_files_per_run,
-            "max_events_per_run": self.max_events_per_run,
-            "max_events": self.max_events,
-            "min_events_per_file": self.min_events_per_file,
-            "random_seed": self.random_seed,
-        }
-
-    @classmethod
-    def from_json(cls, value: Any) -> Selection:
-        """Read what `to_json` gave.
-
-        :raises DefinitionError: if a field is unknown or wrong.
-        """
-        reader = ObjectReader(value, "selection")
-        selection = cls(
-            max_files_per_run=reader.take_or("max_files_per_run", _OPTIONAL_NUMBER, None),
-            max_events_per_run=reader.take_or("max_events_per_run", _OPTIONAL_NUMBER, None),
-            max_events=reader.take_or("max_events", _OPTIONAL_NUMBER, None),
-            min_events_per_file=reader.take_or("min_events_per_file", _OPTIONAL_NUMBER, None),
-            random_seed=reader.take_or("random_seed", _OPTIONAL_NUMBER, None),
-        )
-        reader.finish()
-        return selection
 
 
 def choose_files(

@@ -16,15 +16,7 @@ from airflow_provider_caf.core.calibration import CafRecord, CalibrationRecord, 
 from airflow_provider_caf.core.checks import MAKERS
 from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.core.graph import find_ancestors
-from airflow_provider_caf.core.json_form import (
-    ObjectReader,
-    normalise_json,
-    read_list,
-    read_object,
-    read_text,
-    read_whole_number,
-    read_with,
-)
+from airflow_provider_caf.core.json_form import JsonRecord, normalise_json
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.splitting import Splitting, share_budget
 from airflow_provider_caf.core.suggestions import build_word_hint
@@ -33,11 +25,9 @@ from airflow_provider_caf.io.files import read_json, write_json
 from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.steps.input_files import find_input
 
-_VERSION = 1
-
 
 @record
-class RunDefinition:
+class RunDefinition(JsonRecord):
     """What a run does.
 
     :param caf: the definition with the run's params applied and its templates filled in.
@@ -45,6 +35,9 @@ class RunDefinition:
     :param params: what the run was given.
     :param shares: calibration → collection → the most subjobs it may have, where the collections share a budget.
     """
+
+    version = 1
+    version_hint = "It was written by another release. Clear the task `configure`."
 
     caf: CafRecord
     chosen: tuple[str, ...]
@@ -54,16 +47,7 @@ class RunDefinition:
     def write(self, layout: RunLayout) -> None:
         """Write it into the run's folder."""
         layout.folder.mkdir(parents=True, exist_ok=True)
-        write_json(
-            layout.definition,
-            {
-                "version": _VERSION,
-                "caf": self.caf.to_json(),
-                "chosen": list(self.chosen),
-                "params": dict(self.params),
-                "shares": {name: dict(shares) for name, shares in self.shares.items()},
-            },
-        )
+        write_json(layout.definition, self.to_json())
 
     @classmethod
     def read(cls, layout: RunLayout) -> RunDefinition:
@@ -73,17 +57,7 @@ class RunDefinition:
         :raises DefinitionError: if a field is missing, unknown or wrong.
         """
         where = f"definition of run {layout.run_id!r}"
-        reader = ObjectReader(read_json(layout.definition, f"The {where}"), where)
-        if reader.take("version", read_whole_number) != _VERSION:
-            raise InputError(f"The {where} was written by another version.", hint="Clear the task `configure`.")
-        definition = cls(
-            caf=reader.take("caf", read_with(CafRecord.from_json)),
-            chosen=reader.take("chosen", read_list(read_text)),
-            params=reader.take("params", read_object),
-            shares=reader.take("shares", read_object),
-        )
-        reader.finish()
-        return definition
+        return cls.from_json(read_json(layout.definition, f"The {where}"), where)
 
 
 def choose_calibrations(caf: CafRecord, names: Any) -> tuple[str, ...]:

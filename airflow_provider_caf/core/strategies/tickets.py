@@ -13,6 +13,7 @@ from typing import Any
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.json_form import (
     ObjectReader,
+    build_fields,
     build_json,
     normalise_json,
     read_list,
@@ -118,13 +119,7 @@ class Answered:
         value["iov"] = self.question.iov.to_json()
         if self.question.input is not None:
             value["input"] = normalise_json(self.question.input, "input of an execution")
-        return {
-            **value,
-            "code": int(self.answer.code),
-            "output": self.answer.output,
-            "payloads": build_json(self.answer.payloads),
-            **self.answer.build_shown(),
-        }
+        return {**value, **build_fields(self.answer, besides=("key", "runs", "iov"))}
 
     @classmethod
     def from_json(cls, value: Any) -> Answered:

@@ -13,30 +13,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from airflow_provider_caf.batch.spec import SubmittedArray
 from airflow_provider_caf.batch.states import FINAL, JobState
 from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.core.json_form import (
-    ObjectReader,
-    read_flag,
-    read_number,
-    read_object,
-    read_optional,
-    read_text,
-    read_whole_number,
-)
+from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.files import read_json, write_json
 from airflow_provider_caf.io.jobs.poll import SubjobState
 
 NOTES_FILE = "notes.json"
-_VERSION = 1
 
 
 @record
-class Note:
+class Note(JsonRecord):
     """What we did to one subjob of one array.
 
     :param held_since: when it was first seen held in the present hold, in seconds since 1970.
@@ -50,14 +40,14 @@ class Note:
     cancelled: bool = False
     given_up: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Give what stands in the file."""
-        return {
-            "held_since": self.held_since,
-            "releases": self.releases,
-            "cancelled": self.cancelled,
-            "given_up": self.given_up,
-        }
+
+@record
+class _Notes(JsonRecord):
+    """What stands in the file."""
+
+    version = 1
+
+    subjobs: Mapping[str, Note]
 
 
 def read_notes(folder: str) -> dict[int, Note]:
@@ -70,16 +60,8 @@ def read_notes(folder: str) -> dict[int, Note]:
     if not file.exists():
         return {}
     where = f"record of notes in {file}"
-    reader = ObjectReader(read_json(file, "The record of notes of an array"), where)
-    version = reader.take("version", read_whole_number)
-    if version != _VERSION:
-        raise DefinitionError(
-            f"The {where} has version {version}, this program knows {_VERSION}.",
-            hint="Was it written by a newer release?",
-        )
-    notes = reader.take("subjobs", read_object)
-    reader.finish()
-    return {_read_subjob(name, where): _read_note(value, f"{where}, subjob {name}") for name, value in notes.items()}
+    found = _Notes.from_json(read_json(file, "The record of notes of an array"), where)
+    return {_read_subjob(name, where): note for name, note in found.subjobs.items()}
 
 
 def write_notes(folder: str, notes: Mapping[int, Note]) -> None:
@@ -87,8 +69,8 @@ def write_notes(folder: str, notes: Mapping[int, Note]) -> None:
 
     :raises CafError: if they cannot be written.
     """
-    value = {str(subjob): note.to_json() for subjob, note in sorted(notes.items()) if note != Note()}
-    write_json(Path(folder) / NOTES_FILE, {"version": _VERSION, "subjobs": value})
+    kept = {str(subjob): note for subjob, note in sorted(notes.items()) if note != Note()}
+    write_json(Path(folder) / NOTES_FILE, _Notes(subjobs=kept).to_json())
 
 
 def note_cancelled(array: SubmittedArray, subjobs: Iterable[int]) -> None:
@@ -139,15 +121,3 @@ def _read_subjob(name: str, where: str) -> int:
     if not name.isdecimal():
         raise DefinitionError(f"The {where} has the subjob {name!r}.", hint="Remove the file.")
     return int(name)
-
-
-def _read_note(value: Any, where: str) -> Note:
-    reader = ObjectReader(value, where)
-    note = Note(
-        held_since=reader.take("held_since", read_optional(read_number)),
-        releases=reader.take("releases", read_whole_number),
-        cancelled=reader.take("cancelled", read_flag),
-        given_up=reader.take("given_up", read_optional(read_text)),
-    )
-    reader.finish()
-    return note
