@@ -12,10 +12,11 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from airflow_provider_caf.cli.output import EXIT_PROBLEM, command, find_console, show_json, show_text
-from airflow_provider_caf.core.calibration import CafRecord, CalibrationRecord
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.graph import order_calibrations
 from airflow_provider_caf.core.names import check_name
+from airflow_provider_caf.definitions.caf import CAF
+from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.files import list_definition_files, load_definitions
 from airflow_provider_caf.definitions.run_params import describe_params
 from airflow_provider_caf.definitions.schema import build_schema
@@ -134,24 +135,24 @@ def show(arguments: Any) -> None:
         show_json([caf.to_json() for caf in cafs])
         return
     for caf in cafs:
-        find_console().print(build_tree(caf.build_record()))
+        find_console().print(build_tree(caf.resolve()))
 
 
-def build_tree(caf: CafRecord) -> Tree:
+def build_tree(caf: CAF) -> Tree:
     """Give a picture of a definition: calibrations in the order in which they may run."""
     tree = Tree(f"[bold]{escape(caf.name)}[/]  {len(caf.calibrations)} calibrations")
     members = {each.name: each for each in caf.calibrations}
     for name in order_calibrations(caf.map_dependencies()):
         member = members[name]
-        after = f"  after {', '.join(member.depends_on)}" if member.depends_on else ""
+        after = f"  after {', '.join(member.dependencies)}" if member.dependencies else ""
         kept = "" if member.save_payloads else "  (payloads not saved)"
-        if not isinstance(member, CalibrationRecord):
-            tree.add(f"[bold]{escape(name)}[/]  {escape(member.type or member.kind)}{after}{kept}")
+        if not isinstance(member, Calibration):
+            tree.add(f"[bold]{escape(name)}[/]  {escape(member.describe_kind())}{after}{kept}")
             continue
-        passes = f"  up to {member.max_iterations + 1} passes" if member.max_iterations else "  1 pass"
+        passes = f"  up to {member.repetitions + 1} passes" if member.repetitions else "  1 pass"
         branch = tree.add(f"[bold]{escape(name)}[/]{passes}{after}{kept}")
-        for collection in member.collections:
-            what = collection.collector or " ".join(collection.command or ())
+        for collection in member.collections.values():
+            what = collection.reference or " ".join(collection.command or ())
             branch.add(f"collection {escape(collection.name)}  {escape(what)}")
         for algorithm in member.algorithms:
             branch.add(f"algorithm {escape(algorithm.name)}  {escape(algorithm.strategy)}")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.suggestions import build_word_hint
 
 _T = TypeVar("_T")
@@ -22,7 +22,6 @@ _Read = Callable[[Any, str], Any]
 _Build = Callable[[Any, str], Any]
 
 _MAX_DEPTH = 50
-NEWER = "Was it written by a newer release?"
 
 
 def normalise_json(value: Any, where: str) -> Any:
@@ -206,7 +205,8 @@ class JsonRecord:
     """What it is to the reader of an error; its name is added where it has one."""
     version: ClassVar[int | None] = None
     """Stands in the object, and has to be what is read."""
-    version_hint: ClassVar[str] = NEWER
+    version_error: ClassVar[type[CafError]] = DefinitionError
+    version_hint: ClassVar[str] = "Was it written by a newer release?"
     """What to do about another version."""
     short_fields: ClassVar[tuple[str, ...]] = ()
     """Fields that are left out where they are empty or None."""
@@ -278,7 +278,7 @@ def read_fields(cls: type[_R], value: Any, where: str | None = None) -> _R:
     _check_object(value, where)
     plan = _plan(cls)
     if cls.version is not None:
-        check_version(value, cls.version, where, cls.version_hint)
+        _check_version(cls, value, where)
     given: dict[str, Any] = {}
     for name, form, is_required in plan:
         if name in value:
@@ -292,16 +292,13 @@ def read_fields(cls: type[_R], value: Any, where: str | None = None) -> _R:
     return cls(**given)
 
 
-def check_version(value: Mapping[str, Any], version: int, where: str, hint: str = NEWER) -> None:
-    """Refuse an object of another version.
-
-    :raises DefinitionError: if it has another one or none.
-    """
+def _check_version(cls: type[JsonRecord], value: Mapping[str, Any], where: str) -> None:
     if "version" not in value:
         raise _missing("version", where)
     found = read_whole_number(value["version"], f"'version' of the {where}")
-    if found != version:
-        raise DefinitionError(f"The {where} has version {found}, this program knows {version}.", hint=hint)
+    if found != cls.version:
+        what = f"The {where} has version {found}, this program knows {cls.version}."
+        raise cls.version_error(what, hint=cls.version_hint)
 
 
 def _plan(cls: type[JsonRecord]) -> tuple[_Field, ...]:

@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from airflow_provider_caf.core.calibration import CafRecord, Member, check_caf, find_mistakes
-from airflow_provider_caf.core.calibration_records import DEFAULT_MAX_ITERATIONS
-from airflow_provider_caf.core.ending import GAP_POLICIES, Ending
-from airflow_provider_caf.core.ending import Publish as PublishRecord
-from airflow_provider_caf.core.ending import SignOff as SignOffRecord
 from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.definitions.calibration import (
     Calibration,
     CalibrationBase,
+    SharedWords,
     choose_type,
 )
-from airflow_provider_caf.definitions.collection import build_chain, fill
+from airflow_provider_caf.definitions.checks import find_mistakes
 from airflow_provider_caf.definitions.databases import HasDatabases
-from airflow_provider_caf.definitions.form import Chooser, Form, Word, is_template
+from airflow_provider_caf.definitions.form import Chooser, Form, Word
 from airflow_provider_caf.definitions.unused import find_unused
 from airflow_provider_caf.definitions.words import (
     Backend,
     BackendArgs,
     Databases,
-    DataSet,
     Name,
     OptionalArgv,
     OptionalCount,
-    OptionalIov,
     OptionalSeconds,
     OptionalText,
-    Runs,
     read_count,
     read_flag,
     read_items,
@@ -124,12 +116,6 @@ class SignOff(Form):
     ] = []
     timeout: Annotated[OptionalSeconds, Field(description="Without an answer until then the task fails.")] = None
 
-    def build_record(self) -> SignOffRecord:
-        """Give the record."""
-        return SignOffRecord(
-            message=self.message or "", users=tuple(fill(self.users, [])), timeout=fill(self.timeout, None)
-        )
-
 
 class Publish(Form):
     """What becomes of the joined local database in the end."""
@@ -146,18 +132,14 @@ class Publish(Form):
 
     @model_validator(mode="after")
     def _check(self) -> Publish:
-        self.build_record()
+        if (self.folder is None) == (self.command is None):
+            raise DefinitionError("publish has neither or both of folder and command.", hint="Give one of them.")
         if self.folder is not None and not self.folder.startswith(("/", "{{")):
             raise DefinitionError(f"The folder {self.folder!r} is not absolute.", hint="Begin it with '/'.")
         return self
 
-    def build_record(self) -> PublishRecord:
-        """Give the record.
 
-        :raises DefinitionError: unless one of the two is given.
-        """
-        command = ["{{ }}"] if is_template(self.command) else self.command
-        return PublishRecord(folder=self.folder, command=None if command is None else tuple(command))
+GAP_POLICIES = ("report", "fill", "fail")
 
 
 def _read_gaps(value: Any) -> str:
@@ -190,12 +172,6 @@ def _make_member(value: Any) -> CalibrationBase:
     return value if isinstance(value, CalibrationBase) else choose_type(value)(**value)
 
 
-def _read_data_sets(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        raise refuse(value, "Write a mapping of names to files.")
-    return dict(value)
-
-
 def _read_params(value: Any) -> dict[str, Any]:
     params = read_mapping(value)
     for name, schema in params.items():
@@ -209,7 +185,7 @@ def _read_params(value: Any) -> dict[str, Any]:
     return params
 
 
-class CAF(HasDatabases):
+class CAF(SharedWords, HasDatabases):
     """Several calibrations that run together as one DAG."""
 
     noun: ClassVar[str] = "CAF"
@@ -241,11 +217,6 @@ class CAF(HasDatabases):
         Word(read_mapping, {"type": "object"}, fixed=True),
         Field(description="Expert options with their defaults; `{{ params.expert_config.x }}` in templates."),
     ] = {}
-    input_data: Annotated[
-        dict[str, DataSet],
-        BeforeValidator(_read_data_sets),
-        Field(description="Named data sets: files, a mapping from file to IoV or run, or `{filemap: path}`."),
-    ] = {}
     backend: Annotated[
         Backend,
         Field(
@@ -264,13 +235,6 @@ class CAF(HasDatabases):
             )
         ),
     ] = None
-    max_iterations: Annotated[
-        int,
-        Word(read_count(0, 100), {"type": "integer", "minimum": 0, "maximum": 100}, fixed=True),
-        Field(description="The default of its calibrations."),
-    ] = DEFAULT_MAX_ITERATIONS
-    requested_iov: Annotated[OptionalIov, Field(description="The default of its calibrations.")] = None
-    ignored_runs: Annotated[Runs, Field(description="Runs that no algorithm of any calibration sees.")] = []
     database_chain: Annotated[Databases, Field(description="The end of the database chain of every calibration.")] = []
     job_budget: Annotated[
         OptionalCount,
@@ -302,39 +266,45 @@ class CAF(HasDatabases):
         """Add a calibration. Its name is checked against the others when the record is built."""
         self.calibrations = [*self.calibrations, calibration]
 
-    def build_record(self) -> CafRecord:
-        """Give the checked record of the whole. Where a template stands for a value, its default stands in the record.
+    def resolve(self) -> CAF:
+        """Return what is to be run, checked as a whole: nothing in it has to be looked up in another place.
+
+        A template stays where it stands until a run fills it in.
 
         :raises DefinitionError: with every mistake found.
         """
         # What was changed in place has been read by nobody yet.
-        return CAF.from_json(self.to_json())._check_and_build()
+        return CAF.from_json(self.to_json())._check_and_resolve()
 
-    def _check_and_build(self) -> CafRecord:
-        records: list[Member] = []
+    def map_dependencies(self) -> dict[str, tuple[str, ...]]:
+        """Return for each calibration those that it depends on, as `core.graph` takes it."""
+        return {member.name: tuple(member.dependencies) for member in self.calibrations}
+
+    def _check_and_resolve(self) -> CAF:
+        members: list[CalibrationBase] = []
         mistakes: list[DefinitionError] = []
         places: list[int] = []
-        for number, calibration in enumerate(self.calibrations):
+        for number, member in enumerate(self.calibrations):
             try:
-                records.append(calibration.build_record(self))
+                members.append(member.resolve(self))
                 places.append(number)
             except DefinitionError as error:
                 mistakes += [_move(each, number) for each in error.causes or (error,)]
         # A name with a slip of the pen would be told twice: as unknown, and the right one as unused.
         mistakes = mistakes or list(find_unused(self.to_json()))
         mistakes += self._find_own_asset()
+        missing = {member.name for member in self.calibrations} - {member.name for member in members}
+        if missing:
+            for member in members:
+                member.dependencies = [name for name in member.dependencies if name not in missing]
+        # The data sets are in the collections now.
+        resolved = self.model_copy(update={"calibrations": members, "input_data": {}})
+        resolved.model_fields_set.discard("input_data")
+        if members or not missing:
+            mistakes += [_move_member(error, places) for error in find_mistakes(self.name, members, self.job_budget)]
         if mistakes:
-            missing = {each.name for each in self.calibrations} - {each.name for each in records}
-            found = [
-                replace(each, depends_on=tuple(other for other in each.depends_on if other not in missing))
-                for each in records
-            ]
-            more = find_mistakes(self._build_record(found)) if found else ()
-            mistakes += [_move_member(each, places) for each in more]
-            raise join_definition_errors(mistakes, f"CAF {self.name!r}")
-        record = self._build_record(records)
-        check_caf(record)
-        return record
+            raise join_definition_errors(mistakes, f"the CAF {self.name!r}")
+        return resolved
 
     def _find_own_asset(self) -> Iterator[DefinitionError]:
         for number, other in enumerate([] if self.dag is None else self.dag.after):
@@ -344,22 +314,6 @@ class CAF(HasDatabases):
                     hint="Name another CAF.",
                     where=("dag", "after", number),
                 )
-
-    def _build_record(self, members: Sequence[Member]) -> CafRecord:
-        return CafRecord(
-            name=self.name,
-            calibrations=tuple(members),
-            backend=self.backend,
-            backend_args=fill(self.backend_args, {}),
-            connection=self.connection,
-            database_chain=build_chain(self.database_chain),
-            job_budget=fill(self.job_budget, None),
-            ending=Ending(
-                gaps=fill(self.gaps, "report"),
-                sign_off=None if self.sign_off is None else self.sign_off.build_record(),
-                publish=None if self.publish is None else self.publish.build_record(),
-            ),
-        )
 
 
 def _move(error: DefinitionError, number: int) -> DefinitionError:

@@ -18,11 +18,11 @@ from pydantic_core import CoreSchema, core_schema
 
 from airflow_provider_caf.batch.arguments import ARGUMENTS
 from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
-from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.suggestions import build_word_hint, suggest_word
 from airflow_provider_caf.definitions.references import build_reference
 
 _F = TypeVar("_F", bound="Form")
+_V = TypeVar("_V")
 
 Chooser = Callable[[Any], "type[Form]"]
 TEMPLATE_SCHEMA = {"type": "string", "pattern": r"\{\{[\s\S]*\}\}"}
@@ -57,7 +57,22 @@ def is_template(value: Any) -> bool:
     return isinstance(value, str) and "{{" in value
 
 
-@dataclass(frozen=True)
+def fill(value: Any, instead: Any) -> Any:
+    """Return a value, or what stands for it while it is a template."""
+    return instead if is_template(value) else value
+
+
+def given(value: _V | None) -> _V:
+    """Return the value of a word that `resolve` has filled in where nobody wrote it.
+
+    :raises ValueError: if the definition was not resolved.
+    """
+    if value is None:
+        raise ValueError("The definition is not resolved.")
+    return value
+
+
+@dataclass(frozen=True, eq=False)
 class Word:
     """How the value of one word is read, in an annotation: `Annotated[int, Word(read_count, {"type": "integer"})]`.
 
@@ -143,16 +158,20 @@ class Form(BaseModel):
             return cls(**value)
 
     def to_json(self) -> dict[str, Any]:
-        """Give what was said, in the form that `from_json` reads. Defaults are left out.
+        """Return what was written, in the form that `from_json` reads. Defaults are left out."""
+        return {word: _to_json(value) for word, value in {**self.collect_words(), **(self.model_extra or {})}.items()}
 
-        What was changed in place, such as `caf.backend_args["queue"] = "long"`, was said as well.
+    def collect_words(self) -> dict[str, Any]:
+        """Return the words that were written, with their values.
+
+        What was changed in place, such as `caf.backend_args["queue"] = "long"`, was written as well.
         """
-        said = {
+        return {
             field.alias or name: getattr(self, name)
             for name, field in type(self).model_fields.items()
-            if name in self.model_fields_set or getattr(self, name) != field.get_default(call_default_factory=True)
+            if name in self.model_fields_set
+            or getattr(self, name) != field.get_default(call_default_factory=True, validated_data=self.__dict__)
         }
-        return {word: _to_json(value) for word, value in {**said, **(self.model_extra or {})}.items()}
 
 
 def list_words(form: type[Form]) -> list[str]:
@@ -167,8 +186,6 @@ def _to_json(value: Any) -> Any:
         return {key: _to_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_to_json(item) for item in value]
-    if isinstance(value, (ExpRun, IoV)):
-        return value.to_json()
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, type) or callable(value):

@@ -132,40 +132,29 @@ def read_mapping(value: Any) -> dict[str, Any]:
     """Read a mapping whose words are the user's own, and whose values JSON has."""
     if not isinstance(value, Mapping):
         raise refuse(value, "It has to be a mapping of names to values.")
-    normalised: dict[str, Any] = normalise_json(_plain(value), "value")
+    normalised: dict[str, Any] = normalise_json(value, "value")
     return normalised
 
 
-def _plain(value: Any) -> Any:
-    """Give the JSON form of a value with runs and IoVs in it."""
-    if isinstance(value, (ExpRun, IoV)):
-        return value.to_json()
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
-
-
-def read_run(value: Any) -> list[int]:
+def read_run(value: Any) -> ExpRun:
     """Read a run: `[exp, run]` or `"exp.run"`."""
     if isinstance(value, float):
         raise DefinitionError(
             f"{value!r} is not a run: it is read as a number with a fraction.",
             hint="Write [exp, run], or 'exp.run' in quotes: 8.10 without them is 8.1.",
         )
-    return (ExpRun.parse(value) if isinstance(value, str) else ExpRun.from_json(value)).to_json()
+    return ExpRun.parse(value) if isinstance(value, str) else ExpRun.from_json(value)
 
 
-def read_iov(value: Any) -> list[int]:
+def read_iov(value: Any) -> IoV:
     """Read an IoV: four numbers, or `"exp,run,exp,run"`."""
-    return (IoV.parse(value) if isinstance(value, str) else IoV.from_json(value)).to_json()
+    return IoV.parse(value) if isinstance(value, str) else IoV.from_json(value)
 
 
-def read_file_iov(value: Any) -> list[int]:
+def read_file_iov(value: Any) -> IoV:
     """Read the IoV of a file: an IoV, or one run."""
     is_run = (isinstance(value, str) and "," not in value) or (isinstance(value, (list, tuple)) and len(value) == 2)
-    return read_run(value) * 2 if is_run else read_iov(value)
+    return IoV.spanning([read_run(value)]) if is_run else read_iov(value)
 
 
 def read_path(value: Any) -> str:
@@ -239,7 +228,7 @@ def read_argv(value: Any) -> list[str]:
     """Read the words of a command."""
     # A text can be gone through, too: letter by letter.
     is_list = isinstance(value, (list, tuple))
-    if not is_list or not value or not all(isinstance(word, str) and word for word in value):
+    if not is_list or not value or not all(isinstance(word, str) and word and "\0" not in word for word in value):
         raise DefinitionError(
             f"The command is {list(value) if is_list else value!r}.",
             hint="Write a list of words, each a string that is not empty, as in ['python3', 'collect.py'].",
@@ -350,9 +339,7 @@ Iterations = Annotated[
     int | None,
     Word(read_optional(read_count(0, 100)), _or_null({"type": "integer", "minimum": 0, "maximum": 100}), fixed=True),
 ]
-OptionalSeconds = Annotated[
-    float | str | None, Word(read_optional(read_seconds), _or_null({"type": ["number", "string"]}))
-]
+OptionalSeconds = Annotated[Any, Word(read_optional(read_seconds), _or_null({"type": ["number", "string"]}))]
 Tolerated = Annotated[
     Tolerance | None,
     Word(read_optional(read_tolerated), _or_null({"anyOf": [{"type": "number"}, {"type": "string", "pattern": "%$"}]})),

@@ -38,6 +38,8 @@ class MappedFile(JsonRecord):
 @record
 class _FileMap(JsonRecord):
     version = 1
+    version_error = InputError
+    version_hint = "Make it again: airflow caf filemap."
 
     how: str | None = None
     files: Mapping[str, MappedFile]
@@ -59,13 +61,7 @@ def read_filemap_and_how(path: Path) -> tuple[dict[str, MappedFile], str | None]
     :raises DefinitionError: if a field is missing, unknown or wrong.
     """
     where = f"file map {str(path)!r}"
-    value = read_json(path, f"The {where}")
-    if isinstance(value, Mapping) and value.get("version") not in (None, _FileMap.version):
-        raise InputError(
-            f"The {where} has version {value['version']}, not {_FileMap.version}.",
-            hint="Make it again: airflow caf filemap.",
-        )
-    found = _FileMap.from_json(value, where)
+    found = _FileMap.from_json(read_json(path, f"The {where}"), where)
     return dict(found.files), found.how
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from airflow_provider_caf.core.calibration import CafRecord, CalibrationRecord
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.results import ResultCode
+from airflow_provider_caf.definitions.calibration import Calibration
+from airflow_provider_caf.definitions.stored import read_caf
 from airflow_provider_caf.io.catalog import (
     Catalog,
     ExecutionRow,
@@ -349,15 +350,15 @@ def find_figure(
     raise CafError(f"The catalog has no figure {figure!r} of execution {key} of {algorithm!r} in pass {iteration}.")
 
 
-def _find_member(catalog: Catalog, run: RunRow, name: str) -> CalibrationRecord | None:
+def _find_member(catalog: Catalog, run: RunRow, name: str) -> Calibration | None:
     described = catalog.read_run(run.dag_id, run.run_id)
     if described is None:
         return None
-    found = [each for each in CafRecord.from_json(described.definition).calibrations if each.name == name]
-    return found[0] if found and isinstance(found[0], CalibrationRecord) else None
+    found = [each for each in read_caf(described.definition).calibrations if each.name == name]
+    return found[0] if found and isinstance(found[0], Calibration) else None
 
 
-def _describe_algorithms(member: CalibrationRecord | None) -> list[dict[str, Any]]:
+def _describe_algorithms(member: Calibration | None) -> list[dict[str, Any]]:
     if member is None:
         return []
     return [{"name": each.name, "class": each.algorithm, "strategy": each.strategy} for each in member.algorithms]

@@ -7,20 +7,17 @@ subjobs. Both are read strictly.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from airflow_provider_caf.batch.spec import Resources
-from airflow_provider_caf.core.calibration import (
-    AlgorithmRecord,
-    CalibrationRecord,
-    CollectionRecord,
-    DatabaseEntry,
-    Member,
-    StepRecord,
-)
+from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.errors import CheckpointError
 from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.splitting import SubjobPlan
+from airflow_provider_caf.definitions.algorithm import Algorithm
+from airflow_provider_caf.definitions.calibration import CalibrationBase
+from airflow_provider_caf.definitions.stored import StoredCalibration, StoredCollection, read_stored_member
 from airflow_provider_caf.io.files import read_json, write_json
 from airflow_provider_caf.io.layout import CalibrationLayout, CollectionLayout
 
@@ -41,10 +38,11 @@ class CollectionManifest(JsonRecord):
     """
 
     version = 1
+    version_error = CheckpointError
     version_hint = _ANOTHER_RELEASE
 
     calibration: str
-    collection: CollectionRecord
+    collection: StoredCollection
     prefix: str
     granularity: str
     subjobs: tuple[SubjobPlan, ...]
@@ -71,7 +69,8 @@ class CollectionManifest(JsonRecord):
         :raises DefinitionError: if a field is missing, unknown or wrong.
         """
         where = f"manifest of collection {layout.name!r}"
-        return cls.from_json(read_json(layout.manifest, f"The {where}"), where)
+        manifest = cls.from_json(read_json(layout.manifest, f"The {where}"), where)
+        return replace(manifest, collection=manifest.collection.rename(layout.name))
 
 
 @record
@@ -87,16 +86,17 @@ class CalibrationManifest(JsonRecord):
     """
 
     version = 1
+    version_error = CheckpointError
     version_hint = _ANOTHER_RELEASE
 
-    calibration: CalibrationRecord
+    calibration: StoredCalibration
     granularities: Mapping[str, str]
     prefixes: Mapping[str, str]
     database_chain: tuple[DatabaseEntry, ...]
     resources: Resources
     ancestors: tuple[str, ...] = ()
 
-    def find_algorithm(self, name: str) -> AlgorithmRecord:
+    def find_algorithm(self, name: str) -> Algorithm:
         """Give one of the algorithms.
 
         :raises CheckpointError: if `prepare` ran with another definition.
@@ -125,13 +125,13 @@ class CalibrationManifest(JsonRecord):
         return cls.from_json(read_json(layout.definition, f"The {where}"), where)
 
 
-def write_step(step: StepRecord, layout: CalibrationLayout) -> None:
+def write_step(step: CalibrationBase, layout: CalibrationLayout) -> None:
     """Write the manifest of a step that collects nothing."""
     layout.folder.mkdir(parents=True, exist_ok=True)
     write_json(layout.definition, {"version": CalibrationManifest.version, "step": step.to_json()})
 
 
-def read_member(layout: CalibrationLayout) -> Member:
+def read_member(layout: CalibrationLayout) -> CalibrationBase:
     """Read the definition of a calibration, or of a step that collects nothing.
 
     :raises InputError: if it is missing or cut off.
@@ -139,5 +139,5 @@ def read_member(layout: CalibrationLayout) -> Member:
     """
     value = read_json(layout.definition, f"The manifest of calibration {layout.name!r}")
     if isinstance(value, Mapping) and "step" in value:
-        return StepRecord.from_json(value["step"])
+        return read_stored_member(value["step"])
     return CalibrationManifest.read(layout).calibration

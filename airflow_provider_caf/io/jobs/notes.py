@@ -35,6 +35,8 @@ class Note(JsonRecord):
     :param given_up: why we have ended it although nobody wanted it cancelled: the reason of its hold.
     """
 
+    noun = "note"
+
     held_since: float | None = None
     releases: int = 0
     cancelled: bool = False

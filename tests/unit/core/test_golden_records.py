@@ -9,45 +9,26 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.batch.spec import ArraySpec, SubmittedArray
-from airflow_provider_caf.core.calibration import (
-    AlgorithmRecord,
-    CafRecord,
-    CalibrationRecord,
-    CollectionRecord,
-    DatabaseEntry,
-    Ending,
-    Selection,
-    StepRecord,
-)
+from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.splitting import Splitting
 from airflow_provider_caf.core.strategies.base import Execution, Monitored, StagedFigure, StagedPayload
 from airflow_provider_caf.core.strategies.tickets import Answered
 from airflow_provider_caf.io.filemap import MappedFile, read_filemap_and_how, write_filemap
 from airflow_provider_caf.io.jobs.notes import NOTES_FILE, read_notes, write_notes
-from airflow_provider_caf.io.layout import RunLayout
-from airflow_provider_caf.steps.configure import RunDefinition
-from airflow_provider_caf.steps.manifest import CalibrationManifest, CollectionManifest, read_member, write_step
 from airflow_provider_caf.worker.script import ScriptArguments
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "records"
 RECORDS: tuple[Any, ...] = (
-    AlgorithmRecord,
     Answered,
     ArraySpec,
-    CafRecord,
-    CalibrationRecord,
-    CollectionRecord,
     DatabaseEntry,
-    Ending,
     Execution,
     MappedFile,
     Monitored,
     ScriptArguments,
-    Selection,
     Splitting,
     StagedFigure,
     StagedPayload,
-    StepRecord,
 )
 
 
@@ -75,30 +56,3 @@ def test_files(tmp_path: Path) -> None:
     assert notes.read_bytes() == (GOLDEN / "notes.json").read_bytes()
     write_filemap(filemap, *read_filemap_and_how(filemap))
     assert filemap.read_bytes() == (GOLDEN / "filemap.json").read_bytes()
-
-
-def test_manifests(tmp_path: Path) -> None:
-    run = RunLayout(work_dir=tmp_path, dag_id="demo", run_id="one")
-    calibration = run.calibration("vertex")
-    collection = calibration.iteration(0).collection("hits")
-    step = run.calibration("x")
-    for name, file in (
-        ("run_definition", run.definition),
-        ("calibration_definition", calibration.definition),
-        ("manifest", collection.manifest),
-        ("step_definition", step.definition),
-    ):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        golden = (GOLDEN / f"{name}.json").read_bytes()
-        file.write_bytes(golden)
-        if name == "run_definition":
-            RunDefinition.read(run).write(run)
-        elif name == "calibration_definition":
-            CalibrationManifest.read(calibration).write(calibration)
-        elif name == "manifest":
-            CollectionManifest.read(collection).write(collection)
-        else:
-            member = read_member(step)
-            assert isinstance(member, StepRecord)
-            write_step(member, step)
-        assert file.read_bytes() == golden

@@ -1,4 +1,4 @@
-"""Which of the input files of a collection are used, and how much of them."""
+"""Choose the input files of a collection by its selection."""
 
 from __future__ import annotations
 
@@ -6,59 +6,9 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from airflow_provider_caf.core.errors import DefinitionError, InputError
+from airflow_provider_caf.core.errors import InputError
 from airflow_provider_caf.core.iov import ExpRun, IoV
-from airflow_provider_caf.core.json_form import JsonRecord
-from airflow_provider_caf.core.record import record
-
-_LIMITS = ("max_files_per_run", "max_events_per_run", "max_events")
-
-
-@record
-class Selection(JsonRecord):
-    """The rule by which input files are chosen. Their runs, and for limits of events the events in them, must be known.
-
-    Files are taken in the order of their paths, or in a random one that depends on the seed alone. What was chosen is
-    recorded in the run's folder.
-
-    :param max_files_per_run: at most so many files of each run.
-    :param max_events_per_run: files of each run until so many events are reached; the one that reaches it is taken.
-    :param max_events: files of all runs until so many events are reached.
-    :param min_events_per_file: leave out files with fewer events.
-    :param random_seed: None takes files in the order of their paths.
-    :raises DefinitionError: if a limit is below 1, or the rule limits nothing.
-    """
-
-    noun = "selection"
-
-    max_files_per_run: int | None = None
-    max_events_per_run: int | None = None
-    max_events: int | None = None
-    min_events_per_file: int | None = None
-    random_seed: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in (*_LIMITS, "min_events_per_file"):
-            limit = getattr(self, name)
-            if limit is not None and (type(limit) is not int or limit < 1):
-                raise DefinitionError(f"{name} is {limit!r}.", hint="It has to be a whole number, at least 1.")
-        seed = self.random_seed
-        if seed is not None and (type(seed) is not int or seed < 0):
-            raise DefinitionError(f"random_seed is {seed!r}.", hint="It has to be a whole number, at least 0.")
-        if all(getattr(self, name) is None for name in (*_LIMITS, "min_events_per_file")):
-            raise DefinitionError(
-                "The selection limits nothing.", hint=f"Give one of {', '.join(_LIMITS)} or min_events_per_file."
-            )
-
-    @property
-    def needs_events(self) -> bool:
-        """Whether the number of events in each file has to be known."""
-        return any(limit is not None for limit in (self.max_events_per_run, self.max_events, self.min_events_per_file))
-
-    @property
-    def needs_runs(self) -> bool:
-        """Whether the runs in each file have to be known."""
-        return self.max_files_per_run is not None or self.max_events_per_run is not None
+from airflow_provider_caf.definitions.collection import Selection
 
 
 def choose_files(
