@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import Field, PrivateAttr, model_validator
-from pydantic.json_schema import SkipJsonSchema
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import IoV
@@ -34,6 +33,7 @@ from airflow_provider_caf.definitions.words import (
     code_or_argv,
     read_list,
     read_mapping,
+    read_paths,
     refuse,
 )
 
@@ -211,9 +211,9 @@ class Collection(FailureWords, CollectorWords, HasDatabases):
     backend_args: Annotated[
         BackendArgs, Field(description="Arguments of the batch system, over those of the calibration.")
     ] = {}
-    # What `resolve` makes of `input_data` and `files_to_iovs`; no word of files.
-    filemaps: SkipJsonSchema[list[str]] = []
+    # What `resolve` adds; no words of files.
     _name: str = PrivateAttr("")
+    _filemaps: list[str] = PrivateAttr(default_factory=list)
 
     def __init__(
         self,
@@ -222,12 +222,23 @@ class Collection(FailureWords, CollectorWords, HasDatabases):
         **words: Any,
     ) -> None:
         own: dict[str, Any] = {"collector": collector, "input_files": input_files}
+        filemaps = read_paths(words.pop("filemaps", []))
         super().__init__(**{name: value for name, value in own.items() if value is not None}, **words)
+        self._filemaps = filemaps
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what was written, and the file maps that `resolve` found."""
+        return {**super().to_json(), **({"filemaps": self._filemaps} if self._filemaps else {})}
 
     @property
     def name(self) -> str:
         """Its name in the calibration that it belongs to."""
         return self._name
+
+    @property
+    def filemaps(self) -> list[str]:
+        """The paths of the file maps of its input, once that is resolved."""
+        return self._filemaps
 
     def rename(self: _C, name: str) -> _C:
         """Return a copy with the name that it has in a calibration."""
@@ -281,8 +292,10 @@ class Collection(FailureWords, CollectorWords, HasDatabases):
             word: next(value for value in (getattr(self, word), getattr(failures, word), default) if value is not None)
             for word, default in defaults.items()
         }
-        words = {"input_files": files, "input_data": [], "files_to_iovs": iovs, "filemaps": filemaps, **chosen}
-        return self.model_copy(update=words).rename(name)
+        words = {"input_files": files, "input_data": [], "files_to_iovs": iovs, **chosen}
+        resolved = self.model_copy(update=words).rename(name)
+        resolved._filemaps = filemaps
+        return resolved
 
     def _collect_input(self, data_sets: Mapping[str, Any], where: str) -> tuple[list[str], dict[str, IoV], list[str]]:
         """Return the files or patterns, the IoVs that are known, and the paths of file maps."""
