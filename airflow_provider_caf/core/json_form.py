@@ -59,46 +59,6 @@ def _normalise(value: Any, where: str, depth: int) -> Any:
     )
 
 
-class ObjectReader:
-    """Read the fields of one JSON object, then say which ones nobody asked for.
-
-    :param value: the object.
-    :param where: what it is to the reader, such as `collection 'hits'`.
-    :raises DefinitionError: if it is not an object.
-    """
-
-    def __init__(self, value: Any, where: str) -> None:
-        self._value = _check_object(value, where)
-        self._where = where
-        self._asked: dict[str, None] = {}
-
-    def take(self, name: str, read: Callable[[Any, str], _T]) -> _T:
-        """Read a field that must be there.
-
-        :param read: gets the value and what it is to the reader.
-        :raises DefinitionError: if it is missing, or as `read` says.
-        """
-        self._asked[name] = None
-        if name not in self._value:
-            raise _missing(name, self._where)
-        return read(self._value[name], f"{name!r} of the {self._where}")
-
-    def take_or(self, name: str, read: Callable[[Any, str], _T], default: _T) -> _T:
-        """Read a field that may be missing.
-
-        :raises DefinitionError: as `read` says.
-        """
-        self._asked[name] = None
-        return self.take(name, read) if name in self._value else default
-
-    def finish(self) -> None:
-        """Refuse the fields that nobody asked for.
-
-        :raises DefinitionError: if there is one.
-        """
-        _refuse_unknown(self._value, self._asked, self._where)
-
-
 def read_text(value: Any, where: str) -> str:
     """Read a text.
 

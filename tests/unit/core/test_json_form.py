@@ -15,7 +15,6 @@ from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.json_form import (
     JsonRecord,
-    ObjectReader,
     normalise_json,
     read_flag,
     read_list,
@@ -76,28 +75,6 @@ class TestNormalise:
 
 
 class TestReader:
-    def test_reads_and_finishes(self) -> None:
-        reader = ObjectReader({"a": "x", "b": [1, 2]}, "thing")
-        assert reader.take("a", read_text) == "x"
-        assert reader.take("b", read_list(read_whole_number)) == (1, 2)
-        assert reader.take_or("c", read_flag, True) is True
-        reader.finish()
-
-    def test_missing_field(self) -> None:
-        with pytest.raises(DefinitionError, match="The thing has no 'a'"):
-            ObjectReader({}, "thing").take("a", read_text)
-
-    def test_unknown_field(self) -> None:
-        reader = ObjectReader({"nmae": "x"}, "thing")
-        reader.take_or("name", read_text, "")
-        with pytest.raises(DefinitionError, match="The thing has an unknown field 'nmae'") as caught:
-            reader.finish()
-        assert "Did you mean 'name'?" in str(caught.value)
-
-    def test_no_object(self) -> None:
-        with pytest.raises(DefinitionError, match=r"The thing is \[\], not an object"):
-            ObjectReader([], "thing")
-
     @pytest.mark.parametrize(
         ("read", "value", "wanted"),
         [
@@ -113,7 +90,7 @@ class TestReader:
     )
     def test_wrong_type(self, read: Any, value: Any, wanted: str) -> None:
         with pytest.raises(DefinitionError, match=r"'a' of the thing is ") as caught:
-            ObjectReader({"a": value}, "thing").take("a", read)
+            read(value, "'a' of the thing")
         assert f"It has to be {wanted}" in str(caught.value)
 
     def test_optional_and_object(self) -> None:
@@ -123,7 +100,7 @@ class TestReader:
 
     def test_the_place_is_added_to_an_inner_error(self) -> None:
         with pytest.raises(DefinitionError, match=r"In 'runs' of the thing: 'x' is not a run") as caught:
-            ObjectReader({"runs": "x"}, "thing").take("runs", read_with(ExpRun.from_json))
+            read_with(ExpRun.from_json)("x", "'runs' of the thing")
         assert caught.value.hint
 
 
@@ -218,6 +195,7 @@ class TestRecord:
             ({"iovs": {"a": [1]}}, r"In 'a' of 'iovs' of the outer thing: \[1\] is not an IoV"),
             ({"share": 1.5}, "The 'share' of the outer thing is 1.5"),
             ({"cache": 1}, "The outer thing has an unknown field 'cache'"),
+            ({"conut": 1}, r"unknown field 'conut'[\s\S]*Did you mean 'count'"),
             ({"version": 3}, "The outer thing has version 3, this program knows 2"),
             ({"version": None}, "The 'version' of the outer thing is None"),
         ],
@@ -232,6 +210,10 @@ class TestRecord:
         value = {name: item for name, item in {"version": 2, "count": 1}.items() if name != missing}
         with pytest.raises(DefinitionError, match=f"The outer thing has no '{missing}'"):
             Outer.from_json(value)
+
+    def test_no_object(self) -> None:
+        with pytest.raises(DefinitionError, match=r"The outer thing is \[\], not an object"):
+            Outer.from_json([])
 
     def test_what_others_read_is_left_alone(self) -> None:
         assert Shared.from_json({"name": "a", "more": 1}) == Shared(name="a")
