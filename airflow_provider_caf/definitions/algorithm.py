@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from airflow_provider_caf.definitions.form import Form, Word
+from airflow_provider_caf.definitions.form import FIXED, Form, Word
 from airflow_provider_caf.definitions.references import build_reference
 from airflow_provider_caf.definitions.words import (
     CodeReference,
@@ -19,7 +19,6 @@ from airflow_provider_caf.definitions.words import (
     OptionalText,
     Settings,
     code,
-    optional_code,
 )
 
 
@@ -41,7 +40,8 @@ class Algorithm(Form):
     algorithm: Annotated[str, code("algorithm"), Field(description="An Algorithm class.")]
     strategy: Annotated[
         str,
-        Word(_read_strategy, {"type": "string"}, fixed=True),
+        Word(_read_strategy, {"type": "string"}),
+        FIXED,
         Field(description="A built-in strategy, or a `Strategy` subclass of your own."),
     ] = "SingleIOV"
     params: Annotated[
@@ -58,8 +58,7 @@ class Algorithm(Form):
         Field(description="The prefix of the collector whose objects it reads. Needed where there are several."),
     ] = None
     pre_algorithm: Annotated[
-        str | None,
-        optional_code("pre_algorithm"),
+        Annotated[str, code("pre_algorithm")] | None,
         Field(
             description=(
                 "A function that runs before the first execution of each of the algorithm's processes; it gets the "
@@ -68,8 +67,7 @@ class Algorithm(Form):
         ),
     ] = None
     data_input: Annotated[
-        str | None,
-        optional_code("data_input"),
+        Annotated[str, code("data_input")] | None,
         Field(
             description=(
                 "A function that gets the algorithm and gives the list of files that become its `input_files`, "

@@ -17,31 +17,27 @@ from airflow_provider_caf.definitions.calibration import (
 )
 from airflow_provider_caf.definitions.checks import find_mistakes
 from airflow_provider_caf.definitions.databases import HasDatabases
-from airflow_provider_caf.definitions.form import Chooser, Form, Word
+from airflow_provider_caf.definitions.form import FIXED, Chooser, Form, Template, Word
 from airflow_provider_caf.definitions.unused import find_unused
 from airflow_provider_caf.definitions.words import (
     Backend,
     BackendArgs,
+    Bool,
     Databases,
     Name,
+    Names,
+    Natural,
     OptionalArgv,
     OptionalCount,
     OptionalSeconds,
     OptionalText,
-    read_count,
-    read_flag,
+    Positive,
+    Seconds,
     read_items,
     read_mapping,
-    read_names,
-    read_optional,
-    read_optional_text,
-    read_seconds,
     read_text,
     refuse,
 )
-
-_TEXT = {"type": ["string", "null"]}
-_COUNT = {"type": ["integer", "null"], "minimum": 1}
 
 
 class DagOptions(Form):
@@ -50,47 +46,33 @@ class DagOptions(Form):
     noun: ClassVar[str] = "dag"
 
     schedule: Annotated[
-        str | None,
-        Word(read_optional_text, _TEXT, fixed=True),
+        OptionalText,
+        FIXED,
         Field(description="A cron expression or preset such as `@daily`. Without it a run is triggered by hand."),
     ] = None
     after: Annotated[
-        list[str],
-        Word(read_names, {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}, fixed=True),
+        Names,
+        FIXED,
         Field(description="Run when these are ready: `caf` or `caf.calibration` of others. Not with `schedule`."),
     ] = []
-    tags: Annotated[
-        list[str],
-        Word(read_names, {"type": "array", "items": {"type": "string"}}, fixed=True),
-        Field(description="Tags in the web UI, beside `caf`."),
-    ] = []
-    owner: Annotated[
-        str | None, Word(read_optional_text, _TEXT, fixed=True), Field(description="Who is shown as owner.")
-    ] = None
+    tags: Annotated[Names, FIXED, Field(description="Tags in the web UI, beside `caf`.")] = []
+    owner: Annotated[OptionalText, FIXED, Field(description="Who is shown as owner.")] = None
     starts_paused: Annotated[
-        bool | None,
-        Word(read_optional(read_flag), {"type": ["boolean", "null"]}, fixed=True),
+        Bool | None,
+        FIXED,
         Field(description="Whether Airflow pauses it when it first sees it; without it as Airflow is configured."),
     ] = None
-    max_active_runs: Annotated[
-        int | None,
-        Word(read_optional(read_count(1)), _COUNT, fixed=True),
-        Field(description="At most so many runs at once."),
-    ] = None
+    max_active_runs: Annotated[Positive | None, FIXED, Field(description="At most so many runs at once.")] = None
     max_active_tasks: Annotated[
-        int | None,
-        Word(read_optional(read_count(1)), _COUNT, fixed=True),
-        Field(description="At most so many tasks of a run at once."),
+        Positive | None, FIXED, Field(description="At most so many tasks of a run at once.")
     ] = None
     retries: Annotated[
-        int | None,
-        Word(read_optional(read_count(0)), {"type": ["integer", "null"], "minimum": 0}, fixed=True),
+        Natural | None,
+        FIXED,
         Field(description="Tries of a task after its first, for causes that another try may mend."),
     ] = None
     retry_delay: Annotated[
-        float | None,
-        Word(read_optional(read_seconds), {"type": ["number", "string", "null"]}, fixed=True),
-        Field(description="Time between two tries, in seconds or as `5m`."),
+        Seconds | None, FIXED, Field(description="Time between two tries, in seconds or as `5m`.")
     ] = None
 
     @model_validator(mode="after")
@@ -112,6 +94,7 @@ class SignOff(Form):
             lambda value: [read_text(each) for each in read_items(value, "user names")],
             {"type": "array", "items": {"type": "string"}},
         ),
+        Template(),
         Field(description="Who may answer; without it everybody who may edit the run."),
     ] = []
     timeout: Annotated[OptionalSeconds, Field(description="Without an answer until then the task fails.")] = None
@@ -203,18 +186,18 @@ class CAF(SharedWords, HasDatabases):
         BeforeValidator(_read_members),
         Field(description="In any order; dependencies decide which runs first."),
     ] = []
-    description: Annotated[
-        str | None, Word(read_optional_text, _TEXT, fixed=True), Field(description="Shown in the web UI.")
-    ] = None
+    description: Annotated[OptionalText, FIXED, Field(description="Shown in the web UI.")] = None
     dag: Annotated[DagOptions | None, Field(description="Options of the Airflow DAG.")] = None
     params: Annotated[
         dict[str, Any],
-        Word(_read_params, {"type": "object", "additionalProperties": {"type": "object"}}, fixed=True),
+        Word(_read_params, {"type": "object", "additionalProperties": {"type": "object"}}),
+        FIXED,
         Field(description="Further params of a run, a JSON Schema with `default` each; `{{ params.x }}` in templates."),
     ] = {}
     expert_config: Annotated[
         dict[str, Any],
-        Word(read_mapping, {"type": "object"}, fixed=True),
+        Word(read_mapping, {"type": "object"}),
+        FIXED,
         Field(description="Expert options with their defaults; `{{ params.expert_config.x }}` in templates."),
     ] = {}
     backend: Annotated[
@@ -248,6 +231,7 @@ class CAF(SharedWords, HasDatabases):
     gaps: Annotated[
         str,
         Word(_read_gaps, {"enum": list(GAP_POLICIES)}),
+        Template(),
         Field(description="What gaps in the joined local database lead to: `report`, `fill` or `fail`."),
     ] = "report"
     sign_off: Annotated[SignOff | None, Field(description="Who approves the result.")] = None

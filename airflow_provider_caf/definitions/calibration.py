@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import BeforeValidator, Field
 
@@ -11,7 +11,7 @@ from airflow_provider_caf.core.errors import DefinitionError, join_definition_er
 from airflow_provider_caf.definitions.algorithm import Algorithm
 from airflow_provider_caf.definitions.collection import Collection, CollectorWords, FailureWords
 from airflow_provider_caf.definitions.databases import HasDatabases
-from airflow_provider_caf.definitions.form import Chooser, Form, Word, fill, given
+from airflow_provider_caf.definitions.form import FIXED, Chooser, Form, Template, Word, fill, given
 from airflow_provider_caf.definitions.references import build_reference
 from airflow_provider_caf.definitions.words import (
     Argv,
@@ -28,9 +28,10 @@ from airflow_provider_caf.definitions.words import (
     OptionalIov,
     OptionalSeconds,
     OptionalText,
+    Repeats,
     Runs,
     Settings,
-    read_count,
+    Text,
     read_items,
     read_list,
     read_text,
@@ -49,9 +50,7 @@ def _read_dependencies(value: Any) -> list[str]:
     return found
 
 
-Dependencies = Annotated[
-    list[str], Word(_read_dependencies, {"type": "array", "items": {"type": "string"}}, fixed=True)
-]
+Dependencies = Annotated[list[str], Word(_read_dependencies, {"type": "array", "items": {"type": "string"}}), FIXED]
 
 
 def _read_data_sets(value: Any) -> Any:
@@ -69,8 +68,8 @@ class SharedWords(Form):
         Field(description="Named data sets: files, a mapping from file to IoV or run, or `{filemap: path}`."),
     ] = {}
     max_iterations: Annotated[
-        int,
-        Word(read_count(0, 100), {"type": "integer", "minimum": 0, "maximum": 100}, fixed=True),
+        Repeats,
+        FIXED,
         Field(description="The default of its calibrations."),
     ] = 5
     requested_iov: Annotated[OptionalIov, Field(description="The default of its calibrations.")] = None
@@ -192,8 +191,7 @@ class Calibration(FailureWords, CollectorWords, CalibrationBase):
     members: ClassVar[Mapping[str, Chooser]] = {"collections": lambda _: Collection, "algorithms": lambda _: Algorithm}
 
     kind: Annotated[
-        str,
-        Word(read_text, {"const": "calibration"}, fixed=True),
+        Literal["calibration"],
         Field(alias="type", description="`calibration`, or left out."),
     ] = "calibration"
     algorithms: Annotated[
@@ -314,17 +312,13 @@ class ImportedPayloads(CalibrationBase):
     """A local database that was made elsewhere enters the chain as a step."""
 
     kind: Annotated[
-        str,
-        Word(read_text, {"const": "imported_payloads"}, fixed=True),
+        Literal["imported_payloads"],
         Field(alias="type", description="`imported_payloads`."),
     ] = "imported_payloads"
     folder: Annotated[Folder, Field(description="The folder of the local database, absolute.")]
     payloads: Annotated[
-        list[str] | None,
-        Word(
-            lambda value: None if value is None else read_list(read_text, "names")(value),
-            {"type": ["array", "null"], "items": {"type": "string"}},
-        ),
+        list[Text] | None,
+        Template(),
         Field(description="The names of the payloads to take; without it all."),
     ] = None
 
@@ -340,8 +334,7 @@ class ExternalCommand(CalibrationBase):
     """A command that has to run between calibrations, such as a production of data that the later ones read."""
 
     kind: Annotated[
-        str,
-        Word(read_text, {"const": "external_command"}, fixed=True),
+        Literal["external_command"],
         Field(alias="type", description="`external_command`."),
     ] = "external_command"
     command: Annotated[
@@ -371,7 +364,8 @@ class OwnCalibration(CalibrationBase):
 
     kind: Annotated[
         str,
-        Word(lambda value: build_reference(value, "type"), {"type": "string", "pattern": ":"}, fixed=True),
+        Word(lambda value: build_reference(value, "type"), {"type": "string", "pattern": ":"}),
+        FIXED,
         Field(alias="type", description="`module:Class` of a `CalibrationBase`; its further words are its own."),
     ]
 

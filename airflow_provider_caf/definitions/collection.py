@@ -13,7 +13,7 @@ from airflow_provider_caf.core.splitting import Splitting
 from airflow_provider_caf.core.strategies.base import GRANULARITIES
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.definitions.databases import HasDatabases
-from airflow_provider_caf.definitions.form import Chooser, Form, Word, fill, is_template
+from airflow_provider_caf.definitions.form import Chooser, Form, Template, Word, fill, is_template
 from airflow_provider_caf.definitions.words import (
     BackendArgs,
     CodeReference,
@@ -52,9 +52,9 @@ def _read_granularity(value: Any) -> str | None:
     )
 
 
-Granularity = Annotated[str | None, Word(_read_granularity, {"enum": [*GRANULARITIES, None]})]
+Granularity = Annotated[str | None, Word(_read_granularity, {"enum": [*GRANULARITIES, None]}), Template()]
 Collector = Annotated[str | list[str], code_or_argv("collector")]
-PreCollector = Annotated[str | list[str] | None, code_or_argv("pre_collector")]
+PreCollector = Annotated[str | list[str], code_or_argv("pre_collector")] | None
 
 
 class CollectorWords(Form):
@@ -180,11 +180,12 @@ class Collection(FailureWords, CollectorWords, HasDatabases):
     collector: Annotated[Collector, Field(description=CollectorWords.model_fields["collector"].description)]
     selection: Annotated[Selection | None, Field(description="Which of the input files are used.")] = None
     arguments: Annotated[
-        list[dict[str, Any]] | None,
-        Word(
-            lambda value: None if value is None else read_list(read_mapping, "mappings")(value),
-            {"type": ["array", "null"], "items": {"type": "object"}},
-        ),
+        Annotated[
+            list[dict[str, Any]],
+            Word(read_list(read_mapping, "mappings"), {"type": "array", "items": {"type": "object"}}),
+        ]
+        | None,
+        Template(),
         Field(description="One subjob for each mapping, with all files; the collector finds it as `self.arguments`."),
     ] = None
     max_subjobs: Annotated[OptionalCount, Field(description="The limit of `arguments`, required with it.")] = None

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
 from airflow_provider_caf.batch.arguments import ARGUMENTS
@@ -74,36 +74,57 @@ def given(value: _V | None) -> _V:
 
 @dataclass(frozen=True, eq=False)
 class Word:
-    """How the value of one word is read, in an annotation: `Annotated[int, Word(read_count, {"type": "integer"})]`.
+    """A value that has a reader of ours, in an annotation: `Annotated[float, Word(read_seconds, {"type": "number"})]`.
 
-    :param read: gives the JSON form of what a user wrote; it raises `DefinitionError`.
+    :param read: gives the value for what a user wrote; it raises `DefinitionError`.
     :param schema: the JSON Schema of what may be written in a file.
-    :param is_text: whether the value is a text anyway, in which a template is nothing special.
-    :param fixed: whether no template can stand here, because the shape of the DAG depends on the value.
     """
 
     read: Callable[[Any], Any]
     schema: Mapping[str, Any]
-    is_text: bool = False
-    fixed: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self._read)
+        return core_schema.no_info_plain_validator_function(self.read)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        if self.is_text or self.fixed:
-            return dict(self.schema)
-        return {"anyOf": [dict(self.schema), TEMPLATE_SCHEMA]}
+        return dict(self.schema)
 
-    def _read(self, value: Any) -> Any:
-        if is_template(value):
-            if self.fixed:
-                raise DefinitionError(
-                    f"{value!r} is a template.", hint="The shape of the DAG depends on this value: write it out."
-                )
-            if _MODE.get().templates and not self.is_text:
-                return value
-        return self.read(value)
+
+class Template:
+    """Says in an annotation that a template may stand for the value until a run has filled it in."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(self._read, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [handler(schema), TEMPLATE_SCHEMA]}
+
+    def _read(self, value: Any, read: Callable[[Any], Any]) -> Any:
+        return value if is_template(value) and _MODE.get().templates else read(value)
+
+
+def _refuse_template(value: Any) -> Any:
+    if is_template(value):
+        raise DefinitionError(
+            f"{value!r} is a template.", hint="The shape of the DAG depends on this value: write it out."
+        )
+    return value
+
+
+FIXED = BeforeValidator(_refuse_template)
+"""Says in an annotation that no template can stand for the value, because the shape of the DAG depends on it."""
+
+_HINTS = {
+    "bool_type": "It has to be true or false.",
+    "dict_type": "It has to be a mapping.",
+    "greater_than_equal": "It has to be at least {ge}.",
+    "int_type": "It has to be a whole number.",
+    "less_than_equal": "It has to be at most {le}.",
+    "list_type": "It has to be a list.",
+    "string_too_short": "It has to be a text.",
+    "string_type": "It has to be a text.",
+}
+"""Kinds of pydantic's errors → what we advise."""
 
 
 class Form(BaseModel):
@@ -216,9 +237,8 @@ def _translate_one(mistake: dict[str, Any], form: type[Form], words: Mapping[str
             f"{owner[0].upper()}{owner[1:]} has no {word!r}.", hint=f"Add {word!r}.", where=where[:-1]
         )
     place = describe_place(form, words, where)
-    return DefinitionError(
-        f"In {place}: {_show(mistake['input'])} cannot stand here.", hint=f"{mistake['msg']}.", where=where
-    )
+    hint = _HINTS.get(mistake["type"], f"{mistake['msg']}.").format(**mistake.get("ctx", {}))
+    return DefinitionError(f"In {place}: {_show(mistake['input'])} cannot stand here.", hint=hint, where=where)
 
 
 def describe_place(form: type[Form], words: Mapping[str, Any], where: tuple[Any, ...]) -> str:
