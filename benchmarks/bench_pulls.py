@@ -35,7 +35,6 @@ from typing import Any
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
-from airflow_provider_caf.core.calibration import CafRecord, CalibrationRecord, CollectionRecord
 from airflow_provider_caf.core.chain import LOCAL, DatabaseEntry
 from airflow_provider_caf.core.graph import find_ancestors, order_calibrations
 from airflow_provider_caf.core.iov import ExpRun
@@ -44,6 +43,8 @@ from airflow_provider_caf.core.splitting import plan_subjobs
 from airflow_provider_caf.core.strategies import Commit, Execution, FinalState, Report, build_strategy
 from airflow_provider_caf.core.strategies.drive import drive_plan
 from airflow_provider_caf.definitions.caf import CAF
+from airflow_provider_caf.definitions.calibration import Calibration
+from airflow_provider_caf.definitions.collection import Collection
 from airflow_provider_caf.definitions.files import load_definitions
 from airflow_provider_caf.definitions.run_params import apply_params, merge_params
 from airflow_provider_caf.definitions.templates import render
@@ -145,13 +146,13 @@ def calibrate_seed(seed: int) -> list[Measurement]:
         return list(calibrate_all(read_demonstration(folder / "data"), folder, Truth(folder / "data")))
 
 
-def read_demonstration(data: Path) -> CafRecord:
+def read_demonstration(data: Path) -> CAF:
     """Read the definition as the task `configure` does for a run with these data."""
     (caf,) = load_definitions(DEFINITION)
     files = {kind: [str(path) for path in sorted(data.glob(f"*_{kind}.root"))] for kind in caf.input_data}
     params = merge_params(caf, {"input_data": files})
     rendered = render(caf.to_json(), {"params": params}, SandboxedEnvironment(undefined=jinja2.StrictUndefined))
-    return CAF.from_json(apply_params(rendered, params), templates=False).build_record()
+    return CAF.from_json(apply_params(rendered, params), templates=False).resolve()
 
 
 @contextlib.contextmanager
@@ -171,21 +172,21 @@ def open_log(folder: Path) -> Iterator[None]:
                 os.close(copy)
 
 
-def calibrate_all(caf: CafRecord, folder: Path, truth: Truth) -> Iterator[Measurement]:
+def calibrate_all(caf: CAF, folder: Path, truth: Truth) -> Iterator[Measurement]:
     """Run all calibrations in order; give the constants of each last pass."""
     depends = caf.map_dependencies()
     members = {each.name: each for each in caf.calibrations}
     databases: dict[str, Path] = {}
     for name in order_calibrations(depends):
         member = members[name]
-        assert isinstance(member, CalibrationRecord), "the demonstration has only calibrations with collectors"
+        assert isinstance(member, Calibration), "the demonstration has only calibrations with collectors"
         chain = [databases[each] for each in find_ancestors(depends, name)]
-        for iteration in range(member.max_iterations + 1):
+        for iteration in range(member.repetitions + 1):
             place = folder / name / str(iteration)
             one = Pass(member, iteration, place, [*([databases[name]] if name in databases else []), *chain])
             codes = one.run()
             databases[name] = place / "outputdb"
-            if decide_iteration(codes, iteration, member.max_iterations).action is IterationAction.FINISH:
+            if decide_iteration(codes, iteration, member.repetitions).action is IterationAction.FINISH:
                 break
         for payload, runs in one.payloads:
             yield Measurement(
@@ -205,7 +206,7 @@ class Pass:
     :param databases: where constants are looked up, first hit first.
     """
 
-    def __init__(self, member: CalibrationRecord, iteration: int, place: Path, databases: Sequence[Path]) -> None:
+    def __init__(self, member: Calibration, iteration: int, place: Path, databases: Sequence[Path]) -> None:
         self._member = member
         self._iteration = iteration
         self._place = place
@@ -214,7 +215,7 @@ class Pass:
 
     def run(self) -> list[Any]:
         """Collect, merge, calibrate and commit; give the result codes."""
-        indexes = [self._collect(each) for each in self._member.collections]
+        indexes = [self._collect(each) for each in self._member.collections.values()]
         codes: list[Any] = []
         for algorithm in self._member.algorithms:
             service = AlgorithmService()
@@ -234,14 +235,14 @@ class Pass:
             ask(service, do="close")
         return codes
 
-    def _collect(self, collection: CollectionRecord) -> str:
+    def _collect(self, collection: Collection) -> str:
         """Run the collector of each subjob, merge, and give the index."""
         outputs = []
-        assert collection.collector is not None, "the demonstration has only collectors of its own"
+        assert collection.reference is not None, "the demonstration has only collectors of its own"
         folder = self._place / collection.name
         folder.mkdir(parents=True)
         for number, subjob in enumerate(plan_subjobs(collection.input_files, collection.splitting)):
-            collector = make_collector(collection.collector, collection.settings, collection.granularity)
+            collector = make_collector(collection.reference, collection.settings, collection.granularity)
             collector.iteration = self._iteration
             outputs.append(str(folder / f"{number}.root"))
             run_collector(collector, subjob.files, self._chain, outputs[-1])

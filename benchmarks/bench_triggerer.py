@@ -25,8 +25,8 @@ from typing import Any
 
 from airflow_provider_caf.batch.spec import ArraySpec, Resources, SubmittedArray
 from airflow_provider_caf.batch.systems.local import LocalSystem
-from airflow_provider_caf.core.calibration import CollectionRecord
 from airflow_provider_caf.core.splitting import SubjobPlan
+from airflow_provider_caf.definitions.collection import Collection
 from airflow_provider_caf.io.layout import CalibrationLayout, CollectionLayout
 from airflow_provider_caf.steps import collect
 from airflow_provider_caf.steps.manifest import CollectionManifest
@@ -53,7 +53,7 @@ def submit(layout: CollectionLayout, subjobs: int) -> None:
         folder.mkdir(parents=True)
     CollectionManifest(
         calibration="bench",
-        collection=CollectionRecord(name=layout.name, command=("true",)),
+        collection=Collection(["true"], max_subjob_retries=3, max_failed_subjobs=0).rename(layout.name),
         prefix="",
         granularity="run",
         subjobs=tuple(SubjobPlan(index=index, files=(), arguments={}) for index in range(subjobs)),

@@ -18,7 +18,6 @@ from pathlib import Path
 from strategy_lab import MemoryState, make_events, merge_events, write_module
 
 from airflow_provider_caf import CAF, Algorithm, Calibration
-from airflow_provider_caf.core.calibration import CalibrationRecord
 from airflow_provider_caf.io.catalog import open_sqlite_catalog
 from airflow_provider_caf.io.files import write_json
 from airflow_provider_caf.io.layout import RunLayout
@@ -50,8 +49,8 @@ class Bench:
             workers=workers,
         )
         calibration = Calibration("burn", f"{self.module}:RunCollector", algorithm, [self.events])
-        record = CAF("bench", [calibration]).build_record().calibrations[0]
-        assert isinstance(record, CalibrationRecord)
+        record = CAF("bench", [calibration]).resolve().calibrations[0]
+        assert isinstance(record, Calibration)
         layout = RunLayout(work_dir=self.folder, dag_id="bench", run_id=str(number)).calibration("burn")
         prepare_calibration(record, Surroundings(), layout)
         collection = layout.iteration(0).collection("default")

@@ -16,13 +16,7 @@ from typing import Any
 from airflow_provider_caf.batch.arguments import ARGUMENTS, CAF_NAMES
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.file_names import ARRAY_FILE, SCRIPT_FILE, name_element_log
-from airflow_provider_caf.core.json_form import (
-    ObjectReader,
-    read_list,
-    read_object,
-    read_text,
-    read_whole_number,
-)
+from airflow_provider_caf.core.json_form import JsonRecord, normalise_json
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.suggestions import build_word_hint
 
@@ -148,13 +142,14 @@ class Resources:
     transfer_files: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Give the arguments that are set; `parse_resources` reads them back."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
-            name: list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
-            for name, value in values.items()
-            if value is not None
-        }
+        """Return the arguments that are set."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: normalise_json(value, name) for name, value in given.items() if value is not None}
+
+    @staticmethod
+    def from_json(value: Any) -> Resources:
+        """Read what `to_json` gave, see `parse_resources`."""
+        return parse_resources(value, "the record")
 
 
 def parse_resources(values: Mapping[str, Any], where: str) -> Resources:
@@ -202,7 +197,7 @@ def merge_resources(*layers: Resources) -> Resources:
 
 
 @record
-class ArraySpec:
+class ArraySpec(JsonRecord):
     """One submission: many subjobs as elements of one array. It is also the intent record.
 
     All paths are absolute and seen on the machines that run the jobs.
@@ -219,6 +214,10 @@ class ArraySpec:
     :param inputs: for each element the files and folders that travel with it, where files travel. Only a submission
         needs them: they are no part of the intent record.
     """
+
+    noun = "intent record"
+    version = 1
+    left_out = ("inputs",)
 
     name: str
     folder: str
@@ -273,44 +272,16 @@ class ArraySpec:
         """
         return f"{self.folder}/{name_element_log(element)}"
 
-    def to_json(self) -> dict[str, Any]:
-        """Give the JSON form; `worker.subjob` and `worker.pool` read it too."""
-        return {
-            "version": 1,
-            "name": self.name,
-            "folder": self.folder,
-            "input_folder": self.input_folder,
-            "output_folder": self.output_folder,
-            "status_folder": self.status_folder,
-            "elements": [list(element) for element in self.elements],
-            "attempt": self.attempt,
-            "app": self.app,
-            "python": self.python,
-            "resources": self.resources.to_json(),
-        }
 
-    @classmethod
-    def from_json(cls, value: Any, where: str = "intent record") -> ArraySpec:
-        """Read what `to_json` gave.
+@record
+class _Submitted(JsonRecord):
+    """What stands in `submitted.json` beside the intent record."""
 
-        :raises DefinitionError: if it is something else.
-        """
-        reader = ObjectReader(value, where)
-        _check_version(reader, where)
-        array = cls(
-            name=reader.take("name", read_text),
-            folder=reader.take("folder", read_text),
-            input_folder=reader.take("input_folder", read_text),
-            output_folder=reader.take("output_folder", read_text),
-            status_folder=reader.take("status_folder", read_text),
-            elements=reader.take("elements", read_list(read_list(read_whole_number))),
-            attempt=reader.take("attempt", read_whole_number),
-            app=reader.take("app", read_text),
-            python=reader.take("python", read_text),
-            resources=parse_resources(reader.take("resources", read_object), where),
-        )
-        reader.finish()
-        return array
+    version = 1
+
+    name: str
+    ids: tuple[str, ...]
+    submitted: str
 
 
 @record
@@ -328,8 +299,8 @@ class SubmittedArray:
     submitted: str
 
     def to_json(self) -> dict[str, Any]:
-        """Give what stands in `submitted.json` beside the intent record."""
-        return {"version": 1, "name": self.array.name, "ids": list(self.ids), "submitted": self.submitted}
+        """Return what stands in `submitted.json` beside the intent record."""
+        return _Submitted(name=self.array.name, ids=self.ids, submitted=self.submitted).to_json()
 
     @classmethod
     def from_json(cls, array: ArraySpec, value: Any, where: str = "record of the submission") -> SubmittedArray:
@@ -337,30 +308,13 @@ class SubmittedArray:
 
         :raises DefinitionError: if it is something else, or of another array.
         """
-        reader = ObjectReader(value, where)
-        _check_version(reader, where)
-        name = reader.take("name", read_text)
-        if name != array.name:
+        found = _Submitted.from_json(value, where)
+        if found.name != array.name:
             raise DefinitionError(
-                f"The {where} is of array {name!r}, not of {array.name!r}.",
+                f"The {where} is of array {found.name!r}, not of {array.name!r}.",
                 hint="Something else wrote into this folder. Remove it and run the task again.",
             )
-        submitted = cls(
-            array=array,
-            ids=reader.take("ids", read_list(read_text)),
-            submitted=reader.take("submitted", read_text),
-        )
-        reader.finish()
-        return submitted
-
-
-def _check_version(reader: ObjectReader, where: str) -> None:
-    version = reader.take("version", read_whole_number)
-    if version != 1:
-        raise DefinitionError(
-            f"The {where} has version {version}, this program knows 1.",
-            hint="Was it written by a newer release?",
-        )
+        return cls(array=array, ids=found.ids, submitted=found.submitted)
 
 
 def select_elements(array: ArraySpec, subjobs: Sequence[int] | None) -> tuple[int, ...]:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_caf.cli.output import EXIT_PROBLEM, command, show_json, show_text
-from airflow_provider_caf.core.calibration import CafRecord, CalibrationRecord
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.graph import order_calibrations
 from airflow_provider_caf.core.names import check_name
+from airflow_provider_caf.definitions.caf import CAF
+from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.files import list_definition_files, load_definitions
 from airflow_provider_caf.definitions.run_params import describe_params
 from airflow_provider_caf.definitions.schema import build_schema
@@ -125,25 +126,25 @@ def show(arguments: Any) -> None:
         show_json([caf.to_json() for caf in cafs])
         return
     for caf in cafs:
-        for line in describe_caf(caf.build_record()):
+        for line in describe_caf(caf.resolve()):
             show_text(line)
 
 
-def describe_caf(caf: CafRecord) -> Iterator[str]:
-    """Give the lines that tell what is in a definition: calibrations in the order in which they may run."""
+def describe_caf(caf: CAF) -> Iterator[str]:
+    """Return the lines that tell what is in a definition: calibrations in the order in which they may run."""
     yield f"{caf.name}  {len(caf.calibrations)} calibrations"
     members = {member.name: member for member in caf.calibrations}
     for name in order_calibrations(caf.map_dependencies()):
         member = members[name]
-        after = f"  after {', '.join(member.depends_on)}" if member.depends_on else ""
+        after = f"  after {', '.join(member.dependencies)}" if member.dependencies else ""
         kept = "" if member.save_payloads else "  (payloads not saved)"
-        if not isinstance(member, CalibrationRecord):
-            yield f"  {name}  {member.type or member.kind}{after}{kept}"
+        if not isinstance(member, Calibration):
+            yield f"  {name}  {member.describe_kind()}{after}{kept}"
             continue
-        passes = f"  up to {member.max_iterations + 1} passes" if member.max_iterations else "  1 pass"
+        passes = f"  up to {member.repetitions + 1} passes" if member.repetitions else "  1 pass"
         yield f"  {name}{passes}{after}{kept}"
-        for collection in member.collections:
-            yield f"    collection {collection.name}  {collection.collector or ' '.join(collection.command or ())}"
+        for collection in member.collections.values():
+            yield f"    collection {collection.name}  {collection.reference or ' '.join(collection.command or ())}"
         for algorithm in member.algorithms:
             yield f"    algorithm {algorithm.name}  {algorithm.strategy}"
 

@@ -18,11 +18,11 @@ from airflow_provider_caf.cli.output import (
     show_text,
 )
 from airflow_provider_caf.cli.progress import build_table, watch
-from airflow_provider_caf.core.calibration import StepRecord
 from airflow_provider_caf.core.durations import describe_seconds
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.file_names import STDERR_FILE, STDOUT_FILE
 from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.hooks.batch import open_collection
 from airflow_provider_caf.io.jobs.subjobs import build_failure_table
 from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout
@@ -114,7 +114,7 @@ def logs(arguments: Any) -> None:
             f"Calibration {arguments.calibration!r} has left nothing in run {run.run_id!r}.",
             hint="It has not begun, or failed in prepare: see the log of its task in the web UI.",
         )
-    if isinstance(read_member(layout), StepRecord):
+    if not isinstance(read_member(layout), Calibration):
         show_log(layout.command_log, full=arguments.full)
         return
     manifest = CalibrationManifest.read(layout)
@@ -124,7 +124,7 @@ def logs(arguments: Any) -> None:
         log = layout.iteration(iteration).algorithm(arguments.algorithm).log
         show_log(log, full=arguments.full)
         return
-    names = [each.name for each in manifest.calibration.collections]
+    names = [each.name for each in manifest.calibration.collections.values()]
     if arguments.collection is not None and arguments.collection not in names:
         raise CafError(
             f"Calibration {layout.name!r} has no collection {arguments.collection!r}.",

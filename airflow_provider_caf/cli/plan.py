@@ -14,28 +14,30 @@ from jinja2.sandbox import SandboxedEnvironment
 from rich.text import Text
 
 from airflow_provider_caf.batch.spec import Resources, merge_resources, parse_resources
-from airflow_provider_caf.cli.output import EXIT_PROBLEM, command, show_json, show_reason, show_table, show_text
+from airflow_provider_caf.cli.output import (
+    EXIT_PROBLEM,
+    command,
+    show_json,
+    show_reason,
+    show_table,
+    show_text,
+)
 from airflow_provider_caf.cli.table import Cell, Column, Table
-from airflow_provider_caf.core.calibration import CafRecord, CalibrationRecord, CollectionRecord, StepRecord
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.graph import find_ancestors, order_calibrations
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.splitting import Splitting, SubjobPlan, plan_subjobs, share_budget
 from airflow_provider_caf.definitions.caf import CAF
+from airflow_provider_caf.definitions.calibration import Calibration, CalibrationBase, ExternalCommand, ImportedPayloads
+from airflow_provider_caf.definitions.checks import list_sharing
+from airflow_provider_caf.definitions.collection import Collection
 from airflow_provider_caf.definitions.files import load_definitions
-from airflow_provider_caf.definitions.run_params import (
-    CALIBRATIONS,
-    apply_params,
-    check_conf,
-    describe_params,
-    merge_params,
-)
-from airflow_provider_caf.definitions.templates import render
+from airflow_provider_caf.definitions.resolve import Resolved, fill_templates, resolve_run
+from airflow_provider_caf.definitions.run_params import describe_params
 from airflow_provider_caf.hooks.batch import choose_connection, find_backend
 from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.steps.collect import CollectionRun
-from airflow_provider_caf.steps.configure import choose_calibrations, list_sharing
 from airflow_provider_caf.steps.input_files import InputFiles, find_input
 from airflow_provider_caf.steps.manifest import CollectionManifest
 
@@ -62,8 +64,8 @@ class CollectionPlan:
     :param problem: why its input could not be found.
     """
 
-    calibration: CalibrationRecord
-    collection: CollectionRecord
+    calibration: Calibration
+    collection: Collection
     files: int
     runs: int | None
     subjobs: tuple[SubjobPlan, ...]
@@ -76,8 +78,8 @@ def plan(arguments: Any) -> None:
     conf = read_conf(arguments.conf)
     planned = []
     for caf in load_definitions(Path(arguments.file)):
-        record, chosen = resolve(caf, conf)
-        planned.append((record, chosen, plan_run(record, chosen)))
+        resolved = resolve(caf, conf)
+        planned.append((resolved.caf, resolved.chosen, plan_run(resolved.caf, resolved.chosen)))
     if arguments.as_json:
         show_json([_build_json(*each, dry_run=arguments.dry_run) for each in planned])
     else:
@@ -106,39 +108,35 @@ def read_conf(text: str | None) -> dict[str, Any]:
     return value
 
 
-def resolve(caf: CAF, conf: Mapping[str, Any]) -> tuple[CafRecord, tuple[str, ...]]:
-    """Do what the task `configure` does: give the definition of a run, and the calibrations that run.
+def resolve(caf: CAF, conf: Mapping[str, Any]) -> Resolved:
+    """Return what the task `configure` would, without a run.
 
     :raises DefinitionError: if the conf does not fit the definition.
     """
     described = describe_params(caf)
-    check_conf(caf, conf, described)
     params = {**{name: schema["default"] for name, schema in described.items()}, **conf}
-    environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined)
-    variables = {"params": merge_params(caf, params), "dag_run": {"conf": dict(conf), "run_id": _RUN}, "run_id": _RUN}
-    rendered = render(caf.to_json(), variables, environment)
-    record = CAF.from_json(choose_connection(apply_params(rendered, params), params), templates=False).build_record()
-    return record, choose_calibrations(record, params.get(CALIBRATIONS))
+    variables = {"dag_run": {"conf": dict(conf), "run_id": _RUN}, "run_id": _RUN}
+    filled = fill_templates(caf.to_json(), params, variables, SandboxedEnvironment(undefined=jinja2.StrictUndefined))
+    return resolve_run(filled, params, conf, described, choose_connection)
 
 
-def plan_run(caf: CafRecord, chosen: tuple[str, ...]) -> list[CollectionPlan]:
+def plan_run(caf: CAF, chosen: tuple[str, ...]) -> list[CollectionPlan]:
     """Plan the subjobs of all collections, in the order in which calibrations may run."""
     members = {each.name: each for each in caf.calibrations}
-    found: dict[tuple[str, str], tuple[CalibrationRecord, CollectionRecord, InputFiles | None, str | None]] = {}
+    found: dict[tuple[str, str], tuple[Calibration, Collection, InputFiles | None, str | None]] = {}
     for name in order_calibrations(caf.map_dependencies()):
         member = members[name]
-        if name not in chosen or not isinstance(member, CalibrationRecord):
+        if name not in chosen or not isinstance(member, Calibration):
             continue
-        for collection in member.collections:
+        for collection in member.collections.values():
             where = f"collection {collection.name!r} of calibration {name!r}"
             try:
                 found[name, collection.name] = (member, collection, find_input(collection, where), None)
             except CafError as error:
                 # One that has no input yet does not hide the others.
                 found[name, collection.name] = (member, collection, None, str(error))
-    counts = {
-        key: len(files.files) for key in list_sharing(caf) if key in found and (files := found[key][2]) is not None
-    }
+    sharing = [(calibration.name, collection.name) for _, calibration, collection in list_sharing(caf.calibrations)]
+    counts = {key: len(files.files) for key in sharing if key in found and (files := found[key][2]) is not None}
     shares = {} if caf.job_budget is None else share_budget(caf.job_budget, counts)
     plans = []
     for key, (member, collection, files, problem) in found.items():
@@ -162,7 +160,7 @@ def plan_run(caf: CafRecord, chosen: tuple[str, ...]) -> list[CollectionPlan]:
     return plans
 
 
-def preview(caf: CafRecord, planned: CollectionPlan) -> str:
+def preview(caf: CAF, planned: CollectionPlan) -> str:
     """Give the submit commands, files and scripts of a collection. Nothing is submitted.
 
     :raises DefinitionError: if the batch system cannot do what the arguments ask for.
@@ -180,7 +178,7 @@ def preview(caf: CafRecord, planned: CollectionPlan) -> str:
             prefix="",
             granularity=planned.collection.granularity or "run",
             subjobs=planned.subjobs,
-            database_chain=planned.collection.database_chain,
+            database_chain=planned.collection.databases,
             backend=backend,
             resources=merge_resources(own, parse_resources(planned.collection.backend_args, planned.collection.name)),
         ).write(where)
@@ -197,15 +195,15 @@ def preview(caf: CafRecord, planned: CollectionPlan) -> str:
         return "\n".join(lines).replace(folder, "<work_dir>")
 
 
-def _describe_chain(caf: CafRecord, planned: CollectionPlan) -> str:
+def _describe_chain(caf: CAF, planned: CollectionPlan) -> str:
     """Say where constants are looked up in the first pass, nearest first."""
     calibration = planned.calibration
-    own = (*planned.collection.database_chain, *calibration.database_chain, *caf.database_chain)
+    own = (*planned.collection.databases, *calibration.databases, *caf.databases)
     ancestors = [f"payloads of {name}" for name in find_ancestors(caf.map_dependencies(), calibration.name)]
     return ", ".join(dict.fromkeys([*ancestors, *(f"{each.kind} {each.value}" for each in own)]))
 
 
-def _merge_arguments(caf: CafRecord, calibration: CalibrationRecord, connection: dict[str, Any]) -> Resources:
+def _merge_arguments(caf: CAF, calibration: Calibration, connection: dict[str, Any]) -> Resources:
     return merge_resources(
         parse_resources(connection, "the connection"),
         parse_resources(caf.backend_args, f"CAF {caf.name!r}"),
@@ -213,14 +211,14 @@ def _merge_arguments(caf: CafRecord, calibration: CalibrationRecord, connection:
     )
 
 
-def _show(caf: CafRecord, chosen: tuple[str, ...], plans: list[CollectionPlan]) -> None:
+def _show(caf: CAF, chosen: tuple[str, ...], plans: list[CollectionPlan]) -> None:
     table = Table(f"{caf.name}: what a run would do", _COLUMNS)
     for name in order_calibrations(caf.map_dependencies()):
         member = next(each for each in caf.calibrations if each.name == name)
         if name not in chosen:
             table.add_row(name, Text("left out", style="dim"), "", "", "", "", "")
-        elif not isinstance(member, CalibrationRecord):
-            table.add_row(name, Text(member.kind, style="dim"), "", "", "", "", _describe_step(member))
+        elif not isinstance(member, Calibration):
+            table.add_row(name, Text(member.describe_kind(), style="dim"), "", "", "", "", _describe_step(member))
         else:
             rows = [each for each in plans if each.calibration.name == name]
             then = f"{_describe_algorithms(member)}; {_describe_passes(member)}"
@@ -244,23 +242,21 @@ def _describe_row(each: CollectionPlan) -> list[Cell]:
     return [name, f"{each.files}{selected}", "" if each.runs is None else str(each.runs), str(len(sizes)), most]
 
 
-def _describe_step(step: StepRecord) -> str:
-    if step.kind == "external_command":
-        return shlex.join(step.options["command"])
-    return step.type or str(step.options.get("folder", ""))
+def _describe_step(step: CalibrationBase) -> str:
+    if isinstance(step, ExternalCommand):
+        return shlex.join(step.command)
+    return step.folder if isinstance(step, ImportedPayloads) else step.describe_kind()
 
 
-def _describe_algorithms(calibration: CalibrationRecord) -> str:
+def _describe_algorithms(calibration: Calibration) -> str:
     return ", ".join(f"{each.name} ({each.strategy.rpartition(':')[2]})" for each in calibration.algorithms)
 
 
-def _describe_passes(calibration: CalibrationRecord) -> str:
-    return f"up to {calibration.max_iterations + 1} passes" if calibration.max_iterations else "1 pass"
+def _describe_passes(calibration: Calibration) -> str:
+    return f"up to {calibration.repetitions + 1} passes" if calibration.repetitions else "1 pass"
 
 
-def _build_json(
-    caf: CafRecord, chosen: tuple[str, ...], plans: list[CollectionPlan], *, dry_run: bool
-) -> dict[str, Any]:
+def _build_json(caf: CAF, chosen: tuple[str, ...], plans: list[CollectionPlan], *, dry_run: bool) -> dict[str, Any]:
     return {
         "caf": caf.to_json(),
         "chosen": list(chosen),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.core.json_form import ObjectReader, read_text
+from airflow_provider_caf.core.json_form import JsonRecord, read_fields
 from airflow_provider_caf.core.record import record
 
 LOCAL = "local"
@@ -16,13 +16,15 @@ _JOB_FIELDS = {LOCAL: "path", GLOBAL_TAG: "name"}
 
 
 @record
-class DatabaseEntry:
+class DatabaseEntry(JsonRecord):
     """One place where constants are looked up.
 
     :param kind: `local` for a folder with a `database.txt`, `global_tag` for a tag of the central database.
     :param value: the folder's path, or the tag's name.
     :raises DefinitionError: if the kind is unknown or the value empty.
     """
+
+    noun = "entry of the database chain"
 
     kind: str
     value: str
@@ -39,26 +41,20 @@ class DatabaseEntry:
                 hint="Give the folder's path, or the name of the global tag.",
             )
 
-    def to_json(self) -> dict[str, str]:
-        """Give the form that `from_json` reads: `kind` and `value`."""
-        return {"kind": self.kind, "value": self.value}
-
     def to_job_json(self) -> dict[str, str]:
         """Give the form in which a job reads it: `kind`, and `path` or `name`."""
         return {"kind": self.kind, _JOB_FIELDS[self.kind]: self.value}
 
     @classmethod
-    def from_json(cls, value: Any) -> DatabaseEntry:
-        """Read one of the two forms.
+    def from_json(cls, value: Any, where: str | None = None) -> DatabaseEntry:
+        """Read the form of `to_json` or that of `to_job_json`.
 
         :raises DefinitionError: if a field is missing, unknown or wrong.
         """
-        reader = ObjectReader(value, "entry of the database chain")
-        kind = reader.take("kind", read_text)
-        job_field = _JOB_FIELDS.get(kind, "value")
-        entry = cls(kind=kind, value=reader.take(job_field if job_field in value else "value", read_text))
-        reader.finish()
-        return entry
+        if isinstance(value, Mapping) and "value" not in value:
+            job_field = _JOB_FIELDS.get(str(value.get("kind")))
+            value = {"value" if name == job_field else name: item for name, item in value.items()}
+        return read_fields(cls, value, where)
 
 
 def build_database_chain(

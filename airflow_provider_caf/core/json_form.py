@@ -1,19 +1,25 @@
-"""Strict reading of JSON values: a missing, unknown or wrong field is an error that names the place.
+"""The JSON form of records, read strictly: a missing, unknown or wrong field is an error that names the place.
 
-The records of `core` travel as JSON between the tasks of a run. A field that is read loosely there would be a
-setting without effect.
+Records travel as JSON between the tasks of a run. A field that is read loosely there would be a setting without effect.
+A `JsonRecord` says with the annotations of its fields how each one is read and written.
 """
 
 from __future__ import annotations
 
+import ast
 import math
+import types
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from dataclasses import MISSING, fields
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.suggestions import build_word_hint
 
 _T = TypeVar("_T")
+_R = TypeVar("_R", bound="JsonRecord")
+_Read = Callable[[Any, str], Any]
+_Build = Callable[[Any, str], Any]
 
 _MAX_DEPTH = 50
 
@@ -51,55 +57,6 @@ def _normalise(value: Any, where: str, depth: int) -> Any:
         f"The {where} holds {value!r} of type {type(value).__name__}, which JSON cannot carry.",
         hint="Use null, true, false, numbers, texts, lists and mappings with text keys.",
     )
-
-
-class ObjectReader:
-    """Read the fields of one JSON object, then say which ones nobody asked for.
-
-    :param value: the object.
-    :param where: what it is to the reader, such as `collection 'hits'`.
-    :raises DefinitionError: if it is not an object.
-    """
-
-    def __init__(self, value: Any, where: str) -> None:
-        if not isinstance(value, Mapping):
-            raise DefinitionError(
-                f"The {where} is {value!r}, not an object.", hint="Write a mapping of names to values."
-            )
-        self._value = value
-        self._where = where
-        self._asked: dict[str, None] = {}
-
-    def take(self, name: str, read: Callable[[Any, str], _T]) -> _T:
-        """Read a field that must be there.
-
-        :param read: gets the value and what it is to the reader.
-        :raises DefinitionError: if it is missing, or as `read` says.
-        """
-        self._asked[name] = None
-        if name not in self._value:
-            raise DefinitionError(f"The {self._where} has no {name!r}.", hint=f"Add {name!r}.")
-        return read(self._value[name], f"{name!r} of the {self._where}")
-
-    def take_or(self, name: str, read: Callable[[Any, str], _T], default: _T) -> _T:
-        """Read a field that may be missing.
-
-        :raises DefinitionError: as `read` says.
-        """
-        self._asked[name] = None
-        return self.take(name, read) if name in self._value else default
-
-    def finish(self) -> None:
-        """Refuse the fields that nobody asked for.
-
-        :raises DefinitionError: if there is one.
-        """
-        for name in self._value:
-            if name not in self._asked:
-                raise DefinitionError(
-                    f"The {self._where} has an unknown field {name!r}.",
-                    hint=build_word_hint(str(name), self._asked, "fields"),
-                )
 
 
 def read_text(value: Any, where: str) -> str:
@@ -159,7 +116,11 @@ def read_list(read: Callable[[Any, str], _T]) -> Callable[[Any, str], tuple[_T, 
     def read_items(value: Any, where: str) -> tuple[_T, ...]:
         if not isinstance(value, (list, tuple)):
             raise _wrong_type(value, where, "a list")
-        return tuple(read(item, f"item {index} of {where}") for index, item in enumerate(value))
+        try:
+            return tuple([read(item, where) for item in value])
+        except DefinitionError:
+            # Only an error needs the place of each item: there are thousands.
+            return tuple(read(item, f"item {index} of {where}") for index, item in enumerate(value))
 
     return read_items
 
@@ -186,8 +147,235 @@ def read_with(parse: Callable[[Any], _T]) -> Callable[[Any, str], _T]:
 
 
 def build_json(values: Iterable[Any]) -> list[Any]:
-    """Give the JSON form of records."""
+    """Return the JSON form of records."""
     return [value.to_json() for value in values]
+
+
+class JsonRecord:
+    """A record with a JSON form: an object with its fields, in their order.
+
+    A field without a default has to be in the object. The annotation of a field says its form: `str`, `bool`, `int`,
+    `float`, `Any`, `X | None`, `tuple[X, ...]`, `Mapping[str, X]`, a class with `from_json` and `to_json`, or
+    `Annotated[X, read]` where `read` gets the value and what it is to the reader.
+    """
+
+    __slots__ = ()
+
+    noun: ClassVar[str] = "record"
+    """What it is to the reader of an error; its name is added where it has one."""
+    version: ClassVar[int | None] = None
+    """Stands in the object, and has to be what is read."""
+    version_error: ClassVar[type[CafError]] = DefinitionError
+    version_hint: ClassVar[str] = "Was it written by a newer release?"
+    """What to do about another version."""
+    short_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields that are left out where they are empty or None."""
+    left_out: ClassVar[tuple[str, ...]] = ()
+    """Fields that are no part of the form."""
+    is_shared: ClassVar[bool] = False
+    """Whether others read further fields of the same object, which are left alone then."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that `from_json` reads.
+
+        :raises DefinitionError: if a value has no JSON form.
+        """
+        return build_fields(self)
+
+    @classmethod
+    def from_json(cls: type[_R], value: Any, where: str | None = None) -> _R:
+        """Read the form that `to_json` gives.
+
+        :param where: what it is to the reader, instead of its noun and name.
+        :raises DefinitionError: if a field is missing, unknown or wrong.
+        """
+        return read_fields(cls, value, where)
+
+
+class _Form(NamedTuple):
+    """How values of a type are read and written.
+
+    :param exact: the type whose values are taken as they are; None: `read` looks at every one.
+    :param build: None: values are written as they are.
+    """
+
+    read: _Read
+    build: _Build | None = None
+    exact: type | None = None
+
+
+class _Field(NamedTuple):
+    name: str
+    form: _Form
+    is_required: bool
+
+
+def build_fields(record: JsonRecord, *, besides: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the object with the fields of a record, but for those that stand elsewhere."""
+    cls = type(record)
+    value: dict[str, Any] = {} if cls.version is None else {"version": cls.version}
+    for name, form, _ in _plan(cls):
+        if name in besides:
+            continue
+        item = getattr(record, name)
+        if item is None or form.build is None:
+            value[name] = item
+            continue
+        try:
+            value[name] = form.build(item, name)
+        except DefinitionError:
+            value[name] = form.build(item, f"{name} of {_name_place(cls.noun, getattr(record, 'name', None))}")
+    for name in cls.short_fields:
+        if not value[name]:
+            del value[name]
+    return value
+
+
+def read_fields(cls: type[_R], value: Any, where: str | None = None) -> _R:
+    """Read the fields of a record from an object, see `JsonRecord.from_json`."""
+    if where is None:
+        where = _name_place(cls.noun, value.get("name") if isinstance(value, Mapping) else None)
+    _check_object(value, where)
+    plan = _plan(cls)
+    if cls.version is not None:
+        _check_version(cls, value, where)
+    given: dict[str, Any] = {}
+    for name, form, is_required in plan:
+        if name in value:
+            item = value[name]
+            given[name] = item if type(item) is form.exact else form.read(item, f"{name!r} of the {where}")
+        elif is_required:
+            raise _missing(name, where)
+    if not cls.is_shared and len(value) > len(given) + (cls.version is not None):
+        known = [field.name for field in plan]
+        _refuse_unknown(value, known if cls.version is None else ["version", *known], where)
+    return cls(**given)
+
+
+def _check_version(cls: type[JsonRecord], value: Mapping[str, Any], where: str) -> None:
+    if "version" not in value:
+        raise _missing("version", where)
+    found = read_whole_number(value["version"], f"'version' of the {where}")
+    if found != cls.version:
+        what = f"The {where} has version {found}, this program knows {cls.version}."
+        raise cls.version_error(what, hint=cls.version_hint)
+
+
+def _plan(cls: type[JsonRecord]) -> tuple[_Field, ...]:
+    """Return how the fields of a record are read and written, found out once."""
+    if cls not in _PLANS:
+        _PLANS[cls] = _make_plan(cls)
+    return _PLANS[cls]
+
+
+_PLANS: dict[type, tuple[_Field, ...]] = {}
+
+
+def _make_plan(cls: type[JsonRecord]) -> tuple[_Field, ...]:
+    own = [field for field in fields(cls) if field.name not in cls.left_out]  # type: ignore[arg-type]
+    hints = _find_hints(cls, {field.name: str(field.type) for field in own})
+    return tuple(
+        _Field(
+            field.name,
+            _find_form(hints[field.name]),
+            field.default is MISSING and field.default_factory is MISSING,
+        )
+        for field in own
+    )
+
+
+class _Unions(ast.NodeTransformer):
+    """Write `X | Y` as `Union[X, Y]`, which Python 3.9 can evaluate."""
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        members = ast.Tuple(elts=[node.left, node.right], ctx=ast.Load())
+        return ast.Subscript(value=ast.Name(id="Union", ctx=ast.Load()), slice=members, ctx=ast.Load())
+
+
+def _find_hints(cls: type, annotations: Mapping[str, str]) -> dict[str, Any]:
+    """Return the types that annotations name in the module of a class."""
+    texts = {name: ast.unparse(_Unions().visit(ast.parse(text, mode="eval"))) for name, text in annotations.items()}
+    holder = type(cls.__name__, (), {"__annotations__": texts, "__module__": cls.__module__})
+    return get_type_hints(holder, localns={"Union": Union}, include_extras=True)
+
+
+def _find_form(hint: Any) -> _Form:
+    """Return the form of a type.
+
+    :raises TypeError: if there is none.
+    """
+    if hint in _PLAIN:
+        return _PLAIN[hint]
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        has_form = any(hasattr(kind, "to_json") for kind in (inner[0], *get_args(inner[0])))
+        return _Form(inner[1], _build_by_class if has_form else None)
+    if origin in (Union, getattr(types, "UnionType", Union)) and type(None) in inner:
+        form = _find_form(Union[tuple(kind for kind in inner if kind is not type(None))])
+        return form._replace(read=read_optional(form.read))
+    if origin is tuple and inner[1:] == (Ellipsis,):
+        return _build_list_form(_find_form(inner[0]))
+    if origin in (dict, Mapping) and inner[0] is str:
+        return _Form(read_object, normalise_json) if inner[1] is Any else _build_mapping_form(_find_form(inner[1]))
+    if hasattr(hint, "from_json"):
+        return _Form(read_with(hint.from_json), _build_by_class)
+    raise TypeError(f"{hint!r} has no JSON form: no from_json.")
+
+
+def _build_by_class(value: Any, where: str) -> Any:
+    return value.to_json()
+
+
+def _build_list_form(item: _Form) -> _Form:
+    build = item.build
+    if build is None:
+        return _Form(read_list(item.read), lambda value, where: list(value))
+    if build is _build_by_class:
+        return _Form(read_list(item.read), lambda value, where: [member.to_json() for member in value])
+    return _Form(read_list(item.read), lambda value, where: [build(member, where) for member in value])
+
+
+def _build_mapping_form(item: _Form) -> _Form:
+    def read(value: Any, where: str) -> dict[str, Any]:
+        return {key: item.read(member, f"{key!r} of {where}") for key, member in read_object(value, where).items()}
+
+    build = item.build
+    if build is None:
+        return _Form(read, lambda value, where: dict(value))
+    return _Form(read, lambda value, where: {key: build(member, where) for key, member in value.items()})
+
+
+_PLAIN: dict[Any, _Form] = {
+    str: _Form(read_text, exact=str),
+    bool: _Form(read_flag, exact=bool),
+    int: _Form(read_whole_number, exact=int),
+    float: _Form(read_number),
+    Any: _Form(normalise_json),
+}
+
+
+def _name_place(noun: str, name: Any) -> str:
+    return f"{noun} {name!r}" if isinstance(name, str) else noun
+
+
+def _check_object(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise DefinitionError(f"The {where} is {value!r}, not an object.", hint="Write a mapping of names to values.")
+    return value
+
+
+def _missing(name: str, where: str) -> DefinitionError:
+    return DefinitionError(f"The {where} has no {name!r}.", hint=f"Add {name!r}.")
+
+
+def _refuse_unknown(value: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    known = list(known)
+    for name in value:
+        if name not in known:
+            raise DefinitionError(
+                f"The {where} has an unknown field {name!r}.", hint=build_word_hint(str(name), known, "fields")
+            )
 
 
 def _wrong_type(value: Any, where: str, wanted: str) -> DefinitionError:

@@ -30,6 +30,10 @@ class ResultCode(IntEnum):
             )
         return cls(value)
 
+    def to_json(self) -> int:
+        """Return the number."""
+        return int(self)
+
     @property
     def is_success(self) -> bool:
         """Tell whether the execution made payloads that may be committed."""

@@ -8,19 +8,12 @@ from itertools import islice
 from typing import Any
 
 from airflow_provider_caf.core.errors import DefinitionError, InputError
-from airflow_provider_caf.core.json_form import (
-    ObjectReader,
-    normalise_json,
-    read_list,
-    read_object,
-    read_optional,
-    read_whole_number,
-)
+from airflow_provider_caf.core.json_form import JsonRecord, normalise_json
 from airflow_provider_caf.core.record import record
 
 
 @record
-class Splitting:
+class Splitting(JsonRecord):
     """The rule by which files become subjobs. Without any field set, each file is a subjob.
 
     :param max_files_per_collector_job: at most so many files in a subjob.
@@ -29,6 +22,8 @@ class Splitting:
     :param max_subjobs: the limit for `arguments`, required with them.
     :raises DefinitionError: if the fields exclude one another, or a limit is below 1.
     """
+
+    noun = "splitting"
 
     max_files_per_collector_job: int | None = None
     max_collector_jobs: int | None = None
@@ -85,41 +80,17 @@ class Splitting:
             raise _too_many(f"more than {max_subjobs}", max_subjobs)
         return cls(arguments=taken, max_subjobs=max_subjobs)
 
-    def to_json(self) -> dict[str, Any]:
-        """Give the form that `from_json` reads."""
-        return {
-            "max_files_per_collector_job": self.max_files_per_collector_job,
-            "max_collector_jobs": self.max_collector_jobs,
-            "arguments": None if self.arguments is None else [dict(each) for each in self.arguments],
-            "max_subjobs": self.max_subjobs,
-        }
-
-    @classmethod
-    def from_json(cls, value: Any) -> Splitting:
-        """Read what `to_json` gave.
-
-        :raises DefinitionError: if a field is unknown or wrong.
-        """
-        reader = ObjectReader(value, "splitting")
-        number = read_optional(read_whole_number)
-        splitting = cls(
-            max_files_per_collector_job=reader.take_or("max_files_per_collector_job", number, None),
-            max_collector_jobs=reader.take_or("max_collector_jobs", number, None),
-            arguments=reader.take_or("arguments", read_optional(read_list(read_object)), None),
-            max_subjobs=reader.take_or("max_subjobs", number, None),
-        )
-        reader.finish()
-        return splitting
-
 
 @record
-class SubjobPlan:
+class SubjobPlan(JsonRecord):
     """What one subjob works on.
 
     :param index: its number in the collection, from 0.
     :param files: its input files, in the order of the collection.
     :param arguments: its generated arguments, empty where there are none.
     """
+
+    noun = "subjob"
 
     index: int
     files: tuple[str, ...]

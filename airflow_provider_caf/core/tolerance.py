@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, Union
+from typing import Annotated, Any, Union
 
 from airflow_provider_caf.core.errors import DefinitionError
 
-Tolerance = Union[int, float]
-"""A whole number is a count; a number with a fraction, from 0 to below 1, is a share."""
-
-NO_FAILURES: Tolerance = 0
+NO_FAILURES = 0
 
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*", re.ASCII)
 
 
-def read_tolerance(value: Any, where: str) -> Tolerance:
+def read_tolerance(value: Any, where: str) -> int | float:
     """Read a count such as 3, a share such as 0.02, or a text such as "2%".
 
     :raises DefinitionError: if it is none of these. 1.0 is refused: all or one could be meant.
@@ -32,6 +29,10 @@ def read_tolerance(value: Any, where: str) -> Tolerance:
         f"The {where} is {value!r}.",
         hint="Give a count such as 3, or a share below 1 such as 0.02 or '2%'.",
     )
+
+
+Tolerance = Annotated[Union[int, float], read_tolerance]
+"""A whole number is a count; a number with a fraction, from 0 to below 1, is a share."""
 
 
 def count_tolerated(tolerance: Tolerance, total: int) -> int:

@@ -7,22 +7,18 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from airflow_provider_caf.core.calibration import AlgorithmRecord
-from airflow_provider_caf.core.calibration_records import DEFAULT_MEMORY_GROWTH
-from airflow_provider_caf.definitions.collection import fill
-from airflow_provider_caf.definitions.form import Form, Word
+from airflow_provider_caf.definitions.form import FIXED, Form, Word
 from airflow_provider_caf.definitions.references import build_reference
 from airflow_provider_caf.definitions.words import (
     CodeReference,
     Count,
     Flag,
+    Name,
     OptionalCount,
     OptionalSeconds,
     OptionalText,
     Settings,
     code,
-    optional_code,
-    read_optional_text,
 )
 
 
@@ -32,8 +28,8 @@ def _read_strategy(value: Any) -> Any:
     return build_reference(value, "strategy")
 
 
-def _read_name(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else read_optional_text(value)
+def _name_after_class(words: dict[str, Any]) -> str:
+    return str(words.get("algorithm", "")).rpartition(":")[2].replace(".", "_")
 
 
 class Algorithm(Form):
@@ -44,7 +40,8 @@ class Algorithm(Form):
     algorithm: Annotated[str, code("algorithm"), Field(description="An Algorithm class.")]
     strategy: Annotated[
         str,
-        Word(_read_strategy, {"type": "string"}, fixed=True),
+        Word(_read_strategy, {"type": "string"}),
+        FIXED,
         Field(description="A built-in strategy, or a `Strategy` subclass of your own."),
     ] = "SingleIOV"
     params: Annotated[
@@ -53,18 +50,15 @@ class Algorithm(Form):
     settings: Annotated[
         Settings, Field(description="Attributes set on the algorithm. One that it does not have is an error.")
     ] = {}
-    name: Annotated[
-        str | None,
-        Word(_read_name, {"type": ["string", "null"]}, fixed=True),
-        Field(description="Its name in task ids and folders; without it that of the class."),
-    ] = None
+    name: Name = Field(
+        default_factory=_name_after_class, description="Its name in task ids and folders; without it that of the class."
+    )
     prefix: Annotated[
         OptionalText,
         Field(description="The prefix of the collector whose objects it reads. Needed where there are several."),
     ] = None
     pre_algorithm: Annotated[
-        str | None,
-        optional_code("pre_algorithm"),
+        Annotated[str, code("pre_algorithm")] | None,
         Field(
             description=(
                 "A function that runs before the first execution of each of the algorithm's processes; it gets the "
@@ -73,8 +67,7 @@ class Algorithm(Form):
         ),
     ] = None
     data_input: Annotated[
-        str | None,
-        optional_code("data_input"),
+        Annotated[str, code("data_input")] | None,
         Field(
             description=(
                 "A function that gets the algorithm and gives the list of files that become its `input_files`, "
@@ -99,7 +92,7 @@ class Algorithm(Form):
         Field(
             description="In MB (2^20 bytes); a process that grew by more since its first execution is started afresh."
         ),
-    ] = DEFAULT_MEMORY_GROWTH
+    ] = 2000
     keep_executions: Annotated[
         Flag, Field(description="Whether a clear of the task keeps its finished executions. A retry always does.")
     ] = False
@@ -120,25 +113,6 @@ class Algorithm(Form):
         params: Mapping[str, Any] | None = None,
         **words: Any,
     ) -> None:
-        given: dict[str, Any] = {"algorithm": algorithm, "strategy": strategy, "params": params}
-        super().__init__(**{name: value for name, value in given.items() if value is not None}, **words)
-
-    def build_record(self) -> AlgorithmRecord:
-        """Give the record."""
-        return AlgorithmRecord(
-            name=self.name or self.algorithm.rpartition(":")[2].replace(".", "_"),
-            algorithm=self.algorithm,
-            strategy=self.strategy,
-            params=fill(self.params, {}),
-            settings=fill(self.settings, {}),
-            prefix=self.prefix,
-            pre_algorithm=self.pre_algorithm,
-            data_input=self.data_input,
-            workers=fill(self.workers, 1),
-            run_ahead=fill(self.run_ahead, True),
-            cpus=fill(self.cpus, 1),
-            execution_timeout=fill(self.execution_timeout, None),
-            memory_growth=fill(self.memory_growth, None),
-            keep_executions=fill(self.keep_executions, False),
-            fill_gaps=fill(self.fill_gaps, False),
-        )
+        # A name that is nothing is that of the class.
+        own = {"algorithm": algorithm, "strategy": strategy, "params": params, "name": words.pop("name", None) or None}
+        super().__init__(**{word: value for word, value in own.items() if value is not None}, **words)

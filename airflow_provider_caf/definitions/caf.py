@@ -3,54 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from airflow_provider_caf.core.calibration import CafRecord, Member, check_caf, find_mistakes
-from airflow_provider_caf.core.calibration_records import DEFAULT_MAX_ITERATIONS
-from airflow_provider_caf.core.ending import GAP_POLICIES, Ending
-from airflow_provider_caf.core.ending import Publish as PublishRecord
-from airflow_provider_caf.core.ending import SignOff as SignOffRecord
 from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.definitions.batch_lines import find_refused_lines
 from airflow_provider_caf.definitions.calibration import (
     Calibration,
     CalibrationBase,
+    SharedWords,
     choose_type,
 )
-from airflow_provider_caf.definitions.collection import build_chain, fill
+from airflow_provider_caf.definitions.checks import find_mistakes
 from airflow_provider_caf.definitions.databases import HasDatabases
-from airflow_provider_caf.definitions.form import Chooser, Form, Word, is_template
+from airflow_provider_caf.definitions.form import FIXED, Chooser, Form, Template, Word
 from airflow_provider_caf.definitions.unused import find_unused
 from airflow_provider_caf.definitions.words import (
     Backend,
     BackendArgs,
+    Bool,
     Databases,
-    DataSet,
     Name,
+    Names,
+    Natural,
     OptionalArgv,
     OptionalCount,
-    OptionalIov,
     OptionalSeconds,
     OptionalText,
-    Runs,
-    read_count,
-    read_flag,
+    Positive,
+    Seconds,
     read_items,
     read_mapping,
-    read_names,
-    read_optional,
-    read_optional_text,
-    read_seconds,
     read_text,
     refuse,
 )
-
-_TEXT = {"type": ["string", "null"]}
-_COUNT = {"type": ["integer", "null"], "minimum": 1}
 
 
 class DagOptions(Form):
@@ -59,47 +47,33 @@ class DagOptions(Form):
     noun: ClassVar[str] = "dag"
 
     schedule: Annotated[
-        str | None,
-        Word(read_optional_text, _TEXT, fixed=True),
+        OptionalText,
+        FIXED,
         Field(description="A cron expression or preset such as `@daily`. Without it a run is triggered by hand."),
     ] = None
     after: Annotated[
-        list[str],
-        Word(read_names, {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}, fixed=True),
+        Names,
+        FIXED,
         Field(description="Run when these are ready: `caf` or `caf.calibration` of others. Not with `schedule`."),
     ] = []
-    tags: Annotated[
-        list[str],
-        Word(read_names, {"type": "array", "items": {"type": "string"}}, fixed=True),
-        Field(description="Tags in the web UI, beside `caf`."),
-    ] = []
-    owner: Annotated[
-        str | None, Word(read_optional_text, _TEXT, fixed=True), Field(description="Who is shown as owner.")
-    ] = None
+    tags: Annotated[Names, FIXED, Field(description="Tags in the web UI, beside `caf`.")] = []
+    owner: Annotated[OptionalText, FIXED, Field(description="Who is shown as owner.")] = None
     starts_paused: Annotated[
-        bool | None,
-        Word(read_optional(read_flag), {"type": ["boolean", "null"]}, fixed=True),
+        Bool | None,
+        FIXED,
         Field(description="Whether Airflow pauses it when it first sees it; without it as Airflow is configured."),
     ] = None
-    max_active_runs: Annotated[
-        int | None,
-        Word(read_optional(read_count(1)), _COUNT, fixed=True),
-        Field(description="At most so many runs at once."),
-    ] = None
+    max_active_runs: Annotated[Positive | None, FIXED, Field(description="At most so many runs at once.")] = None
     max_active_tasks: Annotated[
-        int | None,
-        Word(read_optional(read_count(1)), _COUNT, fixed=True),
-        Field(description="At most so many tasks of a run at once."),
+        Positive | None, FIXED, Field(description="At most so many tasks of a run at once.")
     ] = None
     retries: Annotated[
-        int | None,
-        Word(read_optional(read_count(0)), {"type": ["integer", "null"], "minimum": 0}, fixed=True),
+        Natural | None,
+        FIXED,
         Field(description="Tries of a task after its first, for causes that another try may mend."),
     ] = None
     retry_delay: Annotated[
-        float | None,
-        Word(read_optional(read_seconds), {"type": ["number", "string", "null"]}, fixed=True),
-        Field(description="Time between two tries, in seconds or as `5m`."),
+        Seconds | None, FIXED, Field(description="Time between two tries, in seconds or as `5m`.")
     ] = None
 
     @model_validator(mode="after")
@@ -121,15 +95,10 @@ class SignOff(Form):
             lambda value: [read_text(each) for each in read_items(value, "user names")],
             {"type": "array", "items": {"type": "string"}},
         ),
+        Template(),
         Field(description="Who may answer; without it everybody who may edit the run."),
     ] = []
     timeout: Annotated[OptionalSeconds, Field(description="Without an answer until then the task fails.")] = None
-
-    def build_record(self) -> SignOffRecord:
-        """Give the record."""
-        return SignOffRecord(
-            message=self.message or "", users=tuple(fill(self.users, [])), timeout=fill(self.timeout, None)
-        )
 
 
 class Publish(Form):
@@ -147,18 +116,14 @@ class Publish(Form):
 
     @model_validator(mode="after")
     def _check(self) -> Publish:
-        self.build_record()
+        if (self.folder is None) == (self.command is None):
+            raise DefinitionError("publish has neither or both of folder and command.", hint="Give one of them.")
         if self.folder is not None and not self.folder.startswith(("/", "{{")):
             raise DefinitionError(f"The folder {self.folder!r} is not absolute.", hint="Begin it with '/'.")
         return self
 
-    def build_record(self) -> PublishRecord:
-        """Give the record.
 
-        :raises DefinitionError: unless one of the two is given.
-        """
-        command = ["{{ }}"] if is_template(self.command) else self.command
-        return PublishRecord(folder=self.folder, command=None if command is None else tuple(command))
+GAP_POLICIES = ("report", "fill", "fail")
 
 
 def _read_gaps(value: Any) -> str:
@@ -191,12 +156,6 @@ def _make_member(value: Any) -> CalibrationBase:
     return value if isinstance(value, CalibrationBase) else choose_type(value)(**value)
 
 
-def _read_data_sets(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        raise refuse(value, "Write a mapping of names to files.")
-    return dict(value)
-
-
 def _read_params(value: Any) -> dict[str, Any]:
     params = read_mapping(value)
     for name, schema in params.items():
@@ -210,7 +169,7 @@ def _read_params(value: Any) -> dict[str, Any]:
     return params
 
 
-class CAF(HasDatabases):
+class CAF(SharedWords, HasDatabases):
     """Several calibrations that run together as one DAG."""
 
     noun: ClassVar[str] = "CAF"
@@ -228,24 +187,19 @@ class CAF(HasDatabases):
         BeforeValidator(_read_members),
         Field(description="In any order; dependencies decide which runs first."),
     ] = []
-    description: Annotated[
-        str | None, Word(read_optional_text, _TEXT, fixed=True), Field(description="Shown in the web UI.")
-    ] = None
+    description: Annotated[OptionalText, FIXED, Field(description="Shown in the web UI.")] = None
     dag: Annotated[DagOptions | None, Field(description="Options of the Airflow DAG.")] = None
     params: Annotated[
         dict[str, Any],
-        Word(_read_params, {"type": "object", "additionalProperties": {"type": "object"}}, fixed=True),
+        Word(_read_params, {"type": "object", "additionalProperties": {"type": "object"}}),
+        FIXED,
         Field(description="Further params of a run, a JSON Schema with `default` each; `{{ params.x }}` in templates."),
     ] = {}
     expert_config: Annotated[
         dict[str, Any],
-        Word(read_mapping, {"type": "object"}, fixed=True),
+        Word(read_mapping, {"type": "object"}),
+        FIXED,
         Field(description="Expert options with their defaults; `{{ params.expert_config.x }}` in templates."),
-    ] = {}
-    input_data: Annotated[
-        dict[str, DataSet],
-        BeforeValidator(_read_data_sets),
-        Field(description="Named data sets: files, a mapping from file to IoV or run, or `{filemap: path}`."),
     ] = {}
     backend: Annotated[
         Backend,
@@ -265,13 +219,6 @@ class CAF(HasDatabases):
             )
         ),
     ] = None
-    max_iterations: Annotated[
-        int,
-        Word(read_count(0, 100), {"type": "integer", "minimum": 0, "maximum": 100}, fixed=True),
-        Field(description="The default of its calibrations."),
-    ] = DEFAULT_MAX_ITERATIONS
-    requested_iov: Annotated[OptionalIov, Field(description="The default of its calibrations.")] = None
-    ignored_runs: Annotated[Runs, Field(description="Runs that no algorithm of any calibration sees.")] = []
     database_chain: Annotated[Databases, Field(description="The end of the database chain of every calibration.")] = []
     job_budget: Annotated[
         OptionalCount,
@@ -285,6 +232,7 @@ class CAF(HasDatabases):
     gaps: Annotated[
         str,
         Word(_read_gaps, {"enum": list(GAP_POLICIES)}),
+        Template(),
         Field(description="What gaps in the joined local database lead to: `report`, `fill` or `fail`."),
     ] = "report"
     sign_off: Annotated[SignOff | None, Field(description="Who approves the result.")] = None
@@ -303,39 +251,45 @@ class CAF(HasDatabases):
         """Add a calibration. Its name is checked against the others when the record is built."""
         self.calibrations = [*self.calibrations, calibration]
 
-    def build_record(self) -> CafRecord:
-        """Give the checked record of the whole. Where a template stands for a value, its default stands in the record.
+    def resolve(self) -> CAF:
+        """Return what is to be run, checked as a whole: nothing in it has to be looked up in another place.
+
+        A template stays where it stands until a run fills it in.
 
         :raises DefinitionError: with every mistake found.
         """
         # What was changed in place has been read by nobody yet.
-        return CAF.from_json(self.to_json())._check_and_build()
+        return CAF.from_json(self.to_json())._check_and_resolve()
 
-    def _check_and_build(self) -> CafRecord:
-        records: list[Member] = []
+    def map_dependencies(self) -> dict[str, tuple[str, ...]]:
+        """Return for each calibration those that it depends on, as `core.graph` takes it."""
+        return {member.name: tuple(member.dependencies) for member in self.calibrations}
+
+    def _check_and_resolve(self) -> CAF:
+        members: list[CalibrationBase] = []
         mistakes: list[DefinitionError] = []
         places: list[int] = []
-        for number, calibration in enumerate(self.calibrations):
+        for number, member in enumerate(self.calibrations):
             try:
-                records.append(calibration.build_record(self))
+                members.append(member.resolve(self))
                 places.append(number)
             except DefinitionError as error:
                 mistakes += [_move(each, number) for each in error.causes or (error,)]
         # A name with a slip of the pen would be told twice: as unknown, and the right one as unused.
         mistakes = mistakes or [*find_unused(self.to_json()), *find_refused_lines(self.to_json())]
         mistakes += self._find_own_asset()
+        missing = {member.name for member in self.calibrations} - {member.name for member in members}
+        if missing:
+            for member in members:
+                member.dependencies = [name for name in member.dependencies if name not in missing]
+        # The data sets are in the collections now.
+        resolved = self.model_copy(update={"calibrations": members, "input_data": {}})
+        resolved.model_fields_set.discard("input_data")
+        if members or not missing:
+            mistakes += [_move_member(error, places) for error in find_mistakes(self.name, members, self.job_budget)]
         if mistakes:
-            missing = {each.name for each in self.calibrations} - {each.name for each in records}
-            found = [
-                replace(each, depends_on=tuple(other for other in each.depends_on if other not in missing))
-                for each in records
-            ]
-            more = find_mistakes(self._build_record(found)) if found else ()
-            mistakes += [_move_member(each, places) for each in more]
-            raise join_definition_errors(mistakes, f"CAF {self.name!r}")
-        record = self._build_record(records)
-        check_caf(record)
-        return record
+            raise join_definition_errors(mistakes, f"the CAF {self.name!r}")
+        return resolved
 
     def _find_own_asset(self) -> Iterator[DefinitionError]:
         for number, other in enumerate([] if self.dag is None else self.dag.after):
@@ -345,22 +299,6 @@ class CAF(HasDatabases):
                     hint="Name another CAF.",
                     where=("dag", "after", number),
                 )
-
-    def _build_record(self, members: Sequence[Member]) -> CafRecord:
-        return CafRecord(
-            name=self.name,
-            calibrations=tuple(members),
-            backend=self.backend,
-            backend_args=fill(self.backend_args, {}),
-            connection=self.connection,
-            database_chain=build_chain(self.database_chain),
-            job_budget=fill(self.job_budget, None),
-            ending=Ending(
-                gaps=fill(self.gaps, "report"),
-                sign_off=None if self.sign_off is None else self.sign_off.build_record(),
-                publish=None if self.publish is None else self.publish.build_record(),
-            ),
-        )
 
 
 def _move(error: DefinitionError, number: int) -> DefinitionError:

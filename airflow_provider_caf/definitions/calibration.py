@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import BeforeValidator, Field
 
-from airflow_provider_caf.core.calibration import CalibrationRecord, Member, StepRecord
-from airflow_provider_caf.core.calibration_records import DEFAULT_SUBJOB_RETRIES
 from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
-from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.definitions.algorithm import Algorithm
-from airflow_provider_caf.definitions.collection import (
-    COLLECTOR_TEXT,
-    FAILED_TEXT,
-    FILES_TO_IOVS_TEXT,
-    GRANULARITY_TEXT,
-    INPUT_DATA_TEXT,
-    INPUT_FILES_TEXT,
-    MAX_FILES_TEXT,
-    MAX_JOBS_TEXT,
-    PATTERNS_TEXT,
-    PRE_COLLECTOR_TEXT,
-    RETRIES_TEXT,
-    Collection,
-    Collector,
-    Granularity,
-    PreCollector,
-    build_chain,
-    fill,
-)
+from airflow_provider_caf.definitions.collection import Collection, CollectorWords, FailureWords
 from airflow_provider_caf.definitions.databases import HasDatabases
-from airflow_provider_caf.definitions.form import Chooser, Form, Word, is_template
+from airflow_provider_caf.definitions.form import FIXED, Chooser, Form, Template, Word, fill, given
 from airflow_provider_caf.definitions.references import build_reference
 from airflow_provider_caf.definitions.words import (
     Argv,
@@ -40,23 +19,19 @@ from airflow_provider_caf.definitions.words import (
     BackendArgs,
     CodeReference,
     Databases,
+    DataSet,
     FilePath,
-    FilesToIovs,
     Flag,
     Folder,
     Iterations,
     Name,
-    NamesOfData,
-    OptionalCount,
     OptionalIov,
     OptionalSeconds,
     OptionalText,
-    Paths,
-    Patterns,
-    Retries,
+    Repeats,
     Runs,
     Settings,
-    Tolerated,
+    Text,
     read_items,
     read_list,
     read_text,
@@ -66,26 +41,7 @@ from airflow_provider_caf.definitions.words import (
 DEFAULT_COLLECTION = "default"
 """The name of the collection that `Calibration(collector=…, input_files=…)` makes."""
 
-_SHORT_FORM = (
-    "input_files",
-    "input_data",
-    "files_to_iovs",
-    "granularity",
-    "max_files_per_collector_job",
-    "max_collector_jobs",
-    "output_patterns",
-    "pre_collector",
-)
 _B = TypeVar("_B", bound="CalibrationBase")
-
-
-class Surrounding(Protocol):
-    """What a CAF says for all its members."""
-
-    max_iterations: int
-    requested_iov: Any
-    ignored_runs: list[Any]
-    input_data: dict[str, Any]
 
 
 def _read_dependencies(value: Any) -> list[str]:
@@ -94,9 +50,30 @@ def _read_dependencies(value: Any) -> list[str]:
     return found
 
 
-Dependencies = Annotated[
-    list[str], Word(_read_dependencies, {"type": "array", "items": {"type": "string"}}, fixed=True)
-]
+Dependencies = Annotated[list[str], Word(_read_dependencies, {"type": "array", "items": {"type": "string"}}), FIXED]
+
+
+def _read_data_sets(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise refuse(value, "Write a mapping of names to files.")
+    return dict(value)
+
+
+class SharedWords(Form):
+    """What a CAF says for all its calibrations."""
+
+    input_data: Annotated[
+        dict[str, DataSet],
+        BeforeValidator(_read_data_sets),
+        Field(description="Named data sets: files, a mapping from file to IoV or run, or `{filemap: path}`."),
+    ] = {}
+    max_iterations: Annotated[
+        Repeats,
+        FIXED,
+        Field(description="The default of its calibrations."),
+    ] = 5
+    requested_iov: Annotated[OptionalIov, Field(description="The default of its calibrations.")] = None
+    ignored_runs: Annotated[Runs, Field(description="Runs that no algorithm of any calibration sees.")] = []
 
 
 class StepPlace(Protocol):
@@ -176,29 +153,17 @@ class CalibrationBase(HasDatabases):
             )
         return build_reference(type(self), f"type of calibration {self.name!r}")
 
-    def build_record(self, caf: Surrounding) -> Member:
-        """Give the checked record.
+    def describe_kind(self) -> str:
+        """Return the word `type`, as files have it."""
+        return self._find_type() or "calibration"
 
-        :param caf: what the CAF says for all.
+    def resolve(self, caf: SharedWords) -> CalibrationBase:
+        """Return what is to be run of it.
+
+        :param caf: what is said for all.
         :raises DefinitionError: if something written here cannot be.
         """
-        words = {**super().to_json()}
-        options = {word: value for word, value in words.items() if word not in _COMMON}
-        return self._build_step("own", options, self._find_type())
-
-    def _build_step(self, kind: str, options: Mapping[str, Any], reference: str | None = None) -> StepRecord:
-        return StepRecord(
-            name=self.name,
-            kind=kind,
-            type=reference,
-            options=options,
-            depends_on=tuple(self.dependencies),
-            save_payloads=fill(self.save_payloads, True),
-            database_chain=build_chain(self.database_chain),
-        )
-
-
-_COMMON = ("name", "type", "depends_on", "save_payloads", "database_chain")
+        return self
 
 
 def _read_algorithms(value: Any) -> Any:
@@ -215,7 +180,7 @@ def _read_collections(value: Any) -> Any:
     return dict(value)
 
 
-class Calibration(CalibrationBase):
+class Calibration(FailureWords, CollectorWords, CalibrationBase):
     """Collections, then algorithms, repeated until the algorithms are content.
 
     Give either `collector` with its input, which makes one collection named `default`, or `collections`, or both.
@@ -226,30 +191,14 @@ class Calibration(CalibrationBase):
     members: ClassVar[Mapping[str, Chooser]] = {"collections": lambda _: Collection, "algorithms": lambda _: Algorithm}
 
     kind: Annotated[
-        str,
-        Word(read_text, {"const": "calibration"}, fixed=True),
+        Literal["calibration"],
         Field(alias="type", description="`calibration`, or left out."),
     ] = "calibration"
-    collector: Annotated[Collector, Field(description=f"Of the collection `default`. {COLLECTOR_TEXT}")] = None
     algorithms: Annotated[
         list[Algorithm],
         BeforeValidator(_read_algorithms),
         Field(description="In the order in which they run; code stands for an algorithm without further words."),
     ] = []
-    input_files: Annotated[Paths, Field(description=f"Of the collection `default`. {INPUT_FILES_TEXT}")] = []
-    input_data: Annotated[NamesOfData, Field(description=f"Of the collection `default`. {INPUT_DATA_TEXT}")] = []
-    files_to_iovs: Annotated[FilesToIovs, Field(description=f"Of the collection `default`. {FILES_TO_IOVS_TEXT}")] = {}
-    granularity: Annotated[Granularity, Field(description=f"Of the collection `default`. {GRANULARITY_TEXT}")] = None
-    max_files_per_collector_job: Annotated[
-        OptionalCount, Field(description=f"Of the collection `default`. {MAX_FILES_TEXT}")
-    ] = None
-    max_collector_jobs: Annotated[OptionalCount, Field(description=f"Of the collection `default`. {MAX_JOBS_TEXT}")] = (
-        None
-    )
-    output_patterns: Annotated[Patterns, Field(description=f"Of the collection `default`. {PATTERNS_TEXT}")] = []
-    pre_collector: Annotated[PreCollector, Field(description=f"Of the collection `default`. {PRE_COLLECTOR_TEXT}")] = (
-        None
-    )
     collections: Annotated[
         dict[str, Collection], BeforeValidator(_read_collections), Field(description="Named collections.")
     ] = {}
@@ -274,12 +223,6 @@ class Calibration(CalibrationBase):
         Backend, Field(description="Its own batch system. The connection of the CAF does not count for it then.")
     ] = None
     connection: Annotated[OptionalText, Field(description="Its own connection of type `caf_batch`.")] = None
-    max_subjob_retries: Annotated[
-        Retries, Field(description=f"Of its collections that say nothing else. {RETRIES_TEXT}")
-    ] = DEFAULT_SUBJOB_RETRIES
-    max_failed_subjobs: Annotated[
-        Tolerated, Field(description=f"Of its collections that say nothing else. {FAILED_TEXT}")
-    ] = 0
 
     def __init__(
         self,
@@ -310,82 +253,72 @@ class Calibration(CalibrationBase):
         return None
 
     def list_collections(self) -> dict[str, Collection]:
-        """Give all collections, the one of the short form first.
+        """Return all collections, the one of the short form first.
 
         :raises DefinitionError: if words of the short form stand without a collector.
         """
-        given = {word: getattr(self, word) for word in _SHORT_FORM if getattr(self, word)}
+        short = {word: value for word, value in self.collect_words().items() if word in CollectorWords.model_fields}
         if self.collector is None:
-            if given:
+            if used := [word for word, value in short.items() if value]:
                 raise DefinitionError(
-                    f"Calibration {self.name!r} has {', '.join(sorted(given))} but no collector.",
+                    f"Calibration {self.name!r} has {', '.join(sorted(used))} but no collector.",
                     hint="Give `collector` too, or put them on the collections in `collections`.",
-                    where=(next(iter(given)),),
+                    where=(used[0],),
                 )
             return dict(self.collections)
         if DEFAULT_COLLECTION in self.collections:
             raise self._refuse_second(DEFAULT_COLLECTION)
-        return {DEFAULT_COLLECTION: Collection(self.collector, **given), **self.collections}
+        return {DEFAULT_COLLECTION: Collection(**short), **self.collections}
 
     def _refuse_second(self, name: str) -> DefinitionError:
         return DefinitionError(
             f"Calibration {self.name!r} has two collections named {name!r}.", hint="Rename one of them."
         )
 
-    def build_record(self, caf: Surrounding) -> CalibrationRecord:
-        """Give the checked record.
+    def resolve(self, caf: SharedWords) -> Calibration:
+        """Return it with all its collections resolved, and with what it leaves to its CAF.
 
         :raises DefinitionError: with every mistake found.
         """
-        records = []
+        collections = {}
         mistakes: list[DefinitionError] = []
-        for number, (name, collection) in enumerate(self.list_collections().items()):
+        for name, collection in self.list_collections().items():
             try:
-                records.append(
-                    collection.build_record(
-                        name,
-                        self.name,
-                        data_sets=caf.input_data,
-                        default_retries=fill(self.max_subjob_retries, DEFAULT_SUBJOB_RETRIES),
-                        default_failed=fill(self.max_failed_subjobs, 0),
-                    )
-                )
+                collections[name] = collection.resolve(name, self.name, caf.input_data, self)
             except DefinitionError as error:
-                where = ("collections", number, *error.where)
+                where = ("collections", name, *error.where)
                 mistakes.append(DefinitionError(error.what, hint=error.hint, where=where))
         if mistakes:
             raise join_definition_errors(mistakes, f"calibration {self.name!r}")
-        return CalibrationRecord(
-            name=self.name,
-            collections=tuple(records),
-            algorithms=tuple(algorithm.build_record() for algorithm in self.algorithms),
-            max_iterations=caf.max_iterations if self.max_iterations is None else self.max_iterations,
-            ignored_runs=build_runs(caf.ignored_runs, self.ignored_runs),
-            requested_iov=build_iov(self.requested_iov if self.requested_iov is not None else caf.requested_iov),
-            depends_on=tuple(self.dependencies),
-            save_payloads=fill(self.save_payloads, True),
-            database_chain=build_chain(self.database_chain),
-            backend_args=fill(self.backend_args, {}),
-            backend=self.backend,
-            connection=self.connection,
-        )
+        ignored = [run for runs in (caf.ignored_runs, self.ignored_runs) for run in fill(runs, [])]
+        words: dict[str, Any] = {
+            **{word: field.get_default() for word, field in CollectorWords.model_fields.items()},
+            "collections": collections,
+            "max_iterations": caf.max_iterations if self.max_iterations is None else self.max_iterations,
+            "ignored_runs": list(dict.fromkeys(ignored)),
+            "requested_iov": caf.requested_iov if self.requested_iov is None else self.requested_iov,
+        }
+        resolved = self.model_copy(update=words)
+        resolved.model_fields_set.difference_update(CollectorWords.model_fields)
+        return resolved
+
+    @property
+    def repetitions(self) -> int:
+        """How often it repeats at most after its first pass, once that is resolved."""
+        return given(self.max_iterations)
 
 
 class ImportedPayloads(CalibrationBase):
     """A local database that was made elsewhere enters the chain as a step."""
 
     kind: Annotated[
-        str,
-        Word(read_text, {"const": "imported_payloads"}, fixed=True),
+        Literal["imported_payloads"],
         Field(alias="type", description="`imported_payloads`."),
     ] = "imported_payloads"
     folder: Annotated[Folder, Field(description="The folder of the local database, absolute.")]
     payloads: Annotated[
-        list[str] | None,
-        Word(
-            lambda value: None if value is None else read_list(read_text, "names")(value),
-            {"type": ["array", "null"], "items": {"type": "string"}},
-        ),
+        list[Text] | None,
+        Template(),
         Field(description="The names of the payloads to take; without it all."),
     ] = None
 
@@ -396,17 +329,12 @@ class ImportedPayloads(CalibrationBase):
     def _find_type(self) -> str | None:
         return "imported_payloads"
 
-    def build_record(self, caf: Surrounding) -> StepRecord:
-        """Give the record."""
-        return self._build_step("imported_payloads", {"folder": self.folder, "payloads": self.payloads})
-
 
 class ExternalCommand(CalibrationBase):
     """A command that has to run between calibrations, such as a production of data that the later ones read."""
 
     kind: Annotated[
-        str,
-        Word(read_text, {"const": "external_command"}, fixed=True),
+        Literal["external_command"],
         Field(alias="type", description="`external_command`."),
     ] = "external_command"
     command: Annotated[
@@ -428,15 +356,6 @@ class ExternalCommand(CalibrationBase):
     def _find_type(self) -> str | None:
         return "external_command"
 
-    def build_record(self, caf: Surrounding) -> StepRecord:
-        """Give the record."""
-        options = {
-            "command": self.command,
-            "environment": fill(self.environment, {}),
-            "timeout": fill(self.timeout, None),
-        }
-        return self._build_step("external_command", options)
-
 
 class OwnCalibration(CalibrationBase):
     """A calibration of a type of the user's, as a file names it; the class is not imported here."""
@@ -445,7 +364,8 @@ class OwnCalibration(CalibrationBase):
 
     kind: Annotated[
         str,
-        Word(lambda value: build_reference(value, "type"), {"type": "string", "pattern": ":"}, fixed=True),
+        Word(lambda value: build_reference(value, "type"), {"type": "string", "pattern": ":"}),
+        FIXED,
         Field(alias="type", description="`module:Class` of a `CalibrationBase`; its further words are its own."),
     ]
 
@@ -475,14 +395,3 @@ _TYPES: dict[Any, type[CalibrationBase]] = {
     "imported_payloads": ImportedPayloads,
     "external_command": ExternalCommand,
 }
-
-
-def build_runs(*lists: Any) -> tuple[ExpRun, ...]:
-    """Give the runs of several lists, each once; templates are left out."""
-    runs = [ExpRun.from_json(run) for runs in lists for run in fill(runs, []) if not is_template(run)]
-    return tuple(dict.fromkeys(runs))
-
-
-def build_iov(value: Any) -> IoV | None:
-    """Give an IoV; None for None and for a template."""
-    return None if value is None or is_template(value) else IoV.from_json(value)

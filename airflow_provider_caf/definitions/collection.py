@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr, model_validator
 
-from airflow_provider_caf.core.calibration import CollectionRecord, DatabaseEntry
-from airflow_provider_caf.core.calibration_records import DEFAULT_SUBJOB_RETRIES
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import IoV
-from airflow_provider_caf.core.selection import Selection as SelectionRecord
 from airflow_provider_caf.core.splitting import Splitting
 from airflow_provider_caf.core.strategies.base import GRANULARITIES
 from airflow_provider_caf.core.suggestions import build_word_hint
-from airflow_provider_caf.core.tolerance import Tolerance
 from airflow_provider_caf.definitions.databases import HasDatabases
-from airflow_provider_caf.definitions.form import Chooser, Form, Word, is_template
+from airflow_provider_caf.definitions.form import Chooser, Form, Template, Word, fill, is_template
 from airflow_provider_caf.definitions.words import (
     BackendArgs,
     CodeReference,
@@ -37,10 +33,11 @@ from airflow_provider_caf.definitions.words import (
     code_or_argv,
     read_list,
     read_mapping,
+    read_paths,
     refuse,
 )
 
-DEFAULT_OUTPUT = ["CollectorOutput.root"]
+_C = TypeVar("_C", bound="Collection")
 
 _SPLITTING = ("max_files_per_collector_job", "max_collector_jobs", "arguments", "max_subjobs")
 
@@ -55,44 +52,98 @@ def _read_granularity(value: Any) -> str | None:
     )
 
 
-Granularity = Annotated[str | None, Word(_read_granularity, {"enum": [*GRANULARITIES, None]})]
-Collector = Annotated[str | list[str] | None, code_or_argv("collector")]
-PreCollector = Annotated[str | list[str] | None, code_or_argv("pre_collector")]
+Granularity = Annotated[str | None, Word(_read_granularity, {"enum": [*GRANULARITIES, None]}), Template()]
+Collector = Annotated[str | list[str], code_or_argv("collector")]
+PreCollector = Annotated[str | list[str], code_or_argv("pre_collector")] | None
 
-COLLECTOR_TEXT = "A Collector class, or the argv list of any command."
-INPUT_FILES_TEXT = (
-    "Absolute paths, globs (`*`, `?`, `[…]`, `**`), or URIs such as `root://…`. A glob must match something."
-)
-INPUT_DATA_TEXT = "Names of data sets of the CAF whose files are the input, beside `input_files`."
-FILES_TO_IOVS_TEXT = (
-    "The IoV, or the one run, of the data in each file; or the path of a file map. Without other input these files are "
-    "the input."
-)
-MAX_FILES_TEXT = "At most so many files in a subjob."
-MAX_JOBS_TEXT = "At most so many subjobs; files are spread evenly."
-PATTERNS_TEXT = (
-    "Globs relative to the subjob's folder. Each must match a file that is not empty, else the subjob has failed."
-)
-GRANULARITY_TEXT = "What is kept apart, `run` or `all` (nothing); without it as the collector says."
-PRE_COLLECTOR_TEXT = (
-    "Code or an argv list that runs in the job before the collector. A function gets the content of `job.json` as a "
-    "dict, and may give a list of other input files."
-)
-RETRIES_TEXT = "Tries of one subjob after its first."
-FAILED_TEXT = (
-    'How many subjobs may fail for good: a count, or a share such as `0.02` or `"2%"`. The calibration goes on '
-    "without them and says so."
-)
+
+class CollectorWords(Form):
+    """What is said of a collection, or by a calibration of its collection `default`."""
+
+    collector: Annotated[Collector | None, Field(description="A Collector class, or the argv list of any command.")] = (
+        None
+    )
+    input_files: Annotated[
+        Paths,
+        Field(
+            description=(
+                "Absolute paths, globs (`*`, `?`, `[…]`, `**`), or URIs such as `root://…`. A glob must match "
+                "something."
+            )
+        ),
+    ] = []
+    input_data: Annotated[
+        NamesOfData,
+        Field(description="Names of data sets of the CAF whose files are the input, beside `input_files`."),
+    ] = []
+    files_to_iovs: Annotated[
+        FilesToIovs,
+        Field(
+            description=(
+                "The IoV, or the one run, of the data in each file; or the path of a file map. Without other input "
+                "these files are the input."
+            )
+        ),
+    ] = {}
+    granularity: Annotated[
+        Granularity,
+        Field(description="What is kept apart, `run` or `all` (nothing); without it as the collector says."),
+    ] = None
+    max_files_per_collector_job: Annotated[OptionalCount, Field(description="At most so many files in a subjob.")] = (
+        None
+    )
+    max_collector_jobs: Annotated[
+        OptionalCount, Field(description="At most so many subjobs; files are spread evenly.")
+    ] = None
+    output_patterns: Annotated[
+        Patterns,
+        Field(
+            description=(
+                "Globs relative to the subjob's folder. Each must match a file that is not empty, else the subjob has "
+                "failed."
+            )
+        ),
+    ] = ["CollectorOutput.root"]
+    pre_collector: Annotated[
+        PreCollector,
+        Field(
+            description=(
+                "Code or an argv list that runs in the job before the collector. A function gets the content of "
+                "`job.json` as a dict, and may give a list of other input files."
+            )
+        ),
+    ] = None
+
+
+class FailureWords(Form):
+    """What is said of failures of subjobs: by a collection, or by a calibration of those that say nothing."""
+
+    max_subjob_retries: Annotated[
+        Retries, Field(description="Tries of one subjob after its first. Without it as the calibration says, else 3.")
+    ] = None
+    max_failed_subjobs: Annotated[
+        Tolerated,
+        Field(
+            description=(
+                'How many subjobs may fail for good: a count, or a share such as `0.02` or `"2%"`. The calibration '
+                "goes on without them and says so. Without it as the calibration says, else none."
+            )
+        ),
+    ] = None
 
 
 class Selection(Form):
-    """Which of the input files are used: limits, in the order of the paths or in a random one."""
+    """Which of the input files are used: limits, in the order of the paths or in a random one.
+
+    Their runs, and for limits of events the events in them, must be known.
+    """
 
     noun: ClassVar[str] = "selection"
 
     max_files_per_run: Annotated[OptionalCount, Field(description="At most so many files of each run.")] = None
     max_events_per_run: Annotated[
-        OptionalCount, Field(description="Files of each run until so many events are reached.")
+        OptionalCount,
+        Field(description="Files of each run until so many events are reached; the one that reaches it is taken."),
     ] = None
     max_events: Annotated[OptionalCount, Field(description="Files until so many events are reached in all.")] = None
     min_events_per_file: Annotated[OptionalCount, Field(description="Leave out files with fewer events.")] = None
@@ -100,43 +151,47 @@ class Selection(Form):
         OptionalNumber, Field(description="Take files in a random order that depends on this number alone.")
     ] = None
 
-    def build_record(self) -> SelectionRecord | None:
-        """Give the checked record, None while a template stands for a limit.
+    @model_validator(mode="after")
+    def _check(self) -> Selection:
+        limits = [name for name in type(self).model_fields if name != "random_seed"]
+        if all(getattr(self, name) is None for name in limits):
+            raise DefinitionError(
+                "The selection limits nothing.", hint=f"Give one of {', '.join(limits[:-1])} or {limits[-1]}."
+            )
+        return self
 
-        :raises DefinitionError: if it limits nothing.
-        """
-        words = {name: getattr(self, name) for name in type(self).model_fields}
-        return None if any(map(is_template, words.values())) else SelectionRecord(**words)
+    @property
+    def needs_events(self) -> bool:
+        """Whether the number of events in each file has to be known."""
+        return any(limit is not None for limit in (self.max_events_per_run, self.max_events, self.min_events_per_file))
+
+    @property
+    def needs_runs(self) -> bool:
+        """Whether the runs in each file have to be known."""
+        return self.max_files_per_run is not None or self.max_events_per_run is not None
 
 
-class Collection(HasDatabases):
+class Collection(FailureWords, CollectorWords, HasDatabases):
     """One collector with its input, its splitting into subjobs and its batch arguments."""
 
     noun: ClassVar[str] = "collection"
     parts: ClassVar[Mapping[str, Chooser]] = {"selection": lambda _: Selection}
 
-    collector: Annotated[Collector, Field(description=COLLECTOR_TEXT)]
-    input_files: Annotated[Paths, Field(description=INPUT_FILES_TEXT)] = []
-    input_data: Annotated[NamesOfData, Field(description=INPUT_DATA_TEXT)] = []
-    files_to_iovs: Annotated[FilesToIovs, Field(description=FILES_TO_IOVS_TEXT)] = {}
+    collector: Annotated[Collector, Field(description=CollectorWords.model_fields["collector"].description)]
     selection: Annotated[Selection | None, Field(description="Which of the input files are used.")] = None
-    max_files_per_collector_job: Annotated[OptionalCount, Field(description=MAX_FILES_TEXT)] = None
-    max_collector_jobs: Annotated[OptionalCount, Field(description=MAX_JOBS_TEXT)] = None
     arguments: Annotated[
-        list[dict[str, Any]] | None,
-        Word(
-            lambda value: None if value is None else read_list(read_mapping, "mappings")(value),
-            {"type": ["array", "null"], "items": {"type": "object"}},
-        ),
+        Annotated[
+            list[dict[str, Any]],
+            Word(read_list(read_mapping, "mappings"), {"type": "array", "items": {"type": "object"}}),
+        ]
+        | None,
+        Template(),
         Field(description="One subjob for each mapping, with all files; the collector finds it as `self.arguments`."),
     ] = None
     max_subjobs: Annotated[OptionalCount, Field(description="The limit of `arguments`, required with it.")] = None
-    output_patterns: Annotated[Patterns, Field(description=PATTERNS_TEXT)] = DEFAULT_OUTPUT
-    granularity: Annotated[Granularity, Field(description=GRANULARITY_TEXT)] = None
     settings: Annotated[
         Settings, Field(description="Attributes set on the collector. One that it does not have is an error.")
     ] = {}
-    pre_collector: Annotated[PreCollector, Field(description=PRE_COLLECTOR_TEXT)] = None
     job_files: Annotated[
         JobFiles,
         Field(description="Files that travel with each job: their names in its work folder, and where they are."),
@@ -157,8 +212,9 @@ class Collection(HasDatabases):
     backend_args: Annotated[
         BackendArgs, Field(description="Arguments of the batch system, over those of the calibration.")
     ] = {}
-    max_subjob_retries: Annotated[Retries, Field(description=RETRIES_TEXT)] = None
-    max_failed_subjobs: Annotated[Tolerated, Field(description=FAILED_TEXT)] = None
+    # What `resolve` adds; no words of files.
+    _name: str = PrivateAttr("")
+    _filemaps: list[str] = PrivateAttr(default_factory=list)
 
     def __init__(
         self,
@@ -166,55 +222,84 @@ class Collection(HasDatabases):
         input_files: FilePath | Iterable[FilePath] | None = None,
         **words: Any,
     ) -> None:
-        given: dict[str, Any] = {"collector": collector, "input_files": input_files}
-        super().__init__(**{name: value for name, value in given.items() if value is not None}, **words)
+        own: dict[str, Any] = {"collector": collector, "input_files": input_files}
+        filemaps = read_paths(words.pop("filemaps", []))
+        super().__init__(**{name: value for name, value in own.items() if value is not None}, **words)
+        self._filemaps = filemaps
 
-    def build_record(
-        self,
-        name: str,
-        calibration: str,
-        *,
-        data_sets: Mapping[str, Any] | None = None,
-        default_retries: int = DEFAULT_SUBJOB_RETRIES,
-        default_failed: Tolerance = 0,
-    ) -> CollectionRecord:
-        """Give the checked record.
+    def to_json(self) -> dict[str, Any]:
+        """Return what was written, and the file maps that `resolve` found."""
+        return {**super().to_json(), **({"filemaps": self._filemaps} if self._filemaps else {})}
+
+    @property
+    def name(self) -> str:
+        """Its name in the calibration that it belongs to."""
+        return self._name
+
+    @property
+    def filemaps(self) -> list[str]:
+        """The paths of the file maps of its input, once that is resolved."""
+        return self._filemaps
+
+    def rename(self: _C, name: str) -> _C:
+        """Return a copy with the name that it has in a calibration."""
+        renamed = self.model_copy()
+        renamed._name = name
+        return renamed
+
+    @property
+    def reference(self) -> str | None:
+        """The collector class; None where a command collects."""
+        return self.collector if isinstance(self.collector, str) else None
+
+    @property
+    def command(self) -> list[str] | None:
+        """The words of the command that collects; None where a class does."""
+        return self.collector if isinstance(self.collector, list) else None
+
+    @property
+    def pre_job(self) -> dict[str, Any] | None:
+        """What runs in a job before, in the form of `job.json`: `{"function": reference}` or `{"command": argv}`."""
+        if self.pre_collector is None:
+            return None
+        return {"command" if isinstance(self.pre_collector, list) else "function": self.pre_collector}
+
+    @property
+    def splitting(self) -> Splitting:
+        """The rule by which its files become subjobs.
+
+        :raises DefinitionError: if its words exclude one another.
+        """
+        words: dict[str, Any] = {name: fill(getattr(self, name), None) for name in _SPLITTING}
+        if words["arguments"] is not None:
+            words["arguments"] = tuple(words["arguments"])
+        return Splitting(**words)
+
+    def resolve(self, name: str, calibration: str, data_sets: Mapping[str, Any], failures: FailureWords) -> Collection:
+        """Return it with its name, its input files in one place, and what it leaves to its calibration.
 
         :param data_sets: name → files of the CAF's data sets.
-        :param default_retries: where this collection has no `max_subjob_retries`.
-        :param default_failed: where this collection has no `max_failed_subjobs`.
+        :param failures: what the calibration says of failures.
         :raises DefinitionError: if something written here cannot be.
         """
         where = f"collection {name!r} of calibration {calibration!r}"
-        is_command = isinstance(self.collector, list)
-        before = self.pre_collector
-        files, iovs, filemaps = self._collect_input(data_sets or {}, where)
-        return CollectionRecord(
-            name=name,
-            collector=None if is_command else self.collector,  # type: ignore[arg-type]
-            command=tuple(self.collector) if is_command else None,  # type: ignore[arg-type]
-            settings=fill(self.settings, {}),
-            input_files=files,
-            files_to_iovs=iovs,
-            filemaps=filemaps,
-            selection=self._build_selection(where),
-            splitting=self._build_splitting(where),
-            output_patterns=tuple(fill(self.output_patterns, DEFAULT_OUTPUT)),
-            granularity=fill(self.granularity, None),
-            database_chain=build_chain(self.database_chain),
-            backend_args=fill(self.backend_args, {}),
-            pre_collector=(
-                None if before is None else {"command": before} if isinstance(before, list) else {"function": before}
-            ),
-            job_files=fill(self.job_files, {}),
-            merge=fill(self.merge, True),
-            max_subjob_retries=default_retries if self.max_subjob_retries is None else fill(self.max_subjob_retries, 0),
-            max_failed_subjobs=default_failed if self.max_failed_subjobs is None else fill(self.max_failed_subjobs, 0),
-        )
+        files, iovs, filemaps = self._collect_input(data_sets, where)
+        try:
+            _ = self.splitting
+        except DefinitionError as error:
+            raise DefinitionError(f"In {where}: {error.what}", hint=error.hint) from error
+        defaults = {"max_subjob_retries": 3, "max_failed_subjobs": 0}
+        chosen = {
+            word: next(value for value in (getattr(self, word), getattr(failures, word), default) if value is not None)
+            for word, default in defaults.items()
+        }
+        words = {"input_files": files, "input_data": [], "files_to_iovs": iovs, **chosen}
+        resolved = self.model_copy(update=words).rename(name)
+        resolved._filemaps = filemaps
+        return resolved
 
-    def _collect_input(
-        self, data_sets: Mapping[str, Any], where: str
-    ) -> tuple[tuple[str, ...], dict[str, IoV], tuple[str, ...]]:
+    def _collect_input(self, data_sets: Mapping[str, Any], where: str) -> tuple[list[str], dict[str, IoV], list[str]]:
+        """Return the files or patterns, the IoVs that are known, and the paths of file maps."""
         sources: list[Any] = [fill(self.input_files, ["{{ }}"]), self.files_to_iovs]
         for number, name in enumerate(fill(self.input_data, [])):
             if name not in data_sets and not is_template(name):
@@ -226,46 +311,16 @@ class Collection(HasDatabases):
             sources.append(data_sets.get(name, []))
         files: dict[str, None] = {}
         iovs: dict[str, IoV] = {}
-        filemaps: dict[str, None] = {}
+        filemaps = dict.fromkeys(self.filemaps)
         for position, source in enumerate(sources):
             if isinstance(source, str):
                 filemaps[source] = None
             elif isinstance(source, Mapping) and set(source) == {"filemap"}:
                 filemaps[source["filemap"]] = None
             elif isinstance(source, Mapping):
-                iovs |= {path: IoV.from_json(iov) for path, iov in source.items() if not is_template(iov)}
+                iovs |= {path: iov for path, iov in source.items() if not is_template(iov)}
                 # Beside a list of files, the mapping only says what is in them.
                 files |= dict.fromkeys(source) if position > 1 or not self.input_files else {}
             else:
                 files |= dict.fromkeys(source)
-        return tuple(files), iovs, tuple(filemaps)
-
-    def _build_selection(self, where: str) -> SelectionRecord | None:
-        try:
-            return None if self.selection is None else self.selection.build_record()
-        except DefinitionError as error:
-            raise DefinitionError(f"In {where}: {error.what}", hint=error.hint, where=("selection",)) from error
-
-    def _build_splitting(self, where: str) -> Splitting:
-        words: dict[str, Any] = {name: fill(getattr(self, name), None) for name in _SPLITTING}
-        if words["arguments"] is not None:
-            words["arguments"] = tuple(words["arguments"])
-        try:
-            return Splitting(**words)
-        except DefinitionError as error:
-            raise DefinitionError(f"In {where}: {error.what}", hint=error.hint) from error
-
-
-def fill(value: Any, instead: Any) -> Any:
-    """Give a value, or what stands for it while it is a template."""
-    return instead if is_template(value) else value
-
-
-def build_chain(entries: Any) -> tuple[DatabaseEntry, ...]:
-    """Give the records of a database chain; templates that stand for whole entries are left out."""
-    return tuple(
-        DatabaseEntry(kind=kind, value=value)
-        for entry in fill(entries, [])
-        if not is_template(entry)
-        for kind, value in entry.items()
-    )
+        return list(files), iovs, list(filemaps)

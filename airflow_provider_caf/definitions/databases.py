@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_caf.definitions.form import Form
+from airflow_provider_caf.core.chain import DatabaseEntry
+from airflow_provider_caf.definitions.form import Form, fill, is_template
 from airflow_provider_caf.definitions.words import Databases, FilePath
 
 
@@ -16,6 +17,16 @@ class HasDatabases(Form):
 
     if TYPE_CHECKING:
         database_chain: Databases
+
+    @property
+    def databases(self) -> tuple[DatabaseEntry, ...]:
+        """The entries of the chain; templates that stand for whole entries are left out."""
+        return tuple(
+            DatabaseEntry(kind=kind, value=value)
+            for entry in fill(self.database_chain, [])
+            if not is_template(entry)
+            for kind, value in entry.items()
+        )
 
     def use_central_database(self, global_tag: str) -> None:
         """Look first at a global tag."""

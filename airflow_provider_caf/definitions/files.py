@@ -68,7 +68,7 @@ def read_definition(path: Path) -> CAF:
         mistakes = (*(error.causes or (error,)), *_find_more(source.value, error.causes or (error,)))
         raise place_errors(source, join_definition_errors(mistakes, str(path))) from None
     try:
-        caf.build_record()
+        caf.resolve()
     except DefinitionError as error:
         raise place_errors(source, error) from None
     return caf
@@ -94,7 +94,7 @@ def _find_more(value: Any, mistakes: Iterable[DefinitionError]) -> list[Definiti
     ]
     try:
         if good:
-            CAF.from_json({"name": "x", **rest}).build_record()
+            CAF.from_json({"name": "x", **rest}).resolve()
     except DefinitionError as error:
         return [
             DefinitionError(
@@ -114,26 +114,17 @@ def place_errors(source: Source, error: DefinitionError) -> DefinitionError:
 
 
 def find_way(value: Any, where: Iterable[Any]) -> Way:
-    """Give the way in what was written that belongs to a place in the record.
+    """Return the way in what was written that belongs to a place in the resolved definition.
 
-    In the record collections have numbers, and the short form of a calibration is a collection like the others.
+    There the short form of a calibration is a collection like the others.
     """
     way: Way = ()
     rest = list(where)
     while rest:
         part = rest.pop(0)
-        if part == "collections" and rest and isinstance(rest[0], int) and isinstance(value, dict):
-            names = [DEFAULT_COLLECTION] if value.get("collector") is not None else []
-            names += list(value.get("collections") or {})
-            name = names[rest.pop(0)]
-            if name == DEFAULT_COLLECTION and value.get("collector") is not None:
-                continue
-            way = (*way, "collections", name)
-            value = value["collections"][name]
+        if (part, *rest[:1]) == ("collections", DEFAULT_COLLECTION) and value.get("collector") is not None:
+            rest.pop(0)
             continue
-        if part == "command" and isinstance(value, dict) and part not in value:
-            # In the record a collector that is a list of words is a command.
-            part = "collector"
         way = (*way, part)
         # One word may stand for a list of one.
         if not isinstance(value, (dict, list)):
@@ -163,7 +154,7 @@ def run_definitions(path: Path) -> list[CAF]:
         found = [next(value for value in vars(module).values() if id(value) == each) for each in cafs]
         _check_names(found)
         for caf in found:
-            caf.build_record()
+            caf.resolve()
     except DefinitionError as error:
         raise _place_in_python(path, error) from error
     finally:

@@ -13,16 +13,16 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
 from airflow_provider_caf.batch.arguments import ARGUMENTS
 from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
-from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.suggestions import build_word_hint, suggest_word
 from airflow_provider_caf.definitions.references import build_reference
 
 _F = TypeVar("_F", bound="Form")
+_V = TypeVar("_V")
 
 Chooser = Callable[[Any], "type[Form]"]
 TEMPLATE_SCHEMA = {"type": "string", "pattern": r"\{\{[\s\S]*\}\}"}
@@ -57,38 +57,74 @@ def is_template(value: Any) -> bool:
     return isinstance(value, str) and "{{" in value
 
 
-@dataclass(frozen=True)
-class Word:
-    """How the value of one word is read, in an annotation: `Annotated[int, Word(read_count, {"type": "integer"})]`.
+def fill(value: Any, instead: Any) -> Any:
+    """Return a value, or what stands for it while it is a template."""
+    return instead if is_template(value) else value
 
-    :param read: gives the JSON form of what a user wrote; it raises `DefinitionError`.
+
+def given(value: _V | None) -> _V:
+    """Return the value of a word that `resolve` has filled in where nobody wrote it.
+
+    :raises ValueError: if the definition was not resolved.
+    """
+    if value is None:
+        raise ValueError("The definition is not resolved.")
+    return value
+
+
+@dataclass(frozen=True, eq=False)
+class Word:
+    """A value that has a reader of ours, in an annotation: `Annotated[float, Word(read_seconds, {"type": "number"})]`.
+
+    :param read: gives the value for what a user wrote; it raises `DefinitionError`.
     :param schema: the JSON Schema of what may be written in a file.
-    :param is_text: whether the value is a text anyway, in which a template is nothing special.
-    :param fixed: whether no template can stand here, because the shape of the DAG depends on the value.
     """
 
     read: Callable[[Any], Any]
     schema: Mapping[str, Any]
-    is_text: bool = False
-    fixed: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self._read)
+        return core_schema.no_info_plain_validator_function(self.read)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        if self.is_text or self.fixed:
-            return dict(self.schema)
-        return {"anyOf": [dict(self.schema), TEMPLATE_SCHEMA]}
+        return dict(self.schema)
 
-    def _read(self, value: Any) -> Any:
-        if is_template(value):
-            if self.fixed:
-                raise DefinitionError(
-                    f"{value!r} is a template.", hint="The shape of the DAG depends on this value: write it out."
-                )
-            if _MODE.get().templates and not self.is_text:
-                return value
-        return self.read(value)
+
+class Template:
+    """Says in an annotation that a template may stand for the value until a run has filled it in."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(self._read, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [handler(schema), TEMPLATE_SCHEMA]}
+
+    def _read(self, value: Any, read: Callable[[Any], Any]) -> Any:
+        return value if is_template(value) and _MODE.get().templates else read(value)
+
+
+def _refuse_template(value: Any) -> Any:
+    if is_template(value):
+        raise DefinitionError(
+            f"{value!r} is a template.", hint="The shape of the DAG depends on this value: write it out."
+        )
+    return value
+
+
+FIXED = BeforeValidator(_refuse_template)
+"""Says in an annotation that no template can stand for the value, because the shape of the DAG depends on it."""
+
+_HINTS = {
+    "bool_type": "It has to be true or false.",
+    "dict_type": "It has to be a mapping.",
+    "greater_than_equal": "It has to be at least {ge}.",
+    "int_type": "It has to be a whole number.",
+    "less_than_equal": "It has to be at most {le}.",
+    "list_type": "It has to be a list.",
+    "string_too_short": "It has to be a text.",
+    "string_type": "It has to be a text.",
+}
+"""Kinds of pydantic's errors → what we advise."""
 
 
 class Form(BaseModel):
@@ -143,16 +179,20 @@ class Form(BaseModel):
             return cls(**value)
 
     def to_json(self) -> dict[str, Any]:
-        """Give what was said, in the form that `from_json` reads. Defaults are left out.
+        """Return what was written, in the form that `from_json` reads. Defaults are left out."""
+        return {word: _to_json(value) for word, value in {**self.collect_words(), **(self.model_extra or {})}.items()}
 
-        What was changed in place, such as `caf.backend_args["queue"] = "long"`, was said as well.
+    def collect_words(self) -> dict[str, Any]:
+        """Return the words that were written, with their values.
+
+        What was changed in place, such as `caf.backend_args["queue"] = "long"`, was written as well.
         """
-        said = {
+        return {
             field.alias or name: getattr(self, name)
             for name, field in type(self).model_fields.items()
-            if name in self.model_fields_set or getattr(self, name) != field.get_default(call_default_factory=True)
+            if name in self.model_fields_set
+            or getattr(self, name) != field.get_default(call_default_factory=True, validated_data=self.__dict__)
         }
-        return {word: _to_json(value) for word, value in {**said, **(self.model_extra or {})}.items()}
 
 
 def list_words(form: type[Form]) -> list[str]:
@@ -167,8 +207,6 @@ def _to_json(value: Any) -> Any:
         return {key: _to_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_to_json(item) for item in value]
-    if isinstance(value, (ExpRun, IoV)):
-        return value.to_json()
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, type) or callable(value):
@@ -199,9 +237,8 @@ def _translate_one(mistake: dict[str, Any], form: type[Form], words: Mapping[str
             f"{owner[0].upper()}{owner[1:]} has no {word!r}.", hint=f"Add {word!r}.", where=where[:-1]
         )
     place = describe_place(form, words, where)
-    return DefinitionError(
-        f"In {place}: {_show(mistake['input'])} cannot stand here.", hint=f"{mistake['msg']}.", where=where
-    )
+    hint = _HINTS.get(mistake["type"], f"{mistake['msg']}.").format(**mistake.get("ctx", {}))
+    return DefinitionError(f"In {place}: {_show(mistake['input'])} cannot stand here.", hint=hint, where=where)
 
 
 def describe_place(form: type[Form], words: Mapping[str, Any], where: tuple[Any, ...]) -> str:

@@ -14,6 +14,7 @@ from airflow_provider_caf.definitions.calibration import (
     ImportedPayloads,
     OwnCalibration,
 )
+from airflow_provider_caf.definitions.collection import CollectorWords
 from airflow_provider_caf.definitions.form import Form
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -30,10 +31,15 @@ def build_schema() -> dict[str, Any]:
     }
     one = {"anyOf": [{"$ref": "#/$defs/Algorithm"}, {"type": "string", "pattern": "^.+:.+$"}]}
     definitions["Calibration"]["properties"]["algorithms"] |= {"items": one}
-    for each in (caf, *definitions.values()):
-        each.pop("title", None)
-        for word in each["properties"].values():
-            word.pop("title", None)
+    for name, form in (("CAF", caf), *definitions.items()):
+        form.pop("title", None)
+        words = form["properties"]
+        # What a class has from its bases comes first otherwise.
+        form["properties"] = {word: words[word] for word in sorted(words, key="name".__ne__)}
+        for word, schema in words.items():
+            schema.pop("title", None)
+            if name == "Calibration" and word in CollectorWords.model_fields:
+                schema["description"] = f"Of the collection `default`. {schema['description']}"
     return {
         "$schema": DIALECT,
         "title": "Definition of airflow-provider-caf",

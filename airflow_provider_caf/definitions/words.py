@@ -10,6 +10,9 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
 
+from annotated_types import Ge, Le, MinLen
+from pydantic import AfterValidator, BeforeValidator, Strict
+
 from airflow_provider_caf.batch.arguments import ARGUMENTS, CAF_NAMES
 from airflow_provider_caf.batch.systems import find_system_name
 from airflow_provider_caf.core.errors import DefinitionError
@@ -18,7 +21,7 @@ from airflow_provider_caf.core.json_form import normalise_json
 from airflow_provider_caf.core.names import check_file_name
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.core.tolerance import Tolerance, read_tolerance
-from airflow_provider_caf.definitions.form import TEMPLATE_SCHEMA, Word, is_template
+from airflow_provider_caf.definitions.form import FIXED, TEMPLATE_SCHEMA, Template, Word, is_template
 from airflow_provider_caf.definitions.references import build_reference
 
 CodeReference = str | type | Callable[..., object]
@@ -50,10 +53,6 @@ def _many(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": {"anyOf": [dict(schema), TEMPLATE_SCHEMA]}}
 
 
-def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"anyOf": [dict(schema), {"type": "null"}]}
-
-
 def refuse(value: Any, wanted: str) -> DefinitionError:
     """Give the error for a value that cannot stand here."""
     text = repr(value)
@@ -65,35 +64,6 @@ def read_text(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise refuse(value, "It has to be a text.")
     return value
-
-
-def read_optional_text(value: Any) -> str | None:
-    """Read a text or nothing."""
-    return None if value is None or value == "" else read_text(value)
-
-
-def read_flag(value: Any) -> bool:
-    """Read true or false."""
-    if not isinstance(value, bool):
-        raise refuse(value, "It has to be true or false.")
-    return value
-
-
-def read_count(low: int, high: int | None = None) -> Callable[[Any], int]:
-    """Give the reader of a whole number in a range."""
-    limits = f"at least {low}" if high is None else f"from {low} to {high}"
-
-    def read(value: Any) -> int:
-        if type(value) is not int or value < low or (high is not None and value > high):
-            raise refuse(value, f"It has to be a whole number, {limits}.")
-        return value
-
-    return read
-
-
-def read_optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Give the reader that leaves None as it is."""
-    return lambda value: None if value is None else read(value)
 
 
 def read_seconds(value: Any) -> float:
@@ -134,40 +104,29 @@ def read_mapping(value: Any) -> dict[str, Any]:
     """Read a mapping whose words are the user's own, and whose values JSON has."""
     if not isinstance(value, Mapping):
         raise refuse(value, "It has to be a mapping of names to values.")
-    normalised: dict[str, Any] = normalise_json(_plain(value), "value")
+    normalised: dict[str, Any] = normalise_json(value, "value")
     return normalised
 
 
-def _plain(value: Any) -> Any:
-    """Give the JSON form of a value with runs and IoVs in it."""
-    if isinstance(value, (ExpRun, IoV)):
-        return value.to_json()
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
-
-
-def read_run(value: Any) -> list[int]:
+def read_run(value: Any) -> ExpRun:
     """Read a run: `[exp, run]` or `"exp.run"`."""
     if isinstance(value, float):
         raise DefinitionError(
             f"{value!r} is not a run: it is read as a number with a fraction.",
             hint="Write [exp, run], or 'exp.run' in quotes: 8.10 without them is 8.1.",
         )
-    return (ExpRun.parse(value) if isinstance(value, str) else ExpRun.from_json(value)).to_json()
+    return ExpRun.parse(value) if isinstance(value, str) else ExpRun.from_json(value)
 
 
-def read_iov(value: Any) -> list[int]:
+def read_iov(value: Any) -> IoV:
     """Read an IoV: four numbers, or `"exp,run,exp,run"`."""
-    return (IoV.parse(value) if isinstance(value, str) else IoV.from_json(value)).to_json()
+    return IoV.parse(value) if isinstance(value, str) else IoV.from_json(value)
 
 
-def read_file_iov(value: Any) -> list[int]:
+def read_file_iov(value: Any) -> IoV:
     """Read the IoV of a file: an IoV, or one run."""
     is_run = (isinstance(value, str) and "," not in value) or (isinstance(value, (list, tuple)) and len(value) == 2)
-    return read_run(value) * 2 if is_run else read_iov(value)
+    return IoV.spanning([read_run(value)]) if is_run else read_iov(value)
 
 
 def read_path(value: Any) -> str:
@@ -241,7 +200,7 @@ def read_argv(value: Any) -> list[str]:
     """Read the words of a command."""
     # A text can be gone through, too: letter by letter.
     is_list = isinstance(value, (list, tuple))
-    if not is_list or not value or not all(isinstance(word, str) and word for word in value):
+    if not is_list or not value or not all(isinstance(word, str) and word and "\0" not in word for word in value):
         raise DefinitionError(
             f"The command is {list(value) if is_list else value!r}.",
             hint="Write a list of words, each a string that is not empty, as in ['python3', 'collect.py'].",
@@ -249,10 +208,9 @@ def read_argv(value: Any) -> list[str]:
     return list(value)
 
 
-def read_backend(value: Any) -> str | None:
-    """Read the name of a batch system."""
-    name = read_optional_text(value)
-    if name is not None and not is_template(name):
+def read_backend(name: str) -> str:
+    """Check the name of a batch system."""
+    if not is_template(name):
         find_system_name(name)
     return name
 
@@ -331,57 +289,51 @@ def _read_database(value: Any) -> dict[str, str]:
     return {kind: name}
 
 
-def _read_name(value: Any) -> str:
-    # The checks of the record say what a name may be, and which one would do.
-    return value if isinstance(value, str) else read_text(value)
-
-
-Text = Annotated[str, Word(read_text, _TEXT_SCHEMA, is_text=True)]
-Name = Annotated[
-    str, Word(lambda value: value if isinstance(value, str) else read_text(value), _TEXT_SCHEMA, fixed=True)
+Bool = Annotated[bool, Strict()]
+Natural = Annotated[int, Strict(), Ge(0)]
+Positive = Annotated[int, Strict(), Ge(1)]
+Repeats = Annotated[int, Strict(), Ge(0), Le(100)]
+"""How often something is tried or repeated. What has failed a hundred times has a cause that another try does not mend,
+and passes are tasks, of which Airflow's grid bears about a thousand."""
+Text = Annotated[str, Strict(), MinLen(1)]
+Name = Annotated[str, Strict(), FIXED]
+OptionalText = Annotated[Text | None, BeforeValidator(lambda value: None if value == "" else value)]
+Flag = Annotated[Bool, Template()]
+Count = Annotated[Positive, Template()]
+OptionalCount = Annotated[Positive | None, Template()]
+OptionalNumber = Annotated[Natural | None, Template()]
+Retries = Annotated[Repeats | None, Template()]
+Iterations = Annotated[Repeats | None, FIXED]
+Seconds = Annotated[Any, Word(read_seconds, {"type": ["number", "string"]})]
+OptionalSeconds = Annotated[Seconds | None, Template()]
+_TOLERATED_SCHEMA = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": "%$"}]}
+Tolerated = Annotated[Annotated[Tolerance, Word(read_tolerated, _TOLERATED_SCHEMA)] | None, Template()]
+Folder = Annotated[str, Word(read_folder, _TEXT_SCHEMA)]
+Backend = Annotated[
+    Annotated[Text, AfterValidator(read_backend)] | None, BeforeValidator(lambda value: None if value == "" else value)
 ]
-OptionalText = Annotated[str | None, Word(read_optional_text, _or_null(_TEXT_SCHEMA), is_text=True)]
-Flag = Annotated[bool, Word(read_flag, {"type": "boolean"})]
-Count = Annotated[int, Word(read_count(1), {"type": "integer", "minimum": 1})]
-OptionalCount = Annotated[int | None, Word(read_optional(read_count(1)), _or_null({"type": "integer", "minimum": 1}))]
-OptionalNumber = Annotated[int | None, Word(read_optional(read_count(0)), _or_null({"type": "integer", "minimum": 0}))]
-Retries = Annotated[
-    int | None, Word(read_optional(read_count(0, 100)), _or_null({"type": "integer", "minimum": 0, "maximum": 100}))
-]
-Iterations = Annotated[
-    int | None,
-    Word(read_optional(read_count(0, 100)), _or_null({"type": "integer", "minimum": 0, "maximum": 100}), fixed=True),
-]
-OptionalSeconds = Annotated[
-    float | str | None, Word(read_optional(read_seconds), _or_null({"type": ["number", "string"]}))
-]
-Tolerated = Annotated[
-    Tolerance | None,
-    Word(read_optional(read_tolerated), _or_null({"anyOf": [{"type": "number"}, {"type": "string", "pattern": "%$"}]})),
-]
-Folder = Annotated[str, Word(read_folder, _TEXT_SCHEMA, is_text=True)]
-Backend = Annotated[str | None, Word(read_backend, _or_null(_TEXT_SCHEMA), is_text=True)]
-BackendArgs = Annotated[dict[str, Any], Word(read_backend_args, _MAPPING_SCHEMA)]
-Settings = Annotated[dict[str, Any], Word(read_mapping, _MAPPING_SCHEMA)]
+BackendArgs = Annotated[dict[str, Any], Word(read_backend_args, _MAPPING_SCHEMA), Template()]
+Settings = Annotated[dict[str, Any], Word(read_mapping, _MAPPING_SCHEMA), Template()]
 JobFiles = Annotated[
-    dict[str, Any], Word(read_job_files, {"type": "object", "additionalProperties": {"type": "string"}})
+    dict[str, Any], Word(read_job_files, {"type": "object", "additionalProperties": {"type": "string"}}), Template()
 ]
-Paths = Annotated[list[str], Word(read_paths, {"anyOf": [_TEXT_SCHEMA, _many(_TEXT_SCHEMA)]})]
+Paths = Annotated[list[str], Word(read_paths, {"anyOf": [_TEXT_SCHEMA, _many(_TEXT_SCHEMA)]}), Template()]
 Patterns = Annotated[
-    list[str], Word(read_list(read_output_pattern, "patterns"), {"type": "array", "items": _TEXT_SCHEMA, "minItems": 1})
+    list[str],
+    Word(read_list(read_output_pattern, "patterns"), {"type": "array", "items": _TEXT_SCHEMA, "minItems": 1}),
+    Template(),
 ]
-Runs = Annotated[list[Any], Word(read_list(read_run, "runs"), _many(_RUN_SCHEMA))]
-OptionalIov = Annotated[Any, Word(read_optional(read_iov), _or_null(_IOV_SCHEMA))]
+Runs = Annotated[list[Any], Word(read_list(read_run, "runs"), _many(_RUN_SCHEMA)), Template()]
+OptionalIov = Annotated[Annotated[Any, Word(read_iov, _IOV_SCHEMA)] | None, Template()]
 _FILES_SCHEMA = {"type": "object", "additionalProperties": {"anyOf": [_RUN_SCHEMA, _IOV_SCHEMA]}}
-FilesToIovs = Annotated[Any, Word(read_files_to_iovs, {"anyOf": [_FILES_SCHEMA, _TEXT_SCHEMA]})]
+FilesToIovs = Annotated[Any, Word(read_files_to_iovs, {"anyOf": [_FILES_SCHEMA, _TEXT_SCHEMA]}), Template()]
 _DATA_SET_SCHEMA = {"anyOf": [_TEXT_SCHEMA, _many(_TEXT_SCHEMA), _FILES_SCHEMA]}
-DataSet = Annotated[Any, Word(read_data_set, _DATA_SET_SCHEMA)]
-NamesOfData = Annotated[
-    list[str], Word(read_names, {"anyOf": [_TEXT_SCHEMA, {"type": "array", "items": _TEXT_SCHEMA}]})
-]
-Names = Annotated[list[str], Word(read_list(read_text, "names"), {"type": "array", "items": _TEXT_SCHEMA}, fixed=True)]
-Argv = Annotated[list[str], Word(read_argv, _ARGV_SCHEMA)]
-OptionalArgv = Annotated[list[str] | None, Word(read_optional(read_argv), _or_null(_ARGV_SCHEMA))]
+DataSet = Annotated[Any, Word(read_data_set, _DATA_SET_SCHEMA), Template()]
+_NAMES_SCHEMA = {"anyOf": [_TEXT_SCHEMA, {"type": "array", "items": _TEXT_SCHEMA}]}
+Names = Annotated[list[str], Word(read_names, _NAMES_SCHEMA)]
+NamesOfData = Annotated[Names, Template()]
+Argv = Annotated[list[str], Word(read_argv, _ARGV_SCHEMA), Template()]
+OptionalArgv = Annotated[Annotated[list[str], Word(read_argv, _ARGV_SCHEMA)] | None, Template()]
 Databases = Annotated[
     list[Any],
     Word(
@@ -396,20 +348,15 @@ Databases = Annotated[
             }
         ),
     ),
+    Template(),
 ]
 
 
 def code(what: str) -> Word:
-    """Give the word for a class or function."""
-    return Word(read_code(what), _CODE_SCHEMA, is_text=True)
-
-
-def optional_code(what: str) -> Word:
-    """Give the word for a class or function that need not be there."""
-    return Word(read_optional(read_code(what)), _or_null(_CODE_SCHEMA), is_text=True)
+    """Return the word for a class or function."""
+    return Word(read_code(what), _CODE_SCHEMA)
 
 
 def code_or_argv(what: str) -> Word:
-    """Give the word for a class or function, or a command, that need not be there."""
-    schema = {"anyOf": [_CODE_SCHEMA, _ARGV_SCHEMA, {"type": "null"}]}
-    return Word(read_optional(read_code_or_argv(what)), schema, is_text=True)
+    """Return the word for a class or function, or a command."""
+    return Word(read_code_or_argv(what), {"anyOf": [_CODE_SCHEMA, _ARGV_SCHEMA]})

@@ -6,18 +6,15 @@ that parsing twice gives the same serialised DAG.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Param, TaskGroup
 from airflow.sdk.definitions.param import ParamsDict
 
-from airflow_provider_caf.batch.spec import parse_resources
-from airflow_provider_caf.batch.systems import find_system_name
-from airflow_provider_caf.core.calibration import CafRecord, CalibrationRecord
 from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.definitions.caf import CAF
+from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.run_params import describe_params
 from airflow_provider_caf.factory.assets import find_asset, parse_asset
 from airflow_provider_caf.factory.ending import add_ending
@@ -31,8 +28,8 @@ from airflow_provider_caf.site.messages import caf_message
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
 
-    from airflow_provider_caf.core.calibration import Member
     from airflow_provider_caf.definitions.caf import CAF
+    from airflow_provider_caf.definitions.calibration import CalibrationBase
 
 DEFAULT_ARGS: dict[str, Any] = {
     # A retry mends what came from outside: a killed worker, a full queue, a file server that was away. What a retry
@@ -50,21 +47,20 @@ def build_dag(caf: CAF, **dag_kwargs: Any) -> DAG:
         `default_args` and `params` go over ours one by one.
     :raises DefinitionError: with every mistake found in the definition.
     """
-    record = caf.build_record()
-    _check_backend(record)
+    resolved = caf.resolve()
     options = {**_read_options(caf), **dag_kwargs}
     options["default_args"] = {**_read_default_args(caf), **dag_kwargs.get("default_args", {})}
     options["user_defined_macros"] = {"caf_message": caf_message, **(dag_kwargs.get("user_defined_macros") or {})}
     params = {**_build_params(caf), **options.pop("params", {})}
     with DAG(**options) as dag:
         configure = ConfigureOperator(task_id=CONFIGURE, definition=caf.to_json())
-        ends = {each.name: _add_member(record, each) for each in record.calibrations}
-        for each in record.calibrations:
-            if not each.depends_on:
+        ends = {each.name: _add_member(resolved, each) for each in resolved.calibrations}
+        for each in resolved.calibrations:
+            if not each.dependencies:
                 configure >> ends[each.name][0]
-            for other in each.depends_on:
+            for other in each.dependencies:
                 ends[other][1] >> ends[each.name][0]
-        add_ending(record, [last for _, last in ends.values()])
+        add_ending(resolved, [last for _, last in ends.values()])
     # Not before: Airflow would copy them several times for every task, which takes most of the time of parsing.
     dag.params = ParamsDict(params)
     return dag
@@ -116,34 +112,13 @@ def _build_params(caf: CAF) -> dict[str, Param]:
     return params
 
 
-def _check_backend(record: CafRecord) -> None:
-    """Refuse a batch system or an argument that does not exist. What a template fills is checked in `configure`.
-
-    :raises DefinitionError: with "did you mean".
-    """
-    calibrations = [each for each in record.calibrations if isinstance(each, CalibrationRecord)]
-    for backend in (record.backend, *(calibration.backend for calibration in calibrations)):
-        if backend is not None and "{{" not in backend:
-            find_system_name(backend)
-    parse_resources(_drop_templates(record.backend_args), f"CAF {record.name!r}")
-    for calibration in calibrations:
-        parse_resources(_drop_templates(calibration.backend_args), f"calibration {calibration.name!r}")
-        for collection in calibration.collections:
-            where = f"collection {collection.name!r} of calibration {calibration.name!r}"
-            parse_resources(_drop_templates(collection.backend_args), where)
-
-
-def _drop_templates(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if "{{" not in json.dumps(value)}
-
-
-def _add_member(caf: CafRecord, member: Member) -> tuple[BaseOperator, BaseOperator]:
+def _add_member(caf: CAF, member: CalibrationBase) -> tuple[BaseOperator, BaseOperator]:
     """Add a calibration or a step, and give its first and its last task."""
     # A calibration that this run leaves out does not hold up those behind it.
     first: dict[str, Any] = {"calibration": member.name, "trigger_rule": "none_failed"}
     asset = find_asset(caf.name, member.name)
     with TaskGroup(member.name, prefix_group_id=True):
-        if not isinstance(member, CalibrationRecord):
+        if not isinstance(member, Calibration):
             run = StepOperator(task_id="run", outlets=[asset], **first)
             return run, run
         prepare = PrepareOperator(task_id="prepare", **first)

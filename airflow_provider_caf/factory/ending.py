@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from airflow.sdk import BaseOperator, Param
 
-from airflow_provider_caf.core.calibration import CafRecord, SignOff
+from airflow_provider_caf.definitions.caf import CAF, SignOff
 from airflow_provider_caf.factory.assets import find_asset
 from airflow_provider_caf.operators.ending import (
     JOIN,
@@ -21,22 +21,21 @@ from airflow_provider_caf.operators.ending import (
 )
 
 
-def add_ending(caf: CafRecord, after: Iterable[BaseOperator]) -> None:
+def add_ending(caf: CAF, after: Iterable[BaseOperator]) -> None:
     """Add what happens when all calibrations have ended. The last task says that the result is ready.
 
     The report is written beside that, also where a calibration failed. It hides no failure: the run fails with `join`.
     """
-    ending = caf.ending
     asset = find_asset(caf.name)
-    is_short = ending.sign_off is None and ending.publish is None
+    is_short = caf.sign_off is None and caf.publish is None
     last: BaseOperator = JoinOperator(
         task_id=JOIN, trigger_rule="none_failed_min_one_success", outlets=[asset] if is_short else []
     )
     before = list(after)
     before >> last
     before >> ReportOperator(task_id=REPORT, trigger_rule="all_done")
-    if ending.sign_off is not None:
-        sign_off = _build_sign_off(caf.name, ending.sign_off)
+    if caf.sign_off is not None:
+        sign_off = _build_sign_off(caf.name, caf.sign_off)
         last >> sign_off
         last = sign_off
     if not is_short:

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.sdk import BaseOperator, TaskGroup
 
-from airflow_provider_caf.core.calibration import CalibrationRecord
+from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.operators.decide import DecideOperator, build_iteration_id
 from airflow_provider_caf.operators.merge import CollectorMergeOperator
 from airflow_provider_caf.operators.strategy import StrategyOperator
@@ -18,18 +18,18 @@ from airflow_provider_caf.operators.submit import CollectorSubmitOperator
 from airflow_provider_caf.sensors.batch import BatchJobSensor
 
 
-def add_iterations(calibration: CalibrationRecord, *, after: BaseOperator, before: BaseOperator) -> None:
+def add_iterations(calibration: Calibration, *, after: BaseOperator, before: BaseOperator) -> None:
     """Add every pass that a calibration may need, between two tasks."""
-    for iteration in range(calibration.max_iterations + 1):
+    for iteration in range(calibration.repetitions + 1):
         after = _add_iteration(calibration, iteration, after)
         after >> before
 
 
-def _add_iteration(calibration: CalibrationRecord, iteration: int, after: BaseOperator) -> DecideOperator:
+def _add_iteration(calibration: Calibration, iteration: int, after: BaseOperator) -> DecideOperator:
     names: dict[str, Any] = {"calibration": calibration.name, "iteration": iteration}
     with TaskGroup(build_iteration_id(iteration)):
         last: list[BaseOperator] = []
-        for collection in calibration.collections:
+        for collection in calibration.collections.values():
             with TaskGroup(collection.name):
                 submit = CollectorSubmitOperator(task_id="submit", collection=collection.name, **names)
                 wait = BatchJobSensor(task_id="wait", collection=collection.name, **names)

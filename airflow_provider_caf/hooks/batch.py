@@ -13,10 +13,11 @@ from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.batch.spec import parse_resources
 from airflow_provider_caf.batch.systems import find_system_name
 from airflow_provider_caf.batch.systems.checks import build_check
-from airflow_provider_caf.core.calibration import CafRecord, CalibrationRecord
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.definitions.caf import CAF
+from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.io.jobs.mirror import Mirror
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.io.transport.base import Transport
@@ -169,7 +170,7 @@ def choose_connection(definition: Mapping[str, Any], params: Mapping[str, Any]) 
     return chosen
 
 
-def find_backend(caf: CafRecord, calibration: CalibrationRecord) -> tuple[str, str | None, dict[str, Any]]:
+def find_backend(caf: CAF, calibration: Calibration) -> tuple[str, str | None, dict[str, Any]]:
     """Return the batch system of a calibration, by our name, the connection to it, and the arguments of that.
 
     :raises DefinitionError: if system and connection do not fit together, or the connection cannot be used.

@@ -7,35 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider_caf.core.record import record
-from airflow_provider_caf.definitions.caf import CAF
-from airflow_provider_caf.definitions.run_params import CALIBRATIONS, apply_params, check_conf, merge_params
-from airflow_provider_caf.definitions.templates import render
+from airflow_provider_caf.definitions.resolve import Resolved, fill_templates, resolve_run
 from airflow_provider_caf.hooks.batch import choose_connection
 from airflow_provider_caf.io.layout import make_work_dir
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run
 from airflow_provider_caf.site.places import find_catalog
-from airflow_provider_caf.steps.configure import choose_calibrations, configure_run
+from airflow_provider_caf.steps.configure import configure_run
 
 if TYPE_CHECKING:
     import jinja2
     from airflow.sdk import Context
 
-    from airflow_provider_caf.core.calibration import CafRecord
-
 CONFIGURE = "configure"
 """The id of this task in every DAG that is made of a definition."""
-
-
-@record
-class Resolved:
-    """A definition as one run has it.
-
-    :param chosen: the calibrations that run.
-    """
-
-    caf: CafRecord
-    chosen: tuple[str, ...]
 
 
 class ConfigureOperator(CafTask, BaseOperator):
@@ -65,8 +49,7 @@ class ConfigureOperator(CafTask, BaseOperator):
         """Fill in templates as the definition's own rules say: one that stands alone keeps the type of its value."""
         with failing_for_good(context):
             environment = jinja_env or self.get_template_env(self.get_dag())
-            params = merge_params(CAF.from_json(content), context["params"])
-            return render(content, {**context, "params": params}, environment)
+            return fill_templates(content, context["params"], dict(context), environment)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Configure the run, and give how many input files each collection has.
@@ -75,9 +58,9 @@ class ConfigureOperator(CafTask, BaseOperator):
         """
         with failing_for_good(context):
             resolved = self._resolve(self.definition, context)
-            params = {name: value for name, value in dict(context["params"]).items()}
             run = find_run(context)
             make_work_dir(run.work_dir)
+            params = dict(context["params"])
             counts = configure_run(resolved.caf, resolved.chosen, params, run, find_catalog(run.work_dir))
         for name in resolved.chosen:
             self.log.info("Calibration %s runs.", name)
@@ -95,7 +78,6 @@ class ConfigureOperator(CafTask, BaseOperator):
     def _resolve(self, definition: Mapping[str, Any], context: Context) -> Resolved:
         dag = self.get_dag()
         conf = getattr(context["dag_run"], "conf", None) or {}
-        params = dict(context["params"])
-        check_conf(CAF.from_json(definition, templates=False), conf, () if dag is None else dag.params)
-        caf = CAF.from_json(choose_connection(apply_params(definition, params), params), templates=False).build_record()
-        return Resolved(caf=caf, chosen=choose_calibrations(caf, params.get(CALIBRATIONS)))
+        return resolve_run(
+            definition, dict(context["params"]), conf, () if dag is None else dag.params, choose_connection
+        )

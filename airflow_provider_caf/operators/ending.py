@@ -10,7 +10,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_provider_caf.core.calibration import Publish
+from airflow_provider_caf.definitions.caf import Publish
 from airflow_provider_caf.io.processes import stop_tied_processes
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run
 from airflow_provider_caf.operators.configure import CONFIGURE, ConfigureOperator
@@ -22,7 +22,7 @@ from airflow_provider_caf.steps.ending import Joined, Publication, join_run, wri
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_caf.core.calibration import Ending
+    from airflow_provider_caf.definitions.caf import CAF
 
 JOIN, REPORT, SIGN_OFF, PUBLISH = "join", "report", "sign_off", "publish"
 """Ids of the tasks at the end of every DAG that is made of a definition."""
@@ -35,11 +35,11 @@ class _EndingOperator(CafTask, BaseOperator):
         """End the command that runs: somebody killed the task, or its worker is told to stop."""
         stop_tied_processes()
 
-    def find_ending(self, context: Context) -> Ending:
-        """Give what the definition says of the end of the run."""
+    def find_caf(self, context: Context) -> CAF:
+        """Return the definition of the run."""
         configure = self.dag.get_task(CONFIGURE)
         assert isinstance(configure, ConfigureOperator)
-        return configure.resolve(context).caf.ending
+        return configure.resolve(context).caf
 
 
 class JoinOperator(_EndingOperator):
@@ -52,7 +52,7 @@ class JoinOperator(_EndingOperator):
         """
         run = find_run(context)
         with failing_for_good(context):
-            joined = join_run(run, self.find_ending(context).gaps)
+            joined = join_run(run, self.find_caf(context).gaps)
         for each in joined.filled:
             self.log.info("Payload %s: %s extended to %s.", each.name, each.before, each.after)
         for name, gap in joined.gaps.items():
@@ -123,11 +123,11 @@ class PublishOperator(_EndingOperator):
         run = find_run(context)
         ti = context["ti"]
         with failing_for_good(context):
-            ending = self.find_ending(context)
-            if ending.sign_off is not None:
+            caf = self.find_caf(context)
+            if caf.sign_off is not None:
                 answer = ti.xcom_pull(task_ids=SIGN_OFF)
                 write_sign_off(run, _describe_answer(answer))
-            what = self._publish(ending.publish, context)
+            what = self._publish(caf.publish, context)
         joined = ti.xcom_pull(task_ids=JOIN)
         self.emit(context, {"database": joined["database"], "payloads": joined["payloads"], "run_id": run.run_id})
         return {"what": what}

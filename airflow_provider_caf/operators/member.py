@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_caf.batch.spec import Resources
-from airflow_provider_caf.core.calibration import StepRecord
 from airflow_provider_caf.core.errors import CheckpointError
+from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.operators.base import CafOperator
 from airflow_provider_caf.operators.prepare import find_member, list_ancestors
 from airflow_provider_caf.steps.members import StepRun
@@ -27,7 +27,7 @@ class StepOperator(CafOperator):
     def run_step(self, context: Context, layout: CalibrationLayout) -> dict[str, Any]:
         """Run it, and give its local database and how many payloads are in it."""
         resolved, record = find_member(self, context)
-        if not isinstance(record, StepRecord):
+        if isinstance(record, Calibration):
             raise CheckpointError(
                 f"{self.calibration!r} is no step that collects nothing any more.",
                 hint="The definition changed its type since the run began: trigger a new run.",
@@ -36,7 +36,7 @@ class StepOperator(CafOperator):
             record,
             layout,
             ancestors=list_ancestors(resolved, self.calibration),
-            database_chain=resolved.caf.database_chain,
+            database_chain=resolved.caf.databases,
             run_id=context["ti"].run_id,
             say=self.log.info,
         )

@@ -7,26 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_provider_caf.core.calibration import CalibrationRecord
 from airflow_provider_caf.core.errors import CheckpointError
 from airflow_provider_caf.core.graph import find_ancestors
+from airflow_provider_caf.definitions.calibration import Calibration
+from airflow_provider_caf.definitions.resolve import Resolved
 from airflow_provider_caf.hooks.batch import find_backend
 from airflow_provider_caf.operators.base import CafOperator, find_run
-from airflow_provider_caf.operators.configure import CONFIGURE, ConfigureOperator, Resolved
+from airflow_provider_caf.operators.configure import CONFIGURE, ConfigureOperator
 from airflow_provider_caf.steps.configure import RunDefinition
 from airflow_provider_caf.steps.prepare import Surroundings, prepare_calibration
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_caf.core.calibration import Member
+    from airflow_provider_caf.definitions.calibration import CalibrationBase
     from airflow_provider_caf.io.layout import CalibrationLayout
 
 
 log = logging.getLogger(__name__)
 
 
-def find_member(operator: CafOperator, context: Context) -> tuple[Resolved, Member]:
+def find_member(operator: CafOperator, context: Context) -> tuple[Resolved, CalibrationBase]:
     """Give the definition of the run, and in it the calibration of a task.
 
     :raises AirflowSkipException: if this run leaves the calibration out.
@@ -60,7 +61,7 @@ class PrepareOperator(CafOperator):
     def run_step(self, context: Context, layout: CalibrationLayout) -> dict[str, Any]:
         """Prepare, and give for each collection how many files and subjobs it has."""
         resolved, record = find_member(self, context)
-        if not isinstance(record, CalibrationRecord):
+        if not isinstance(record, Calibration):
             raise CheckpointError(
                 f"{self.calibration!r} is no calibration that collects any more.",
                 hint="The definition changed its type since the run began: trigger a new run.",
@@ -74,7 +75,7 @@ class PrepareOperator(CafOperator):
                 connection=connection,
                 connection_args=connection_args,
                 backend_args=resolved.caf.backend_args,
-                database_chain=resolved.caf.database_chain,
+                database_chain=resolved.caf.databases,
                 shares=RunDefinition.read(find_run(context)).shares.get(self.calibration, {}),
             ),
             layout,

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_caf.core.calibration import CafRecord, CalibrationRecord
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.results import ResultCode
+from airflow_provider_caf.definitions.calibration import Calibration
+from airflow_provider_caf.definitions.stored import read_caf
 from airflow_provider_caf.io.catalog import (
     Catalog,
     ExecutionRow,
@@ -115,7 +116,7 @@ def build_calibration(run: RunRow, catalog: Catalog, name: str) -> dict[str, Any
             _pick(row, "iteration", "decision", "reason", "started", "ended")
             for row in catalog.read(IterationRow, *place)
         ],
-        "algorithms": _describe_algorithms(catalog, run, name),
+        "algorithms": _describe_algorithms(_find_member(catalog, run, name)),
         "resources": [_build_resources(row) for row in catalog.read(SubjobsRow, *place)],
         "selections": [_build_selection(row) for row in catalog.read(SelectionRow, *place)],
         "convergence": [
@@ -313,14 +314,18 @@ def find_figure(
     raise CafError(f"The catalog has no figure {figure!r} of execution {key} of {algorithm!r} in pass {iteration}.")
 
 
-def _describe_algorithms(catalog: Catalog, run: RunRow, name: str) -> list[dict[str, Any]]:
+def _find_member(catalog: Catalog, run: RunRow, name: str) -> Calibration | None:
     described = catalog.read_run(run.dag_id, run.run_id)
-    return [
-        {"class": algorithm.algorithm, **_pick(algorithm, "name", "strategy")}
-        for calibration in (CafRecord.from_json(described.definition).calibrations if described is not None else ())
-        if calibration.name == name and isinstance(calibration, CalibrationRecord)
-        for algorithm in calibration.algorithms
-    ]
+    if described is None:
+        return None
+    found = [each for each in read_caf(described.definition).calibrations if each.name == name]
+    return found[0] if found and isinstance(found[0], Calibration) else None
+
+
+def _describe_algorithms(member: Calibration | None) -> list[dict[str, Any]]:
+    if member is None:
+        return []
+    return [{"class": algorithm.algorithm, **_pick(algorithm, "name", "strategy")} for algorithm in member.algorithms]
 
 
 def _build_resources(row: SubjobsRow) -> dict[str, Any]:

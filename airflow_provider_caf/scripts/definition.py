@@ -6,6 +6,7 @@ What the description holds says `worker/describe_script.py`, which makes it in t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,7 @@ import yaml
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import IoV
-from airflow_provider_caf.core.json_form import (
-    ObjectReader,
-    read_list,
-    read_object,
-    read_optional,
-    read_text,
-    read_with,
-)
+from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.names import build_slug
 from airflow_provider_caf.core.record import record
 
@@ -38,11 +32,10 @@ _PRE_ALGORITHM = "airflow_provider_caf.worker.script_algorithm:run_pre_algorithm
 _OWN_STRATEGY = "airflow_provider_caf.core.strategies.of_script:ScriptStrategy"
 _EXECUTABLE = "basf2"
 _STEERING_FILE = "steering.py"
-_TEXTS = read_list(read_text)
 
 
 @record
-class CafConfig:
+class CafConfig(JsonRecord):
     """What `caf_config.json` says, in the words of the experiment's prompt tool.
 
     :param caf_script: the script, by its path or its name in the release; None where it is named elsewhere.
@@ -52,31 +45,14 @@ class CafConfig:
     :param expert_config: over the script's own, option by option.
     """
 
+    noun = "caf_config"
+
     caf_script: str | None = None
     database_chain: tuple[str, ...] | None = None
     testing_payloads: tuple[str, ...] = ()
-    backend_args: Mapping[str, Any] | None = None
+    backend_args: Mapping[str, Any] = field(default_factory=dict)
     requested_iov: IoV = IoV(0, 0, -1, -1)
-    expert_config: Mapping[str, Any] | None = None
-
-    @classmethod
-    def from_json(cls, value: Any) -> CafConfig:
-        """Read it.
-
-        :raises DefinitionError: if a field is unknown or wrong.
-        """
-        reader = ObjectReader(value, "caf_config")
-        no_objects: dict[str, Any] = {}
-        config = cls(
-            caf_script=reader.take_or("caf_script", read_optional(read_text), None),
-            database_chain=reader.take_or("database_chain", read_optional(_TEXTS), None),
-            testing_payloads=reader.take_or("testing_payloads", _TEXTS, ()),
-            backend_args=reader.take_or("backend_args", read_object, no_objects),
-            requested_iov=reader.take_or("requested_iov", read_with(IoV.from_json), IoV(0, 0, -1, -1)),
-            expert_config=reader.take_or("expert_config", read_object, no_objects),
-        )
-        reader.finish()
-        return config
+    expert_config: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that `from_json` reads, without the script."""

@@ -11,20 +11,19 @@ from pydantic import Field
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.definitions.caf import DagOptions
 from airflow_provider_caf.definitions.files import SCRIPT_RUN_SUFFIX, place_errors
-from airflow_provider_caf.definitions.form import Chooser, Form, Word
+from airflow_provider_caf.definitions.form import FIXED, Chooser, Form, Word
 from airflow_provider_caf.definitions.words import (
     Backend,
     BackendArgs,
     Name,
     OptionalText,
-    read_list,
-    read_optional_text,
-    read_seconds,
+    Seconds,
+    Text,
     read_text,
     refuse,
 )
 from airflow_provider_caf.definitions.yaml_reader import read_source
-from airflow_provider_caf.scripts.definition import CAFS, DEFAULT_TIMEOUT, CafConfig
+from airflow_provider_caf.scripts.definition import CAFS, CafConfig
 
 
 def _read_data(value: Any, file: str = "input_data.json") -> Any:
@@ -61,23 +60,22 @@ class ScriptRun(Form):
     parts: ClassVar[Mapping[str, Chooser]] = {"dag": lambda _: DagOptions}
 
     name: Annotated[Name, Field(description="Of the DAG.")]
-    script: Annotated[
-        str, Word(read_text, _TEXT, fixed=True), Field(description="Its path, or its name in the release.")
-    ]
+    script: Annotated[Text, FIXED, Field(description="Its path, or its name in the release.")]
     caf_config: Annotated[
-        Any, Word(_read_config, _FILE_OR_OBJECT, fixed=True), Field(description="`caf_config.json`, or its path.")
+        Any, Word(_read_config, _FILE_OR_OBJECT), FIXED, Field(description="`caf_config.json`, or its path.")
     ] = {}
     input_data: Annotated[
-        Any, Word(_read_data, _FILE_OR_OBJECT, fixed=True), Field(description="`input_data.json`, or its path.")
+        Any, Word(_read_data, _FILE_OR_OBJECT), FIXED, Field(description="`input_data.json`, or its path.")
     ] = {}
     caf: Annotated[
         str,
-        Word(_read_caf, {"enum": list(CAFS)}, fixed=True),
+        Word(_read_caf, {"enum": list(CAFS)}),
+        FIXED,
         Field(description="Where the modules `caf` and `prompt` come from: `dropin`, ours, or `release`."),
     ] = "dropin"
     script_folders: Annotated[
-        list[str],
-        Word(read_list(read_text, "folders"), {"type": "array", "items": _TEXT}, fixed=True),
+        list[Text],
+        FIXED,
         Field(description="Where other scripts are that it imports, beside its own folder."),
     ] = []
     backend: Backend = None
@@ -85,12 +83,8 @@ class ScriptRun(Form):
     arguments: Annotated[
         BackendArgs, Field(description="Of the jobs and the description, as `setup` and `python`.")
     ] = {}
-    validation: Annotated[
-        str | None, Word(read_optional_text, _TEXT, fixed=True), Field(description="A validation script.")
-    ] = None
-    timeout: Annotated[
-        float, Word(read_seconds, {"type": ["number", "string"]}, fixed=True), Field(description="Of the description.")
-    ] = DEFAULT_TIMEOUT
+    validation: Annotated[OptionalText, FIXED, Field(description="A validation script.")] = None
+    timeout: Annotated[Seconds, FIXED, Field(description="Of the description.")] = 600.0
     dag: Annotated[DagOptions | None, Field(description="Options of the DAG.")] = None
 
     def list_options(self) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_provider_caf.core.calibration import CafRecord
 from airflow_provider_caf.core.record import record
+from airflow_provider_caf.definitions.calibration import CalibrationBase
+from airflow_provider_caf.definitions.stored import read_caf
 from airflow_provider_caf.io.catalog import Catalog, ExecutionCount, FailedSubjobRow, SubjobsRow
 from airflow_provider_caf.status.tasks import FINISHED, UNBEGUN, TaskName, TaskRow, group_by_calibration
 
@@ -100,8 +101,9 @@ def read_progress(
     :param catalog: holds counts, executions and the definition of the run.
     """
     run = catalog.read_run(dag_id, run_id)
-    members = () if run is None else CafRecord.from_json(run.definition).calibrations
-    needs = {member.name: member.depends_on for member in members}
+    members: dict[str, CalibrationBase] = {}
+    if run is not None:
+        members = {each.name: each for each in read_caf(run.definition).calibrations}
     groups = group_by_calibration(tasks)
     judged = {name: judge_state(own) for name, own in groups.items()}
     states = {
@@ -116,7 +118,7 @@ def read_progress(
     found = []
     for name, own in groups.items():
         iteration = judged[name][1]
-        depends_on = needs.get(name, ())
+        depends_on = tuple(members[name].dependencies) if name in members else ()
         found.append(
             CalibrationProgress(
                 name=name,

@@ -26,6 +26,7 @@ from airflow_provider_caf.core.chain import LOCAL, DatabaseEntry, build_database
 from airflow_provider_caf.core.errors import InputError, JobFailed, JobHeld, JobLost
 from airflow_provider_caf.core.splitting import SubjobPlan
 from airflow_provider_caf.core.tolerance import count_tolerated
+from airflow_provider_caf.definitions.form import given
 from airflow_provider_caf.io.files import PRIVATE, write_json
 from airflow_provider_caf.io.inputs import is_uri
 from airflow_provider_caf.io.jobs.client import BatchClient, read_submission
@@ -241,7 +242,7 @@ class CollectionRun:
                 f"The subjobs of {self._where} are not over: {describe_observation(observation)}.",
                 hint=f"Clear {to_clear}, which waits for them.",
             )
-        allowed = count_tolerated(self.manifest.collection.max_failed_subjobs, len(observation.verdicts))
+        allowed = count_tolerated(given(self.manifest.collection.max_failed_subjobs), len(observation.verdicts))
         if len(failed) > allowed:
             but = f", and only {allowed} may" if allowed else ""
             raise _choose_error([observation.verdicts[subjob] for subjob in failed])(
@@ -266,7 +267,7 @@ class CollectionRun:
     def _build_policy(self, max_retries: int | None) -> RetryPolicy:
         resources = self.manifest.resources
         return RetryPolicy(
-            max_retries=self.manifest.collection.max_subjob_retries if max_retries is None else max_retries,
+            max_retries=given(self.manifest.collection.max_subjob_retries) if max_retries is None else max_retries,
             memory_factor=resources.memory_factor or DEFAULT_MEMORY_FACTOR,
             memory_ceiling=resources.memory_ceiling,
             max_failures_per_host=resources.max_failures_per_host,
@@ -303,15 +304,15 @@ class CollectionRun:
             "collection": collection.name,
             "iteration": self.iteration,
             "subjob": subjob.index,
-            "command": None if collection.command is None else list(collection.command),
-            "collector": collection.collector,
+            "command": collection.command,
+            "collector": collection.reference,
             "settings": dict(collection.settings),
             "granularity": self.manifest.granularity,
             "input_files": list(subjob.files),
             "output_patterns": list(collection.output_patterns),
             "database_chain": [entry.to_job_json() for entry in chain],
             "arguments": dict(subjob.arguments),
-            "pre_collector": None if collection.pre_collector is None else dict(collection.pre_collector),
+            "pre_collector": collection.pre_job,
             "job_files": sorted(collection.job_files),
             "made_of": made_of,
         }

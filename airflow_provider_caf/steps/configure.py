@@ -12,32 +12,24 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from airflow_provider_caf.core.calibration import CafRecord, CalibrationRecord, CollectionRecord, StepRecord
-from airflow_provider_caf.core.checks import MAKERS
-from airflow_provider_caf.core.errors import DefinitionError, InputError
+from airflow_provider_caf.core.errors import InputError
 from airflow_provider_caf.core.graph import find_ancestors
-from airflow_provider_caf.core.json_form import (
-    ObjectReader,
-    normalise_json,
-    read_list,
-    read_object,
-    read_text,
-    read_whole_number,
-    read_with,
-)
+from airflow_provider_caf.core.json_form import JsonRecord, normalise_json
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.core.splitting import Splitting, share_budget
-from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.core.splitting import share_budget
+from airflow_provider_caf.definitions.caf import CAF
+from airflow_provider_caf.definitions.calibration import Calibration
+from airflow_provider_caf.definitions.checks import MAKERS, list_sharing
+from airflow_provider_caf.definitions.collection import Collection
+from airflow_provider_caf.definitions.stored import StoredCaf
 from airflow_provider_caf.io.catalog import Catalog, JsonValue, RunRow
 from airflow_provider_caf.io.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.steps.input_files import find_input
 
-_VERSION = 1
-
 
 @record
-class RunDefinition:
+class RunDefinition(JsonRecord):
     """What a run does.
 
     :param caf: the definition with the run's params applied and its templates filled in.
@@ -46,7 +38,11 @@ class RunDefinition:
     :param shares: calibration → collection → the most subjobs it may have, where the collections share a budget.
     """
 
-    caf: CafRecord
+    version = 1
+    version_error = InputError
+    version_hint = "It was written by another release. Clear the task `configure`."
+
+    caf: StoredCaf
     chosen: tuple[str, ...]
     params: Mapping[str, Any]
     shares: Mapping[str, Mapping[str, int]]
@@ -54,17 +50,7 @@ class RunDefinition:
     def write(self, layout: RunLayout) -> None:
         """Write it into the run's folder."""
         layout.folder.mkdir(parents=True, exist_ok=True)
-        write_json(
-            layout.definition,
-            {
-                "version": _VERSION,
-                "caf": self.caf.to_json(),
-                "chosen": list(self.chosen),
-                "params": dict(self.params),
-                "shares": {name: dict(shares) for name, shares in self.shares.items()},
-            },
-            mode=PRIVATE,
-        )
+        write_json(layout.definition, self.to_json(), mode=PRIVATE)
 
     @classmethod
     def read(cls, layout: RunLayout) -> RunDefinition:
@@ -74,36 +60,11 @@ class RunDefinition:
         :raises DefinitionError: if a field is missing, unknown or wrong.
         """
         where = f"definition of run {layout.run_id!r}"
-        reader = ObjectReader(read_json(layout.definition, f"The {where}"), where)
-        if reader.take("version", read_whole_number) != _VERSION:
-            raise InputError(f"The {where} was written by another version.", hint="Clear the task `configure`.")
-        definition = cls(
-            caf=reader.take("caf", read_with(CafRecord.from_json)),
-            chosen=reader.take("chosen", read_list(read_text)),
-            params=reader.take("params", read_object),
-            shares=reader.take("shares", read_object),
-        )
-        reader.finish()
-        return definition
-
-
-def choose_calibrations(caf: CafRecord, names: Any) -> tuple[str, ...]:
-    """Give the calibrations that run: those named, or all.
-
-    :raises DefinitionError: if one is named that there is not.
-    """
-    known = [each.name for each in caf.calibrations]
-    for name in names or ():
-        if name not in known:
-            raise DefinitionError(
-                f"This run asks for calibration {name!r}, which does not exist.",
-                hint=build_word_hint(str(name), known, "calibrations"),
-            )
-    return tuple(name for name in known if not names or name in names)
+        return cls.from_json(read_json(layout.definition, f"The {where}"), where)
 
 
 def configure_run(
-    caf: CafRecord, chosen: tuple[str, ...], params: Mapping[str, Any], layout: RunLayout, catalog: Catalog
+    caf: CAF, chosen: tuple[str, ...], params: Mapping[str, Any], layout: RunLayout, catalog: Catalog
 ) -> dict[str, int]:
     """Look for the input of all calibrations at once, share the job budget, and write the run's definition.
 
@@ -152,21 +113,9 @@ def find_versions() -> dict[str, JsonValue]:
     return found
 
 
-def list_sharing(caf: CafRecord) -> list[tuple[str, str]]:
-    """Give calibration and name of the collections that share the job budget."""
-    if caf.job_budget is None:
-        return []
-    return [
-        (calibration.name, collection.name)
-        for calibration in caf.calibrations
-        if isinstance(calibration, CalibrationRecord)
-        for collection in calibration.collections
-        if collection.splitting == Splitting()
-    ]
-
-
-def _share(caf: CafRecord, counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
-    sharing = {key: counts[key] for key in list_sharing(caf) if key in counts}
+def _share(caf: CAF, counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+    keys = [(calibration.name, collection.name) for _, calibration, collection in list_sharing(caf.calibrations)]
+    sharing = {key: counts[key] for key in keys if key in counts}
     shares: dict[str, dict[str, int]] = {}
     if caf.job_budget is not None:
         for (calibration, collection), share in share_budget(caf.job_budget, sharing).items():
@@ -174,14 +123,14 @@ def _share(caf: CafRecord, counts: Mapping[tuple[str, str], int]) -> dict[str, d
     return shares
 
 
-def _list_early(caf: CafRecord, chosen: tuple[str, ...]) -> Iterator[tuple[CalibrationRecord, CollectionRecord]]:
+def _list_early(caf: CAF, chosen: tuple[str, ...]) -> Iterator[tuple[Calibration, Collection]]:
     dependencies = caf.map_dependencies()
-    makers = {each.name for each in caf.calibrations if isinstance(each, StepRecord) and each.kind in MAKERS}
+    makers = {member.name for member in caf.calibrations if isinstance(member, MAKERS)}
     for calibration in caf.calibrations:
-        if calibration.name not in chosen or isinstance(calibration, StepRecord):
+        if calibration.name not in chosen or not isinstance(calibration, Calibration):
             continue
         if not makers.intersection(find_ancestors(dependencies, calibration.name)):
-            for collection in calibration.collections:
+            for collection in calibration.collections.values():
                 yield calibration, collection
 
 

@@ -30,7 +30,7 @@ def decide_pass(layout: CalibrationLayout, iteration: int) -> IterationDecision:
         codes += [ResultCode(code) for code in result["codes"]]
     sources = [LocalDatabase(this.algorithm(name).database) for name in algorithms]
     LocalDatabase(this.database).replace_with(sources)
-    decision = decide_iteration(codes, iteration, calibration.max_iterations)
+    decision = decide_iteration(codes, iteration, calibration.repetitions)
     write_json(
         this.decision,
         {

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_caf.batch.spec import Resources
-from airflow_provider_caf.core.calibration import AlgorithmRecord, CalibrationRecord, CollectionRecord
 from airflow_provider_caf.core.errors import DefinitionError, TransportError, join_definition_errors
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.signals import name_signal
 from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.definitions.algorithm import Algorithm
+from airflow_provider_caf.definitions.calibration import Calibration
+from airflow_provider_caf.definitions.collection import Collection
 from airflow_provider_caf.io.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.io.tails import cut_tail
@@ -40,13 +42,13 @@ class Description:
     trees: Mapping[str, HowToRead]
 
 
-def describe_code(calibration: CalibrationRecord, layout: CalibrationLayout, resources: Resources) -> Description:
+def describe_code(calibration: Calibration, layout: CalibrationLayout, resources: Resources) -> Description:
     """Import the classes of a calibration and ask for their prefixes and granularities.
 
     :param layout: the app with all of its code is there already.
     :raises DefinitionError: with every class that cannot be used, and why.
     """
-    collections = [each for each in calibration.collections if each.collector is not None]
+    collections = [each for each in calibration.collections.values() if each.reference is not None]
     answer = _ask(
         {
             "version": 1,
@@ -66,7 +68,7 @@ def describe_code(calibration: CalibrationRecord, layout: CalibrationLayout, res
     if mistakes:
         raise join_definition_errors(mistakes, f"the classes of calibration {calibration.name!r}")
     prefixes = {each.name: item["prefix"] for each, item in zip(collections, answer["collectors"], strict=True)}
-    granularities = {each.name: each.granularity or _DEFAULT_GRANULARITY for each in calibration.collections}
+    granularities = {each.name: each.granularity or _DEFAULT_GRANULARITY for each in calibration.collections.values()}
     for each, item in zip(collections, answer["collectors"], strict=True):
         granularities[each.name] = item["granularity"]
     for algorithm, item in zip(calibration.algorithms, answer["algorithms"], strict=True):
@@ -92,15 +94,15 @@ def _ask(request: dict[str, Any], layout: CalibrationLayout, resources: Resource
     return described
 
 
-def _build_collector(collection: CollectionRecord) -> dict[str, Any]:
+def _build_collector(collection: Collection) -> dict[str, Any]:
     return {
-        "reference": collection.collector,
+        "reference": collection.reference,
         "settings": dict(collection.settings),
         "granularity": collection.granularity,
     }
 
 
-def _build_algorithm(algorithm: AlgorithmRecord) -> dict[str, Any]:
+def _build_algorithm(algorithm: Algorithm) -> dict[str, Any]:
     return {
         "reference": algorithm.algorithm,
         "settings": dict(algorithm.settings),
@@ -108,14 +110,14 @@ def _build_algorithm(algorithm: AlgorithmRecord) -> dict[str, Any]:
     }
 
 
-def _list_functions(calibration: CalibrationRecord) -> list[str]:
-    functions = [(each.pre_collector or {}).get("function") for each in calibration.collections]
+def _list_functions(calibration: Calibration) -> list[str]:
+    functions = [(each.pre_job or {}).get("function") for each in calibration.collections.values()]
     functions += [function for each in calibration.algorithms for function in (each.pre_algorithm, each.data_input)]
     return sorted({function for function in functions if function is not None})
 
 
 def _check_prefix(
-    calibration: CalibrationRecord, algorithm: AlgorithmRecord, prefix: str | None, prefixes: Mapping[str, str]
+    calibration: Calibration, algorithm: Algorithm, prefix: str | None, prefixes: Mapping[str, str]
 ) -> None:
     """Refuse an algorithm whose prefix no collector has. A command may write any prefix.
 

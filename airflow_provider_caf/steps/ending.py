@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_caf.core.calibration import CalibrationRecord, Publish
 from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import CheckpointError, JobFailed, NotEnoughData
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.payloads import FilledGap, GapReport, fill_gaps
 from airflow_provider_caf.core.record import record
+from airflow_provider_caf.definitions.caf import Publish
+from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.io.files import PRIVATE, open_log, read_json, write_json
 from airflow_provider_caf.io.layout import RunLayout, slug
 from airflow_provider_caf.io.local_database import LocalDatabase
@@ -50,7 +51,7 @@ def join_run(layout: RunLayout, gaps: str) -> Joined:
     saved = [each for each in members if each.save_payloads]
     runs: set[ExpRun] = set()
     for member in saved:
-        if isinstance(member, CalibrationRecord):
+        if isinstance(member, Calibration):
             runs |= read_executed_runs(layout.calibration(member.name))
     database = LocalDatabase(layout.database)
     if members:

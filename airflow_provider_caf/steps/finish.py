@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from airflow_provider_caf.core.calibration import CalibrationRecord, Member
 from airflow_provider_caf.core.errors import CheckpointError
 from airflow_provider_caf.core.graph import order_calibrations
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.payloads import GapReport
 from airflow_provider_caf.core.record import record
+from airflow_provider_caf.definitions.calibration import Calibration, CalibrationBase
 from airflow_provider_caf.io.files import read_json
 from airflow_provider_caf.io.layout import DEFINITION_FILE, CalibrationLayout, IterationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
@@ -44,7 +44,7 @@ def finish_calibration(layout: CalibrationLayout) -> FinalPayloads:
     :raises DatabaseError: if the database cannot be written.
     """
     manifest = CalibrationManifest.read(layout)
-    last = find_last_pass(layout, manifest.calibration.max_iterations)
+    last = find_last_pass(layout, manifest.calibration.repetitions)
     if last is None:
         raise CheckpointError(
             f"No pass of calibration {layout.name!r} has decided to finish.",
@@ -64,8 +64,8 @@ def finish_calibration(layout: CalibrationLayout) -> FinalPayloads:
     )
 
 
-def _count_failed(calibration: CalibrationRecord, last: IterationLayout) -> dict[str, int]:
-    files = {each.name: last.collection(each.name).failed_file for each in calibration.collections}
+def _count_failed(calibration: Calibration, last: IterationLayout) -> dict[str, int]:
+    files = {each.name: last.collection(each.name).failed_file for each in calibration.collections.values()}
     return {
         name: len(read_json(file, f"The list of failed subjobs of collection {name!r}")["failed"])
         for name, file in files.items()
@@ -91,15 +91,15 @@ def _find_saved(layout: CalibrationLayout) -> Iterator[LocalDatabase]:
             yield LocalDatabase(layout.sibling(member.name).database)
 
 
-def list_finished(run_folder: Path) -> list[Member]:
+def list_finished(run_folder: Path) -> list[CalibrationBase]:
     """Give the calibrations of a run that have a final database, in the order of dependency."""
-    finished: dict[str, Member] = {}
+    finished: dict[str, CalibrationBase] = {}
     for folder in sorted(run_folder.iterdir()):
         if (folder / DEFINITION_FILE).exists():
             place = CalibrationLayout(run_folder=run_folder, name=folder.name)
             if LocalDatabase(place.database).exists():
                 finished[place.name] = read_member(place)
-    depends = {name: [each for each in member.depends_on if each in finished] for name, member in finished.items()}
+    depends = {name: [each for each in member.dependencies if each in finished] for name, member in finished.items()}
     return [finished[name] for name in order_calibrations(depends)]
 
 
@@ -109,11 +109,11 @@ def read_executed_runs(layout: CalibrationLayout) -> set[ExpRun]:
     :raises InputError: if an algorithm has left no result.
     """
     calibration = CalibrationManifest.read(layout).calibration
-    last = find_last_pass(layout, calibration.max_iterations)
+    last = find_last_pass(layout, calibration.repetitions)
     return set() if last is None else _read_runs(calibration, last)
 
 
-def _read_runs(calibration: CalibrationRecord, last: IterationLayout) -> set[ExpRun]:
+def _read_runs(calibration: Calibration, last: IterationLayout) -> set[ExpRun]:
     return {
         ExpRun.from_json(run)
         for algorithm in calibration.algorithms

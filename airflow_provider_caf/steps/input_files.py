@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from airflow_provider_caf.batch.spec import Resources
-from airflow_provider_caf.core.calibration import CalibrationRecord, CollectionRecord
 from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.core.selection import choose_files
+from airflow_provider_caf.definitions.calibration import Calibration
+from airflow_provider_caf.definitions.collection import Collection
 from airflow_provider_caf.io.filemap import read_filemap
 from airflow_provider_caf.io.files import write_json
 from airflow_provider_caf.io.inputs import check_root_files, is_uri, resolve_input_files, select_files
@@ -19,6 +19,7 @@ from airflow_provider_caf.io.layout import CalibrationLayout, metadata_cache_fil
 from airflow_provider_caf.io.metadata_cache import MetadataCache
 from airflow_provider_caf.steps.file_metadata import HowToRead, read_metadata
 from airflow_provider_caf.steps.progress import Progress
+from airflow_provider_caf.steps.selection import choose_files
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class InputFiles:
     events: Mapping[str, int]
 
 
-def find_input(collection: CollectionRecord, where: str) -> InputFiles:
+def find_input(collection: Collection, where: str) -> InputFiles:
     """Find the input files of a collection.
 
     :param where: whose they are, for messages.
@@ -52,8 +53,8 @@ def find_input(collection: CollectionRecord, where: str) -> InputFiles:
 
 
 def choose_input(
-    calibration: CalibrationRecord,
-    collection: CollectionRecord,
+    calibration: Calibration,
+    collection: Collection,
     tree: HowToRead | None,
     resources: Resources,
     layout: CalibrationLayout,

@@ -7,38 +7,25 @@ subjobs. Both are read strictly.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
-from airflow_provider_caf.batch.spec import Resources, parse_resources
-from airflow_provider_caf.core.calibration import (
-    AlgorithmRecord,
-    CalibrationRecord,
-    CollectionRecord,
-    DatabaseEntry,
-    Member,
-    StepRecord,
-)
+from airflow_provider_caf.batch.spec import Resources
+from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.errors import CheckpointError
-from airflow_provider_caf.core.json_form import (
-    ObjectReader,
-    build_json,
-    read_list,
-    read_object,
-    read_optional,
-    read_text,
-    read_whole_number,
-    read_with,
-)
+from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.splitting import SubjobPlan
+from airflow_provider_caf.definitions.algorithm import Algorithm
+from airflow_provider_caf.definitions.calibration import CalibrationBase
+from airflow_provider_caf.definitions.stored import StoredCalibration, StoredCollection, read_stored_member
 from airflow_provider_caf.io.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.io.layout import CalibrationLayout, CollectionLayout
 
-_VERSION = 1
+_ANOTHER_RELEASE = "It was written by another release. Clear the calibration from its `prepare` on."
 
 
 @record
-class CollectionManifest:
+class CollectionManifest(JsonRecord):
     """One collection, resolved.
 
     :param prefix: the prefix of its collector, empty for a command.
@@ -50,15 +37,19 @@ class CollectionManifest:
     :param connection: the Airflow connection that says how the batch system is reached; None: on this machine.
     """
 
+    version = 1
+    version_error = CheckpointError
+    version_hint = _ANOTHER_RELEASE
+
     calibration: str
-    collection: CollectionRecord
+    collection: StoredCollection
     prefix: str
     granularity: str
     subjobs: tuple[SubjobPlan, ...]
     database_chain: tuple[DatabaseEntry, ...]
     backend: str
-    resources: Resources
     connection: str | None = None
+    resources: Resources
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -68,25 +59,7 @@ class CollectionManifest:
     def write(self, layout: CollectionLayout) -> None:
         """Write the manifest."""
         layout.manifest.parent.mkdir(parents=True, exist_ok=True)
-        write_json(
-            layout.manifest,
-            {
-                "version": _VERSION,
-                "calibration": self.calibration,
-                "collection": self.collection.to_json(),
-                "prefix": self.prefix,
-                "granularity": self.granularity,
-                "subjobs": [
-                    {"index": each.index, "files": list(each.files), "arguments": dict(each.arguments)}
-                    for each in self.subjobs
-                ],
-                "database_chain": build_json(self.database_chain),
-                "backend": self.backend,
-                "connection": self.connection,
-                "resources": self.resources.to_json(),
-            },
-            mode=PRIVATE,
-        )
+        write_json(layout.manifest, self.to_json(), mode=PRIVATE)
 
     @classmethod
     def read(cls, layout: CollectionLayout) -> CollectionManifest:
@@ -96,25 +69,12 @@ class CollectionManifest:
         :raises DefinitionError: if a field is missing, unknown or wrong.
         """
         where = f"manifest of collection {layout.name!r}"
-        reader = ObjectReader(read_json(layout.manifest, f"The {where}"), where)
-        _check_version(reader, where)
-        manifest = cls(
-            calibration=reader.take("calibration", read_text),
-            collection=reader.take("collection", read_with(CollectionRecord.from_json)),
-            prefix=reader.take("prefix", read_text),
-            granularity=reader.take("granularity", read_text),
-            subjobs=reader.take("subjobs", read_list(_read_subjob)),
-            database_chain=reader.take("database_chain", read_list(read_with(DatabaseEntry.from_json))),
-            backend=reader.take("backend", read_text),
-            connection=reader.take("connection", read_optional(read_text)),
-            resources=reader.take("resources", _read_resources),
-        )
-        reader.finish()
-        return manifest
+        manifest = cls.from_json(read_json(layout.manifest, f"The {where}"), where)
+        return replace(manifest, collection=manifest.collection.rename(layout.name))
 
 
 @record
-class CalibrationManifest:
+class CalibrationManifest(JsonRecord):
     """One calibration, resolved.
 
     :param calibration: the definition with its templates filled in.
@@ -125,14 +85,18 @@ class CalibrationManifest:
     :param ancestors: the calibrations whose payloads it sees, nearest first.
     """
 
-    calibration: CalibrationRecord
+    version = 1
+    version_error = CheckpointError
+    version_hint = _ANOTHER_RELEASE
+
+    calibration: StoredCalibration
     granularities: Mapping[str, str]
     prefixes: Mapping[str, str]
     database_chain: tuple[DatabaseEntry, ...]
     resources: Resources
     ancestors: tuple[str, ...] = ()
 
-    def find_algorithm(self, name: str) -> AlgorithmRecord:
+    def find_algorithm(self, name: str) -> Algorithm:
         """Give one of the algorithms.
 
         :raises CheckpointError: if `prepare` ran with another definition.
@@ -148,19 +112,7 @@ class CalibrationManifest:
     def write(self, layout: CalibrationLayout) -> None:
         """Write the manifest."""
         layout.folder.mkdir(parents=True, exist_ok=True)
-        write_json(
-            layout.definition,
-            {
-                "version": _VERSION,
-                "calibration": self.calibration.to_json(),
-                "granularities": dict(self.granularities),
-                "prefixes": dict(self.prefixes),
-                "database_chain": build_json(self.database_chain),
-                "resources": self.resources.to_json(),
-                "ancestors": list(self.ancestors),
-            },
-            mode=PRIVATE,
-        )
+        write_json(layout.definition, self.to_json(), mode=PRIVATE)
 
     @classmethod
     def read(cls, layout: CalibrationLayout) -> CalibrationManifest:
@@ -170,51 +122,16 @@ class CalibrationManifest:
         :raises DefinitionError: if a field is missing, unknown or wrong.
         """
         where = f"manifest of calibration {layout.name!r}"
-        reader = ObjectReader(read_json(layout.definition, f"The {where}"), where)
-        _check_version(reader, where)
-        manifest = cls(
-            calibration=reader.take("calibration", read_with(CalibrationRecord.from_json)),
-            granularities=reader.take("granularities", read_object),
-            prefixes=reader.take("prefixes", read_object),
-            database_chain=reader.take("database_chain", read_list(read_with(DatabaseEntry.from_json))),
-            resources=reader.take("resources", _read_resources),
-            ancestors=reader.take("ancestors", read_list(read_text)),
-        )
-        reader.finish()
-        return manifest
+        return cls.from_json(read_json(layout.definition, f"The {where}"), where)
 
 
-def _read_subjob(value: Any, where: str) -> SubjobPlan:
-    reader = ObjectReader(value, where)
-    plan = SubjobPlan(
-        index=reader.take("index", read_whole_number),
-        files=reader.take("files", read_list(read_text)),
-        arguments=reader.take("arguments", read_object),
-    )
-    reader.finish()
-    return plan
-
-
-def _read_resources(value: Any, where: str) -> Resources:
-    return parse_resources(read_object(value, where), where)
-
-
-def _check_version(reader: ObjectReader, where: str) -> None:
-    version = reader.take("version", read_whole_number)
-    if version != _VERSION:
-        raise CheckpointError(
-            f"The {where} has version {version}, this release knows {_VERSION}.",
-            hint="It was written by another release. Clear the calibration from its `prepare` on.",
-        )
-
-
-def write_step(step: StepRecord, layout: CalibrationLayout) -> None:
+def write_step(step: CalibrationBase, layout: CalibrationLayout) -> None:
     """Write the manifest of a step that collects nothing."""
     layout.folder.mkdir(parents=True, exist_ok=True)
-    write_json(layout.definition, {"version": _VERSION, "step": step.to_json()}, mode=PRIVATE)
+    write_json(layout.definition, {"version": CalibrationManifest.version, "step": step.to_json()}, mode=PRIVATE)
 
 
-def read_member(layout: CalibrationLayout) -> Member:
+def read_member(layout: CalibrationLayout) -> CalibrationBase:
     """Read the definition of a calibration, or of a step that collects nothing.
 
     :raises InputError: if it is missing or cut off.
@@ -222,5 +139,5 @@ def read_member(layout: CalibrationLayout) -> Member:
     """
     value = read_json(layout.definition, f"The manifest of calibration {layout.name!r}")
     if isinstance(value, Mapping) and "step" in value:
-        return StepRecord.from_json(value["step"])
+        return read_stored_member(value["step"])
     return CalibrationManifest.read(layout).calibration

@@ -14,14 +14,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_caf.core.calibration import DatabaseEntry, StepRecord
-from airflow_provider_caf.core.chain import build_database_chain
+from airflow_provider_caf.core.chain import DatabaseEntry, build_database_chain
 from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import DefinitionError, JobFailed
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.reference import load_reference
 from airflow_provider_caf.core.signals import name_signal
 from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.definitions.calibration import (
+    CalibrationBase,
+    ExternalCommand,
+    ImportedPayloads,
+    OwnCalibration,
+)
 from airflow_provider_caf.io.files import open_log, write_json
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
@@ -66,7 +71,7 @@ class StepRun:
 
     def __init__(
         self,
-        step: StepRecord,
+        step: CalibrationBase,
         layout: CalibrationLayout,
         *,
         ancestors: Sequence[str] = (),
@@ -79,7 +84,7 @@ class StepRun:
         self._run_id = run_id
         self._say = say
         databases = [str(layout.sibling(name).database) for name in ancestors]
-        self._chain = build_database_chain(None, databases, (*step.database_chain, *database_chain))
+        self._chain = build_database_chain(None, databases, (*step.databases, *database_chain))
         self._process: TiedProcess | None = None
         self._stopped = threading.Event()
 
@@ -91,9 +96,13 @@ class StepRun:
         :raises DatabaseError: if a database is damaged or cannot be written.
         """
         write_step(self.step, self.layout)
-        {"imported_payloads": self._import, "external_command": self._run_command, "own": self._run_own}[
-            self.step.kind
-        ]()
+        if isinstance(self.step, ImportedPayloads):
+            self._import(self.step)
+        elif isinstance(self.step, ExternalCommand):
+            self._run_command(self.step)
+        else:
+            assert isinstance(self.step, OwnCalibration)
+            self._run_own(self.step)
         join_database(self.layout)
         return LocalDatabase(self.layout.database)
 
@@ -103,12 +112,12 @@ class StepRun:
         if self._process is not None:
             self._process.stop()
 
-    def _import(self) -> None:
-        source = LocalDatabase(self.step.options["folder"])
-        wanted = self.step.options.get("payloads")
+    def _import(self, step: ImportedPayloads) -> None:
+        source = LocalDatabase(step.folder)
+        wanted = step.payloads
         if not source.exists():
             raise DefinitionError(
-                f"There is no local database in {source.folder}, from which {self.step.name!r} imports.",
+                f"There is no local database in {source.folder}, from which {step.name!r} imports.",
                 hint=f"It has to hold {source.text_file.name}.",
             )
         source.verify()
@@ -117,7 +126,7 @@ class StepRun:
         for name in wanted or ():
             if name not in names:
                 raise DefinitionError(
-                    f"{self.step.name!r} imports the payload {name!r}, which is not in {source.folder}.",
+                    f"{step.name!r} imports the payload {name!r}, which is not in {source.folder}.",
                     hint=build_word_hint(name, names, "payloads"),
                 )
         chosen = [entry for entry in entries if wanted is None or entry.name in wanted]
@@ -139,20 +148,15 @@ class StepRun:
         database.copy_to(self.layout.database)
         self._say(f"{len(database.entries())} payloads.")
 
-    def _run_own(self) -> None:
-        assert self.step.type is not None
-        what = f"type of calibration {self.step.name!r}"
-        cls = load_reference(self.step.type, what)
+    def _run_own(self, step: OwnCalibration) -> None:
+        what = f"type of calibration {step.name!r}"
+        cls = load_reference(step.kind, what)
         if not (hasattr(cls, "from_options") and callable(getattr(cls, "run", None))):
             raise DefinitionError(
-                f"The {what}, {self.step.type!r}, is no CalibrationBase.", hint="Derive it from CalibrationBase."
+                f"The {what}, {step.kind!r}, is no CalibrationBase.", hint="Derive it from CalibrationBase."
             )
-        options = {
-            **self.step.options,
-            "depends_on": list(self.step.depends_on),
-            "save_payloads": self.step.save_payloads,
-        }
-        own = cls.from_options(self.step.name, options)
+        options = {**(step.model_extra or {}), "depends_on": step.dependencies, "save_payloads": step.save_payloads}
+        own = cls.from_options(step.name, options)
         database = self._begin_database()
         own.run(
             StepPlace(
@@ -165,7 +169,7 @@ class StepRun:
         )
         self._take_over(database)
 
-    def _run_command(self) -> None:
+    def _run_command(self, step: ExternalCommand) -> None:
         database = self._begin_database()
         write_json(self.layout.seen_databases, [entry.to_job_json() for entry in self._chain])
         places = {
@@ -173,23 +177,23 @@ class StepRun:
             "database": str(database.folder),
             "database_chain": str(self.layout.seen_databases),
         }
-        argv = [_fill(word, places) for word in self.step.options["command"]]
+        argv = [_fill(word, places) for word in step.command]
         given = {
             **{f"CAF_STEP_{name.upper()}": path for name, path in places.items()},
             "CAF_RUN_ID": self._run_id,
-            **{name: str(value) for name, value in (self.step.options.get("environment") or {}).items()},
+            **{name: str(value) for name, value in step.environment.items()},
         }
         environment = build_child_environment(os.environ, given)
         log = self.layout.command_log
         self._say(f"Runs {argv}; it prints to {log}")
         with open_log(log) as output:
             start = output.tell()
-            with _start(argv, self.layout.folder, environment, output, self.step.name) as process:
+            with _start(argv, self.layout.folder, environment, output, step.name) as process:
                 self._process = process
-                code, timed_out = self._wait(process, self.step.options.get("timeout"))
+                code, timed_out = self._wait(process, step.timeout)
         for line in read_tail(log, start=start).splitlines():
             self._say(f"| {line}")
-        self._judge(code, timed_out, log, start)
+        self._judge(code, step.timeout if timed_out else None, log, start)
         self._take_over(database)
 
     def _wait(self, process: TiedProcess, timeout: float | None) -> tuple[int, bool]:
@@ -202,12 +206,12 @@ class StepRun:
             process.end()
             return process.wait(), True
 
-    def _judge(self, code: int, timed_out: bool, log: Path, start: int) -> None:
-        if code == 0 and not timed_out:
+    def _judge(self, code: int, timeout: float | None, log: Path, start: int) -> None:
+        if code == 0 and timeout is None:
             return
         how = f"ended by signal {name_signal(-code).removeprefix('signal ')}" if code < 0 else f"exit code {code}"
-        if timed_out:
-            how = f"no end within {self.step.options['timeout']:g} s"
+        if timeout is not None:
+            how = f"no end within {timeout:g} s"
         raise JobFailed(
             f"The command of step {self.step.name!r} failed: {how}.",
             hint="Mend the cause and clear this task: it runs again from its beginning.",

@@ -15,19 +15,13 @@ from typing import Any
 
 from airflow_provider_caf.batch.spec import Resources, merge_resources, parse_resources
 from airflow_provider_caf.batch.systems import load_system
-from airflow_provider_caf.core.calibration import (
-    CafRecord,
-    CalibrationRecord,
-    CollectionRecord,
-    DatabaseEntry,
-    StepRecord,
-)
-from airflow_provider_caf.core.chain import build_database_chain
-from airflow_provider_caf.core.checks import find_mistakes
-from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
+from airflow_provider_caf.core.chain import DatabaseEntry, build_database_chain
+from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.splitting import Splitting, plan_subjobs
 from airflow_provider_caf.core.strategies import load_strategy
+from airflow_provider_caf.definitions.calibration import Calibration
+from airflow_provider_caf.definitions.collection import Collection
 from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.steps.describe import Description, describe_code
@@ -60,7 +54,7 @@ class Surroundings:
 
 
 def prepare_calibration(
-    calibration: CalibrationRecord, surroundings: Surroundings, layout: CalibrationLayout
+    calibration: Calibration, surroundings: Surroundings, layout: CalibrationLayout
 ) -> list[CollectionManifest]:
     """Check a calibration and write its manifests. Running it again writes them anew.
 
@@ -68,7 +62,6 @@ def prepare_calibration(
     :raises DefinitionError: if the definition cannot run as it is.
     :raises InputError: if an input file is missing or no ROOT file.
     """
-    _check_filled(calibration)
     shutil.rmtree(layout.manifest_folder, ignore_errors=True)
     layout.manifest_folder.mkdir(parents=True, exist_ok=True)
     own = merge_resources(
@@ -83,7 +76,7 @@ def prepare_calibration(
     build_job_app(layout.app, collecting, files=_list_job_files(calibration))
     _check_strategies(calibration, description)
     manifests = []
-    for collection in calibration.collections:
+    for collection in calibration.collections.values():
         manifest = _prepare_collection(calibration, collection, surroundings, own, description, layout)
         manifest.write(layout.iteration(0).collection(collection.name))
         _tell_ignored(manifest)
@@ -99,20 +92,9 @@ def prepare_calibration(
     return manifests
 
 
-def _check_filled(calibration: CalibrationRecord) -> None:
-    """Check again what was checked while Airflow parsed: a template may have been filled with anything since.
-
-    :raises DefinitionError: with every mistake found.
-    """
-    others = (StepRecord(name=name, kind="imported_payloads") for name in calibration.depends_on)
-    mistakes = find_mistakes(CafRecord(name=calibration.name, calibrations=(calibration, *others)))
-    if mistakes:
-        raise join_definition_errors(mistakes, f"calibration {calibration.name!r}")
-
-
 def _prepare_collection(
-    calibration: CalibrationRecord,
-    collection: CollectionRecord,
+    calibration: Calibration,
+    collection: Collection,
     surroundings: Surroundings,
     resources: Resources,
     description: Description,
@@ -126,7 +108,7 @@ def _prepare_collection(
         prefix=description.prefixes.get(collection.name, ""),
         granularity=description.granularities[collection.name],
         subjobs=plan_subjobs(selected, _limit(collection.splitting, surroundings.shares.get(collection.name))),
-        database_chain=_build_chain(calibration, surroundings, layout, collection.database_chain),
+        database_chain=_build_chain(calibration, surroundings, layout, collection.databases),
         backend=surroundings.backend,
         connection=surroundings.connection,
         resources=merge_resources(resources, parse_resources(collection.backend_args, where)),
@@ -150,26 +132,26 @@ def _tell_ignored(manifest: CollectionManifest) -> None:
         )
 
 
-def _list_references(calibration: CalibrationRecord) -> tuple[set[str], set[str]]:
+def _list_references(calibration: Calibration) -> tuple[set[str], set[str]]:
     """Give every class and function of the user's that a job imports, and that an algorithm process imports."""
-    collecting = {collection.collector for collection in calibration.collections}
-    collecting |= {(collection.pre_collector or {}).get("function") for collection in calibration.collections}
+    collecting = {collection.reference for collection in calibration.collections.values()}
+    collecting |= {(collection.pre_job or {}).get("function") for collection in calibration.collections.values()}
     calibrating = {algorithm.algorithm for algorithm in calibration.algorithms}
     for algorithm in calibration.algorithms:
         calibrating |= {each for each in (algorithm.pre_algorithm, algorithm.data_input) if each is not None}
     return {reference for reference in collecting if reference is not None}, calibrating
 
 
-def _list_job_files(calibration: CalibrationRecord) -> dict[str, Path]:
+def _list_job_files(calibration: Calibration) -> dict[str, Path]:
     return {
         f"{collection.name}/{name}": Path(path)
-        for collection in calibration.collections
+        for collection in calibration.collections.values()
         for name, path in collection.job_files.items()
     }
 
 
 def _build_chain(
-    calibration: CalibrationRecord,
+    calibration: Calibration,
     surroundings: Surroundings,
     layout: CalibrationLayout,
     nearest: tuple[DatabaseEntry, ...] = (),
@@ -180,11 +162,11 @@ def _build_chain(
         out comes first all the same: nobody wants to collect with a global tag in its place.
     """
     dependencies = [str(layout.sibling(name).database) for name in surroundings.ancestors]
-    own = (*nearest, *calibration.database_chain, *surroundings.database_chain)
+    own = (*nearest, *calibration.databases, *surroundings.database_chain)
     return build_database_chain(None, dependencies, own)
 
 
-def _check_strategies(calibration: CalibrationRecord, description: Description) -> None:
+def _check_strategies(calibration: Calibration, description: Description) -> None:
     """Refuse a strategy that cannot work on what the collectors keep.
 
     :raises DefinitionError: also for a parameter that the strategy does not know.

@@ -12,13 +12,13 @@ from typing import Any
 from airflow_provider_caf.batch.evidence import ExitRecord
 from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.batch.verdicts import SubjobStatus
-from airflow_provider_caf.core.calibration import CalibrationRecord
 from airflow_provider_caf.core.file_names import STDERR_FILE, STDOUT_FILE
 from airflow_provider_caf.core.iteration import IterationAction, IterationDecision
 from airflow_provider_caf.core.payloads import PayloadEntry
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.strategies.base import Commit
 from airflow_provider_caf.core.strategies.drive import build_entries
+from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.io.catalog import (
     Catalog,
     ExecutionRow,
@@ -89,11 +89,11 @@ class CalibrationResults:
         self._ids: dict[str, Any] = {"dag_id": dag_id, "run_id": run_id, "calibration": calibration}
         self._failed: defaultdict[tuple[int, str], set[tuple[int, int]]] = defaultdict(set)
 
-    def add_selections(self, calibration: CalibrationRecord, manifests: Sequence[CollectionManifest]) -> None:
+    def add_selections(self, calibration: Calibration, manifests: Sequence[CollectionManifest]) -> None:
         """Write what the collections of a calibration take as their input."""
         self.catalog.write(self._build_selection(calibration, manifest) for manifest in manifests)
 
-    def _build_selection(self, calibration: CalibrationRecord, manifest: CollectionManifest) -> SelectionRow:
+    def _build_selection(self, calibration: Calibration, manifest: CollectionManifest) -> SelectionRow:
         collection = manifest.collection
         requested = calibration.requested_iov
         # As far as somebody has said which runs are in the files: one run to a file, as a rule.

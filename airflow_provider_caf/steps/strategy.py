@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from airflow_provider_caf.batch.wrapper import build_site_argv
-from airflow_provider_caf.core.calibration import CalibrationRecord
 from airflow_provider_caf.core.chain import DatabaseEntry, build_database_chain
 from airflow_provider_caf.core.errors import AlgorithmDied, AlgorithmFailed, CafError, DefinitionError, NotEnoughData
 from airflow_provider_caf.core.iov import ExpRun, filter_runs
@@ -34,6 +33,7 @@ from airflow_provider_caf.core.strategies import (
 from airflow_provider_caf.core.strategies.ahead import LookAhead, list_parts
 from airflow_provider_caf.core.strategies.base import Plan, Strategy
 from airflow_provider_caf.core.strategies.drive import drive_plan
+from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.io.algorithm_pool import AlgorithmPool
 from airflow_provider_caf.io.algorithm_process import AlgorithmProcess, Opened
 from airflow_provider_caf.io.files import read_json, write_json, write_text
@@ -154,7 +154,7 @@ class StrategyRun:
         """Give a digest of what executions depend on, apart from the code."""
         this = self.calibration.iteration(self.iteration)
         collected = []
-        for each in self.manifest.calibration.collections:
+        for each in self.manifest.calibration.collections.values():
             layout = this.collection(each.name)
             for path in (layout.merged_file, layout.merged_index):
                 status = path.stat() if path.exists() else None
@@ -198,9 +198,7 @@ class StrategyRun:
         try:
             process.open(
                 algorithm=self.definition.algorithm,
-                indexes=[
-                    str(this.collection(each.name).merged_index) for each in self.manifest.calibration.collections
-                ],
+                indexes=[str(this.collection(name).merged_index) for name in self.manifest.calibration.collections],
                 settings=self.definition.settings,
                 database_chain=self.build_chain(),
                 iteration=self.iteration,
@@ -208,8 +206,8 @@ class StrategyRun:
                 pre_algorithm=self.definition.pre_algorithm,
                 data_input=self.definition.data_input,
                 output_files={
-                    each.name: read_json(this.collection(each.name).outputs_file, "The list of outputs")["files"]
-                    for each in self.manifest.calibration.collections
+                    name: read_json(this.collection(name).outputs_file, "The list of outputs")["files"]
+                    for name in self.manifest.calibration.collections
                 },
                 runs=self._find_known_runs(),
                 copies=self.layout.copies_folder(number),
@@ -226,7 +224,7 @@ class StrategyRun:
             return []
         runs: set[ExpRun] = set()
         for name in self.manifest.ancestors:
-            if isinstance(read_member(self.calibration.sibling(name)), CalibrationRecord):
+            if isinstance(read_member(self.calibration.sibling(name)), Calibration):
                 runs |= read_executed_runs(self.calibration.sibling(name))
         iov = calibration.requested_iov or self._build_strategy().params.get("apply_iov")
         if not runs and iov is not None:

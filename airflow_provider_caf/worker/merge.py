@@ -20,13 +20,7 @@ from typing import Any
 
 from airflow_provider_caf.core.atomic import build_write_error, publish_file, write_bytes
 from airflow_provider_caf.core.errors import CafError, InputError
-from airflow_provider_caf.core.json_form import (
-    ObjectReader,
-    read_list,
-    read_optional,
-    read_text,
-    read_whole_number,
-)
+from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.worker.collected import VERSION
 from airflow_provider_caf.worker.contents import Content, inspect_file
@@ -58,13 +52,16 @@ _WHAT = "collector output"
 
 
 @record
-class MergeRequest:
+class MergeRequest(JsonRecord):
     """What to merge, from `merge.json`.
 
     :param processes: how many at the same time; None: as many as there are cores.
     :param granularity: what the collector was defined to have; None: what the files have.
     :param progress: a file for the number of inputs that are done; None: nobody asks.
     """
+
+    noun = "merge request"
+    version = 1
 
     collection: str
     inputs: tuple[str, ...]
@@ -73,26 +70,6 @@ class MergeRequest:
     processes: int | None = None
     granularity: str | None = None
     progress: str | None = None
-
-    @classmethod
-    def from_json(cls, value: Any) -> MergeRequest:
-        """Read the request.
-
-        :raises DefinitionError: if a field is missing, unknown or wrong.
-        """
-        reader = ObjectReader(value, "merge request")
-        request = cls(
-            collection=reader.take("collection", read_text),
-            inputs=reader.take("inputs", read_list(read_text)),
-            output=reader.take("output", read_text),
-            index=reader.take("index", read_text),
-            processes=reader.take_or("processes", read_optional(read_whole_number), None),
-            granularity=reader.take_or("granularity", read_optional(read_text), None),
-            progress=reader.take_or("progress", read_optional(read_text), None),
-        )
-        reader.take("version", read_whole_number)
-        reader.finish()
-        return request
 
 
 def main(argv: Sequence[str]) -> int:

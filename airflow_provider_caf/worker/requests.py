@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.errors import InputError
-from airflow_provider_caf.core.json_form import (
-    ObjectReader,
-    read_list,
-    read_object,
-    read_optional,
-    read_text,
-    read_whole_number,
-    read_with,
-)
+from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.record import record
 
 _VERSION = 1
@@ -46,49 +40,33 @@ def read_request(path: str, what: str) -> Any:
 
 
 @record
-class Job:
+class Job(JsonRecord):
     """What one subjob has to do, from `job.json`. Fields that others read are left alone.
 
     :param collector: the reference of a collector; None with a command.
     :param command: an argv list; None with a collector.
     :param pre_collector: `{"function": reference}` or `{"command": argv}`, run before.
     :param job_files: names of files that the job app has for the work folder.
+    :raises InputError: if there is not one of collector and command.
     """
 
-    collection: str
-    iteration: int
-    collector: str | None
-    command: tuple[str, ...] | None
-    settings: dict[str, Any]
-    granularity: str | None
-    input_files: tuple[str, ...]
-    database_chain: tuple[DatabaseEntry, ...]
-    arguments: dict[str, Any]
-    pre_collector: dict[str, Any] | None
+    noun = "job"
+    is_shared = True
+
+    collection: str = ""
+    iteration: int = 0
+    collector: str | None = None
+    command: tuple[str, ...] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    granularity: str | None = None
+    input_files: tuple[str, ...] = ()
+    database_chain: tuple[DatabaseEntry, ...] = ()
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    pre_collector: Mapping[str, Any] | None = None
     job_files: tuple[str, ...] = ()
 
-    @classmethod
-    def from_json(cls, value: Any) -> Job:
-        """Read a job.
-
-        :raises DefinitionError: if a field is missing or wrong, or there is not one of collector and command.
-        """
-        reader = ObjectReader(value, "job")
-        job = cls(
-            collection=reader.take_or("collection", read_text, ""),
-            iteration=reader.take_or("iteration", read_whole_number, 0),
-            collector=reader.take_or("collector", read_optional(read_text), None),
-            command=reader.take_or("command", read_optional(read_list(read_text)), None),
-            settings=reader.take_or("settings", read_object, {}),
-            granularity=reader.take_or("granularity", read_optional(read_text), None),
-            input_files=reader.take_or("input_files", read_list(read_text), ()),
-            database_chain=reader.take_or("database_chain", read_list(read_with(DatabaseEntry.from_json)), ()),
-            arguments=reader.take_or("arguments", read_object, {}),
-            pre_collector=reader.take_or("pre_collector", read_optional(read_object), None),
-            job_files=reader.take_or("job_files", read_list(read_text), ()),
-        )
-        if (job.collector is None) == (not job.command):
+    def __post_init__(self) -> None:
+        if (self.collector is None) == (not self.command):
             raise InputError(
                 "The job has to name a collector, or a command, and not both.", hint="Have it written again."
             )
-        return job

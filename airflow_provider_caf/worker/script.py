@@ -28,7 +28,7 @@ from typing import Any
 import airflow_provider_caf
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import IoV
-from airflow_provider_caf.core.json_form import ObjectReader, read_list, read_object, read_text, read_with
+from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.worker.requests import read_request
@@ -43,7 +43,7 @@ _PACKAGE = "prompt.calibrations"
 
 
 @record
-class ScriptArguments:
+class ScriptArguments(JsonRecord):
     """With what a script is called.
 
     :param script: the path of a file, or the name of a script of the release.
@@ -53,28 +53,16 @@ class ScriptArguments:
     :param event_counts: file → events, of files that the script has counted.
     """
 
+    noun = "arguments of the script"
+    version = 1
+
     script: str
+    caf: str
+    script_folders: tuple[str, ...]
     requested_iov: IoV
     expert_config: Mapping[str, Any]
     input_data: Mapping[str, Mapping[str, IoV]]
-    caf: str = DROPIN
-    script_folders: tuple[str, ...] = ()
     event_counts: Mapping[str, int] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the form that `read` reads."""
-        return {
-            "version": 1,
-            "script": self.script,
-            "caf": self.caf,
-            "script_folders": list(self.script_folders),
-            "requested_iov": self.requested_iov.to_json(),
-            "expert_config": dict(self.expert_config),
-            "input_data": {
-                name: {path: iov.to_json() for path, iov in files.items()} for name, files in self.input_data.items()
-            },
-            "event_counts": dict(self.event_counts),
-        }
 
     @classmethod
     def read(cls, path: str) -> ScriptArguments:
@@ -83,22 +71,7 @@ class ScriptArguments:
         :raises InputError: if it is missing or cut off.
         :raises DefinitionError: if a field is missing, unknown or wrong.
         """
-        reader = ObjectReader(read_request(path, "arguments of the script"), "arguments of the script")
-        reader.take("version", lambda value, _: value)
-        data = reader.take("input_data", read_object)
-        arguments = cls(
-            script=reader.take("script", read_text),
-            caf=reader.take("caf", read_text),
-            script_folders=reader.take("script_folders", read_list(read_text)),
-            requested_iov=reader.take("requested_iov", read_with(IoV.from_json)),
-            expert_config=reader.take("expert_config", read_object),
-            event_counts=reader.take_or("event_counts", read_object, {}),
-            input_data={
-                name: {file: IoV.from_json(iov) for file, iov in files.items()} for name, files in data.items()
-            },
-        )
-        reader.finish()
-        return arguments
+        return cls.from_json(read_request(path, cls.noun))
 
 
 def find_event_counts(caf: str) -> dict[str, int]:

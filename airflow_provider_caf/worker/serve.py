@@ -20,24 +20,16 @@ import struct
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.iov import ExpRun, IoV
-from airflow_provider_caf.core.json_form import (
-    ObjectReader,
-    build_json,
-    normalise_json,
-    read_list,
-    read_object,
-    read_optional,
-    read_text,
-    read_whole_number,
-    read_with,
-)
+from airflow_provider_caf.core.json_form import JsonRecord, build_json
 from airflow_provider_caf.core.payloads import build_payload_file_name
+from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.worker.algorithm import Algorithm, make_algorithm, set_attributes
 from airflow_provider_caf.worker.collected import CollectedData, read_index
@@ -46,9 +38,6 @@ from airflow_provider_caf.worker.root import crash_plainly
 from airflow_provider_caf.worker.user_code import build_plain_value, load_user_code
 
 _LENGTH = struct.Struct(">I")
-_OPTIONAL_TEXT = read_optional(read_text)
-_READ_CHAIN = read_list(read_with(DatabaseEntry.from_json))
-_READ_RUNS = read_list(read_with(ExpRun.from_json))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -103,6 +92,49 @@ def read_runs(algorithm: Algorithm) -> tuple[ExpRun, ...]:
         ) from error
 
 
+@record
+class _Open(JsonRecord):
+    noun = "request"
+
+    algorithm: str
+    indexes: tuple[str, ...]
+    database_chain: tuple[DatabaseEntry, ...]
+    settings: Mapping[str, Any] | None = None
+    iteration: int = 0
+    output_folder: str = "."
+    prefix: str | None = None
+    pre_algorithm: str | None = None
+    data_input: str | None = None
+    output_files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    runs: tuple[ExpRun, ...] = ()
+    cpus: int = 1
+
+
+@record
+class _Execute(JsonRecord):
+    noun = "request"
+
+    key: int
+    runs: tuple[ExpRun, ...]
+    iov: IoV
+    staging: str
+    settings: Mapping[str, Any] | None = None
+    input: Any = None
+
+
+@record
+class _FindBoundaries(JsonRecord):
+    noun = "request"
+
+    runs: tuple[ExpRun, ...]
+    settings: Mapping[str, Any] | None = None
+
+
+@record
+class _Close(JsonRecord):
+    noun = "request"
+
+
 class AlgorithmService:
     """Do what the requests ask for, with one algorithm."""
 
@@ -111,61 +143,50 @@ class AlgorithmService:
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Carry out a request; an error becomes an answer too."""
-        actions: dict[Any, Callable[[ObjectReader], dict[str, Any]]] = {
+        actions: dict[Any, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "open": self.open,
             "execute": self.execute,
             "boundaries": self.find_boundaries,
             "close": self.close,
         }
         try:
-            reader = ObjectReader(request, "request")
-            action = actions.get(reader.take("do", read_text))
-            if action is None:
-                raise DefinitionError(f"There is no request {request['do']!r}.", hint=f"Use {', '.join(actions)}.")
-            return {"ok": True, **action(reader), "memory_kb": measure_memory()}
+            words = dict(request)
+            do = words.pop("do", None)
+            if do not in actions:
+                what = f"There is no request {do!r}." if "do" in request else "The request has no 'do'."
+                raise DefinitionError(what, hint=f"Use {', '.join(actions)}.")
+            return {"ok": True, **actions[do](words), "memory_kb": measure_memory()}
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything; it is answered
             # The log may be on the disk that is full.
             with contextlib.suppress(OSError):
                 traceback.print_exc()
             return {"ok": False, "error": describe_error(error), "memory_kb": measure_memory()}
 
-    def open(self, reader: ObjectReader) -> dict[str, Any]:
+    def open(self, words: dict[str, Any]) -> dict[str, Any]:
         """Make the algorithm and look at the collected data."""
-        reference = reader.take("algorithm", read_text)
-        settings = reader.take_or("settings", read_optional(read_object), None)
-        indexes = reader.take("indexes", read_list(read_text))
-        chain = reader.take("database_chain", _READ_CHAIN)
-        iteration = reader.take_or("iteration", read_whole_number, 0)
-        folder = reader.take_or("output_folder", read_text, ".")
-        prefix = reader.take_or("prefix", _OPTIONAL_TEXT, None)
-        pre_algorithm = reader.take_or("pre_algorithm", _OPTIONAL_TEXT, None)
-        data_input = reader.take_or("data_input", _OPTIONAL_TEXT, None)
-        no_files: dict[str, Any] = {}
-        output_files = reader.take_or("output_files", read_object, no_files)
-        no_runs: tuple[ExpRun, ...] = ()
-        known_runs = reader.take_or("runs", _READ_RUNS, no_runs)
-        cpus = reader.take_or("cpus", read_whole_number, 1)
-        reader.finish()
+        request = _Open.from_json(words)
         if self._algorithm is not None:
             self._algorithm._session.data.close()
         crash_plainly()
-        algorithm = make_algorithm(reference, settings or {}, prefix)
+        algorithm = make_algorithm(request.algorithm, dict(request.settings or {}), request.prefix)
         session = algorithm._session
-        algorithm.iteration = iteration
-        algorithm.cpus = cpus
-        files = {part.file: None for path in indexes for part in read_index(path).values()}
+        algorithm.iteration = request.iteration
+        algorithm.cpus = request.cpus
+        files = {part.file: None for path in request.indexes for part in read_index(path).values()}
         algorithm.input_files = tuple(files)
-        algorithm.output_files = {name: tuple(paths) for name, paths in output_files.items()}
-        session.constants = ConstantsReader(chain)
-        if data_input is not None:
-            algorithm.input_files = choose_files(data_input, algorithm)
-        if pre_algorithm is not None:
+        algorithm.output_files = dict(request.output_files)
+        session.constants = ConstantsReader(request.database_chain)
+        if request.data_input is not None:
+            algorithm.input_files = choose_files(request.data_input, algorithm)
+        if request.pre_algorithm is not None:
             # Before any file is opened: the function may change them.
-            load_user_code(pre_algorithm, "pre_algorithm")(algorithm)
-        session.data = CollectedData(indexes, algorithm.prefix, what=session.what, scratch=folder)
+            load_user_code(request.pre_algorithm, "pre_algorithm")(algorithm)
+        session.data = CollectedData(
+            request.indexes, algorithm.prefix, what=session.what, scratch=request.output_folder
+        )
         algorithm.open_collected()
         # Without collections the runs are those that other calibrations have seen.
-        algorithm.collected_runs = read_runs(algorithm) if indexes else known_runs
+        algorithm.collected_runs = read_runs(algorithm) if request.indexes else request.runs
         self._algorithm = algorithm
         return {
             "runs": build_json(algorithm.collected_runs),
@@ -173,20 +194,17 @@ class AlgorithmService:
             "granularity": session.data.granularity,
         }
 
-    def execute(self, reader: ObjectReader) -> dict[str, Any]:
+    def execute(self, words: dict[str, Any]) -> dict[str, Any]:
         """Run the algorithm once."""
         algorithm = self._get_algorithm()
+        request = _Execute.from_json(words)
         session = algorithm._session
-        reader.take("key", read_whole_number)
-        algorithm.runs = tuple(sorted(reader.take("runs", _READ_RUNS)))
-        algorithm.iov = reader.take("iov", read_with(IoV.from_json))
-        settings = reader.take_or("settings", read_optional(read_object), None)
-        algorithm.input = reader.take_or("input", normalise_json, None)
-        staging = Path(reader.take("staging", read_text))
-        reader.finish()
-        set_attributes(algorithm, settings or {})
+        algorithm.runs = tuple(sorted(request.runs))
+        algorithm.iov = request.iov
+        algorithm.input = request.input
+        set_attributes(algorithm, dict(request.settings or {}))
         algorithm.output = {}
-        session.begin(staging)
+        session.begin(Path(request.staging))
         try:
             code = check_code(algorithm.calibrate(), session.what)
             output = build_plain_value(algorithm.output, f"output of the {session.what}")
@@ -198,13 +216,12 @@ class AlgorithmService:
             payloads.append({**payload.to_json(), "file": file})
         return {"code": int(code), "output": output, "payloads": payloads, **session.build_shown()}
 
-    def find_boundaries(self, reader: ObjectReader) -> dict[str, Any]:
+    def find_boundaries(self, words: dict[str, Any]) -> dict[str, Any]:
         """Ask the algorithm for each run whether a payload begins with it."""
         algorithm = self._get_algorithm()
-        runs = reader.take("runs", _READ_RUNS)
-        settings = reader.take_or("settings", read_optional(read_object), None)
-        reader.finish()
-        set_attributes(algorithm, settings or {})
+        request = _FindBoundaries.from_json(words)
+        runs = request.runs
+        set_attributes(algorithm, dict(request.settings or {}))
         boundaries = []
         algorithm.output = {}
         algorithm.runs = runs
@@ -220,9 +237,9 @@ class AlgorithmService:
             algorithm._session.finish()
         return {"boundaries": build_json(boundaries)}
 
-    def close(self, reader: ObjectReader) -> dict[str, Any]:
+    def close(self, words: dict[str, Any]) -> dict[str, Any]:
         """Close the files."""
-        reader.finish()
+        _Close.from_json(words)
         if self._algorithm is not None:
             self._algorithm._session.finish()
             self._algorithm._session.data.close()

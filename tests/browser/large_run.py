@@ -47,7 +47,7 @@ def describe_run(dag_id: str, run_id: str) -> RunRow:
     return RunRow(
         dag_id=dag_id,
         run_id=run_id,
-        definition=CAF(dag_id, calibrations).build_record().to_json(),
+        definition=CAF(dag_id, calibrations).resolve().to_json(),
         chosen=tuple(names),
         params={"backend": "local"},
         versions={"airflow-provider-caf": "0"},

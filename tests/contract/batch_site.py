@@ -22,10 +22,10 @@ from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.batch.spec import ArraySpec, Resources, merge_resources
 from airflow_provider_caf.batch.systems.base import System
 from airflow_provider_caf.batch.verdicts import SubjobStatus
-from airflow_provider_caf.core.calibration import CollectionRecord
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.errors import CafError, JobFailed
 from airflow_provider_caf.core.splitting import SubjobPlan
+from airflow_provider_caf.definitions.collection import Collection
 from airflow_provider_caf.hooks.batch import open_collection
 from airflow_provider_caf.io.jobs.client import SUBMISSION_FILE, BatchClient
 from airflow_provider_caf.io.jobs.submission import CollectionJob, Observation, Submitted, read_arrays, read_intents
@@ -123,7 +123,9 @@ class Site:
         command, arguments = build_command(commands)
         CollectionManifest(
             calibration=CALIBRATION,
-            collection=CollectionRecord(name=name, command=command, output_patterns=tuple(outputs)),
+            collection=Collection(
+                command, output_patterns=list(outputs), max_subjob_retries=3, max_failed_subjobs=0
+            ).rename(name),
             prefix="",
             granularity="run",
             subjobs=tuple(

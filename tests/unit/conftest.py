@@ -20,7 +20,6 @@ import pytest
 
 from airflow_provider_caf import CAF, Algorithm, Calibration, Collection
 from airflow_provider_caf.batch.polling import Patience
-from airflow_provider_caf.core.calibration import CalibrationRecord
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.iteration import IterationDecision
 from airflow_provider_caf.io.catalog import Catalog, open_sqlite_catalog
@@ -140,7 +139,7 @@ class Lab:
     files: LabFiles
     run: RunLayout
     catalog: Catalog
-    records: dict[str, CalibrationRecord] = field(default_factory=dict)
+    records: dict[str, Calibration] = field(default_factory=dict)
     states: dict[tuple[str, int, str], State] = field(default_factory=dict)
 
     def layout(self, name: str = "vertex") -> CalibrationLayout:
@@ -171,8 +170,8 @@ class Lab:
     def prepare(self, calibration: Calibration, **surroundings: Any) -> dict[str, dict[str, int]]:
         """Do what the prepare task does, and give how many files and subjobs each collection has."""
         others = [Calibration(name, ["true"], self.files.name("A"), "/x") for name in calibration.dependencies]
-        record = CAF("lab", [*others, calibration], max_iterations=5).build_record().calibrations[-1]
-        assert isinstance(record, CalibrationRecord)
+        record = CAF("lab", [*others, calibration], max_iterations=5).resolve().calibrations[-1]
+        assert isinstance(record, Calibration)
         self.records[record.name] = record
         chain = Surroundings(**{"connection_args": {"max_processes": 2}, **surroundings})
         manifests = prepare_calibration(record, chain, self.layout(record.name))
@@ -238,8 +237,8 @@ class Lab:
     def run_pass(self, iteration: int = 0, name: str = "vertex") -> IterationDecision:
         """Run all steps of one pass."""
         for collection in self.records[name].collections:
-            self.collect(collection.name, iteration, name)
-            self.merge(collection.name, iteration, name)
+            self.collect(collection, iteration, name)
+            self.merge(collection, iteration, name)
         for algorithm in self.records[name].algorithms:
             self.calibrate(algorithm.name, iteration, name)
         return self.decide(iteration, name)

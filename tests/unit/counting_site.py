@@ -13,8 +13,8 @@ import pytest
 
 from airflow_provider_caf.batch.spec import ArraySpec, Resources, SubmittedArray
 from airflow_provider_caf.batch.systems.local import LocalSystem
-from airflow_provider_caf.core.calibration import CollectionRecord
 from airflow_provider_caf.core.splitting import SubjobPlan
+from airflow_provider_caf.definitions.collection import Collection
 from airflow_provider_caf.io.files import write_json
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.steps import collect
@@ -65,7 +65,7 @@ class Site:
             folder.mkdir(parents=True)
         CollectionManifest(
             calibration=self.calibration.name,
-            collection=CollectionRecord(name=collection, command=("true",)),
+            collection=Collection(["true"], max_subjob_retries=3, max_failed_subjobs=0).rename(collection),
             prefix="",
             granularity="run",
             subjobs=tuple(SubjobPlan(index=index, files=(), arguments={}) for index in range(subjobs)),

@@ -52,13 +52,13 @@ def check_message(error: pytest.ExceptionInfo[CafError], what: list[str], hint: 
 
 def test_duplicate_calibration_names() -> None:
     with pytest.raises(DefinitionError) as caught:
-        CAF("demo", [make("vertex"), make("vertex")]).build_record()
+        CAF("demo", [make("vertex"), make("vertex")]).resolve()
     check_message(caught, ["two calibrations named 'vertex'"], "Rename one of them.")
 
 
 def test_a_dependency_that_does_not_exist() -> None:
     with pytest.raises(DefinitionError) as caught:
-        CAF("demo", [make("vertex"), make("gain", depends_on=["vertx"])]).build_record()
+        CAF("demo", [make("vertex"), make("gain", depends_on=["vertx"])]).resolve()
     check_message(caught, ["Calibration 'gain' depends on 'vertx', which does not exist."], "'vertex'")
 
 
@@ -68,7 +68,7 @@ def test_a_cycle() -> None:
     second.depends_on(first)
     third.depends_on(second)
     with pytest.raises(DefinitionError) as caught:
-        CAF("demo", [first, second, third]).build_record()
+        CAF("demo", [first, second, third]).resolve()
     check_message(caught, ["in a circle: first → third → second → first"], "Take one of these dependencies out.")
 
 
@@ -76,21 +76,21 @@ def test_a_calibration_that_depends_on_itself() -> None:
     itself = make("vertex")
     itself.depends_on(itself)
     with pytest.raises(DefinitionError) as caught:
-        CAF("demo", [itself]).build_record()
+        CAF("demo", [itself]).resolve()
     check_message(caught, ["in a circle: vertex → vertex"], "Take one of these dependencies out.")
 
 
 def test_a_parameter_that_the_strategy_does_not_know() -> None:
     algorithm = Algorithm("hits:Mean", "SequentialRunByRun", {"iov_coverag": None})
     with pytest.raises(DefinitionError) as caught:
-        CAF("demo", [make("vertex", algorithms=algorithm)]).build_record()
+        CAF("demo", [make("vertex", algorithms=algorithm)]).resolve()
     what = ["algorithm 'Mean' of calibration 'vertex'", "SequentialRunByRun", "'iov_coverag'"]
     check_message(caught, what, "'iov_coverage'")
 
 
 def test_a_strategy_that_does_not_exist() -> None:
     with pytest.raises(DefinitionError) as caught:
-        CAF("demo", [make("vertex", algorithms=Algorithm("hits:Mean", "SequentialRunByRunn"))]).build_record()
+        CAF("demo", [make("vertex", algorithms=Algorithm("hits:Mean", "SequentialRunByRunn"))]).resolve()
     check_message(caught, ["'SequentialRunByRunn'", "calibration 'vertex'"], "'SequentialRunByRun'")
 
 
@@ -99,7 +99,7 @@ def test_granularity_all_with_a_run_wise_strategy(strategy: str) -> None:
     collections = {"hits": Collection("hits:Collector", "/data/*.root", granularity="all")}
     calibration = Calibration("vertex", algorithms=Algorithm("hits:Mean", strategy), collections=collections)
     with pytest.raises(DefinitionError) as caught:
-        CAF("demo", [calibration]).build_record()
+        CAF("demo", [calibration]).resolve()
     what = ["Algorithm 'Mean' of calibration 'vertex'", strategy, "'hits' has the granularity 'all'"]
     check_message(caught, what, "use the strategy SingleIOV")
 
@@ -117,7 +117,7 @@ def test_granularity_all_with_a_run_wise_strategy(strategy: str) -> None:
 )
 def test_hostile_names(build: Callable[[str], CAF], name: str) -> None:
     with pytest.raises(DefinitionError) as caught:
-        build(name).build_record()
+        build(name).resolve()
     check_message(caught, ["cannot be the name of a"], "Use at most 100 letters, digits, '_' and '-'")
     assert "would do." in str(caught.value)
 

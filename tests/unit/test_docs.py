@@ -123,7 +123,7 @@ def test_python_block_compiles(text: str) -> None:
 def test_definition_can_be_read(text: str, tmp_path: Path) -> None:
     file = tmp_path / "definition.yaml"
     file.write_text(text, encoding="utf-8")
-    read_definition(file).build_record()
+    read_definition(file).resolve()
 
 
 @pytest.mark.parametrize("name", ["CAF", "Calibration", "Collection", "Algorithm"])

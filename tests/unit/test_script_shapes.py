@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_caf.core.calibration import CalibrationRecord
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.definitions.caf import CAF
+from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.factory.dag import build_dag
 from tests.script_shapes import build_definition, build_joined_definition, read_shapes
 
@@ -25,13 +25,13 @@ def name_shape(shape: dict[str, Any]) -> str:
 
 
 def count(caf: CAF) -> dict[str, int]:
-    members = caf.build_record().calibrations
-    calibrations = [each for each in members if isinstance(each, CalibrationRecord)]
+    members = caf.resolve().calibrations
+    calibrations = [each for each in members if isinstance(each, Calibration)]
     return {
         "calibrations": len(calibrations),
         "algorithms": sum(len(each.algorithms) for each in calibrations),
         "collections": sum(len(each.collections) for each in calibrations),
-        "edges": sum(len(each.depends_on) for each in calibrations),
+        "edges": sum(len(each.dependencies) for each in calibrations),
     }
 
 
@@ -65,7 +65,7 @@ def test_a_script_becomes_a_definition_and_a_dag(shape: dict[str, Any]) -> None:
 @pytest.mark.parametrize("shape", WITH_IGNORED, ids=name_shape)
 def test_a_parameter_that_the_strategy_ignores_is_refused(shape: dict[str, Any]) -> None:
     with pytest.raises(DefinitionError, match=r"The strategy \w+ has no parameter '\w+'"):
-        CAF.from_json(build_definition(shape, with_ignored_params=True)).build_record()
+        CAF.from_json(build_definition(shape, with_ignored_params=True)).resolve()
 
 
 def test_all_scripts_together_are_one_definition() -> None:

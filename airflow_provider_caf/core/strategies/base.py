@@ -10,19 +10,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Generator, Iterable, Mapping
 from enum import Enum
-from typing import Any, ClassVar, Union
+from typing import Annotated, Any, ClassVar, Union
 
 from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.json_form import (
-    ObjectReader,
-    build_json,
-    normalise_json,
+    JsonRecord,
     read_list,
     read_number,
     read_optional,
     read_text,
-    read_whole_number,
     read_with,
 )
 from airflow_provider_caf.core.names import check_file_name
@@ -67,7 +64,7 @@ class FindBoundaries:
 
 
 @record
-class StagedPayload:
+class StagedPayload(JsonRecord):
     """A payload that an execution made and that is not committed yet.
 
     :param revision: MD5 of the file's bytes, in hex.
@@ -76,38 +73,13 @@ class StagedPayload:
     :param value: its JSON value, where it has one that is small enough to be shown in lists and plots.
     """
 
+    noun = "staged payload"
+
     name: str
     revision: str
     size: int
     iov: IoV | None = None
     value: Any = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the form that `from_json` reads."""
-        return {
-            "name": self.name,
-            "revision": self.revision,
-            "size": self.size,
-            "iov": None if self.iov is None else self.iov.to_json(),
-            "value": self.value,
-        }
-
-    @classmethod
-    def from_json(cls, value: Any) -> StagedPayload:
-        """Read what `to_json` gave.
-
-        :raises DefinitionError: if a field is missing, unknown or wrong.
-        """
-        reader = ObjectReader(value, "staged payload")
-        payload = cls(
-            name=reader.take("name", read_text),
-            revision=reader.take("revision", read_text),
-            size=reader.take("size", read_whole_number),
-            iov=reader.take_or("iov", read_optional(read_with(IoV.from_json)), None),
-            value=reader.take_or("value", normalise_json, None),
-        )
-        reader.finish()
-        return payload
 
 
 @record
@@ -141,35 +113,18 @@ class Monitored:
 
 
 @record
-class StagedFigure:
+class StagedFigure(JsonRecord):
     """A picture that an algorithm hands in.
 
     :param file: the name of its file in the staging folder.
     :param media_type: such as `image/png`.
     """
 
+    noun = "figure"
+
     name: str
-    file: str
+    file: Annotated[str, read_with(check_file_name)]
     media_type: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the form that `from_json` reads."""
-        return {"name": self.name, "file": self.file, "media_type": self.media_type}
-
-    @classmethod
-    def from_json(cls, value: Any) -> StagedFigure:
-        """Read what `to_json` gave.
-
-        :raises DefinitionError: if a field is missing, unknown or wrong.
-        """
-        reader = ObjectReader(value, "figure")
-        figure = cls(
-            name=reader.take("name", read_text),
-            file=check_file_name(reader.take("file", read_text)),
-            media_type=reader.take("media_type", read_text),
-        )
-        reader.finish()
-        return figure
 
 
 READ_MONITORED = read_list(read_with(Monitored.from_json))
@@ -177,12 +132,15 @@ READ_FIGURES = read_list(read_with(StagedFigure.from_json))
 
 
 @record
-class Execution:
+class Execution(JsonRecord):
     """What one execution gave.
 
     :param key: the number of the execution in the plan, from 0.
     :param output: the JSON value the algorithm wrote, as it was.
     """
+
+    noun = "execution"
+    short_fields = ("monitored", "figures")
 
     key: int
     runs: tuple[ExpRun, ...]
@@ -192,43 +150,6 @@ class Execution:
     payloads: tuple[StagedPayload, ...] = ()
     monitored: tuple[Monitored, ...] = ()
     figures: tuple[StagedFigure, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the form that `from_json` reads; a checkpoint is made of it."""
-        return {
-            "key": self.key,
-            "runs": build_json(self.runs),
-            "iov": self.iov.to_json(),
-            "code": int(self.code),
-            "output": self.output,
-            "payloads": build_json(self.payloads),
-            **self.build_shown(),
-        }
-
-    def build_shown(self) -> dict[str, Any]:
-        """Give the JSON form of what is only for people, where there is any."""
-        shown = {"monitored": build_json(self.monitored), "figures": build_json(self.figures)}
-        return {name: value for name, value in shown.items() if value}
-
-    @classmethod
-    def from_json(cls, value: Any) -> Execution:
-        """Read what `to_json` gave.
-
-        :raises DefinitionError: if a field is missing, unknown or wrong.
-        """
-        reader = ObjectReader(value, "execution")
-        execution = cls(
-            key=reader.take("key", read_whole_number),
-            runs=reader.take("runs", read_list(read_with(ExpRun.from_json))),
-            iov=reader.take("iov", read_with(IoV.from_json)),
-            code=reader.take("code", read_with(ResultCode.from_json)),
-            output=reader.take_or("output", normalise_json, None),
-            payloads=reader.take_or("payloads", read_list(read_with(StagedPayload.from_json)), ()),
-            monitored=reader.take_or("monitored", READ_MONITORED, ()),
-            figures=reader.take_or("figures", READ_FIGURES, ()),
-        )
-        reader.finish()
-        return execution
 
 
 @record

@@ -8,31 +8,22 @@ on the new way may have been answered all the same.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
+from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import ExpRun, IoV
-from airflow_provider_caf.core.json_form import (
-    ObjectReader,
-    build_json,
-    normalise_json,
-    read_list,
-    read_number,
-    read_object,
-    read_optional,
-    read_text,
-    read_whole_number,
-    read_with,
-)
+from airflow_provider_caf.core.json_form import JsonRecord, build_fields, build_json, normalise_json
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies.base import (
-    READ_FIGURES,
-    READ_MONITORED,
     Answer,
     Execute,
     Execution,
     FindBoundaries,
+    Monitored,
     Question,
+    StagedFigure,
     StagedPayload,
 )
 
@@ -84,6 +75,27 @@ def build_ticket(question: Question, repeat: int = 0) -> Ticket:
 
 
 @record
+class _Kept(JsonRecord):
+    """An `Answered` as it stands in a checkpoint: with boundaries, or with what an execution gave."""
+
+    noun = "finished execution"
+
+    runs: tuple[ExpRun, ...]
+    seconds: float
+    ended: str
+    settings: Mapping[str, Any] | None = None
+    repeat: int = 0
+    boundaries: tuple[ExpRun, ...] | None = None
+    iov: IoV | None = None
+    input: Any = None
+    code: ResultCode | None = None
+    output: Any = None
+    payloads: tuple[StagedPayload, ...] = ()
+    monitored: tuple[Monitored, ...] = ()
+    figures: tuple[StagedFigure, ...] = ()
+
+
+@record
 class Answered:
     """A question with its answer: what a checkpoint keeps.
 
@@ -118,13 +130,7 @@ class Answered:
         value["iov"] = self.question.iov.to_json()
         if self.question.input is not None:
             value["input"] = normalise_json(self.question.input, "input of an execution")
-        return {
-            **value,
-            "code": int(self.answer.code),
-            "output": self.answer.output,
-            "payloads": build_json(self.answer.payloads),
-            **self.answer.build_shown(),
-        }
+        return {**value, **build_fields(self.answer, besides=("key", "runs", "iov"))}
 
     @classmethod
     def from_json(cls, value: Any) -> Answered:
@@ -132,40 +138,30 @@ class Answered:
 
         :raises DefinitionError: if a field is missing, unknown or wrong.
         """
-        reader = ObjectReader(value, "finished execution")
-        runs = reader.take("runs", _READ_RUNS)
-        settings = reader.take_or("settings", read_optional(read_object), None)
+        kept = _Kept.from_json(value)
         question: Question
         answer: Answer
-        if "boundaries" in value:
-            question = FindBoundaries(runs=runs, settings=settings)
-            answer = reader.take("boundaries", _READ_RUNS)
+        if kept.boundaries is not None:
+            question = FindBoundaries(runs=kept.runs, settings=kept.settings)
+            answer = kept.boundaries
         else:
-            iov = reader.take("iov", read_with(IoV.from_json))
-            given = reader.take_or("input", normalise_json, None)
-            question = Execute(runs=runs, iov=iov, settings=settings, input=given)
+            if kept.iov is None or kept.code is None:
+                raise DefinitionError(
+                    f"The {kept.noun} has neither boundaries nor an IoV with a result code.",
+                    hint="It has to have one of the two.",
+                )
+            question = Execute(runs=kept.runs, iov=kept.iov, settings=kept.settings, input=kept.input)
             answer = Execution(
                 key=0,
-                runs=runs,
-                iov=iov,
-                code=reader.take("code", read_with(ResultCode.from_json)),
-                output=reader.take("output", normalise_json),
-                payloads=reader.take("payloads", read_list(read_with(StagedPayload.from_json))),
-                monitored=reader.take_or("monitored", READ_MONITORED, ()),
-                figures=reader.take_or("figures", READ_FIGURES, ()),
+                runs=kept.runs,
+                iov=kept.iov,
+                code=kept.code,
+                output=kept.output,
+                payloads=kept.payloads,
+                monitored=kept.monitored,
+                figures=kept.figures,
             )
-        answered = cls(
-            question=question,
-            answer=answer,
-            repeat=reader.take_or("repeat", read_whole_number, 0),
-            seconds=reader.take("seconds", read_number),
-            ended=reader.take("ended", read_text),
-        )
-        reader.finish()
-        return answered
-
-
-_READ_RUNS = read_list(read_with(ExpRun.from_json))
+        return cls(question=question, answer=answer, repeat=kept.repeat, seconds=kept.seconds, ended=kept.ended)
 
 
 def _build_text(value: Any, where: str) -> str:

@@ -48,7 +48,8 @@ from airflow_provider_caf.core.errors import (
     TransportError,
 )
 from airflow_provider_caf.core.file_names import ARRAY_FILE, SUBMITTED_FILE
-from airflow_provider_caf.core.json_form import ObjectReader, read_list, read_optional, read_text, read_whole_number
+from airflow_provider_caf.core.json_form import JsonRecord
+from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.io.jobs.exit_records import StatusFolder
 from airflow_provider_caf.io.jobs.mirror import Mirror, MirroredStatusFolder
@@ -317,19 +318,35 @@ def read_submitted(folder: Path) -> SubmittedArray | None:
     return SubmittedArray.from_json(array, value, f"record of the submission in {file}")
 
 
+@record
+class _Text(JsonRecord):
+    """A file of a submission, as it is kept."""
+
+    noun = "file"
+
+    path: str
+    text: str
+
+
+@record
+class _Kept(JsonRecord):
+    """What `submission.json` holds."""
+
+    version = 1
+
+    command: tuple[str, ...]
+    stdin: str | None
+    files: tuple[_Text, ...]
+
+
 def _keep_submission(folder: Path, submission: Submission) -> None:
-    files = [{"path": file.path, "text": file.text} for file in submission.files]
-    value = {
-        "version": 1,
-        "command": list(submission.command.argv),
-        "stdin": submission.command.stdin,
-        "files": files,
-    }
-    write_json(folder / SUBMISSION_FILE, value, mode=PRIVATE)
+    files = tuple(_Text(path=file.path, text=file.text) for file in submission.files)
+    kept = _Kept(command=submission.command.argv, stdin=submission.command.stdin, files=files)
+    write_json(folder / SUBMISSION_FILE, kept.to_json(), mode=PRIVATE)
 
 
 def read_submission(folder: Path) -> Submission | None:
-    """Give how the array in a folder was submitted, as it was kept then; None: by a release that did not keep it.
+    """Return how the array in a folder was submitted, as it was kept then; None: by a release that did not keep it.
 
     To build it again from the record of the array would not do: what has travelled with the jobs is not in that, and
     the rules of the present release may be others.
@@ -340,20 +357,9 @@ def read_submission(folder: Path) -> Submission | None:
     if not file.exists():
         return None
     where = f"record of the submission in {file}"
-    reader = ObjectReader(read_json(file, f"The {where}"), where)
-    reader.take("version", read_whole_number)
-    argv = reader.take("command", read_list(read_text))
-    command = Command(argv=tuple(argv), stdin=reader.take("stdin", read_optional(read_text)))
-    files = reader.take("files", read_list(_read_file))
-    reader.finish()
-    return Submission(command=command, files=tuple(files))
-
-
-def _read_file(value: object, where: str) -> TextFile:
-    reader = ObjectReader(value, where)
-    file = TextFile(path=reader.take("path", read_text), text=reader.take("text", read_text))
-    reader.finish()
-    return file
+    kept = _Kept.from_json(read_json(file, f"The {where}"), where)
+    files = tuple(TextFile(path=text.path, text=text.text) for text in kept.files)
+    return Submission(command=Command(argv=kept.command, stdin=kept.stdin), files=files)
 
 
 def _record(array: ArraySpec, ids: tuple[str, ...]) -> SubmittedArray:

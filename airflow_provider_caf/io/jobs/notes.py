@@ -12,9 +12,8 @@ that write at the same moment can lose a note of each other's; what depends on i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from airflow_provider_caf.batch.evidence import Note
 from airflow_provider_caf.batch.spec import SubmittedArray
@@ -26,19 +25,20 @@ from airflow_provider_caf.batch.verdicts import (
     may_need_note,
 )
 from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.core.json_form import (
-    ObjectReader,
-    read_flag,
-    read_number,
-    read_object,
-    read_optional,
-    read_text,
-    read_whole_number,
-)
+from airflow_provider_caf.core.json_form import JsonRecord
+from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.files import read_json, write_json
 
 NOTES_FILE = "notes.json"
-_VERSION = 1
+
+
+@record
+class _Notes(JsonRecord):
+    """What stands in the file."""
+
+    version = 1
+
+    subjobs: Mapping[str, Note]
 
 
 def read_notes(folder: str) -> dict[int, Note]:
@@ -51,16 +51,8 @@ def read_notes(folder: str) -> dict[int, Note]:
     if not file.exists():
         return {}
     where = f"record of notes in {file}"
-    reader = ObjectReader(read_json(file, "The record of notes of an array"), where)
-    version = reader.take("version", read_whole_number)
-    if version != _VERSION:
-        raise DefinitionError(
-            f"The {where} has version {version}, this program knows {_VERSION}.",
-            hint="Was it written by a newer release?",
-        )
-    notes = reader.take("subjobs", read_object)
-    reader.finish()
-    return {_read_subjob(name, where): _read_note(value, f"{where}, subjob {name}") for name, value in notes.items()}
+    found = _Notes.from_json(read_json(file, "The record of notes of an array"), where)
+    return {_read_subjob(name, where): note for name, note in found.subjobs.items()}
 
 
 def write_notes(folder: str, notes: Mapping[int, Note]) -> None:
@@ -68,8 +60,8 @@ def write_notes(folder: str, notes: Mapping[int, Note]) -> None:
 
     :raises CafError: if they cannot be written.
     """
-    value = {str(subjob): asdict(note) for subjob, note in sorted(notes.items()) if note != Note()}
-    write_json(Path(folder) / NOTES_FILE, {"version": _VERSION, "subjobs": value})
+    kept = {str(subjob): note for subjob, note in sorted(notes.items()) if note != Note()}
+    write_json(Path(folder) / NOTES_FILE, _Notes(subjobs=kept).to_json())
 
 
 def note_cancelled(array: SubmittedArray, subjobs: Iterable[int]) -> None:
@@ -133,16 +125,3 @@ def _read_subjob(name: str, where: str) -> int:
     if not name.isdecimal():
         raise DefinitionError(f"The {where} has the subjob {name!r}.", hint="Remove the file.")
     return int(name)
-
-
-def _read_note(value: Any, where: str) -> Note:
-    reader = ObjectReader(value, where)
-    note = Note(
-        held_since=reader.take("held_since", read_optional(read_number)),
-        releases=reader.take("releases", read_whole_number),
-        cancelled=reader.take("cancelled", read_flag),
-        given_up=reader.take("given_up", read_optional(read_text)),
-        told=reader.take_or("told", read_optional(read_text), None),
-    )
-    reader.finish()
-    return note

@@ -52,7 +52,7 @@ def test_forms() -> None:
         ({"kind": "local", "value": " "}, "The local database has the value ' '"),
         ({"kind": "local", "value": "a\0b"}, "The local database has the value"),
         ({"kind": "local", "name": "main"}, "has no 'value'"),
-        ({"kind": "local", "path": "/x", "value": "/y"}, "unknown field 'value'"),
+        ({"kind": "local", "path": "/x", "value": "/y"}, "unknown field 'path'"),
         ({"kind": "local", "value": 3}, "'value' of the entry of the database chain is 3"),
         ({"value": "/x"}, "has no 'kind'"),
         ("local:/x", "not an object"),

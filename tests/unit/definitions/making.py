@@ -18,9 +18,9 @@ def make_calibration(name: str = "vertex", **changes: Any) -> Calibration:
 
 
 def build(*calibrations: CalibrationBase, **changes: Any) -> Any:
-    return CAF("demo", calibrations, **changes).build_record()
+    return CAF("demo", calibrations, **changes).resolve()
 
 
 def build_members(caf: CAF) -> Any:
-    record = caf.build_record()
+    record = caf.resolve()
     return record.calibrations

@@ -18,10 +18,16 @@ from airflow_provider_caf import (
     ExpRun,
     IoV,
 )
-from airflow_provider_caf.core.calibration import CafRecord, DatabaseEntry
+from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.splitting import Splitting
+from airflow_provider_caf.definitions.collection import FailureWords
+from airflow_provider_caf.definitions.stored import read_caf
 from tests.unit.definitions.making import ALGORITHM, COLLECTOR, DATA, LOCAL, TAG, build, build_members, make_calibration
+
+
+def resolve(collection: Collection) -> Collection:
+    return collection.resolve("hits", "vertex", {}, FailureWords())
 
 
 def test_every_argument_of_a_collection_reaches_the_record() -> None:
@@ -39,20 +45,20 @@ def test_every_argument_of_a_collection_reaches_the_record() -> None:
         max_subjob_retries=5,
         max_failed_subjobs="2%",
     )
-    record = collection.build_record("hits", "vertex")
+    record = resolve(collection)
     assert (record.max_subjob_retries, record.max_failed_subjobs) == (5, 0.02)
     assert record.name == "hits"
-    assert record.collector == COLLECTOR
+    assert record.reference == COLLECTOR
     assert record.command is None
-    assert record.input_files == ("/data/a.root", "root://server//b.root", "{{ params.folder }}/c.root")
+    assert record.input_files == ["/data/a.root", "root://server//b.root", "{{ params.folder }}/c.root"]
     assert record.splitting == Splitting(max_files_per_collector_job=2)
-    assert record.output_patterns == ("CollectorOutput.root", "extra/*.txt")
+    assert record.output_patterns == ["CollectorOutput.root", "extra/*.txt"]
     assert record.backend_args == {"queue": "short"}
-    assert record.pre_collector == {"function": "hits:skim"}
+    assert record.pre_job == {"function": "hits:skim"}
     assert record.settings == {"window": 0.5}
     assert record.granularity == "all"
     assert record.files_to_iovs == {"/data/a.root": IoV(1, 2, 1, 3)}
-    assert record.database_chain == (
+    assert record.databases == (
         DatabaseEntry(kind="local", value="/db/fixes"),
         DatabaseEntry(kind="global_tag", value="main"),
     )
@@ -68,7 +74,7 @@ def test_failures_are_treated_as_the_calibration_says_where_the_collection_says_
         "y", algorithms="hits:Fit", collections=collections, max_subjob_retries=7, max_failed_subjobs="10%"
     )
     record = build(plain, given)
-    (default,), (first, second) = (each.collections for each in record.calibrations)
+    (default,), (first, second) = (each.collections.values() for each in record.calibrations)
     found = [(each.max_subjob_retries, each.max_failed_subjobs) for each in (default, first, second)]
     assert found == [(3, 0), (7, 0.1), (0, 0)]
 
@@ -100,15 +106,15 @@ def test_no_word_of_a_collection_is_forgotten() -> None:
     ],
 )
 def test_splittings_reach_the_record(arguments: dict[str, Any], splitting: Splitting) -> None:
-    assert Collection(COLLECTOR, DATA, **arguments).build_record("hits", "vertex").splitting == splitting
+    assert resolve(Collection(COLLECTOR, DATA, **arguments)).splitting == splitting
 
 
 @pytest.mark.parametrize("argv", [["python3", "collect.py"], ("python3", "collect.py")])
 def test_a_list_of_words_is_a_command(argv: Any) -> None:
-    record = Collection(argv, DATA, pre_collector=["skim", "--fast"]).build_record("hits", "vertex")
-    assert record.collector is None
-    assert record.command == ("python3", "collect.py")
-    assert record.pre_collector == {"command": ["skim", "--fast"]}
+    record = resolve(Collection(argv, DATA, pre_collector=["skim", "--fast"]))
+    assert record.reference is None
+    assert record.command == ["python3", "collect.py"]
+    assert record.pre_job == {"command": ["skim", "--fast"]}
 
 
 def test_every_argument_of_an_algorithm_reaches_the_record() -> None:
@@ -121,7 +127,7 @@ def test_every_argument_of_an_algorithm_reaches_the_record() -> None:
         prefix="Hits",
         pre_algorithm="hits:warm_up",
     )
-    record = algorithm.build_record()
+    record = algorithm
     assert record.name == "mean"
     assert record.algorithm == ALGORITHM
     assert record.strategy == "SequentialBoundaries"
@@ -140,7 +146,7 @@ def test_every_argument_of_an_algorithm_reaches_the_record() -> None:
     ],
 )
 def test_an_algorithm_is_named_after_its_class(reference: str, name: str) -> None:
-    assert Algorithm(reference).build_record().name == name
+    assert Algorithm(reference).name == name
 
 
 def test_every_argument_of_a_calibration_reaches_the_record() -> None:
@@ -158,19 +164,19 @@ def test_every_argument_of_a_calibration_reaches_the_record() -> None:
     )
     record = build(calibration, make_calibration("other")).calibrations[0]
     assert record.max_iterations == 3
-    assert record.ignored_runs == (ExpRun(1, 7), ExpRun(2, 8))
+    assert record.ignored_runs == [ExpRun(1, 7), ExpRun(2, 8)]
     assert record.requested_iov == IoV(1, 0, 2, -1)
-    assert record.depends_on == ("other",)
+    assert record.dependencies == ["other"]
     assert record.save_payloads is False
-    assert record.database_chain == (DatabaseEntry(kind="global_tag", value="main"),)
+    assert record.databases == (DatabaseEntry(kind="global_tag", value="main"),)
     assert record.backend_args == {"queue": "long"}
-    (collection,) = record.collections
+    (collection,) = record.collections.values()
     assert collection.name == "default"
-    assert collection.collector == COLLECTOR
-    assert collection.input_files == (DATA,)
+    assert collection.reference == COLLECTOR
+    assert collection.input_files == [DATA]
     assert collection.splitting == Splitting(max_collector_jobs=5)
-    assert collection.output_patterns == ("CollectorOutput.root", "*.txt")
-    assert collection.pre_collector == {"function": "hits:skim"}
+    assert collection.output_patterns == ["CollectorOutput.root", "*.txt"]
+    assert collection.pre_job == {"function": "hits:skim"}
 
 
 def test_every_argument_of_a_caf_reaches_the_record() -> None:
@@ -188,12 +194,12 @@ def test_every_argument_of_a_caf_reaches_the_record() -> None:
     assert record.backend_args == {"account": "calib"}
     assert record.connection == "my_slurm"
     assert [each.max_iterations for each in record.calibrations] == [2, 0]
-    assert [entry.value for entry in record.database_chain] == ["/db/fixes", "main"]
+    assert [entry.value for entry in record.databases] == ["/db/fixes", "main"]
 
 
 def test_the_record_can_be_written_as_json_and_read_back() -> None:
     record = build(make_calibration(requested_iov=(1, 0, 2, -1), ignored_runs=[(1, 7)], database_chain=[TAG]))
-    assert CafRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
+    assert read_caf(json.loads(json.dumps(record.to_json()))) == record
 
 
 def test_several_algorithms_keep_their_order() -> None:
@@ -203,7 +209,7 @@ def test_several_algorithms_keep_their_order() -> None:
 
 def test_the_short_form_and_collections_go_together() -> None:
     calibration = make_calibration(collections={"cosmics": Collection("hits:Cosmics", "/cosmics/*.root")})
-    names = [(each.name, each.collector) for each in build(calibration).calibrations[0].collections]
+    names = [(each.name, each.reference) for each in build(calibration).calibrations[0].collections.values()]
     assert names == [("default", COLLECTOR), ("cosmics", "hits:Cosmics")]
 
 
@@ -237,13 +243,13 @@ def test_dependencies_are_objects_or_names_at_once_or_later() -> None:
     last.depends_on(third)
     last.depends_on("fourth")
     record = build(first, second, third, make_calibration("fourth"), last)
-    assert record.calibrations[-1].depends_on == ("first", "second", "third", "fourth")
+    assert record.calibrations[-1].dependencies == ["first", "second", "third", "fourth"]
 
 
 def test_add_calibration_is_as_good_as_naming_it_at_once() -> None:
     caf = CAF("demo")
     caf.add_calibration(make_calibration())
-    assert caf.build_record() == build(make_calibration())
+    assert caf.resolve() == build(make_calibration())
 
 
 def test_one_object_can_serve_in_several_places() -> None:
@@ -296,8 +302,8 @@ def test_lists_may_be_anything_that_can_be_gone_through_once() -> None:
 
     calibration = make_calibration(input_files=files(), algorithms=iter([ALGORITHM]))
     caf = CAF("demo", iter([calibration]))
-    assert caf.build_record() == caf.build_record()
-    assert build_members(caf)[0].collections[0].input_files == ("/data/a.root", "/data/b.root")
+    assert caf.resolve() == caf.resolve()
+    assert build_members(caf)[0].collections["default"].input_files == ["/data/a.root", "/data/b.root"]
 
 
 def test_a_path_object_is_as_good_as_its_text() -> None:
@@ -356,7 +362,7 @@ def test_a_command_that_is_no_list_of_words_is_refused(argv: Any) -> None:
 )
 def test_a_hostile_name_is_refused(kind: str, make: Callable[[str], CAF], name: str) -> None:
     with pytest.raises(DefinitionError) as caught:
-        make(name).build_record()
+        make(name).resolve()
     text = str(caught.value)
     shown = " " if kind == "algorithm" and not name else name
     assert f"{shown!r} cannot be the name of a" in text
@@ -416,9 +422,9 @@ def test_a_wrong_iov_of_a_file_says_whose_it_is() -> None:
 
 def test_one_run_is_the_iov_of_a_file() -> None:
     collection = Collection(COLLECTOR, files_to_iovs={"/data/a.root": [1, 2], "/data/b.root": "1.3"})
-    record = collection.build_record("hits", "vertex")
+    record = resolve(collection)
     assert record.files_to_iovs == {"/data/a.root": IoV(1, 2, 1, 2), "/data/b.root": IoV(1, 3, 1, 3)}
-    assert record.input_files == ("/data/a.root", "/data/b.root")
+    assert record.input_files == ["/data/a.root", "/data/b.root"]
 
 
 def test_runs_and_iovs_may_be_written_as_text() -> None:

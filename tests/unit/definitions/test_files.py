@@ -57,7 +57,7 @@ def write(folder: Path, text: str, name: str = "demo.yaml") -> Path:
 def test_a_good_definition(tmp_path: Path) -> None:
     caf = read_definition(write(tmp_path, GOOD))
     assert caf.name == "demo"
-    (calibration,) = caf.build_record().calibrations
+    (calibration,) = caf.resolve().calibrations
     assert calibration.name == "first"
 
 
@@ -92,9 +92,11 @@ def test_mistakes_between_calibrations_are_found_beside_others(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("where", "way"),
     [
-        (("calibrations", 0, "collections", 0, "granularity"), ("calibrations", 0, "granularity")),
-        (("calibrations", 0, "collections", 1, "settings"), ("calibrations", 0, "collections", "more", "settings")),
-        (("calibrations", 1, "collections", 0, "command"), ("calibrations", 1, "collections", "one", "collector")),
+        (("calibrations", 0, "collections", "default", "granularity"), ("calibrations", 0, "granularity")),
+        (
+            ("calibrations", 0, "collections", "more", "settings"),
+            ("calibrations", 0, "collections", "more", "settings"),
+        ),
         (("calibrations", 0, "algorithms", 0, "strategy"), ("calibrations", 0, "algorithms", 0, "strategy")),
         (("calibrations", 0, "algorithms", 0, "params", "x"), ("calibrations", 0, "algorithms", 0, "params")),
         ((), ()),

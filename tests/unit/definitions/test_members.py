@@ -26,7 +26,7 @@ from tests.unit.definitions.making import ALGORITHM, COLLECTOR, DATA, TAG, build
 
 def test_a_calibration_without_collections_works_on_what_it_depends_on() -> None:
     merging = Calibration("merging", algorithms=ALGORITHM, depends_on=["vertex"])
-    assert build(make_calibration(), merging).calibrations[1].collections == ()
+    assert build(make_calibration(), merging).calibrations[1].collections == {}
 
 
 def test_a_data_set_becomes_input_files() -> None:
@@ -39,15 +39,15 @@ def test_a_data_set_becomes_input_files() -> None:
             "listed": {"filemap": "/maps/a.json"},
         },
     )
-    (collection,) = build_members(caf)[0].collections
-    assert collection.input_files == ("/own.root", "/data/*.root", "/data/a.root", "/data/b.root")
+    (collection,) = build_members(caf)[0].collections.values()
+    assert collection.input_files == ["/own.root", "/data/*.root", "/data/a.root", "/data/b.root"]
     assert collection.files_to_iovs == {"/data/a.root": IoV(1, 2, 1, 2), "/data/b.root": IoV(1, 3, 1, 9)}
-    assert collection.filemaps == ("/maps/a.json",)
+    assert collection.filemaps == ["/maps/a.json"]
 
 
 def test_a_data_set_that_does_not_exist_is_refused() -> None:
     with pytest.raises(DefinitionError, match="reads the data set 'muon', which does not exist") as caught:
-        CAF("demo", [make_calibration(input_data="muon")], input_data={"muons": ["/a"]}).build_record()
+        CAF("demo", [make_calibration(input_data="muon")], input_data={"muons": ["/a"]}).resolve()
     assert "Did you mean 'muons'" in str(caught.value.hint)
 
 
@@ -55,8 +55,8 @@ def test_what_the_caf_says_for_all_is_the_default_or_comes_in_addition() -> None
     own = make_calibration("own", requested_iov=[2, 0, 2, -1], ignored_runs=[(2, 5), (1, 7)])
     first, second = build(make_calibration(), own, requested_iov="1,0,3,-1", ignored_runs=["1.7"]).calibrations
     assert (first.requested_iov, second.requested_iov) == (IoV(1, 0, 3, -1), IoV(2, 0, 2, -1))
-    assert first.ignored_runs == (ExpRun(1, 7),)
-    assert second.ignored_runs == (ExpRun(1, 7), ExpRun(2, 5))
+    assert first.ignored_runs == [ExpRun(1, 7)]
+    assert second.ignored_runs == [ExpRun(1, 7), ExpRun(2, 5)]
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,11 @@ def test_a_definition_survives_its_json_form() -> None:
         job_budget=5,
     )
     text = json.dumps(caf.to_json())
-    assert CAF.from_json(json.loads(text)).build_record() == caf.build_record()
+    assert CAF.from_json(json.loads(text)).resolve() == caf.resolve()
     assert CAF.from_json(json.loads(text)).to_json() == caf.to_json()
-    ending = caf.build_record().ending
-    assert ending.sign_off is not None
-    assert ending.sign_off.timeout == 7 * 24 * 3600
+    sign_off = caf.resolve().sign_off
+    assert sign_off is not None
+    assert sign_off.timeout == 7 * 24 * 3600
 
 
 def test_what_is_changed_in_place_was_said() -> None:
@@ -115,11 +115,11 @@ def test_what_is_changed_in_place_was_said() -> None:
     vertex.ignored_runs.append(ExpRun(1, 4))
     vertex.ignored_runs.append("1.5")
     vertex.algorithms.append("hits:Other")
-    record = caf.build_record()
+    record = caf.resolve()
     assert record.backend_args == {"memory": "4 GB"}
-    assert CAF.from_json(json.loads(json.dumps(caf.to_json()))).build_record() == record
+    assert CAF.from_json(json.loads(json.dumps(caf.to_json()))).resolve() == record
     (member,) = build_members(caf)
-    assert member.ignored_runs == (ExpRun(1, 4), ExpRun(1, 5))
+    assert member.ignored_runs == [ExpRun(1, 4), ExpRun(1, 5)]
     assert [each.name for each in member.algorithms] == ["MeanAlgorithm", "Other"]
     # Nothing of it stays in the defaults of the classes.
     assert "backend_args" not in CAF("other").to_json()
@@ -157,16 +157,19 @@ def test_steps_that_collect_nothing_reach_the_record() -> None:
         ImportedPayloads("earlier", "/by/hand", save_payloads=False),
         ExternalCommand("production", ["make"], environment={"A": "b"}, timeout=60, depends_on=["earlier"]),
     ).calibrations
-    assert (imported.kind, imported.options, imported.save_payloads) == (
+    assert (imported.kind, imported.folder, imported.payloads, imported.save_payloads) == (
         "imported_payloads",
-        {"folder": "/by/hand", "payloads": None},
+        "/by/hand",
+        None,
         False,
     )
-    assert (command.kind, command.options) == (
+    assert (command.kind, command.command, command.environment, command.timeout) == (
         "external_command",
-        {"command": ["make"], "environment": {"A": "b"}, "timeout": 60},
+        ["make"],
+        {"A": "b"},
+        60,
     )
-    assert command.depends_on == ("earlier",)
+    assert command.dependencies == ["earlier"]
 
 
 class Production(CalibrationBase):
@@ -185,13 +188,9 @@ class Idle(CalibrationBase):
 def test_a_type_of_ones_own_keeps_its_words() -> None:
     caf = CAF("demo", [Production(name="special", n_events=7, depends_on=["vertex"]), make_calibration()])
     step = build_members(caf)[0]
-    assert (step.kind, step.type, step.options) == (
-        "own",
-        f"{__name__}:Production",
-        {"n_events": 7},
-    )
+    assert (step.kind, step.model_extra) == (f"{__name__}:Production", {"n_events": 7})
     again = CAF.from_json(caf.to_json())
-    assert again.build_record() == caf.build_record()
+    assert again.resolve() == caf.resolve()
     made = Production.from_options("special", {"n_events": 7})
     assert made.n_events == 7
     with pytest.raises(DefinitionError, match="unknown word 'n_event'"):
@@ -216,7 +215,7 @@ def test_templates_may_stand_for_values_until_a_run_has_filled_them_in() -> None
         max_collector_jobs="{{ params.jobs }}", ignored_runs="{{ params.ignored }}", save_payloads="{{ params.save }}"
     )
     caf = CAF("demo", [calibration])
-    assert build_members(caf)[0].ignored_runs == ()
+    assert build_members(caf)[0].ignored_runs == []
     with pytest.raises(DefinitionError) as caught:
         CAF.from_json(caf.to_json(), templates=False)
     assert len(caught.value.causes) == 3

@@ -117,7 +117,7 @@ def test_classes_and_strings_give_the_same_definition() -> None:
             collections={"hits": Collection(collector, "/data/*.root", pre_collector=before)},
             algorithms=Algorithm(algorithm, strategy, pre_algorithm=before),
         )
-        return CAF("demo", [calibration]).build_record()
+        return CAF("demo", [calibration]).resolve()
 
     home = __name__
     strategy = f"{SingleIOV.__module__}:SingleIOV"

@@ -18,7 +18,7 @@ def build(template: str = "x", **changes: Any) -> None:
         "algorithms": [{"algorithm": "hits:A", "settings": {"value": template}}],
     }
     definition = {"name": "demo", "input_data": {"events": ["/data/*.root"]}, "calibrations": [calibration]}
-    CAF.from_json({**definition, **changes}).build_record()
+    CAF.from_json({**definition, **changes}).resolve()
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.batch.spec import Resources
-from airflow_provider_caf.core.calibration import CollectionRecord
 from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.definitions.collection import Collection
 from airflow_provider_caf.hooks.batch import BatchHook, SubmitHost, choose_connection, open_transport
 from airflow_provider_caf.io.transport.local import LocalTransport
 from airflow_provider_caf.steps.manifest import CollectionManifest
@@ -150,7 +150,7 @@ def test_a_test_of_a_system_that_is_not_there_fails(connect: Any, monkeypatch: p
 def make_manifest(connection: str | None) -> CollectionManifest:
     return CollectionManifest(
         calibration="c",
-        collection=CollectionRecord(name="default", collector="a:B"),
+        collection=Collection("a:B").rename("default"),
         prefix="",
         granularity="run",
         subjobs=(),

@@ -69,7 +69,7 @@ def full(catalog: Catalog, add_payloads: AddPayloads) -> Catalog:
             RunRow(
                 dag_id="lab",
                 run_id="first",
-                definition=caf.build_record().to_json(),
+                definition=caf.resolve().to_json(),
                 chosen=("vertex",),
                 params={"note": hostile},
                 versions={"airflow-provider-caf": "0.1", hostile: hostile},

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from airflow_provider_caf.core.calibration import CalibrationRecord, StepRecord
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.definitions.caf import CAF
+from airflow_provider_caf.definitions.calibration import Calibration, ExternalCommand
 from airflow_provider_caf.scripts.definition import (
     CafConfig,
     ScriptImport,
@@ -70,33 +70,33 @@ def change(**words: Any) -> dict[str, Any]:
 
 
 def build(description: dict[str, Any], config: CafConfig = NO_CONFIG, **words: Any) -> Any:
-    """Build a definition, through the text of its file, and return its record."""
+    """Build a definition, through the text of its file, and return it resolved."""
     order = ScriptImport(script="test.py", folder=Path("/definitions"), config=config)
     name = name_script(description["settings"])
     form = build_definition(description, order, name=name, side_folder="/side", **words)
     text = dump_definition(form, "Made of a test.")
-    return CAF.from_json(yaml.safe_load(text)).build_record()
+    return CAF.from_json(yaml.safe_load(text)).resolve()
 
 
 def test_a_calibration_keeps_what_the_script_said() -> None:
     record = build(describe())
     assert record.name == "Example_complex"
     (calibration,) = record.calibrations
-    assert isinstance(calibration, CalibrationRecord)
+    assert isinstance(calibration, Calibration)
     assert (calibration.max_iterations, calibration.save_payloads) == (2, True)
     assert [run.to_json() for run in calibration.ignored_runs] == [[1, 7]]
-    assert [entry.value for entry in calibration.database_chain] == ["of_the_calibration"]
-    (collection,) = calibration.collections
-    assert collection.command == ("basf2", "steering.py")
+    assert [entry.value for entry in calibration.databases] == ["of_the_calibration"]
+    (collection,) = calibration.collections.values()
+    assert collection.command == ["basf2", "steering.py"]
     assert collection.job_files == {
         "steering.py": "/side/Fit/physics/steering.py",
         "collector.path": "/side/Fit/physics/collector.path",
     }
-    assert collection.filemaps == ("/side/Fit/physics/files.json",)
+    assert collection.filemaps == ["/side/Fit/physics/files.json"]
     assert (collection.merge, collection.granularity) == (False, "run")
     assert collection.splitting.max_collector_jobs == 1000
     assert collection.backend_args == {"request_memory": "4 GB"}
-    assert [entry.value for entry in collection.database_chain] == ["of_the_collection"]
+    assert [entry.value for entry in collection.databases] == ["of_the_collection"]
     (algorithm,) = calibration.algorithms
     assert algorithm.strategy == "SequentialRunByRun"
     assert algorithm.params == {"iov_coverage": [1, 1, -1, -1]}
@@ -112,8 +112,8 @@ def test_a_dependency_on_another_script_is_an_asset() -> None:
 
 def test_files_of_which_nobody_knows_the_runs_are_a_list() -> None:
     described = change(collections={"physics": {**COLLECTION, "input_files": ["/data/a.root"]}})
-    (collection,) = build(describe(described)).calibrations[0].collections
-    assert (collection.input_files, collection.filemaps) == (("/data/a.root",), ())
+    (collection,) = build(describe(described)).calibrations[0].collections.values()
+    assert (collection.input_files, collection.filemaps) == (["/data/a.root"], [])
 
 
 def test_a_strategy_of_the_scripts_own_runs_as_a_whole() -> None:
@@ -139,7 +139,7 @@ def test_names_that_airflow_cannot_have_are_changed() -> None:
     first, second = change(name="1st: fit"), change(name="2nd fit", depends_on=["1st: fit"])
     record = build(describe(first, second))
     assert [each.name for each in record.calibrations] == ["1st_fit", "2nd_fit"]
-    assert record.calibrations[1].depends_on == ("1st_fit",)
+    assert record.calibrations[1].dependencies == ["1st_fit"]
     assert record.calibrations[0].algorithms[0].settings["calibration"] == "1st: fit"
 
 
@@ -159,27 +159,22 @@ def test_the_chain_of_the_configuration_counts_instead_of_the_scripts() -> None:
         }
     )
     record = build(describe(), config)
-    assert [entry.to_json() for entry in record.database_chain] == [
+    assert [entry.to_json() for entry in record.databases] == [
         {"kind": "local", "value": "/local"},
         {"kind": "global_tag", "value": "first"},
         {"kind": "global_tag", "value": "second"},
     ]
     (calibration,) = record.calibrations
-    assert isinstance(calibration, CalibrationRecord)
-    assert (calibration.database_chain, calibration.collections[0].database_chain) == ((), ())
+    assert isinstance(calibration, Calibration)
+    assert [calibration.database_chain, *(each.database_chain for each in calibration.collections.values())] == [[], []]
     assert record.backend_args == {"queue": "l"}
 
 
 def test_a_validation_is_the_last_step() -> None:
     validation = ("python3", "/side/app.pyz", "validate", "/side/v.json")
     step = build(describe(), validation=validation).calibrations[-1]
-    assert isinstance(step, StepRecord)
-    assert (step.name, step.kind, step.depends_on, step.save_payloads) == (
-        "validation",
-        "external_command",
-        ("Fit",),
-        False,
-    )
+    assert isinstance(step, ExternalCommand)
+    assert (step.name, step.dependencies, step.save_payloads) == ("validation", ["Fit"], False)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from airflow_provider_caf.batch.spec import Resources
-from airflow_provider_caf.core.calibration import CalibrationRecord, StepRecord
 from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.definitions.calibration import Calibration, ExternalCommand
 from airflow_provider_caf.definitions.files import load_definitions
 from airflow_provider_caf.io.files import read_json
 from airflow_provider_caf.scripts import importing
@@ -103,10 +103,10 @@ def test_a_definition_and_its_side_files_are_written(scripts: Scripts, tmp_path:
     assert (imported.name, imported.file) == ("Test_simple", tmp_path / "Test_simple.yaml")
     assert (imported.calibrations, imported.warnings, imported.printed) == (("Fit",), ("Look.",), "printed")
     (caf,) = load_definitions(imported.file)
-    record = caf.build_record()
+    record = caf.resolve()
     assert record.backend_args == {"setup": ["source setup.sh"]}
     (calibration,) = record.calibrations
-    assert isinstance(calibration, CalibrationRecord)
+    assert isinstance(calibration, Calibration)
     assert Path(str(calibration.algorithms[0].settings["arguments"])).read_text() == "first"
     assert scripts.resources[0].setup == ("source setup.sh",)
     assert scripts.asked[0]["script_folders"] == ["/scripts"]
@@ -155,9 +155,9 @@ def test_a_name_with_a_digest_says_what_was_described(scripts: Scripts, tmp_path
 def test_the_validation_runs_beside_the_calibrations(scripts: Scripts, tmp_path: Path) -> None:
     data = {"events": [["/data/e1", [1, 1]]]}
     (caf,) = load_definitions(import_script(ask(tmp_path, validation="/scripts/v.py", input_data=data)).file)
-    step = caf.build_record().calibrations[-1]
-    assert isinstance(step, StepRecord)
-    *_, verb, request = step.options["command"]
+    step = caf.resolve().calibrations[-1]
+    assert isinstance(step, ExternalCommand)
+    *_, verb, request = step.command
     assert verb == "validate"
     asked = read_json(Path(request), "The request")
     assert (asked["script"], asked["calibrations"]) == ("/scripts/v.py", {"Fit": "../Fit"})

@@ -93,7 +93,7 @@ def catalog(tmp_path: Path) -> Catalog:
 def write_run(catalog: Catalog, chosen: tuple[str, ...]) -> None:
     calibrations = [Calibration(name, ["true"], "hits:A", "/x") for name in ("first", "second")]
     calibrations[1].depends_on(calibrations[0])
-    caf = CAF("demo", calibrations).build_record()
+    caf = CAF("demo", calibrations).resolve()
     place: Any = {"dag_id": "dag", "run_id": "run"}
     catalog.write([RunRow(**place, definition=caf.to_json(), chosen=chosen, params={}, versions={}, folder="/data")])
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_caf.core.calibration import Publish
 from airflow_provider_caf.core.errors import CheckpointError, JobFailed, NotEnoughData
+from airflow_provider_caf.definitions.caf import Publish
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.ending import Publication, join_run
 
@@ -62,14 +62,14 @@ def test_a_database_is_published_to_a_folder_once(lab: Lab, tmp_path: Path) -> N
 
 def test_a_command_of_the_site_runs_once(lab: Lab, tmp_path: Path) -> None:
     lab.run.database.mkdir(parents=True)
-    publish = Publish(command=("bash", "-c", f'echo "$1" >> {tmp_path}/calls', "-", "{database}"))
+    publish = Publish(command=["bash", "-c", f'echo "$1" >> {tmp_path}/calls', "-", "{database}"])
     assert Publication(lab.run, publish).run() == ("ran bash", False)
     assert Publication(lab.run, publish).run() == ("ran bash", True)
     assert (tmp_path / "calls").read_text() == f"{lab.run.database}\n"
 
 
 def test_a_command_whose_end_nobody_saw_is_not_run_again_by_itself(lab: Lab) -> None:
-    publish = Publish(command=("true",))
+    publish = Publish(command=["true"])
     lab.run.publish_folder.mkdir(parents=True)
     begun = lab.run.publish_folder / "begun.json"
     begun.write_text("{}")
@@ -86,6 +86,6 @@ def test_a_command_whose_end_nobody_saw_is_not_run_again_by_itself(lab: Lab) -> 
 )
 def test_a_command_that_failed_can_be_run_again(lab: Lab, command: tuple[str, ...], what: str) -> None:
     with pytest.raises(JobFailed, match=what) as caught:
-        Publication(lab.run, Publish(command=command)).run()
+        Publication(lab.run, Publish(command=list(command))).run()
     assert "refused" not in command[-1] or "| refused" in str(caught.value)
-    assert Publication(lab.run, Publish(command=("true",))).run() == ("ran true", False)
+    assert Publication(lab.run, Publish(command=["true"])).run() == ("ran true", False)

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_caf.core.calibration import DatabaseEntry, StepRecord
+from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.errors import DatabaseError, DefinitionError, JobFailed
 from airflow_provider_caf.core.iov import IoV
+from airflow_provider_caf.definitions.calibration import ExternalCommand
+from airflow_provider_caf.definitions.stored import read_stored_member
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.finish import list_finished
 from airflow_provider_caf.steps.members import StepRun
@@ -61,11 +63,10 @@ def make_database(folder: Path, *payloads: tuple[str, IoV]) -> LocalDatabase:
 
 
 def run(lab: Lab, kind: str, options: dict[str, Any], said: list[str] | None = None, **changes: Any) -> LocalDatabase:
-    words = {"name": "step", "kind": kind, "options": options, **changes}
-    ancestors = words.pop("ancestors", ())
+    ancestors = changes.pop("ancestors", ())
     lines: list[str] = [] if said is None else said
     return StepRun(
-        StepRecord(**words),
+        read_stored_member({"name": "step", "type": kind, **options, **changes}),
         lab.layout("step"),
         ancestors=ancestors,
         database_chain=(DatabaseEntry(kind="global_tag", value="main"),),
@@ -156,7 +157,7 @@ def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(lab: La
 
 
 def test_a_kill_of_the_task_ends_the_command(lab: Lab) -> None:
-    step = StepRecord(name="step", kind="external_command", options={"command": ["sleep", "600.45654"]})
+    step = ExternalCommand("step", ["sleep", "600.45654"])
     running = StepRun(step, lab.layout("step"), say=lambda _: None)
 
     def stop() -> None:

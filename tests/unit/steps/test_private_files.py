@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_caf.core.calibration import Publish, StepRecord
+from airflow_provider_caf.definitions.caf import Publish
+from airflow_provider_caf.definitions.calibration import ExternalCommand
 from airflow_provider_caf.steps.ending import Publication
 from airflow_provider_caf.steps.members import StepRun
 from tests.private_airflow import PrivateAirflow
@@ -49,15 +50,15 @@ def test_of_a_pass_whose_jobs_have_a_secret_and_print_it(lab: Lab, tmp_path: Pat
 
 
 def test_of_an_external_command(lab: Lab, tmp_path: Path) -> None:
-    options = {"command": ["env"], "environment": {"TOKEN": SECRET}}
-    StepRun(StepRecord(name="step", kind="external_command", options=options), lab.layout("step")).run()
+    step = ExternalCommand("step", ["env"], environment={"TOKEN": SECRET})
+    StepRun(step, lab.layout("step")).run()
     assert SECRET in lab.layout("step").command_log.read_text()
     assert list_open_files(tmp_path) == []
 
 
 def test_of_a_publication(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "it does not get this")
-    command = ("sh", "-c", 'test -z "$AIRFLOW__CORE__FERNET_KEY" && echo "$1"', "-", SECRET)
+    command = ["sh", "-c", 'test -z "$AIRFLOW__CORE__FERNET_KEY" && echo "$1"', "-", SECRET]
     Publication(lab.run, Publish(command=command)).run()
     assert list_open_files(tmp_path) == []
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_caf import Calibration
-from airflow_provider_caf.core.calibration import StepRecord
+from airflow_provider_caf import Calibration, ImportedPayloads
 from airflow_provider_caf.core.errors import CafError, DefinitionError, NotEnoughData
 from airflow_provider_caf.io.catalog import PayloadRow
 from airflow_provider_caf.io.files import read_json
@@ -56,7 +55,7 @@ def test_runs_are_filtered_and_the_strategy_is_free(lab: Lab) -> None:
 def test_after_imported_payloads_the_iov_says_where_to_begin(lab: Lab, tmp_path: Path) -> None:
     run_first(lab)
     folder = lab.layout("first").database
-    step = StepRecord(name="earlier", kind="imported_payloads", options={"folder": str(folder)})
+    step = ImportedPayloads("earlier", folder)
     StepRun(step, lab.layout("earlier"), say=lambda _: None).run()
     values = merge(lab, ancestors=("earlier",), params={"apply_iov": [1, 1, -1, -1]})
     assert values == {"1,1,-1,-1": {"sum": pytest.approx(11), "runs": 1}}

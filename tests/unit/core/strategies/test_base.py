@@ -43,7 +43,7 @@ class TestExecution:
             ({"code": 9}, "In 'code' of the execution: 9 is no result code"),
             ({"iov": [1]}, "In 'iov' of the execution"),
             ({"runs": [[1]]}, "In item 0 of 'runs' of the execution"),
-            ({"payloads": [{"name": "A"}]}, "The staged payload has no 'revision'"),
+            ({"payloads": [{"name": "A"}]}, "The staged payload 'A' has no 'revision'"),
             ({"payloads": [{"name": "A", "revision": "1", "size": 1, "x": 1}]}, "unknown field 'x'"),
             ({"extra": 1}, "unknown field 'extra'"),
         ],

@@ -48,7 +48,7 @@ def test_no_file_is_no_notes(tmp_path: Path) -> None:
         ("[]", DefinitionError, "record of notes in .* is \\[\\], not an object"),
         ('{"version": 2, "subjobs": {}}', DefinitionError, "has version 2, this program knows 1"),
         ('{"version": 1, "subjobs": {"x": {}}}', DefinitionError, "has the subjob 'x'"),
-        ('{"version": 1, "subjobs": {"1": {}}}', DefinitionError, "subjob 1 has no 'held_since'"),
+        ('{"version": 1, "subjobs": {"1": {"releases": true}}}', DefinitionError, "'releases' of the note is True"),
     ],
 )
 def test_a_file_that_is_none(tmp_path: Path, text: str, error: type[Exception], said: str) -> None:

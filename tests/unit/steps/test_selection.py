@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.core.iov import IoV
-from airflow_provider_caf.core.selection import Selection, choose_files
+from airflow_provider_caf.definitions.collection import Selection
+from airflow_provider_caf.steps.selection import choose_files
 
 FILES = tuple(f"/data/{letter}.root" for letter in "abcdef")
 RUNS = {file: IoV(1, number // 2, 1, number // 2) for number, file in enumerate(FILES)}
@@ -97,5 +98,5 @@ def test_json_and_what_has_to_be_known() -> None:
     assert Selection.from_json(rule.to_json()) == rule
     assert (rule.needs_runs, rule.needs_events) == (True, True)
     assert (Selection(max_events=1).needs_runs, Selection(max_files_per_run=1).needs_events) == (False, False)
-    with pytest.raises(DefinitionError, match="unknown field 'max_event'"):
+    with pytest.raises(DefinitionError, match="unknown word 'max_event'"):
         Selection.from_json({"max_events": 1, "max_event": 1})

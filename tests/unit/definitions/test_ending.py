@@ -1,4 +1,4 @@
-"""What happens at the end of a CAF, as a record."""
+"""What happens at the end of a CAF."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_caf.core.ending import Ending, Publish, SignOff
+from airflow_provider_caf import CAF, Publish, SignOff
 from airflow_provider_caf.core.errors import DefinitionError
 
-FULL = Ending(
+FULL = CAF(
+    "demo",
     gaps="fail",
-    sign_off=SignOff(message="Look.", users=("anna",), timeout=60.0),
-    publish=Publish(command=("upload", "{database}")),
+    sign_off=SignOff(message="Look.", users=("anna",), timeout=60.0),  # type: ignore[arg-type]
+    publish=Publish(command=["upload", "{database}"]),
 )
 
 
-@pytest.mark.parametrize("ending", [Ending(), FULL, Ending(publish=Publish(folder="/accepted"))])
-def test_json(ending: Ending) -> None:
-    assert Ending.from_json(ending.to_json()) == ending
+@pytest.mark.parametrize("caf", [CAF("demo"), FULL, CAF("demo", publish=Publish(folder="/accepted"))])
+def test_json(caf: CAF) -> None:
+    assert CAF.from_json(caf.to_json()) == caf
 
 
 @pytest.mark.parametrize("words", [{}, {"folder": "/a", "command": ("b",)}])
@@ -28,8 +29,8 @@ def test_a_publication_is_one_of_two(words: dict[str, Any]) -> None:
 
 
 def test_another_policy_is_refused() -> None:
-    with pytest.raises(DefinitionError, match="gaps is 'fil'") as caught:
-        Ending(gaps="fil")
+    with pytest.raises(DefinitionError, match="There is no policy 'fil' for gaps") as caught:
+        CAF("demo", gaps="fil")
     assert "Did you mean 'fill'" in str(caught.value.hint)
 
 
@@ -38,4 +39,4 @@ def test_another_policy_is_refused() -> None:
 )
 def test_what_is_unknown_or_wrong_is_refused(value: Any) -> None:
     with pytest.raises(DefinitionError):
-        Ending.from_json(value)
+        CAF.from_json({"name": "demo", **value})

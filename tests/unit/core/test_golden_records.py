@@ -1,0 +1,58 @@
+"""The files of a run that an earlier release began are read, and written again as they were."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_caf.batch.spec import ArraySpec, SubmittedArray
+from airflow_provider_caf.core.chain import DatabaseEntry
+from airflow_provider_caf.core.splitting import Splitting
+from airflow_provider_caf.core.strategies.base import Execution, Monitored, StagedFigure, StagedPayload
+from airflow_provider_caf.core.strategies.tickets import Answered
+from airflow_provider_caf.io.filemap import MappedFile, read_filemap_and_how, write_filemap
+from airflow_provider_caf.io.jobs.notes import NOTES_FILE, read_notes, write_notes
+from airflow_provider_caf.worker.script import ScriptArguments
+
+GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "records"
+RECORDS: tuple[Any, ...] = (
+    Answered,
+    ArraySpec,
+    DatabaseEntry,
+    Execution,
+    MappedFile,
+    Monitored,
+    ScriptArguments,
+    Splitting,
+    StagedFigure,
+    StagedPayload,
+)
+
+
+def read_golden(name: str) -> Any:
+    return json.loads((GOLDEN / f"{name}.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("cls", RECORDS, ids=lambda cls: cls.__name__)
+def test_records(cls: Any) -> None:
+    for value in read_golden(cls.__name__):
+        assert json.dumps(cls.from_json(value).to_json()) == json.dumps(value)
+
+
+def test_submitted() -> None:
+    array = ArraySpec.from_json(read_golden("ArraySpec")[0])
+    for value in read_golden("SubmittedArray"):
+        assert json.dumps(SubmittedArray.from_json(array, value).to_json()) == json.dumps(value)
+
+
+def test_files(tmp_path: Path) -> None:
+    notes, filemap = tmp_path / NOTES_FILE, tmp_path / "map.json"
+    for name, file in (("notes", notes), ("filemap", filemap)):
+        file.write_bytes((GOLDEN / f"{name}.json").read_bytes())
+    write_notes(str(tmp_path), read_notes(str(tmp_path)))
+    assert notes.read_bytes() == (GOLDEN / "notes.json").read_bytes()
+    write_filemap(filemap, *read_filemap_and_how(filemap))
+    assert filemap.read_bytes() == (GOLDEN / "filemap.json").read_bytes()
