@@ -308,12 +308,13 @@ class SubmittedArray:
 
         :raises DefinitionError: if it is something else, or of another array.
         """
-        found = _Submitted.from_json(value, where)
-        if found.name != array.name:
+        name = value.get("name", array.name) if isinstance(value, Mapping) else array.name
+        if name != array.name:
             raise DefinitionError(
-                f"The {where} is of array {found.name!r}, not of {array.name!r}.",
+                f"The {where} is of array {name!r}, not of {array.name!r}.",
                 hint="Something else wrote into this folder. Remove it and run the task again.",
             )
+        found = _Submitted.from_json(value, where)
         return cls(array=array, ids=found.ids, submitted=found.submitted)
 
 
