@@ -26,8 +26,7 @@ serve: install ## The same, and leave Airflow's web interface up
 # The last step looks at the same measurement: the two rooms without side effects have no excuse for untried branches.
 test: install ## All tests, with coverage (as root it installs Chromium and sshd, where they are missing)
 	@scripts/install_test_tools.sh
-	@$(python) -m pytest --cov --cov-report=term:skip-covered --numprocesses=3 --dist=loadgroup \
-	    --no-loadscope-reorder --durations=20
+	@$(python) -m pytest --cov --cov-report=term:skip-covered --numprocesses=3 --durations=20
 	@$(python) -m coverage report --fail-under=95 --format=total \
 	    --include='airflow_provider_caf/core/*,airflow_provider_caf/batch/*' >.coverage-pure || \
 	    { $(python) -m coverage report --skip-covered --show-missing \

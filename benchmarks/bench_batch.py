@@ -27,9 +27,10 @@ from airflow_provider_caf.batch.packing import RunTimes
 from airflow_provider_caf.batch.polling import Patience, decide_interval
 from airflow_provider_caf.batch.spec import Command, CommandResult, Resources, TextFile
 from airflow_provider_caf.batch.systems import load_system
+from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.io.jobs.client import BatchClient
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus, count_subjobs
+from airflow_provider_caf.io.jobs.subjobs import count_subjobs
 from airflow_provider_caf.io.jobs.submission import CollectionJob, measure_records, observe, submit_missing
 from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.io.transport.local import LocalTransport

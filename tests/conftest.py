@@ -11,10 +11,11 @@ import tempfile
 from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from tests.integration.beside import Beside
@@ -58,18 +59,31 @@ SLOW_FIXTURES = {"lab", "lab_files", "make_lab", "root", "server"}
 """They start processes or load ROOT."""
 
 
-@pytest.hookimpl(tryfirst=True)
+class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Keep together on one worker what shares an Airflow or a module's set-up."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, folder = nodeid.partition("::")[0], nodeid.split("/")[1]
+        return {"browser": "airflow", "integration": "airflow", "contract": nodeid}.get(folder, file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
+    """Give tests to workers in the order of the folders: those with an Airflow take longest and come first."""
+    config.option.loadscopereorder = False
+    return _Scheduling(config, log)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what its fixtures make slow, and give what needs an Airflow the time that one takes."""
+    if not SLOW_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+        item.add_marker(pytest.mark.slow)
+    if item.get_closest_marker("airflow"):
+        item.add_marker(pytest.mark.timeout(1800))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what is slow, what comes last, and what shares an Airflow or a module's set-up: it stays on one worker."""
+    """Let those come last that kill parts of the Airflow of others."""
     items.sort(key=lambda item: item.get_closest_marker("kills_airflow") is not None)
-    for item in items:
-        if not SLOW_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.slow)
-        if item.get_closest_marker("airflow"):
-            item.add_marker(pytest.mark.xdist_group("airflow"))
-            item.add_marker(pytest.mark.timeout(1800))
-        elif "contract" not in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 @pytest.hookimpl(tryfirst=True)

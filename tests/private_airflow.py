@@ -43,7 +43,7 @@ class PrivateAirflow:
     :param dags_folder: where its DAG files lie.
     :param settings: further environment variables, such as `AIRFLOW__CAF__WORK_DIR`.
     :param parallelism: how many tasks run at once.
-    :param first_commands: words of `airflow` commands that are run when the database is there and nothing is started.
+    :param first_commands: words of `airflow` commands that are run before the first start, when the database is there.
     """
 
     def __init__(
@@ -96,9 +96,10 @@ class PrivateAirflow:
         self.home.chmod(0o700)
         if not (self.home / "passwords.json").exists():
             write_json(self.home / "passwords.json", {_USER: secrets.token_urlsafe(12)}, mode=PRIVATE)
-        if not self.environment:  # else started again: with the secrets that it had
+        is_first = not self.environment
+        if is_first:  # else started again: with the secrets that it had
             self.environment = self._build_environment()
-        for words in (["db", "migrate"], *self.first_commands):
+        for words in (["db", "migrate"], *(self.first_commands if is_first else ())):
             self.run_cli(words)
         try:
             for component in COMPONENTS:

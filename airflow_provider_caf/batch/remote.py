@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from airflow_provider_caf.batch.evidence import JobState
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray
-from airflow_provider_caf.batch.states import JobState
 from airflow_provider_caf.batch.systems.base import Answer, Query, Submission, System
 
 

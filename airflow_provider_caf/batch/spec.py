@@ -15,6 +15,7 @@ from typing import Any
 
 from airflow_provider_caf.batch.arguments import ARGUMENTS, CAF_NAMES
 from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.file_names import ARRAY_FILE, SCRIPT_FILE, name_element_log
 from airflow_provider_caf.core.json_form import (
     ObjectReader,
     read_list,
@@ -270,7 +271,7 @@ class ArraySpec:
 
         :param element: its number from 0, or a word of the shell for it.
         """
-        return f"{self.folder}/element_{element}.log"
+        return f"{self.folder}/{name_element_log(element)}"
 
     def to_json(self) -> dict[str, Any]:
         """Give the JSON form; `worker.subjob` and `worker.pool` read it too."""
@@ -351,11 +352,6 @@ class SubmittedArray:
         )
         reader.finish()
         return submitted
-
-
-ARRAY_FILE = "array.json"
-SUBMITTED_FILE = "submitted.json"
-SCRIPT_FILE = "run.sh"
 
 
 def _check_version(reader: ObjectReader, where: str) -> None:

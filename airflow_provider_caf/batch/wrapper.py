@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from airflow_provider_caf.batch.spec import ARRAY_FILE, ArraySpec, Resources
+from airflow_provider_caf.batch.spec import ArraySpec, Resources
 from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.file_names import ARRAY_FILE
 
 DEFAULT_SHELL = "/bin/bash"
 """Sites write `source setup.sh`, which a plain POSIX shell does not know."""

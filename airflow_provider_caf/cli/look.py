@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.cli.output import (
     command,
     fail,
@@ -20,9 +21,10 @@ from airflow_provider_caf.cli.progress import build_table, watch
 from airflow_provider_caf.core.calibration import StepRecord
 from airflow_provider_caf.core.durations import describe_seconds
 from airflow_provider_caf.core.errors import CafError
+from airflow_provider_caf.core.file_names import STDERR_FILE, STDOUT_FILE
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.hooks.batch import open_collection
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus, build_failure_table
+from airflow_provider_caf.io.jobs.subjobs import build_failure_table
 from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout
 from airflow_provider_caf.io.tails import read_tail
 from airflow_provider_caf.site.places import find_catalog, find_work_dir
@@ -184,7 +186,7 @@ def find_logs(layout: CalibrationLayout, iteration: int, collection: str, subjob
         show_text(f"Collection {collection}, pass {iteration}:\n{build_failure_table(chosen)}")
     for verdict in chosen.values():
         if verdict.record is not None:
-            yield from (verdict.record.folder / name for name in ("stdout.log", "stderr.log"))
+            yield from (verdict.record.folder / name for name in (STDOUT_FILE, STDERR_FILE))
         elif verdict.log is not None:
             yield verdict.log
 

@@ -28,6 +28,7 @@ import unicodedata
 from pathlib import Path
 
 from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.file_names import name_attempt, name_exit_record, name_job_file, name_subjob
 from airflow_provider_caf.core.names import check_file_name, check_name
 from airflow_provider_caf.core.record import record
 
@@ -36,8 +37,6 @@ DATABASE_FILE = "database.txt"
 APP_FILE = "app.pyz"
 RESULT_FILE = "result.json"
 GAPS_FILE = "iov_gaps.json"
-STDOUT_FILE = "stdout.log"
-STDERR_FILE = "stderr.log"
 DEFINITION_FILE = "definition.json"
 JSON_SUFFIX = ".json"
 ROOT_SUFFIX = ".root"
@@ -196,20 +195,19 @@ class CollectionLayout:
 
     def job_file(self, subjob: int) -> Path:
         """Give the job file of a subjob."""
-        return self.input_folder / f"{_check_whole(subjob, 'subjob'):05d}{JSON_SUFFIX}"
+        return self.input_folder / name_job_file(_check_whole(subjob, "subjob"))
 
     def subjob_folder(self, subjob: int) -> Path:
         """Give the folder of all attempts of a subjob."""
-        return self.output_folder / f"{_check_whole(subjob, 'subjob'):05d}"
+        return self.output_folder / name_subjob(_check_whole(subjob, "subjob"))
 
     def attempt_folder(self, subjob: int, attempt: int) -> Path:
         """Give the folder in which an attempt of a subjob works. The job adds `_r1` when it was requeued."""
-        return self.subjob_folder(subjob) / f"attempt_{_check_whole(attempt, 'attempt')}"
+        return self.subjob_folder(subjob) / name_attempt(_check_whole(attempt, "attempt"))
 
     def exit_record(self, subjob: int, attempt: int) -> Path:
         """Give the exit record of an attempt of a subjob."""
-        number = _check_whole(subjob, "subjob")
-        return self.status_folder / f"{number:05d}.{_check_whole(attempt, 'attempt')}{JSON_SUFFIX}"
+        return self.status_folder / name_exit_record(_check_whole(subjob, "subjob"), _check_whole(attempt, "attempt"))
 
     def array_folder(self, submission: int) -> Path:
         """Give the folder of a submission: intent record, scripts, files of the local pool."""

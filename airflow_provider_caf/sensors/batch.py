@@ -23,7 +23,7 @@ from airflow_provider_caf.hooks.batch import open_collection
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run, open_results
 from airflow_provider_caf.site.metrics import count, time_poll
 from airflow_provider_caf.steps.collect import find_failed, is_over
-from airflow_provider_caf.steps.waiting import LiveCounts, attend, is_settling
+from airflow_provider_caf.steps.waiting import LiveCounts, attend
 from airflow_provider_caf.triggers.batch import BatchJobTrigger
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
         if not self.deferrable:
             self._check_silence(context, run.patience, observation.problem)
         if not self._is_all_over:
-            return _Look.SETTLING if is_settling(observation) else _Look.WAITING
+            return _Look.SETTLING if observation.is_settling else _Look.WAITING
         failed = find_failed(observation)
         tags = self._build_tags(context, run)
         count("subjobs.failed", len(failed), **tags)

@@ -14,12 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_caf.batch.evidence import ExitRecord
 from airflow_provider_caf.batch.packing import RunTimes
 from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.batch.resubmit import DEFAULT_MEMORY_FACTOR, RetryPolicy
 from airflow_provider_caf.batch.spec import ArraySpec
 from airflow_provider_caf.batch.systems import load_system
 from airflow_provider_caf.batch.systems.base import Submission
+from airflow_provider_caf.batch.verdicts import SubjobStatus, Verdict
 from airflow_provider_caf.core.chain import LOCAL, DatabaseEntry, build_database_chain
 from airflow_provider_caf.core.errors import InputError, JobFailed, JobHeld, JobLost
 from airflow_provider_caf.core.splitting import SubjobPlan
@@ -27,17 +29,9 @@ from airflow_provider_caf.core.tolerance import count_tolerated
 from airflow_provider_caf.io.files import PRIVATE, write_json
 from airflow_provider_caf.io.inputs import is_uri
 from airflow_provider_caf.io.jobs.client import BatchClient, read_submission
-from airflow_provider_caf.io.jobs.exit_records import ExitRecord
 from airflow_provider_caf.io.jobs.mirror import Mirror
 from airflow_provider_caf.io.jobs.poll import Snapshot
-from airflow_provider_caf.io.jobs.subjobs import (
-    SubjobStatus,
-    Verdict,
-    build_failure_table,
-    count_subjobs,
-    describe_counts,
-    read_job_digests,
-)
+from airflow_provider_caf.io.jobs.subjobs import build_failure_table, count_subjobs, describe_counts, read_job_digests
 from airflow_provider_caf.io.jobs.submission import (
     CollectionJob,
     Observation,

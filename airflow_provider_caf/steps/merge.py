@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 
 from airflow_provider_caf.batch.polling import decide_interval
+from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import InputError
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.files import PRIVATE, read_json, write_json
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
 from airflow_provider_caf.io.jobs.submission import Observation
 from airflow_provider_caf.io.layout import CalibrationLayout, CollectionLayout
 from airflow_provider_caf.io.tails import cut_tail
@@ -18,7 +18,6 @@ from airflow_provider_caf.steps.app_run import run_app
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.progress import Progress, following
 from airflow_provider_caf.steps.results import CalibrationResults
-from airflow_provider_caf.steps.waiting import is_settling
 
 COLLECTOR_OUTPUT = "CollectorOutput.root"
 _TIMEOUT = 24 * 3600.0
@@ -112,7 +111,7 @@ def _merge_files(run: CollectionRun, place: CollectionLayout, inputs: list[str])
 def _observe_settled(run: CollectionRun) -> Observation:
     """Look until the grace time of subjobs that failed without a record is over: this process saw none of it."""
     began = time.monotonic()
-    while is_settling(observation := run.observe()):
+    while (observation := run.observe()).is_settling:
         time.sleep(decide_interval(time.monotonic() - began, run.patience))
     return observation
 

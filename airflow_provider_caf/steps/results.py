@@ -9,8 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_caf.batch.evidence import ExitRecord
 from airflow_provider_caf.batch.spec import Resources
+from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.calibration import CalibrationRecord
+from airflow_provider_caf.core.file_names import STDERR_FILE, STDOUT_FILE
 from airflow_provider_caf.core.iteration import IterationAction, IterationDecision
 from airflow_provider_caf.core.payloads import PayloadEntry
 from airflow_provider_caf.core.record import record
@@ -30,10 +33,8 @@ from airflow_provider_caf.io.catalog import (
     SelectionRow,
     SubjobsRow,
 )
-from airflow_provider_caf.io.jobs.exit_records import ExitRecord
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus, count_subjobs, describe_end
+from airflow_provider_caf.io.jobs.subjobs import count_subjobs, describe_end
 from airflow_provider_caf.io.jobs.submission import Observation
-from airflow_provider_caf.io.layout import STDERR_FILE, STDOUT_FILE
 from airflow_provider_caf.io.tails import read_end
 from airflow_provider_caf.steps.executions import Asked
 from airflow_provider_caf.steps.manifest import CollectionManifest

@@ -62,12 +62,3 @@ def attend(run: CollectionRun, observation: Observation) -> str:
         done = f"the held jobs could not be dealt with: {error.what}"
     parts = (describe_observation(observation), describe_holds(observation.verdicts), done)
     return "; ".join(part for part in parts if part)
-
-
-def is_settling(observation: Observation) -> bool:
-    """Tell whether nothing is waited for but the grace time of subjobs that have ended or are nowhere.
-
-    Whoever leaves then and comes back with an empty memory waits for all of it again.
-    """
-    live = [verdict for verdict in observation.verdicts.values() if not verdict.status.is_over]
-    return bool(live) and observation.problem is None and all(verdict.settling for verdict in live)

@@ -14,6 +14,7 @@ import sys
 import time
 
 from airflow_provider_caf.core.environment import build_child_environment
+from airflow_provider_caf.core.file_names import ENDED_BY_POOL, ENDED_BY_USER
 from airflow_provider_caf.worker.pool_files import MARK, PoolFiles
 from airflow_provider_caf.worker.processes import end_processes, find_processes, read_start
 from airflow_provider_caf.worker.subjob import (
@@ -42,17 +43,19 @@ class Task:
     :param element: its element in the array.
     :param position: its place in the element.
     :param reason: why it was told to end.
+    :param ended_by: by whom, a word of `core.file_names.ENDED_BY`.
     :param deadline: when it will be killed, on the monotonic clock; None: it was not told to end, or is
         killed.
     """
 
-    __slots__ = ("attempt", "deadline", "element", "position", "reason")
+    __slots__ = ("attempt", "deadline", "element", "ended_by", "position", "reason")
 
     def __init__(self, element: int, position: int, attempt: Attempt) -> None:
         self.element = element
         self.position = position
         self.attempt = attempt
         self.reason: str | None = None
+        self.ended_by: str | None = None
         self.deadline: float | None = None
 
 
@@ -132,7 +135,7 @@ class Pool:
                 # Not reaped yet, so the process or its remains are there and the number is its own.
                 self._write("S", element, attempt.pid, read_start(attempt.pid) or 0)
                 return
-            self._record(attempt, 0, None, None)
+            self._record(attempt)
             position += 1
         self._write("E", element)
 
@@ -143,7 +146,7 @@ class Pool:
             self._stopped = f"the local pool was ended by {signal.Signals(number).name}"
             self._waiting.clear()
             for task in self._running.values():
-                self._end(task, self._stopped)
+                self._end(task, self._stopped, ENDED_BY_POOL)
 
     def _cancel(self) -> None:
         wanted = self._files.read_cancels(len(self._elements)) - self._cancelled
@@ -156,11 +159,11 @@ class Pool:
             self._ready = None
         for task in self._running.values():
             if task.element in wanted:
-                self._end(task, "cancelled")
+                self._end(task, "cancelled", ENDED_BY_USER)
 
-    def _end(self, task: Task, reason: str) -> None:
+    def _end(self, task: Task, reason: str, ended_by: str) -> None:
         if task.reason is None:
-            task.reason = reason
+            task.reason, task.ended_by = reason, ended_by
             task.deadline = time.monotonic() + self._grace
             _kill_group(task.attempt.pid, signal.SIGTERM)
 
@@ -193,7 +196,7 @@ class Pool:
                 self._launch(task.element, task.position + 1)
         self._fill()
         for task, status, usage in ended:
-            self._record(task.attempt, status, usage, task.reason)
+            self._record(task.attempt, status, usage, task.reason, task.ended_by)
             if not self._goes_on(task):
                 letter = "C" if task.element in self._cancelled else "E"
                 self._write(letter, task.element)
@@ -201,9 +204,9 @@ class Pool:
     def _goes_on(self, task: Task) -> bool:
         return task.reason is None and task.position + 1 < len(self._elements[task.element])
 
-    def _record(self, attempt: Attempt, status: int, usage: Any, reason: str | None) -> None:
+    def _record(self, attempt: Attempt, *end: Any) -> None:
         try:
-            finish_attempt(attempt, status, usage, reason)
+            finish_attempt(attempt, *end)
         except OSError as error:
             # It has ended without an exit record, and counts as failed. The others go on.
             sys.stderr.write(f"the exit record {attempt.record_file} could not be written: {error}\n")

@@ -37,6 +37,7 @@ from airflow_provider_caf.core.json_form import (
     read_whole_number,
     read_with,
 )
+from airflow_provider_caf.core.payloads import build_payload_file_name
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.worker.algorithm import Algorithm, make_algorithm, set_attributes
 from airflow_provider_caf.worker.collected import CollectedData, read_index
@@ -193,7 +194,7 @@ class AlgorithmService:
             session.finish()
         payloads = []
         for payload in session.payloads:
-            file = f"dbstore_{payload.name}_rev_{payload.revision}.root"
+            file = build_payload_file_name(payload.name, payload.revision)
             payloads.append({**payload.to_json(), "file": file})
         return {"code": int(code), "output": output, "payloads": payloads, **session.build_shown()}
 

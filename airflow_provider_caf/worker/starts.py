@@ -9,6 +9,14 @@ import hashlib
 import json
 import os
 
+from airflow_provider_caf.core.file_names import (
+    build_label,
+    name_attempt,
+    name_exit_record,
+    name_job_file,
+    name_subjob,
+)
+
 # ruff: noqa: PTH112, PTH116, PTH123 - pathlib is slow to import
 
 TYPE_CHECKING = False  # importing typing costs too much
@@ -21,11 +29,11 @@ def is_done(array: Mapping[str, Any], subjob: int) -> bool:
     """Tell whether an earlier start has ended well, with the present job file, and its outputs are there still."""
     restart = 0
     while True:
-        label = f"{array['attempt']}_r{restart}" if restart else str(array["attempt"])
-        folder = f"{array['output_folder']}/{subjob:05d}/attempt_{label}"
+        label = build_label(array["attempt"], restart)
+        folder = f"{array['output_folder']}/{name_subjob(subjob)}/{name_attempt(label)}"
         if not os.path.isdir(folder):
             return False
-        if _says_success(f"{array['status_folder']}/{subjob:05d}.{label}.json", folder, array, subjob):
+        if _says_success(f"{array['status_folder']}/{name_exit_record(subjob, label)}", folder, array, subjob):
             return True
         restart += 1
 
@@ -35,13 +43,12 @@ def _says_success(record_file: str, folder: str, array: Mapping[str, Any], subjo
     try:
         with open(record_file, "rb") as file:
             record = json.loads(file.read())
-        with open(f"{array['input_folder']}/{subjob:05d}.json", "rb") as file:
+        with open(f"{array['input_folder']}/{name_job_file(subjob)}", "rb") as file:
             digest = hashlib.sha256(file.read()).hexdigest()
-        return (record["exit_code"], record["signal"], record["reason"], record["job_digest"]) == (
-            0,
-            None,
-            None,
-            digest,
-        ) and all(os.stat(f"{folder}/{each['path']}").st_size == each["size"] for each in record["outputs"])
+        end = (record["exit_code"], record["signal"], record["reason"], record["job_digest"])
+        outputs = record["outputs"]
+        return end == (0, None, None, digest) and all(
+            os.stat(f"{folder}/{output['path']}").st_size == output["size"] for output in outputs
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return False

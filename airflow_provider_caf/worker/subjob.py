@@ -22,18 +22,27 @@ import sys
 import time
 
 from airflow_provider_caf.core.environment import build_child_environment
+from airflow_provider_caf.core.file_names import (
+    ENDED_BY_SYSTEM,
+    STDERR_FILE,
+    STDOUT_FILE,
+    build_label,
+    name_attempt,
+    name_element_log,
+    name_exit_record,
+    name_job_file,
+    name_subjob,
+)
 from airflow_provider_caf.core.temporary import build_temporary_name
-
-# ruff: noqa: PTH102, PTH103, PTH104, PTH108, PTH116, PTH118, PTH123, PTH207 - pathlib is slow to import
+from airflow_provider_caf.worker.outputs import find_outputs
 from airflow_provider_caf.worker.starts import is_done
+
+# ruff: noqa: PTH102, PTH103, PTH104, PTH108, PTH116, PTH123 - pathlib is slow to import
 
 TYPE_CHECKING = False  # importing typing costs as much as all of the above
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
-
-STDOUT_FILE = "stdout.log"
-STDERR_FILE = "stderr.log"
 _LOG_FILES = (STDOUT_FILE, STDERR_FILE)
 EXIT_NOT_STARTED = 126
 """As a shell says it: the program could not be executed."""
@@ -78,8 +87,8 @@ class Attempt:
         self.array = array
         self.subjob = subjob
         restarts = array.get("restarts", 0)
-        self.label = f"{array['attempt']}_r{restarts}" if restarts else str(array["attempt"])
-        self.job_file = f"{array['input_folder']}/{subjob:05d}.json"
+        self.label = build_label(array["attempt"], restarts)
+        self.job_file = f"{array['input_folder']}/{name_job_file(subjob)}"
         self.folder: str | None = None
         self.argv: list[str] | None = None
         self.logs: list[int] = []
@@ -93,7 +102,7 @@ class Attempt:
     @property
     def record_file(self) -> str:
         """The path of the exit record."""
-        return f"{self.array['status_folder']}/{self.subjob:05d}.{self.label}.json"
+        return f"{self.array['status_folder']}/{name_exit_record(self.subjob, self.label)}"
 
     def fail(self, exit_code: int, problem: str) -> None:
         """Note why it has failed before it ran."""
@@ -147,10 +156,10 @@ def open_attempt(array: Mapping[str, Any], subjob: int) -> Attempt:
 
 
 def _make_folder(attempt: Attempt) -> str:
-    parent = f"{attempt.array['output_folder']}/{attempt.subjob:05d}"
+    parent = f"{attempt.array['output_folder']}/{name_subjob(attempt.subjob)}"
     repeat = attempt.array.get("restarts", 0)
     while True:
-        folder = f"{parent}/attempt_{attempt.label}"
+        folder = f"{parent}/{name_attempt(attempt.label)}"
         try:
             os.mkdir(folder)
             return folder
@@ -159,7 +168,7 @@ def _make_folder(attempt: Attempt) -> str:
         except FileExistsError:
             # The system has started the job again. The earlier start may still run somewhere: hands off.
             repeat += 1
-            attempt.label = f"{attempt.array['attempt']}_r{repeat}"
+            attempt.label = build_label(attempt.array["attempt"], repeat)
 
 
 def build_argv(job: Mapping[str, Any], job_file: str, app: str) -> list[str]:
@@ -264,12 +273,15 @@ def close_logs(attempt: Attempt) -> None:
         os.close(attempt.logs.pop())
 
 
-def finish_attempt(attempt: Attempt, status: int = 0, usage: Any = None, reason: str | None = None) -> dict[str, Any]:
+def finish_attempt(
+    attempt: Attempt, status: int = 0, usage: Any = None, reason: str | None = None, ended_by: str | None = None
+) -> dict[str, Any]:
     """Check the outputs and write the exit record.
 
     :param status: the wait status of the process.
     :param usage: its resource usage, from `wait4`; None: it never ran.
     :param reason: why it has failed, where the exit code does not tell, such as "cancelled".
+    :param ended_by: who ended the whole job from outside, a word of `core.file_names.ENDED_BY`; None: nobody.
     :returns: the record.
     :raises OSError: if the record cannot be written.
     """
@@ -296,52 +308,10 @@ def finish_attempt(attempt: Attempt, status: int = 0, usage: Any = None, reason:
         "folder": attempt.folder and attempt.folder[len(attempt.array.get("scratch", "")) :],
         "outputs": outputs,
         "reason": reason or attempt.problem,
+        "ended_by": ended_by,
     }
     write_record(attempt.record_file, record)
     return record
-
-
-def find_outputs(folder: str | None, patterns: Sequence[str]) -> tuple[list[dict[str, Any]], str | None]:
-    """Give the outputs that are there with their sizes, and what is wrong with them.
-
-    :param folder: the work folder.
-    :param patterns: globs relative to it; each has to match a file that is not empty.
-    :returns: the files, and the reason why they do not suffice, or None.
-    """
-    sizes: dict[str, int] = {}
-    reason = None
-    for pattern in patterns if folder is not None else ():
-        if pattern.startswith("/") or ".." in pattern.split("/"):
-            reason = reason or f"the output pattern {pattern!r} leaves the work folder"
-            continue
-        matched = _match_files(f"{folder}", pattern)
-        sizes.update(matched)
-        if not any(matched.values()):
-            state = "empty" if matched else "missing"
-            reason = reason or f"the declared output {pattern!r} is {state} in {folder}"
-    return [{"path": path, "size": sizes[path]} for path in sorted(sizes)], reason
-
-
-def _match_files(folder: str, pattern: str) -> dict[str, int]:
-    if not any(letter in pattern for letter in "*?["):
-        return _measure(folder, [pattern])
-    import glob  # here, because most jobs name their outputs and glob is slow to import
-
-    paths = glob.glob(os.path.join(glob.escape(folder), pattern), recursive=True)
-    names = [os.path.relpath(path, folder) for path in paths]
-    return _measure(folder, [name for name in names if name not in _LOG_FILES])
-
-
-def _measure(folder: str, names: Sequence[str]) -> dict[str, int]:
-    sizes = {}
-    for name in names:
-        try:
-            state = os.stat(f"{folder}/{name}")
-        except OSError:
-            continue
-        if state.st_mode & 0o170000 == 0o100000:  # a regular file; the module stat is not worth its import
-            sizes[name] = state.st_size
-    return sizes
 
 
 def write_record(path: str, record: Mapping[str, Any]) -> None:
@@ -439,7 +409,8 @@ def run_attempt(attempt: Attempt, warden: Warden) -> int:
         warden.watch(attempt.pid)
         _, status, usage = os.wait4(attempt.pid, 0)
         warden.pid = 0
-    record = finish_attempt(attempt, status, usage, warden.reason)
+    ended_by = ENDED_BY_SYSTEM if warden.received else None
+    record = finish_attempt(attempt, status, usage, warden.reason, ended_by)
     if record["signal"] is not None:
         return 128 + int(record["signal"])
     return int(record["exit_code"]) or (1 if record["reason"] else 0)
@@ -483,7 +454,7 @@ def main(argv: Sequence[str]) -> int:
         worst = worst or code
         if warden.received:
             break
-    _remove_empty(f"{array['folder']}/element_{index}.log")
+    _remove_empty(f"{array['folder']}/{name_element_log(index)}")
     return worst
 
 

@@ -17,17 +17,17 @@ from unittest.mock import patch
 from airflow.sdk.exceptions import AirflowFailException
 
 import engine
+from airflow_provider_caf.batch.evidence import JobState
 from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.batch.spec import ArraySpec, Resources, merge_resources
-from airflow_provider_caf.batch.states import JobState
 from airflow_provider_caf.batch.systems.base import System
+from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.calibration import CollectionRecord
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.errors import CafError, JobFailed
 from airflow_provider_caf.core.splitting import SubjobPlan
 from airflow_provider_caf.hooks.batch import open_collection
 from airflow_provider_caf.io.jobs.client import SUBMISSION_FILE, BatchClient
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
 from airflow_provider_caf.io.jobs.submission import CollectionJob, Observation, Submitted, read_arrays, read_intents
 from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.io.transport.base import Transport

@@ -13,10 +13,10 @@ import engine
 from airflow_provider_caf.batch.held import HeldPolicy
 from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.batch.systems import load_system
+from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.io.jobs.client import BatchClient
 from airflow_provider_caf.io.jobs.held import treat_held
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
 from airflow_provider_caf.io.jobs.submission import CollectionJob, observe, submit_missing
 from airflow_provider_caf.io.transport.local import LocalTransport
 

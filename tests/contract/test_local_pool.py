@@ -16,8 +16,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_caf.batch.spec import Resources, SubmittedArray
+from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import SubmitError
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
 from airflow_provider_caf.io.jobs.submission import build_array
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import pytest
 
 import engine
 from airflow_provider_caf.batch.spec import ArraySpec
+from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import SubmitError, SubmitRefused, SubmitUnknown
 from airflow_provider_caf.io.jobs.client import read_submitted
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
 from airflow_provider_caf.io.jobs.submission import build_array, observe, read_arrays, submit_missing
 from tests.contract.test_bad_days import REFUSALS
 from tests.contract.test_submitted_once import start_submit

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_caf.batch.spec import Resources
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
+from airflow_provider_caf.batch.verdicts import SubjobStatus
 
 if TYPE_CHECKING:
     from tests.contract.batch_site import Site

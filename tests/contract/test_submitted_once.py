@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider_caf.batch.spec import ArraySpec, Resources
+from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.io.jobs.client import read_submitted
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
 from airflow_provider_caf.io.jobs.submission import CollectionJob, build_array, read_arrays
 
 if TYPE_CHECKING:

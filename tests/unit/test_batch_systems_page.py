@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_caf.batch.arguments import ARGUMENTS
-from airflow_provider_caf.batch.states import JobState
+from airflow_provider_caf.batch.evidence import JobState
 from airflow_provider_caf.batch.systems import SYSTEMS, load_system
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "batch-systems.md"

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Protocol, cast
 
+from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
-from airflow_provider_caf.batch.states import JobState
 from airflow_provider_caf.core.errors import SubmitError, SubmitRefused, SubmitUnknown
 from airflow_provider_caf.core.record import record
 
@@ -29,24 +29,6 @@ class Submission:
 
     command: Command
     files: tuple[TextFile, ...] = ()
-
-
-@record
-class Native:
-    """What the system says about one element, in its own words.
-
-    :param code: its state code, a key of `Watcher.states`.
-    :param reason: why it is held, failed or waits, where the system says so.
-    :param exit_code: as the system reports it; it may be wrong and only explains.
-    :param host: where it runs or ran.
-    :param is_hopeless: it is held or waits for something that will not come by itself, such as a missing input.
-    """
-
-    code: str
-    reason: str | None = None
-    exit_code: int | None = None
-    host: str | None = None
-    is_hopeless: bool = False
 
 
 @record

@@ -10,7 +10,7 @@ import re
 import signal
 from collections.abc import Sequence
 
-from airflow_provider_caf.batch.systems.base import Native
+from airflow_provider_caf.batch.evidence import Native
 from airflow_provider_caf.core.record import record
 
 CANCELLED = frozenset({"TERM_ADMIN", "TERM_FORCE_ADMIN", "TERM_FORCE_OWNER", "TERM_OWNER"})

@@ -22,14 +22,13 @@ import re
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 
+from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.extra_lines import read_directives
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
-from airflow_provider_caf.batch.states import JobState
 from airflow_provider_caf.batch.systems.base import (
     ARRAY_ADVICE,
     JOBS_ADVICE,
     Answer,
-    Native,
     Query,
     Submission,
     choose_advice,

@@ -19,12 +19,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from airflow_provider_caf.batch.evidence import FINAL, JobState, Native
 from airflow_provider_caf.batch.extra_lines import read_directives
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
-from airflow_provider_caf.batch.states import FINAL, JobState
 from airflow_provider_caf.batch.systems.base import (
     Answer,
-    Native,
     Query,
     Submission,
     choose_advice,

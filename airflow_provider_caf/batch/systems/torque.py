@@ -18,9 +18,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray
-from airflow_provider_caf.batch.states import JobState
-from airflow_provider_caf.batch.systems.base import Native, Query, doubt_lookup, refuse_lookup
+from airflow_provider_caf.batch.systems.base import Query, doubt_lookup, refuse_lookup
 from airflow_provider_caf.batch.systems.pbs import (
     CANCEL_TIMEOUT,
     Job,

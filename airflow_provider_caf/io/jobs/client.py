@@ -29,8 +29,6 @@ from pathlib import Path
 from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.batch.remote import RemoteSystem
 from airflow_provider_caf.batch.spec import (
-    ARRAY_FILE,
-    SUBMITTED_FILE,
     ArraySpec,
     Command,
     CommandResult,
@@ -49,6 +47,7 @@ from airflow_provider_caf.core.errors import (
     SubmitUnknown,
     TransportError,
 )
+from airflow_provider_caf.core.file_names import ARRAY_FILE, SUBMITTED_FILE
 from airflow_provider_caf.core.json_form import ObjectReader, read_list, read_optional, read_text, read_whole_number
 from airflow_provider_caf.io.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.io.jobs.exit_records import StatusFolder

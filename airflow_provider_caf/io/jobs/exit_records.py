@@ -15,64 +15,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_caf.batch.evidence import ExitRecord
 from airflow_provider_caf.core.errors import CafError, InputError
-from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.file_names import ENDED_BY, ENDED_BY_SYSTEM, name_attempt
 from airflow_provider_caf.io.files import read_json
 
 _NAME = re.compile(r"(\d{5,9})\.((\d{1,9})(?:_r(\d{1,9}))?)\.json", re.ASCII)
 _LARGEST = 1_000_000
 """Bytes. A record with thousands of outputs is far smaller."""
 _TOLD_TO_END = re.compile(r"the batch system sent SIG|the local pool was ended by SIG|cancelled$", re.ASCII)
-"""How `worker.subjob` and `worker.pool_loop` say it."""
-
-
-@record
-class ExitRecord:
-    """How one try of one subjob ended.
-
-    :param attempt: the number of the try.
-    :param restart: how often the batch system had started that try before.
-    :param folder: the work folder.
-    :param exit_code: None: a signal ended it.
-    :param peak_memory_kb: largest resident memory of one of its processes.
-    :param outputs: path relative to the work folder → size in bytes.
-    :param reason: why it has failed, where exit code and signal do not tell.
-    """
-
-    subjob: int
-    attempt: int
-    restart: int
-    folder: Path
-    job_digest: str
-    exit_code: int | None
-    signal: int | None
-    host: str
-    started: datetime
-    ended: datetime
-    cpu_seconds: float
-    peak_memory_kb: int
-    outputs: Mapping[str, int]
-    reason: str | None
-
-    @property
-    def label(self) -> str:
-        """The try as it stands in the names of folder and record."""
-        return f"{self.attempt}_r{self.restart}" if self.restart else str(self.attempt)
-
-    @property
-    def says_success(self) -> bool:
-        """Tell whether the wrapper saw it end well. The outputs still have to be there now."""
-        return self.exit_code == 0 and self.signal is None and self.reason is None
-
-    @property
-    def seconds(self) -> float:
-        """The wall time. Never negative, although clocks jump."""
-        return max(0.0, (self.ended - self.started).total_seconds())
-
-    @property
-    def was_told_to_end(self) -> bool:
-        """Tell whether somebody ended the whole job from outside. What came after in its element did not begin."""
-        return _TOLD_TO_END.match(self.reason or "") is not None
+"""How records said it before they had `ended_by`."""
 
 
 class StatusFolder:
@@ -134,11 +86,12 @@ class StatusFolder:
             raise ValueError("it is not an exit record of version 1")
         if value.get("subjob") != subjob or str(value.get("attempt")) != label:
             raise ValueError("it is about another subjob or attempt than its name says")
+        reason = None if value.get("reason") is None else _read_text(value, "reason")
         return ExitRecord(
             subjob=subjob,
             attempt=int(match[3]),
             restart=int(match[4] or 0),
-            folder=self.path.parent / match[1] / f"attempt_{label}",
+            folder=self.path.parent / match[1] / name_attempt(label),
             job_digest=_read_text(value, "job_digest"),
             exit_code=_read_code(value, "exit_code"),
             signal=_read_code(value, "signal"),
@@ -148,7 +101,8 @@ class StatusFolder:
             cpu_seconds=_read_number(value, "cpu_seconds"),
             peak_memory_kb=int(_read_number(value, "peak_memory_kb")),
             outputs=_read_outputs(value.get("outputs")),
-            reason=None if value.get("reason") is None else _read_text(value, "reason"),
+            reason=reason,
+            ended_by=_read_ended_by(value, reason),
         )
 
 
@@ -187,6 +141,15 @@ def _read_number(value: Mapping[str, Any], name: str) -> float:
     if not isinstance(number, (int, float)) or isinstance(number, bool) or not math.isfinite(number):
         raise ValueError(f"its {name!r} is not a number")
     return number
+
+
+def _read_ended_by(value: Mapping[str, Any], reason: str | None) -> str | None:
+    if "ended_by" not in value:
+        return ENDED_BY_SYSTEM if _TOLD_TO_END.match(reason or "") else None
+    word = value["ended_by"]
+    if word is not None and word not in ENDED_BY:
+        raise ValueError(f"its 'ended_by' is {word!r}, none of {', '.join(ENDED_BY)}")
+    return word if word is None else str(word)
 
 
 def _read_outputs(value: Any) -> dict[str, int]:

@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from airflow_provider_caf.batch.evidence import Note
 from airflow_provider_caf.batch.held import HeldAction, HeldPolicy, decide_held
 from airflow_provider_caf.batch.spec import SubmittedArray
+from airflow_provider_caf.batch.verdicts import SubjobStatus, Verdict
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.jobs.client import BatchClient
-from airflow_provider_caf.io.jobs.notes import Note, read_notes, write_notes
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus, Verdict, clean_line
+from airflow_provider_caf.io.jobs.notes import read_notes, write_notes
+from airflow_provider_caf.io.jobs.subjobs import clean_line
 from airflow_provider_caf.io.jobs.submission import Observation
 
 _MOST_REASONS = 3

@@ -9,9 +9,9 @@ from dataclasses import replace
 from airflow_provider_caf.batch.packing import Part
 from airflow_provider_caf.batch.resubmit import has_memory_words
 from airflow_provider_caf.batch.spec import SubmittedArray
+from airflow_provider_caf.batch.verdicts import Verdict
 from airflow_provider_caf.core.errors import SubmitRefused
 from airflow_provider_caf.io.jobs.notes import note_told
-from airflow_provider_caf.io.jobs.subjobs import Verdict
 
 _log = logging.getLogger(__name__)
 

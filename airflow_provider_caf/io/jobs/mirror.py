@@ -19,14 +19,15 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from airflow_provider_caf.batch.evidence import ExitRecord
 from airflow_provider_caf.batch.polling import decide_over
 from airflow_provider_caf.batch.remote import rebase_array
 from airflow_provider_caf.batch.spec import ArraySpec
 from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import InputError, PollError, TransportError
+from airflow_provider_caf.core.file_names import STDERR_FILE, STDOUT_FILE, name_exit_record, name_job_file, name_subjob
 from airflow_provider_caf.io.files import PRIVATE
-from airflow_provider_caf.io.jobs.exit_records import ExitRecord, StatusFolder
-from airflow_provider_caf.io.layout import STDERR_FILE, STDOUT_FILE
+from airflow_provider_caf.io.jobs.exit_records import StatusFolder
 
 LARGEST_LOG = 1_000_000
 """Bytes of a log that come back: its end, where errors stand."""
@@ -137,7 +138,7 @@ class Mirror:
         files.make_folder(remote.status_folder)
         files.write(remote.app, Path(array.app).read_bytes())
         for subjob in array.subjobs:
-            name = f"{subjob:05d}.json"
+            name = name_job_file(subjob)
             files.write(f"{remote.input_folder}/{name}", (Path(array.input_folder) / name).read_bytes())
         files.write(remote.array_file, json.dumps(remote.to_json(), indent=1).encode())
 
@@ -168,7 +169,7 @@ class Mirror:
             for record in StatusFolder(incoming).scan():
                 if not self._fetch_work(files, record):
                     # Over there, too, a file system may show a file late. The next look brings both.
-                    (incoming / f"{record.subjob:05d}.{record.label}.json").unlink()
+                    (incoming / name_exit_record(record.subjob, record.label)).unlink()
             for whole in sorted(incoming.iterdir()):
                 whole.replace(status_folder / whole.name)
 
@@ -192,7 +193,7 @@ class Mirror:
                 log = array.element_log(index)
                 self._fetch_log(files, self.find_remote(log), Path(log))
             for subjob in silent:
-                folder = Path(array.output_folder) / f"{subjob:05d}"
+                folder = Path(array.output_folder) / name_subjob(subjob)
                 for attempt in sorted(filter(_ATTEMPT.fullmatch, files.list(self.find_remote(str(folder))))):
                     for name in _LOGS:
                         target = folder / attempt / name

@@ -12,12 +12,19 @@ that write at the same moment can lose a note of each other's; what depends on i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_caf.batch.evidence import Note
 from airflow_provider_caf.batch.spec import SubmittedArray
-from airflow_provider_caf.batch.states import FINAL, JobState
+from airflow_provider_caf.batch.verdicts import (
+    SubjobState,
+    SubjobStatus,
+    Verdict,
+    apply_note,
+    may_need_note,
+)
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.json_form import (
     ObjectReader,
@@ -28,41 +35,10 @@ from airflow_provider_caf.core.json_form import (
     read_text,
     read_whole_number,
 )
-from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.files import read_json, write_json
-from airflow_provider_caf.io.jobs.poll import CANCELLED_HERE, SubjobState
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus, Verdict
 
 NOTES_FILE = "notes.json"
 _VERSION = 1
-
-
-@record
-class Note:
-    """What we did to one subjob of one array.
-
-    :param held_since: when it was first seen held in the present hold, in seconds since 1970.
-    :param releases: how often we have released it.
-    :param cancelled: we have cancelled it.
-    :param given_up: why we have ended it although nobody wanted it cancelled: the reason of its hold.
-    :param told: what people shall know who look at how it ended.
-    """
-
-    held_since: float | None = None
-    releases: int = 0
-    cancelled: bool = False
-    given_up: str | None = None
-    told: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Give what stands in the file."""
-        return {
-            "held_since": self.held_since,
-            "releases": self.releases,
-            "cancelled": self.cancelled,
-            "given_up": self.given_up,
-            "told": self.told,
-        }
 
 
 def read_notes(folder: str) -> dict[int, Note]:
@@ -92,7 +68,7 @@ def write_notes(folder: str, notes: Mapping[int, Note]) -> None:
 
     :raises CafError: if they cannot be written.
     """
-    value = {str(subjob): note.to_json() for subjob, note in sorted(notes.items()) if note != Note()}
+    value = {str(subjob): asdict(note) for subjob, note in sorted(notes.items()) if note != Note()}
     write_json(Path(folder) / NOTES_FILE, {"version": _VERSION, "subjobs": value})
 
 
@@ -146,26 +122,11 @@ def apply_notes(states: Mapping[int, SubjobState], arrays: Iterable[SubmittedArr
     """
     applied = dict(states)
     for array in arrays:
-        doubtful = [
-            state
-            for subjob in array.array.subjobs
-            if (state := states.get(subjob)) is not None
-            and state.attempt == array.array.attempt
-            and (state.missing or state.state in FINAL)
-        ]
-        notes = read_notes(array.array.folder) if doubtful else {}
-        applied.update(
-            (state.subjob, _apply(state, notes[state.subjob])) for state in doubtful if state.subjob in notes
-        )
+        own = [states[subjob] for subjob in array.array.subjobs if subjob in states]
+        own = [state for state in own if state.attempt == array.array.attempt and may_need_note(state)]
+        notes = read_notes(array.array.folder) if own else {}
+        applied.update((state.subjob, apply_note(state, notes[state.subjob])) for state in own if state.subjob in notes)
     return applied
-
-
-def _apply(state: SubjobState, note: Note) -> SubjobState:
-    if note.given_up is not None:
-        return replace(state, state=JobState.CANCELLED, missing=False, given_up=note.given_up)
-    if note.cancelled and state.state is not JobState.CANCELLED:
-        return replace(state, state=JobState.CANCELLED, missing=False, reason=CANCELLED_HERE)
-    return state
 
 
 def _read_subjob(name: str, where: str) -> int:

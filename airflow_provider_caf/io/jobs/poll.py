@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.polling import Patience, decide_over
 from airflow_provider_caf.batch.spec import CommandResult, SubmittedArray
-from airflow_provider_caf.batch.states import FINAL, JobState, Track, advance
-from airflow_provider_caf.batch.systems.base import Answer, Native, Query, System
+from airflow_provider_caf.batch.systems.base import Answer, Query, System
+from airflow_provider_caf.batch.verdicts import Sighting, SubjobState, build_state, miss, see
 from airflow_provider_caf.core.errors import PollError, TransportError
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.transport.base import Transport
@@ -16,38 +17,7 @@ from airflow_provider_caf.io.transport.base import Transport
 _FORGET = 86400.0
 """Seconds after which an array that nobody asks for is forgotten: a triggerer lives for months."""
 
-CANCELLED_HERE = "it was cancelled from here"
-"""The reason of what only our own note calls cancelled."""
-
 _log = logging.getLogger(__name__)
-
-
-@record
-class SubjobState:
-    """What the batch system says of one subjob.
-
-    :param attempt: the number of the array's try.
-    :param native: the system's own word for the state; empty: it has said nothing yet.
-    :param reason: why it is held, waits or has failed, where the system says so.
-    :param restarts: how often the system was seen to start it again.
-    :param settled: it is over, and the time in which its exit record may still appear is over too.
-    :param missing: neither queue nor history knew it when they were last asked, and its grace time still runs.
-    :param hopeless: it is held, or waits, for what will not come by itself.
-    :param given_up: why we have ended it, see `io.jobs.notes`.
-    """
-
-    subjob: int
-    attempt: int
-    state: JobState
-    native: str = ""
-    reason: str | None = None
-    exit_code: int | None = None
-    host: str | None = None
-    restarts: int = 0
-    settled: bool = False
-    missing: bool = False
-    hopeless: bool = False
-    given_up: str | None = None
 
 
 @record
@@ -89,25 +59,13 @@ class Snapshot:
         return "; ".join(reasons) or None
 
 
-class _Element:
-    """What was seen of one element of one array."""
-
-    __slots__ = ("missing_since", "native", "over_since", "track")
-
-    def __init__(self) -> None:
-        self.track = Track()
-        self.native = Native(code="")
-        self.missing_since: float | None = None
-        self.over_since: float | None = None
-
-
 class _Watch:
     """What was seen of one array."""
 
     __slots__ = ("asked", "elements", "failing_since")
 
     def __init__(self, count: int) -> None:
-        self.elements = [_Element() for _ in range(count)]
+        self.elements = [Sighting()] * count
         self.failing_since: float | None = None
         self.asked = 0.0
 
@@ -176,9 +134,7 @@ class Poller:
         if known is None:
             return False
         watch = self._watch(array)
-        return any(
-            index not in known and element.track.state not in FINAL for index, element in enumerate(watch.elements)
-        )
+        return any(index not in known and not sighting.is_over for index, sighting in enumerate(watch.elements))
 
     def _watch(self, array: SubmittedArray) -> _Watch:
         name = array.array.name
@@ -197,30 +153,13 @@ class Poller:
             watch.failing_since = now
         queue = answer.elements.get(name, {})
         past = history.elements.get(name, {})
-        for index, element in enumerate(watch.elements):
+        for index, sighting in enumerate(watch.elements):
             native = queue.get(index) or past.get(index)
             if native is not None:
-                self._see(element, native, now)
-            elif problem is None and element.track.state not in FINAL:
-                self._miss(element, now)
+                watch.elements[index] = see(sighting, native, self._read_code(native.code), now)
+            elif problem is None and not sighting.is_over:
+                watch.elements[index] = miss(sighting, now, self._grace)
         return decide_over(watch.failing_since, now, self._patience.deadline)
-
-    def _see(self, element: _Element, native: Native, now: float) -> None:
-        element.missing_since = None
-        track = advance(element.track, self._read_code(native.code))
-        if track is not element.track or track.state not in FINAL:
-            # What was said when it was over stays, as its state does.
-            element.native = native
-        element.track = track
-        if track.state in FINAL and element.over_since is None:
-            element.over_since = now
-
-    def _miss(self, element: _Element, now: float) -> None:
-        if element.missing_since is None:
-            element.missing_since = now
-        if decide_over(element.missing_since, now, self._grace):
-            element.track = advance(element.track, JobState.LOST)
-            element.over_since = element.missing_since
 
     def _read_code(self, code: str) -> JobState:
         state = self._system.states.get(code)
@@ -232,23 +171,13 @@ class Poller:
         return state
 
     def _build_states(self, array: SubmittedArray, now: float) -> dict[int, SubjobState]:
-        states = {}
-        for subjobs, element in zip(array.array.elements, self._watch(array).elements, strict=True):
-            for subjob in subjobs:
-                states[subjob] = SubjobState(
-                    subjob=subjob,
-                    attempt=array.array.attempt,
-                    state=element.track.state,
-                    native=element.native.code,
-                    reason=element.native.reason,
-                    exit_code=element.native.exit_code,
-                    host=element.native.host,
-                    restarts=element.track.restarts,
-                    settled=decide_over(element.over_since, now, self._grace),
-                    missing=element.missing_since is not None and element.track.state not in FINAL,
-                    hopeless=element.native.is_hopeless and element.track.state not in FINAL,
-                )
-        return states
+        attempt = array.array.attempt
+        pairs = zip(array.array.elements, self._watch(array).elements, strict=True)
+        return {
+            subjob: build_state(subjob, attempt, sighting, now, self._grace)
+            for subjobs, sighting in pairs
+            for subjob in subjobs
+        }
 
     def _forget(self, now: float) -> None:
         for name in [name for name, watch in self._watches.items() if now - watch.asked > _FORGET]:

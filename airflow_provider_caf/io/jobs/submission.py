@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from airflow_provider_caf.batch.arguments import AUTO
+from airflow_provider_caf.batch.evidence import ExitRecord
 from airflow_provider_caf.batch.naming import build_array_name
 from airflow_provider_caf.batch.packing import Part, RunTimes, measure, plan_parts
 from airflow_provider_caf.batch.resubmit import (
@@ -27,32 +28,28 @@ from airflow_provider_caf.batch.resubmit import (
     find_bad_hosts,
 )
 from airflow_provider_caf.batch.spec import ArraySpec, Resources, SubmittedArray
-from airflow_provider_caf.batch.states import FINAL, JobState
 from airflow_provider_caf.batch.systems.base import Submission, System
+from airflow_provider_caf.batch.verdicts import (
+    SubjobStatus,
+    Verdict,
+    doubt_end,
+    find_places,
+    list_tries,
+)
 from airflow_provider_caf.core.chain import LOCAL
 from airflow_provider_caf.core.errors import InputError
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.files import read_json
 from airflow_provider_caf.io.inputs import is_uri
 from airflow_provider_caf.io.jobs.client import BatchClient, read_intent, read_submitted
-from airflow_provider_caf.io.jobs.exit_records import ExitRecord
+from airflow_provider_caf.io.jobs.exit_records import StatusFolder
 from airflow_provider_caf.io.jobs.memory import read_memory, step_back, submit_modestly
 from airflow_provider_caf.io.jobs.notes import add_told, apply_notes
-from airflow_provider_caf.io.jobs.poll import Snapshot, SubjobState
-from airflow_provider_caf.io.jobs.subjobs import (
-    StatusFolder,
-    SubjobStatus,
-    Verdict,
-    find_places,
-    judge_subjobs,
-    list_tries,
-    read_job_digests,
-)
+from airflow_provider_caf.io.jobs.poll import Snapshot
+from airflow_provider_caf.io.jobs.subjobs import judge_on_disk, read_job_digests
 from airflow_provider_caf.io.layout import CollectionLayout
 
 _log = logging.getLogger(__name__)
-
-_RUN_AGAIN = (SubjobStatus.FAILED, SubjobStatus.CANCELLED, SubjobStatus.LOST, SubjobStatus.MISSING)
 
 
 @record
@@ -90,6 +87,15 @@ class Observation:
     arrays: tuple[SubmittedArray, ...]
     verdicts: Mapping[int, Verdict]
     problem: str | None = None
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether nothing is waited for but the grace time of subjobs that have ended or are nowhere.
+
+        Whoever leaves then and comes back with an empty memory waits for all of it again.
+        """
+        live = [verdict for verdict in self.verdicts.values() if not verdict.status.is_over]
+        return bool(live) and self.problem is None and all(verdict.settling for verdict in live)
 
 
 @record
@@ -136,7 +142,7 @@ def submit_missing(
     status = client.open_status_folder(job.layout.status_folder)
     observed = observe(client, job, _recover(client, intents), status=status)
     records = status.scan()
-    missing = [verdict for verdict in observed.verdicts.values() if verdict.status in _RUN_AGAIN]
+    missing = [verdict for verdict in observed.verdicts.values() if verdict.status.runs_again]
     tries = _count_tries(_select_counted(observed.arrays, first_attempt), missing, records)
     memory = read_memory(job.resources.memory, previous, observed.arrays)
     memory.update(step_back(missing, observed.arrays))
@@ -208,8 +214,8 @@ def observe(
 
     :param arrays: what was submitted; None: read it from the collection's folder.
     :param status: keeps the records that were read before; give the same one at each call of a long wait.
-    :param check_outputs: see `judge_subjobs`.
-    :param read_logs: see `judge_subjobs`.
+    :param check_outputs: see `judge_on_disk`.
+    :param read_logs: see `judge_on_disk`.
     :raises PollError: if nothing could be found out about an array for too long.
     """
     status = status or client.open_status_folder(job.layout.status_folder)
@@ -235,7 +241,7 @@ def find_question(
     if expected is None:
         expected = read_job_digests(job.layout.input_folder, job.subjobs)
     check_outputs = check_outputs or _may_be_half_there(arrays)
-    done = judge_subjobs(expected, status.scan(), check_outputs=check_outputs)
+    done = judge_on_disk(expected, status.scan(), check_outputs=check_outputs)
     asked = select_newest(arrays, (each.subjob for each in done.values() if each.status is not SubjobStatus.DONE))
     return Question(arrays=tuple(arrays), asked=asked, expected=expected, done=done)
 
@@ -258,10 +264,10 @@ def judge(
     # Read again: the record of a subjob that the poll saw ended is there by now.
     records = status.scan()
     states = apply_notes(snapshot.read(question.asked), question.asked)
-    verdicts = judge_subjobs(
+    verdicts = judge_on_disk(
         question.expected,
         records,
-        states if status.problem is None else _doubt_ends(states),
+        states if status.problem is None else {subjob: doubt_end(state) for subjob, state in states.items()},
         arrays=question.asked,
         check_outputs=check_outputs or _may_be_half_there(question.arrays),
         read_logs=read_logs,
@@ -270,14 +276,6 @@ def judge(
     problems = (status.problem, snapshot.describe_problems(question.asked))
     problem = "; ".join(each for each in problems if each is not None) or None
     return Observation(arrays=question.arrays, verdicts=verdicts, problem=problem)
-
-
-def _doubt_ends(states: Mapping[int, SubjobState]) -> dict[int, SubjobState]:
-    """Let nothing be over for good while the exit records cannot be fetched: one of them may say that all was well."""
-    return {
-        subjob: replace(state, state=JobState.EXITED, settled=False) if state.state in FINAL else state
-        for subjob, state in states.items()
-    }
 
 
 def _may_be_half_there(arrays: Iterable[SubmittedArray]) -> bool:

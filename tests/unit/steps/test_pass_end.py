@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_caf.batch.verdicts import SubjobStatus, Verdict
 from airflow_provider_caf.core.errors import CheckpointError, InputError, JobFailed
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.iteration import IterationAction
 from airflow_provider_caf.io.catalog import FailedSubjobRow, IterationRow, SubjobsRow
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus, Verdict
 from airflow_provider_caf.io.jobs.submission import Observation
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.decide import find_last_pass

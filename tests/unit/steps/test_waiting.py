@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_caf.batch.evidence import JobState
 from airflow_provider_caf.batch.spec import Command, Resources
-from airflow_provider_caf.batch.states import JobState
+from airflow_provider_caf.batch.verdicts import SubjobState, SubjobStatus, Verdict
 from airflow_provider_caf.core.errors import JobFailed, JobHeld, JobLost, PollError
 from airflow_provider_caf.io.jobs.notes import read_notes
-from airflow_provider_caf.io.jobs.poll import Snapshot, SubjobState
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus, Verdict
+from airflow_provider_caf.io.jobs.poll import Snapshot
 from airflow_provider_caf.io.jobs.submission import Observation
-from airflow_provider_caf.steps.waiting import attend, is_settling
+from airflow_provider_caf.steps.waiting import attend
 
 if TYPE_CHECKING:
     from airflow_provider_caf.steps.collect import CollectionRun
@@ -105,7 +105,7 @@ WAITING = Verdict(subjob=2, status=SubjobStatus.QUEUED)
 )
 def test_settling(verdicts: list[Verdict], problem: str | None, settling: bool) -> None:
     observation = Observation(arrays=(), verdicts={each.subjob: each for each in verdicts}, problem=problem)
-    assert is_settling(observation) is settling
+    assert observation.is_settling is settling
 
 
 @pytest.mark.parametrize(

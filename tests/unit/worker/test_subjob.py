@@ -17,11 +17,11 @@ import pytest
 
 from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.worker import subjob as module
+from airflow_provider_caf.worker.outputs import find_outputs
 from airflow_provider_caf.worker.subjob import (
     Warden,
     build_argv,
     fill_placeholders,
-    find_outputs,
     finish_attempt,
     format_time,
     open_attempt,
@@ -112,7 +112,7 @@ def test_the_exit_record_says_all_of_the_contract(collection: Collection) -> Non
     record = collection.read_record("00000.0.json")
     assert set(record) == {
         *("version", "subjob", "attempt", "exit_code", "signal", "host", "started", "ended", "cpu_seconds"),
-        *("peak_memory_kb", "job_digest", "folder", "outputs", "reason"),
+        *("peak_memory_kb", "job_digest", "folder", "outputs", "reason", "ended_by"),
     }
     folder = collection.folder / "out" / "00000" / "attempt_0"
     assert (record["version"], record["subjob"], record["attempt"]) == (1, 0, 0)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.spec import Command, CommandResult, Resources, SubmittedArray
-from airflow_provider_caf.batch.states import JobState
 from airflow_provider_caf.batch.systems import SYSTEMS, load_system
-from airflow_provider_caf.batch.systems.base import Native, Query
+from airflow_provider_caf.batch.systems.base import Query
 from airflow_provider_caf.batch.systems.local import LocalSystem, build_tool
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
 from tests.unit.batch.arrays import make_array

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.resubmit import Failure, is_memory_cause
 from airflow_provider_caf.batch.spec import Command, CommandResult, Resources, SubmittedArray
-from airflow_provider_caf.batch.states import JobState
-from airflow_provider_caf.batch.systems.base import Answer, Native, Query
+from airflow_provider_caf.batch.systems.base import Answer, Query
 from airflow_provider_caf.batch.systems.lsf import LSFSystem
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError, SubmitRefused
 from tests.unit.batch.arrays import FULL as ANY_FULL

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_caf.batch.evidence import Native
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray
-from airflow_provider_caf.batch.systems.base import Answer, Native, Query
+from airflow_provider_caf.batch.systems.base import Answer, Query
 from airflow_provider_caf.batch.systems.lsf import LSFSystem
 from airflow_provider_caf.batch.systems.lsf_history import read_history
 from airflow_provider_caf.core.errors import PollError

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.resubmit import Failure, is_memory_cause
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, Resources, SubmittedArray
-from airflow_provider_caf.batch.states import JobState
-from airflow_provider_caf.batch.systems.base import Native
 from airflow_provider_caf.batch.systems.pbs import PBSSystem, cut_words, parse_jobs
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError, SubmitRefused, SubmitUnknown
 from tests.unit.batch import arrays

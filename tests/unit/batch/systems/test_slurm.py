@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.resubmit import Failure, is_memory_cause
 from airflow_provider_caf.batch.spec import ArraySpec, Resources, SubmittedArray
-from airflow_provider_caf.batch.states import JobState
 from airflow_provider_caf.batch.systems import load_system
-from airflow_provider_caf.batch.systems.base import Answer, Native
+from airflow_provider_caf.batch.systems.base import Answer
 from airflow_provider_caf.batch.systems.slurm import STATES, SlurmSystem
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError, SubmitUnknown
 from tests.unit.batch.arrays import FULL as ANY_FULL

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.naming import build_array_name
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, Resources, SubmittedArray
-from airflow_provider_caf.batch.states import JobState
-from airflow_provider_caf.batch.systems.base import Native
 from airflow_provider_caf.batch.systems.torque import TorqueSystem
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError, SubmitUnknown
 from tests.unit.batch import arrays

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_caf.batch.evidence import Note
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, Resources, SubmittedArray, TextFile
 from airflow_provider_caf.batch.systems.base import Submission
 from airflow_provider_caf.core.errors import (
@@ -25,7 +26,7 @@ from airflow_provider_caf.core.errors import (
 )
 from airflow_provider_caf.io.jobs import client as module
 from airflow_provider_caf.io.jobs.client import BatchClient, read_intent, read_submitted
-from airflow_provider_caf.io.jobs.notes import NOTES_FILE, Note, read_notes
+from airflow_provider_caf.io.jobs.notes import NOTES_FILE, read_notes
 from tests.waiting import wait_until
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.core.errors import InputError
+from airflow_provider_caf.core.file_names import ENDED_BY
 from airflow_provider_caf.io.jobs.exit_records import StatusFolder, read_exit_records
 
 GOOD: dict[str, Any] = {
@@ -76,9 +77,23 @@ def test_the_wall_time(status: Path) -> None:
         ("the local pool was ended by SIGHUP", True),
     ],
 )
-def test_who_was_told_to_end(status: Path, reason: str | None, told: bool) -> None:
+def test_who_was_told_to_end_by_a_record_without_the_word(status: Path, reason: str | None, told: bool) -> None:
     write(status, reason=reason)
     assert read_exit_records(status)[0].was_told_to_end is told
+
+
+@pytest.mark.parametrize("word", [None, *ENDED_BY])
+def test_who_ended_the_job(status: Path, word: str | None) -> None:
+    write(status, reason="cancelled", ended_by=word)
+    read = read_exit_records(status)[0]
+    assert (read.ended_by, read.was_told_to_end) == (word, word is not None)
+
+
+def test_an_unknown_word_for_who_ended_the_job_is_no_record(status: Path) -> None:
+    write(status, ended_by="somebody")
+    folder = StatusFolder(status)
+    assert folder.scan() == ()
+    assert "'ended_by' is 'somebody'" in next(iter(folder.ignored.values()))
 
 
 def test_the_order_is_of_subjob_try_and_restart(status: Path) -> None:

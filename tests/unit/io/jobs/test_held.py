@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_caf.batch.evidence import Note
 from airflow_provider_caf.batch.held import MOST_RELEASES, HeldPolicy
 from airflow_provider_caf.batch.spec import Command, CommandResult, SubmittedArray
+from airflow_provider_caf.batch.verdicts import SubjobStatus, Verdict
 from airflow_provider_caf.core.errors import PollError
 from airflow_provider_caf.io.jobs.client import BatchClient
 from airflow_provider_caf.io.jobs.held import describe_holds, treat_held
-from airflow_provider_caf.io.jobs.notes import Note, read_notes
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus, Verdict
+from airflow_provider_caf.io.jobs.notes import read_notes
 from airflow_provider_caf.io.jobs.submission import Observation
 from tests.unit.io.jobs.test_notes import make_submitted
 

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.batch.polling import Patience
+from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import PollError, TransportError
 from airflow_provider_caf.io.jobs.client import read_submitted
 from airflow_provider_caf.io.jobs.mirror import LARGEST_LOG, Mirror, MirroredStatusFolder
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus
 from airflow_provider_caf.io.jobs.submission import build_array
 from airflow_provider_caf.io.transport.ssh import SshTransport
 from airflow_provider_caf.steps.collect import CollectionRun, describe_observation

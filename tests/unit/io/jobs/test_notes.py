@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_caf.batch.evidence import JobState, Note
 from airflow_provider_caf.batch.spec import ArraySpec, SubmittedArray
-from airflow_provider_caf.batch.states import JobState
+from airflow_provider_caf.batch.verdicts import SubjobState
 from airflow_provider_caf.core.errors import DefinitionError, InputError
-from airflow_provider_caf.io.jobs.notes import NOTES_FILE, Note, apply_notes, note_cancelled, read_notes, write_notes
-from airflow_provider_caf.io.jobs.poll import SubjobState
+from airflow_provider_caf.io.jobs.notes import NOTES_FILE, apply_notes, note_cancelled, read_notes, write_notes
 
 
 def make_submitted(folder: Path, elements: tuple[tuple[int, ...], ...] = ((0,), (1,)), attempt: int = 0) -> Any:

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
-from airflow_provider_caf.batch.states import JobState
-from airflow_provider_caf.batch.systems.base import Answer, Native, Query
+from airflow_provider_caf.batch.systems.base import Answer, Query
+from airflow_provider_caf.batch.verdicts import SubjobState
 from airflow_provider_caf.core.errors import PollError, TransportError
-from airflow_provider_caf.io.jobs.poll import Poller, Snapshot, SubjobState
+from airflow_provider_caf.io.jobs.poll import Poller, Snapshot
 
 
 def make_submitted(name: str, elements: Sequence[Sequence[int]] = ((0,), (1,)), attempt: int = 0) -> SubmittedArray:

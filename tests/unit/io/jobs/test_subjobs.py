@@ -11,19 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_caf.batch.evidence import FINAL, ExitRecord, JobState
 from airflow_provider_caf.batch.spec import ArraySpec, SubmittedArray
-from airflow_provider_caf.batch.states import FINAL, JobState
+from airflow_provider_caf.batch.verdicts import SubjobState, SubjobStatus, Verdict
 from airflow_provider_caf.core.errors import InputError
-from airflow_provider_caf.io.jobs.exit_records import ExitRecord
-from airflow_provider_caf.io.jobs.poll import SubjobState
+from airflow_provider_caf.core.file_names import ENDED_BY_SYSTEM
 from airflow_provider_caf.io.jobs.subjobs import (
-    SubjobStatus,
-    Verdict,
     build_failure_table,
     count_subjobs,
     describe_counts,
     describe_end,
-    judge_subjobs,
+    judge_on_disk,
     read_job_digests,
 )
 
@@ -58,7 +56,7 @@ def state(of: JobState, **changes: Any) -> SubjobState:
 
 
 def judge(*records: ExitRecord, of: SubjobState | None = None, **options: Any) -> Verdict:
-    return judge_subjobs({0: "new"}, records, {} if of is None else {0: of}, **options)[0]
+    return judge_on_disk({0: "new"}, records, {} if of is None else {0: of}, **options)[0]
 
 
 BAD = make_record(exit_code=3)
@@ -120,7 +118,7 @@ def test_what_the_system_says_of_an_end_is_added_to_the_record() -> None:
         "OUT_OF_MEMORY",
         "the job had too little memory",
     )
-    told = make_record(exit_code=1, reason="the batch system sent SIGTERM to the job")
+    told = make_record(exit_code=1, reason="the batch system sent SIGTERM to the job", ended_by=ENDED_BY_SYSTEM)
     assert judge(told, of=seen).reason == "the batch system sent SIGTERM to the job; the job had too little memory"
     # What it says of a later or still running job is no news of that one.
     assert judge(make_record(attempt=1, exit_code=1), of=seen).native is None
@@ -145,7 +143,7 @@ def test_who_only_waits_for_the_grace_time(seen: SubjobState, settling: bool) ->
     assert judge(of=seen).settling is settling
 
 
-TOLD = "the batch system sent SIGTERM to the job"
+TOLD = {"exit_code": 1, "reason": "the batch system sent SIGTERM to the job", "ended_by": ENDED_BY_SYSTEM}
 
 
 def judge_packed(
@@ -154,7 +152,7 @@ def judge_packed(
     array = make_submitted(elements)
     expected = dict.fromkeys(array.array.subjobs, "new")
     states = {subjob: state(of, subjob=subjob, **changes) for subjob in expected}
-    return judge_subjobs(expected, records, states, arrays=[array])
+    return judge_on_disk(expected, records, states, arrays=[array])
 
 
 def make_submitted(elements: tuple[tuple[int, ...], ...], folder: Path = Path("/w")) -> SubmittedArray:
@@ -184,8 +182,8 @@ def list_statuses(verdicts: dict[int, Verdict]) -> list[SubjobStatus]:
         # Done and failed ones are over while their element goes on with the third.
         (JobState.RUNNING, [{}, {"subjob": 1, "exit_code": 3}], [DONE, FAILED, RUNNING, QUEUED]),
         # An end from outside may be followed by a new start of the whole element.
-        (JobState.RUNNING, [{}, {"subjob": 1, "exit_code": 1, "reason": TOLD}], [DONE, RUNNING, RUNNING, QUEUED]),
-        (JobState.QUEUED, [{}, {"subjob": 1, "exit_code": 1, "reason": TOLD}], [DONE, QUEUED, QUEUED, QUEUED]),
+        (JobState.RUNNING, [{}, {"subjob": 1, **TOLD}], [DONE, RUNNING, RUNNING, QUEUED]),
+        (JobState.QUEUED, [{}, {"subjob": 1, **TOLD}], [DONE, QUEUED, QUEUED, QUEUED]),
         (JobState.HELD, [{}, {"subjob": 1, "exit_code": 3}], [DONE, FAILED, HELD, HELD]),
         # The last one of an element is as one that is alone.
         (JobState.RUNNING, [{"subjob": n, "exit_code": 1} for n in range(4)], [FAILED, FAILED, FAILED, RUNNING]),
@@ -226,7 +224,7 @@ def test_the_log_of_one_that_left_no_record(tmp_path: Path) -> None:
 
     def look() -> Verdict:
         states = {0: state(JobState.QUEUED), 1: state(JobState.EXITED, subjob=1, settled=True)}
-        return judge_subjobs({0: "new", 1: "new"}, [], states, arrays=[array], read_logs=True)[1]
+        return judge_on_disk({0: "new", 1: "new"}, [], states, arrays=[array], read_logs=True)[1]
 
     assert (look().log, look().log_tail) == (None, "")
     log = Path(array.array.element_log(1))
@@ -275,7 +273,7 @@ def test_records_of_an_older_job_do_not_count() -> None:
 
 
 def test_records_of_subjobs_nobody_asks_for_are_passed_over() -> None:
-    assert set(judge_subjobs({0: "new"}, [make_record(subjob=5), make_record(subjob=6, job_digest="x")])) == {0}
+    assert set(judge_on_disk({0: "new"}, [make_record(subjob=5), make_record(subjob=6, job_digest="x")])) == {0}
 
 
 def test_a_cancelled_one_says_why() -> None:

@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_caf.batch.evidence import JobState, Note
 from airflow_provider_caf.batch.packing import RunTimes
 from airflow_provider_caf.batch.resubmit import RetryPolicy
 from airflow_provider_caf.batch.spec import ArraySpec, Resources, SubmittedArray
-from airflow_provider_caf.batch.states import JobState
+from airflow_provider_caf.batch.verdicts import SubjobState, SubjobStatus
 from airflow_provider_caf.core.errors import InputError
 from airflow_provider_caf.io.jobs.exit_records import StatusFolder
-from airflow_provider_caf.io.jobs.notes import Note, write_notes
-from airflow_provider_caf.io.jobs.poll import Snapshot, SubjobState
-from airflow_provider_caf.io.jobs.subjobs import SubjobStatus, read_job_digests
+from airflow_provider_caf.io.jobs.notes import write_notes
+from airflow_provider_caf.io.jobs.poll import Snapshot
+from airflow_provider_caf.io.jobs.subjobs import read_job_digests
 from airflow_provider_caf.io.jobs.submission import (
     CollectionJob,
     build_array,
