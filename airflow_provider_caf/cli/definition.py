@@ -51,7 +51,7 @@ _SCRIPT = (
     _arg("--timeout", type=float, default=600.0, metavar="SECONDS", help="of the description of one script"),
     _JSON,
 )
-"""What both commands on calibration scripts take."""
+"""The arguments of both commands on calibration scripts."""
 
 _COMMANDS = (
     # On definition files.

@@ -1,4 +1,4 @@
-"""How commands print: what a job wrote is shown as text only, errors without a traceback."""
+"""The output of commands: text of a job is shown as text only, errors without a traceback."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SYSTEM = "local"
 FIELDS = ("remote_work_dir", "ssh_conn_id", "system")
-"""What stands in a connection beside the arguments of the jobs."""
+"""The fields of a connection beside the arguments of the jobs."""
 
 
 @record

@@ -252,7 +252,7 @@ class LocalDatabase:
             sync(path)
 
     def _appear_with(self, payloads: Sequence[NewPayload]) -> None:
-        """Make the folder with these payloads, so that nobody sees a part of it. The lock is held."""
+        """Make the folder with these payloads, so that no reader sees a part of it. The lock is held."""
         parent = self.folder.parent
         for stale in parent.glob(f".{glob.escape(self.folder.name)}.*.tmp"):
             shutil.rmtree(stale)
@@ -267,7 +267,7 @@ class LocalDatabase:
             shutil.rmtree(unseen.folder, ignore_errors=True)
 
     def _remove_leftovers(self) -> None:
-        """Remove temporary files of a process that was killed: nobody else writes while we hold the lock."""
+        """Remove temporary files of a process that was killed: no other process writes while we hold the lock."""
         if not self._is_clean:
             for path in self.folder.iterdir():
                 if _TEMPORARY.fullmatch(path.name):

@@ -1,4 +1,4 @@
-"""The web application behind the CAF page: static files for everybody, and what they show for those who may see it.
+"""The web application behind the CAF page: static files for every visitor, and data for users who may see the DAG.
 
 Every route under `api` asks Airflow whether the user may see this DAG. What changes a run is not here: the page asks
 Airflow's own REST API for it, with the user's own session.
@@ -50,7 +50,7 @@ def build_app() -> FastAPI:
 
     @app.get("/", include_in_schema=False)
     def show_page() -> Response:
-        # The page itself is empty, and the same for everybody.
+        # The page itself is empty, and the same for every visitor.
         return FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": _PAGE_POLICY})
 
     @app.middleware("http")

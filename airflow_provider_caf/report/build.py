@@ -88,7 +88,7 @@ class Shown:
 
     @property
     def left_out(self) -> int:
-        """How many are not shown."""
+        """The number of items that are not shown."""
         return self.total - len(self.items)
 
 
@@ -362,7 +362,7 @@ def format_json(value: Any) -> str:
 
 
 def describe_counts(calibration: CalibrationProgress) -> str:
-    """Say how the executions of a calibration ended."""
+    """Return how the executions of a calibration ended, in a line."""
     return ", ".join(
         f"{count} {code}" for algorithm in calibration.algorithms for code, count in algorithm.codes.items()
     )

@@ -41,7 +41,7 @@ class ConstantChange:
 
 @record
 class PayloadChange:
-    """How the IoVs of one payload differ.
+    """The differences between the IoVs of one payload.
 
     :param kind: `same`, `changed`, `only in the first` or `only in the second`.
     :param first: how many IoVs the first run has.

@@ -36,7 +36,7 @@ _STEERING_FILE = "steering.py"
 
 @record
 class CafConfig(JsonRecord):
-    """What `caf_config.json` says, in the words of the experiment's prompt tool.
+    """The content of `caf_config.json`, in the words of the experiment's prompt tool.
 
     :param caf_script: the script, by its path or its name in the release; None where it is named elsewhere.
     :param database_chain: global tags, first hit wins. None: as the script says.

@@ -1,1 +1,1 @@
-"""What the site has set up in Airflow: folders, the catalog, the address of the page, metrics and messages."""
+"""The settings of the site in Airflow: folders, the catalog, the address of the page, metrics and messages."""

@@ -1,4 +1,4 @@
-"""What a notification says: Airflow's notifiers send it where a template of theirs has `{{ caf_message() }}`."""
+"""The text of notifications: Airflow's notifiers send it where a template of theirs has `{{ caf_message() }}`."""
 
 from __future__ import annotations
 

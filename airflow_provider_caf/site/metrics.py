@@ -1,4 +1,4 @@
-"""What we count and time, through Airflow's metrics: to StatsD or OpenTelemetry, as the site has set it up."""
+"""Counts and times, through Airflow's metrics: to StatsD or OpenTelemetry, as the site has set it up."""
 
 from __future__ import annotations
 

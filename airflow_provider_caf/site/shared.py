@@ -1,4 +1,4 @@
-"""What a process opens once, however many triggers, tasks and requests ask for it."""
+"""Connections that a process opens once, however many triggers, tasks and requests ask for them."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class RunSummary:
 
     @property
     def seconds(self) -> float:
-        """How long it lasts, or lasted."""
+        """The duration until its end, or until now."""
         if self.started is None:
             return 0.0
         return ((self.ended or datetime.now(UTC)) - self.started).total_seconds()

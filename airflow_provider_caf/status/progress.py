@@ -1,4 +1,4 @@
-"""How far the calibrations of a run are, in the words of the CAF: from Airflow's task states and the catalog."""
+"""The progress of the calibrations of a run, in the words of the CAF: from Airflow's task states and the catalog."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Tasks = Mapping[TaskName, TaskRow]
 
 @record
 class AlgorithmProgress:
-    """How far an algorithm is in the pass that the calibration is in.
+    """The progress of an algorithm in the current pass of its calibration.
 
     :param state: of its task, in Airflow's words.
     :param codes: result code → how many executions ended so.
@@ -33,13 +33,13 @@ class AlgorithmProgress:
 
     @property
     def executions(self) -> int:
-        """How many executions have ended."""
+        """The number of executions that have ended."""
         return sum(self.codes.values())
 
 
 @record
 class CalibrationProgress:
-    """How far one calibration is.
+    """The progress of one calibration.
 
     :param state: in the CAF's words: waiting, preparing, collecting, merging, running algorithms, deciding, completed,
         failed, upstream failed, running, left out, not reached.
@@ -66,17 +66,17 @@ class CalibrationProgress:
 
     @property
     def subjobs(self) -> int:
-        """How many subjobs this pass has."""
+        """The number of subjobs of this pass."""
         return sum(row.total for row in self.collections)
 
     @property
     def subjobs_done(self) -> int:
-        """How many of them ended well."""
+        """The number of subjobs that ended well."""
         return sum(row.done for row in self.collections)
 
     @property
     def subjobs_failed(self) -> int:
-        """How many of them have failed in their last try."""
+        """The number of subjobs whose last attempt failed."""
         return sum(row.failed for row in self.collections)
 
     @property

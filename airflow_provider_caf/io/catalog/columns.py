@@ -34,7 +34,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return dialect.type_descriptor(mysql.DATETIME(fsp=6) if is_mysql else DateTime())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse a time without a zone: nobody knows what it means."""
+        """Refuse a time without a zone: it could mean any moment of a day."""
         if value is None:
             return None
         if value.utcoffset() is None:
@@ -51,7 +51,7 @@ _LONG_TEXT = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
 
 
 JsonValue: TypeAlias = bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"] | None
-"""What JSON can say. NaN and infinity are kept as Python's `json` writes them."""
+"""A value of JSON. NaN and infinity are kept as Python's `json` writes them."""
 
 
 class JsonText(TypeDecorator[JsonValue]):

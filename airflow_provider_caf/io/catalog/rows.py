@@ -96,7 +96,7 @@ class ExecutionRow(OfPass):
 
 @record
 class ExecutionCount:
-    """How many executions of an algorithm in a pass ended with one result code.
+    """The number of executions of an algorithm in a pass that ended with one result code.
 
     :param seconds: of all of them together.
     """

@@ -116,7 +116,7 @@ class Catalog:
         file = self._file
         if not self._is_ready or (file is not None and not file.exists()):
             if file is not None:
-                with suppress(OSError):  # SQLite says it. Else everybody could read it, with the logs that are in it
+                with suppress(OSError):  # SQLite reports it. Otherwise every user could read the logs in it
                     os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._run(self._create_tables, "made")
             self._is_ready = True
@@ -216,7 +216,7 @@ class Catalog:
         return tuple(rows.read_row(found._mapping) for found in self._select(query))
 
     def read_run(self, dag_id: str, run_id: str) -> RunRow | None:
-        """Read what a DAG run does, or None where nobody has configured it yet."""
+        """Read what a DAG run does, or None as long as it is not configured."""
         rows = self.read(RunRow, dag_id, run_id)
         return rows[0] if rows else None
 

@@ -327,7 +327,7 @@ class TestSchema:
     def test_two_processes_make_the_tables_at_once(self, tmp_path: Path) -> None:
         script = (
             "import sys; from pathlib import Path; from airflow_provider_caf.io.catalog import *\n"
-            "row = kinds.IterationRow(dag_id='d', run_id='r', calibration=sys.argv[2], iteration=0)\n"
+            "row = IterationRow(dag_id='d', run_id='r', calibration=sys.argv[2], iteration=0)\n"
             "open_sqlite_catalog(Path(sys.argv[1])).write([row])"
         )
         path = tmp_path / "catalog.sqlite"

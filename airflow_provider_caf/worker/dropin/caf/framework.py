@@ -177,7 +177,7 @@ class CalibrationBase(ABC):
         """Tell whether it can run."""
 
     def depends_on(self, calibration: CalibrationBase) -> None:
-        """Say that the payloads of another one are needed.
+        """Add a calibration whose payloads are needed.
 
         :raises ValueError: if both have one name.
         """

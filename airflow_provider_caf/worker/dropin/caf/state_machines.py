@@ -146,11 +146,11 @@ class AlgorithmMachine(_SetUp, Machine):
         self.result = IoV_Result(iov, code)
 
     def complete(self, **_: Any) -> None:
-        """Say that the execution went well."""
+        """End an execution that went well."""
         self._move("complete")
 
     def fail(self, **_: Any) -> None:
-        """Say that the execution did not go well."""
+        """End an execution that did not go well."""
         self._move("fail")
 
     def _set_up_logging(self) -> None:

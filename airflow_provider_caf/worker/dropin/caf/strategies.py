@@ -75,7 +75,7 @@ class AlgorithmStrategy(_SetUp, ABC):
         self.queue.put({"type": "result", "value": result})
 
     def send_final_state(self, state: str) -> None:
-        """Say how it ended."""
+        """Hand in the final state."""
         self.queue.put({"type": "final_state", "value": state})
 
 
