@@ -5,7 +5,7 @@ Each has a JSON Schema, by which Airflow makes its form and refuses a wrong conf
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_caf.batch.arguments import ARGUMENTS, CAF_NAMES
@@ -194,49 +194,48 @@ def merge_params(caf: CAF, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def apply_params(definition: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the definition of one run: the one that is for all, with the run's params over it.
+    """Return the definition of one run: the one that is for all, with the run's params over it.
 
     :param definition: in the form of files, its templates filled in.
-    :raises DefinitionError: if a param cannot be.
     """
-    # What the options had to say has been filled in.
+    # The options and params have been filled in.
     run: dict[str, Any] = {word: value for word, value in definition.items() if word not in ("expert_config", "params")}
-    if data := params.get("input_data"):
-        run["input_data"] = {**run.get("input_data", {}), **data}
-    for word in ("backend", "connection"):
-        if params.get(word):
-            run[word] = params[word]
-            # A definition's backend or connection for one calibration stays what it is.
     if params.get("connection") == NO_CONNECTION:
         run.pop("connection", None)
-    if params.get("connection") and not params.get("backend"):
+    # An empty param leaves the definition as it is.
+    given = {word: value for word, value in params.items() if value not in (None, "", [], {})}
+    if "connection" in given:
         run.pop("backend", None)
-    if arguments := params.get("backend_args"):
-        run["backend_args"] = {**run.get("backend_args", {}), **arguments}
-    chain = run.get("database_chain", [])
-    own = [entry["global_tag"] for entry in chain if "global_tag" in entry]
-    if (tags := params.get("global_tags")) is not None and list(tags) != own:
-        rest = [entry for entry in chain if "global_tag" not in entry]
-        run["database_chain"] = [*rest, *({"global_tag": tag} for tag in tags)]
-    if ignored := params.get("ignored_runs"):
-        run["ignored_runs"] = [*run.get("ignored_runs", []), *ignored]
-    iov, limit = params.get("requested_iov"), params.get("max_iterations")
-    if iov not in (None, ""):
-        run["requested_iov"] = iov
-    run["calibrations"] = [_apply_to_member(member, run, iov, limit) for member in run.get("calibrations", [])]
+    run |= {word: given[word] for word in ("backend", "connection", "requested_iov") if word in given}
+    for word in ("input_data", "backend_args"):
+        if word in given:
+            run[word] = {**run.get(word, {}), **given[word]}
+    if "ignored_runs" in given:
+        run["ignored_runs"] = [*run.get("ignored_runs", []), *given["ignored_runs"]]
+    if params.get("global_tags") is not None:
+        run["database_chain"] = _replace_tags(run.get("database_chain", []), params["global_tags"])
+    run["calibrations"] = [_apply_to_member(member, run, given) for member in run.get("calibrations", [])]
     return run
 
 
-def _apply_to_member(member: Mapping[str, Any], caf: Mapping[str, Any], iov: Any, limit: int | None) -> dict[str, Any]:
+def _replace_tags(chain: list[dict[str, str]], tags: Sequence[str]) -> list[dict[str, str]]:
+    """Return a chain with these global tags at its end; where they are what it has, it stays as it is."""
+    if [entry["global_tag"] for entry in chain if "global_tag" in entry] == list(tags):
+        return chain
+    return [*(entry for entry in chain if "global_tag" not in entry), *({"global_tag": tag} for tag in tags)]
+
+
+def _apply_to_member(member: Mapping[str, Any], caf: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a calibration that the run's IoV and its limit of iterations count for. Its backend stays what it is."""
     changed = dict(member)
     if member.get("type", "calibration") != "calibration":
         return changed
-    if iov not in (None, ""):
+    if "requested_iov" in given:
         changed.pop("requested_iov", None)
-    if limit is not None:
+    if "max_iterations" in given:
         own = member.get("max_iterations")
         default = caf.get("max_iterations", CAF.model_fields["max_iterations"].default)
-        changed["max_iterations"] = min(limit, default if own is None else own)
+        changed["max_iterations"] = min(given["max_iterations"], default if own is None else own)
     return changed
 
 
