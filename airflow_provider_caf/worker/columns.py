@@ -8,9 +8,11 @@ which must not be mixed with this. Everything else comes through PyROOT's own at
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Callable, Sequence
 from functools import cache
+from math import prod
 from typing import Any, Union
 
 from airflow_provider_caf.core.errors import InputError
@@ -55,12 +57,16 @@ _READ, _MISSING = 0, 1
 _READER = """
 #include <cstring>
 #include <string>
+#include <vector>
 #include <TBranch.h>
+#include <TBranchElement.h>
+#include <TClass.h>
 #include <TFriendElement.h>
 #include <TList.h>
 #include <TLeaf.h>
 #include <TObjArray.h>
 #include <TTree.h>
+#include <TVirtualCollectionProxy.h>
 namespace airflow_provider_caf {
 enum State { kRead, kMissing, kDamaged };
 // Find the branch and the leaf that a name stands for, as PyROOT does.
@@ -87,14 +93,62 @@ std::string find_number_type(TTree *tree, const std::string &name) {
   const bool is_alone = branch->IsA() == TBranch::Class() && branch->GetListOfLeaves()->GetEntries() == 1;
   return is_alone && (!named || named == branch) ? leaf->GetTypeName() : "";
 }
-// Give the type of an array with a counted and other dimensions, or nothing: PyROOT 6.40 ends the process there.
+// PyROOT 6.40 ends the process at arrays with a counted and other dimensions, and at arrays of types without a
+// converter; of numbers in a collection of split objects it gives what lies beside the first in memory.
+bool is_in_collection(TBranch *branch) {
+  auto *element = dynamic_cast<TBranchElement *>(branch);
+  return element && (element->GetType() == 31 || element->GetType() == 41);
+}
+// Give the type of the numbers of an array that PyROOT cannot give, or nothing.
 std::string find_table_type(TTree *tree, const std::string &name) {
   auto *leaf = find_leaf(tree, name);
-  if (!leaf || !leaf->GetLeafCount() || leaf->GetLenStatic() == 1) return "";
-  return leaf->GetBranch()->IsA() == TBranch::Class() ? leaf->GetTypeName() : "an array in an object";
+  if (!leaf || (!leaf->GetLeafCount() && leaf->GetLenStatic() == 1)) return "";
+  const std::string type = leaf->GetTypeName();
+  auto *branch = leaf->GetBranch();
+  const bool is_table = leaf->GetLeafCount() && leaf->GetLenStatic() != 1;
+  const bool is_packed = type == "Double32_t" || type == "Float16_t";
+  if (branch->IsA() == TBranch::Class()) return is_table || is_packed ? type : "";
+  auto *element = dynamic_cast<TBranchElement *>(branch);
+  if (!element || element->GetCurrentClass()) return "";
+  if (is_in_collection(branch)) return is_table ? "an array in objects of a collection" : type;
+  return is_table ? "an array in an object" : is_packed ? type : "";
 }
-void copy_table(TLeaf *leaf, void *numbers) {
-  std::memcpy(numbers, leaf->GetValuePointer(), static_cast<std::size_t>(leaf->GetLen()) * leaf->GetLenType());
+void copy_table(TLeaf *leaf, void *numbers, bool is_real) {
+  if (leaf->GetBranch()->IsA() == TBranch::Class()) {
+    std::memcpy(numbers, leaf->GetValuePointer(), static_cast<std::size_t>(leaf->GetLen()) * leaf->GetLenType());
+    return;
+  }
+  for (int at = 0, count = leaf->GetLen(); at < count; ++at)
+    if (is_real) static_cast<double *>(numbers)[at] = leaf->GetValue(at);
+    else static_cast<Long64_t *>(numbers)[at] = leaf->GetValueLong64(at);
+}
+// A collection without a dictionary is kept as a vector of pairs, whatever its class is.
+bool is_makeshift(TClass *type, int depth = 0) {
+  auto *proxy = type ? type->GetCollectionProxy() : nullptr;
+  if (!proxy || depth > 9) return false;
+  const bool is_emulated = proxy->GetProperties() & TVirtualCollectionProxy::kIsEmulated;
+  if (is_emulated && proxy->GetCollectionType() != ROOT::kSTLvector) return true;
+  return is_makeshift(proxy->GetValueClass(), depth + 1);
+}
+// Say why PyROOT would end the process at a branch that has been read, or nothing.
+std::string find_danger(TTree *tree, const std::string &name) {
+  auto *element = dynamic_cast<TBranchElement *>(find_branch(tree, name));
+  auto *leaf = find_leaf(tree, name);
+  if (element) {
+    auto *own = element->GetCurrentClass();
+    if (own && own != element->GetTargetClass() && element->GetID() >= 0) {
+      // PyROOT adds an offset to the address of the object that holds this one.
+      if (is_in_collection(element)) return "a part of each object in a collection";
+      if (!element->GetObject()) return "a part of an object whose class has no dictionary";
+    } else {
+      own = TClass::GetClass(element->GetClassName());
+    }
+    if (is_makeshift(own)) return std::string("of the class ") + own->GetName() + ", which has no dictionary";
+  }
+  if (!leaf) return "";
+  auto *type = TClass::GetClass(leaf->GetTypeName(), true, true);
+  if (is_makeshift(type)) return std::string("of the class ") + type->GetName() + ", which has no dictionary";
+  return "";
 }
 // Reach what a branch keeps of its baskets: &Baskets::f… is a pointer to a member of TBranch.
 struct Baskets : TBranch {
@@ -162,6 +216,14 @@ int read_event(TTree *tree, Long64_t entry, const std::string &name) {
   const int state = branch ? read_here(branch) : kRead;
   if (state != kRead || !leaf || leaf->GetBranch() == branch) return state;
   return read_here(leaf->GetBranch());
+}
+// Give the places where a number is not the one before it, with the first.
+std::vector<Long64_t> find_changes(const void *numbers, Long64_t count, int size) {
+  const auto *at = static_cast<const char *>(numbers);
+  std::vector<Long64_t> places;
+  for (Long64_t place = 0; place < count; ++place, at += size)
+    if (place == 0 || std::memcmp(at, at - size, size)) places.push_back(place);
+  return places;
 }
 // Give how many numbers could be read.
 Long64_t read_numbers(TTree *tree, const std::string &name, const std::string &type, Long64_t first, Long64_t count,
@@ -272,6 +334,7 @@ class TreeColumn:
             state = load_reader().read_event(self._tree, entry, self._name)
             if state != _READ:
                 raise build_read_error(self._where, entry, state)
+            self._check()
             try:
                 self._value = self._get_value()
             except (AttributeError, TypeError) as error:
@@ -281,6 +344,15 @@ class TreeColumn:
                 ) from error
             self._entry = entry
         return self._value
+
+    def _check(self) -> None:
+        danger = str(load_reader().find_danger(self._tree, self._name))
+        if danger:
+            raise InputError(
+                f"The {self._where} cannot be read in Python: it is {danger}.",
+                hint="Make the dictionary of its class known: ROOT.gInterpreter.GenerateDictionary, or the library of "
+                "the program that wrote the file. Or ask for the numbers inside.",
+            )
 
     def _get_value(self) -> Any:
         # Not getattr: a branch may have the name of one of the tree's methods.
@@ -295,7 +367,7 @@ class TreeColumn:
 
 
 class TableColumn(TreeColumn):
-    """A branch of arrays with a counted and other dimensions, such as `x[n][2]`: lists of lists.
+    """A branch of arrays that PyROOT cannot give: lists, for `x[n][2]` lists of lists.
 
     :param kind: ROOT's name of the numbers' type.
     """
@@ -304,23 +376,37 @@ class TableColumn(TreeColumn):
         super().__init__(tree, name, where)
         if kind not in NUMBER_CODES:
             raise InputError(
-                f"The {where} cannot be read in Python: it is {kind} with a count and more dimensions.",
+                f"The {where} cannot be read in Python: it is {kind}, more than a list of numbers.",
                 hint="Read it with a frame: collect_frame.",
             )
         self._kind = kind
 
+    def _check(self) -> None:
+        """Numbers are read without PyROOT."""
+
     def _get_value(self) -> Any:
         leaf = load_reader().find_leaf(self._tree, self._name)
-        values = array(NUMBER_CODES[self._kind], bytes(leaf.GetLen() * leaf.GetLenType()))
+        code = NUMBER_CODES[self._kind]
+        if leaf.IsA() == load_root().TLeafElement.Class():
+            code = "d" if code in "fd" else "Q" if code == "Q" else "q"
+        values = array(code, bytes(leaf.GetLen() * array(code).itemsize))
         if values:
-            load_reader().copy_table(leaf, values)
+            load_reader().copy_table(leaf, values, code in "fd")
         convert = _CONVERSIONS.get(self._kind)
         rows: list[Any] = values.tolist() if convert is None else [convert(value) for value in values]
-        # The title is such as x[n][2][3]: the innermost dimension comes last.
-        sizes = [int(part.rstrip("]")) for part in str(leaf.GetTitle()).split("[")[2:]]
-        for size in reversed(sizes):
+        for size in reversed(find_sizes(str(leaf.GetTitle()), leaf.GetLenStatic()) if leaf.GetLeafCount() else []):
             rows = [rows[at : at + size] for at in range(0, len(rows), size)]
         return rows
+
+
+def find_sizes(title: str, count: int) -> list[int]:
+    """Give the fixed dimensions of a leaf, the innermost last.
+
+    :param title: such as `x[n][2][3]`; those of packed numbers do not tell.
+    :param count: their product.
+    """
+    sizes = [int(size) for size in re.findall(r"\[(\d+)\]", title)]
+    return sizes if prod(sizes) == count else [count]
 
 
 class TupleColumn:
@@ -356,6 +442,20 @@ class TupleColumn:
 
 
 Column = Union[NumberColumn, TreeColumn, TupleColumn]
+
+
+def find_changes(*columns: Sequence[Any]) -> list[int]:
+    """Give the places where one of several columns of equal length may have another number than before, with the first.
+
+    Arrays are compared in C++, as one loop over a million events in Python costs as much as all that a frame fills.
+    """
+    places: set[int] = set()
+    for values in columns:
+        if isinstance(values, array):
+            places.update(load_reader().find_changes(values, len(values), values.itemsize) if values else ())
+        else:
+            places.update(range(len(values)))
+    return sorted(places)
 
 
 def check_numbers(values: Sequence[Any], where: str) -> Sequence[Any]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import ExpRun
+from airflow_provider_caf.worker.columns import find_changes
 from airflow_provider_caf.worker.events import Event, EventArrays, EventFile
 from airflow_provider_caf.worker.run_objects import RunObjects
 from airflow_provider_caf.worker.trigger_skim import TriggerColumn, TriggerSkim, find_results
@@ -151,25 +152,27 @@ class EventLoop:
 
     def _find_stretches(self, file: EventFile) -> Iterator[Stretch]:
         runs = self._ask_runs(file) if self._by_event else self._read_runs(file)
-        current, first, entry = None, 0, -1
-        for entry, run in enumerate(runs):
+        current, first = None, 0
+        for entry, run in runs:
             if entry == 0 or run != current:
                 if entry:
                     yield ExpRun.of_event(current, file.build_place(first)), first, entry
                 current, first = run, entry
-        if entry >= 0:
-            yield ExpRun.of_event(current, file.build_place(first)), first, entry + 1
+        if first < file.count:
+            yield ExpRun.of_event(current, file.build_place(first)), first, file.count
 
-    def _read_runs(self, file: EventFile) -> Iterator[Any]:
+    def _read_runs(self, file: EventFile) -> Iterator[tuple[int, Any]]:
         collector = self._collector
-        exps, runs = (file.get_column(name) for name in (collector.exp_branch, collector.run_branch))
-        return zip(exps.read_range(0, file.count), runs.read_range(0, file.count))
+        columns = [file.get_column(name) for name in (collector.exp_branch, collector.run_branch)]
+        exps, runs = (column.read_range(0, file.count) for column in columns)
+        for entry in find_changes(exps, runs):
+            yield entry, (exps[entry], runs[entry])
 
-    def _ask_runs(self, file: EventFile) -> Iterator[Any]:
+    def _ask_runs(self, file: EventFile) -> Iterator[tuple[int, Any]]:
         event = Event(file)
         for entry in range(file.count):
             event._entry = entry
-            yield self._collector.exp_run(event)
+            yield entry, self._collector.exp_run(event)
 
 
 def check_choice(collector: EventTaker) -> None:
