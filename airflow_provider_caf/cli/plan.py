@@ -64,7 +64,7 @@ def plan(arguments: Any) -> None:
         resolved = resolve(caf, conf)
         planned.append((resolved.caf, resolved.chosen, plan_run(resolved.caf, resolved.chosen)))
     if arguments.as_json:
-        show_json([_build_json(*each, dry_run=arguments.dry_run) for each in planned])
+        show_json([_build_json(*plans_of, dry_run=arguments.dry_run) for plans_of in planned])
     else:
         for record, chosen, plans in planned:
             _show(record, chosen, plans)
@@ -105,7 +105,7 @@ def resolve(caf: CAF, conf: Mapping[str, Any]) -> Resolved:
 
 def plan_run(caf: CAF, chosen: tuple[str, ...]) -> list[CollectionPlan]:
     """Plan the subjobs of all collections, in the order in which calibrations may run."""
-    members = {each.name: each for each in caf.calibrations}
+    members = {member.name: member for member in caf.calibrations}
     found: dict[tuple[str, str], tuple[Calibration, Collection, InputFiles | None, str | None]] = {}
     for name in order_calibrations(caf.map_dependencies()):
         member = members[name]
@@ -144,7 +144,7 @@ def plan_run(caf: CAF, chosen: tuple[str, ...]) -> list[CollectionPlan]:
 
 
 def preview(caf: CAF, planned: CollectionPlan) -> str:
-    """Give the submit commands, files and scripts of a collection. Nothing is submitted.
+    """Return the submit commands, files and scripts of a collection. Nothing is submitted.
 
     :raises DefinitionError: if the batch system cannot do what the arguments ask for.
     """
@@ -183,7 +183,7 @@ def _describe_chain(caf: CAF, planned: CollectionPlan) -> str:
     calibration = planned.calibration
     own = (*planned.collection.databases, *calibration.databases, *caf.databases)
     ancestors = [f"payloads of {name}" for name in find_ancestors(caf.map_dependencies(), calibration.name)]
-    return ", ".join(dict.fromkeys([*ancestors, *(f"{each.kind} {each.value}" for each in own)]))
+    return ", ".join(dict.fromkeys([*ancestors, *(f"{entry.kind} {entry.value}" for entry in own)]))
 
 
 def _merge_arguments(caf: CAF, calibration: Calibration, connection: dict[str, Any]) -> Resources:
@@ -199,14 +199,14 @@ def _show(caf: CAF, chosen: tuple[str, ...], plans: list[CollectionPlan]) -> Non
     for name in ("calibration", "collection", "files", "IoVs known", "subjobs", "files each", "then"):
         table.add_column(name, justify="right" if name in ("files", "IoVs known", "subjobs", "files each") else "left")
     for name in order_calibrations(caf.map_dependencies()):
-        member = next(each for each in caf.calibrations if each.name == name)
+        member = next(member for member in caf.calibrations if member.name == name)
         if name not in chosen:
             table.add_row(escape(name), "[dim]left out", "", "", "", "", "")
         elif not isinstance(member, Calibration):
             kind = escape(member.describe_kind())
             table.add_row(escape(name), f"[dim]{kind}", "", "", "", "", escape(_describe_step(member)))
         else:
-            rows = [each for each in plans if each.calibration.name == name]
+            rows = [row for row in plans if row.calibration.name == name]
             then = f"{_describe_algorithms(member)}; {_describe_passes(member)}"
             if not rows:
                 table.add_row(escape(name), "[dim]collects nothing", "", "", "", "", escape(then))
@@ -236,7 +236,9 @@ def _describe_step(step: CalibrationBase) -> str:
 
 
 def _describe_algorithms(calibration: Calibration) -> str:
-    return ", ".join(f"{each.name} ({each.strategy.rpartition(':')[2]})" for each in calibration.algorithms)
+    return ", ".join(
+        f"{algorithm.name} ({algorithm.strategy.rpartition(':')[2]})" for algorithm in calibration.algorithms
+    )
 
 
 def _describe_passes(calibration: Calibration) -> str:

@@ -10,7 +10,7 @@ Tolerance = Union[int, float]
 
 
 def count_tolerated(tolerance: Tolerance, total: int) -> int:
-    """Give how many of some subjobs may fail. One has to be left: from nothing nothing can be calibrated."""
+    """Return how many of some subjobs may fail. One has to be left: from nothing nothing can be calibrated."""
     # Guarded against 0.29 * 100 = 28.999999999999996.
     allowed = tolerance if isinstance(tolerance, int) else math.floor(tolerance * total + 1e-9)
     return max(0, min(allowed, total - 1))

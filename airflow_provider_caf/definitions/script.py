@@ -52,7 +52,7 @@ class CafConfig(JsonRecord):
     expert_config: Mapping[str, Any] = field(default_factory=dict)
 
     def build_chain(self) -> list[dict[str, str]] | None:
-        """Give the database chain in the words of a definition.
+        """Return the database chain in the words of a definition.
 
         :raises DefinitionError: if a testing payload is no `database.txt`.
         """
@@ -94,12 +94,12 @@ class ScriptOptions:
 
 
 def name_script(settings: Mapping[str, Any]) -> str:
-    """Give the name that a definition has of a script's settings."""
+    """Return the name that a definition has of a script's settings."""
     return build_slug(settings["name"])
 
 
 def build_definition(description: Mapping[str, Any], config: CafConfig, options: ScriptOptions) -> dict[str, Any]:
-    """Give the form of files of a definition.
+    """Return the form of files of a definition.
 
     :param description: what the script is, see the module's text.
     :raises DefinitionError: if two of its names become one.
@@ -107,7 +107,9 @@ def build_definition(description: Mapping[str, Any], config: CafConfig, options:
     settings = description["settings"]
     names = _name_calibrations(description["calibrations"])
     chain = config.build_chain()
-    members = [_build_calibration(each, names, chain is None, options) for each in description["calibrations"]]
+    members = [
+        _build_calibration(described, names, chain is None, options) for described in description["calibrations"]
+    ]
     if options.validation is not None:
         members.append(
             {
@@ -140,7 +142,7 @@ def build_definition(description: Mapping[str, Any], config: CafConfig, options:
 
 
 def dump_definition(form: Mapping[str, Any], comment: str) -> str:
-    """Give the text of a definition's file.
+    """Return the text of a definition's file.
 
     :param comment: stands above it.
     """
@@ -149,7 +151,7 @@ def dump_definition(form: Mapping[str, Any], comment: str) -> str:
 
 
 def _name_calibrations(calibrations: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    names = {each["name"]: build_slug(each["name"]) for each in calibrations}
+    names = {described["name"]: build_slug(described["name"]) for described in calibrations}
     for name, slug in names.items():
         others = [other for other, same in names.items() if same == slug and other != name]
         if others or slug == VALIDATION:

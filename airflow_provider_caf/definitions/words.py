@@ -56,7 +56,7 @@ def _many(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse(value: Any, wanted: str) -> DefinitionError:
-    """Give the error for a value that cannot stand here."""
+    """Return the error for a value that cannot stand here."""
     text = repr(value)
     return DefinitionError(f"{text if len(text) <= 100 else text[:97] + '…'} cannot stand here.", hint=wanted)
 
@@ -88,7 +88,7 @@ def read_items(value: Any, what: str) -> list[Any]:
 
 
 def read_list(read: Callable[[Any], Any], what: str) -> Callable[[Any], list[Any]]:
-    """Give the reader of a list. An item that is a template is left as it is."""
+    """Return the reader of a list. An item that is a template is left as it is."""
 
     def read_all(value: Any) -> list[Any]:
         items = []
@@ -194,7 +194,7 @@ def read_output_pattern(value: Any) -> str:
 
 
 def read_code(what: str) -> Callable[[Any], str]:
-    """Give the reader of a class or function."""
+    """Return the reader of a class or function."""
     return lambda value: build_reference(value, what)
 
 
@@ -255,7 +255,7 @@ def read_job_files(value: Any) -> dict[str, str]:
 
 
 def read_code_or_argv(what: str) -> Callable[[Any], str | list[str]]:
-    """Give the reader of a class or function, or of a command."""
+    """Return the reader of a class or function, or of a command."""
     return lambda value: read_argv(value) if isinstance(value, (list, tuple)) else build_reference(value, what)
 
 
