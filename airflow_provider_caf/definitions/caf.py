@@ -305,7 +305,7 @@ def _move(error: DefinitionError, number: int) -> DefinitionError:
 
 
 def _move_member(error: DefinitionError, places: Sequence[int]) -> DefinitionError:
-    """Return a mistake that was found among some of the calibrations its place among all of them."""
+    """Return a mistake that was found among some of the calibrations, with its place among all of them."""
     if error.where[:1] != ("calibrations",) or len(error.where) < 2:
         return error
     return DefinitionError(

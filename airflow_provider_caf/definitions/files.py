@@ -107,7 +107,7 @@ def _find_more(value: Any, mistakes: Iterable[DefinitionError]) -> list[Definiti
 
 
 def place_errors(source: Source, error: DefinitionError) -> DefinitionError:
-    """Return each mistake of a definition its line."""
+    """Return the mistakes of a definition with their lines."""
     mistakes = [source.locate(mistake, find_way(source.value, mistake.where)) for mistake in error.causes or (error,)]
     mistakes.sort(key=lambda mistake: mistake.line or 0)
     return join_definition_errors(mistakes, str(source.path))

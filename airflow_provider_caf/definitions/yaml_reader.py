@@ -72,7 +72,7 @@ class Source:
         return DefinitionError(what, hint=hint, file=str(self.path), line=number, excerpt=excerpt, where=where)
 
     def locate(self, error: DefinitionError, way: Way) -> DefinitionError:
-        """Return an error of the content its file, line and excerpt.
+        """Return an error of the content with its file, line and excerpt.
 
         :param way: to the value in question; as far as it leads.
         """
