@@ -266,7 +266,7 @@ class ArraySpec(JsonRecord):
         return f"{self.folder}/{SCRIPT_FILE}"
 
     def element_log(self, element: int | str) -> str:
-        """Give the path of what an element prints beside the logs of its subjobs: setup lines, a container, a crash.
+        """Return the path of what an element prints beside the logs of its subjobs: setup lines, a container, a crash.
 
         :param element: its number from 0, or a word of the shell for it.
         """
@@ -319,7 +319,7 @@ class SubmittedArray:
 
 
 def select_elements(array: ArraySpec, subjobs: Sequence[int] | None) -> tuple[int, ...]:
-    """Give the elements all of whose subjobs are asked for.
+    """Return the elements all of whose subjobs are asked for.
 
     An element with a subjob that was not asked for is left alone: cancelling it would end that one too.
 

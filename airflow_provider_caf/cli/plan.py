@@ -81,7 +81,7 @@ def plan(arguments: Any) -> None:
         resolved = resolve(caf, conf)
         planned.append((resolved.caf, resolved.chosen, plan_run(resolved.caf, resolved.chosen)))
     if arguments.as_json:
-        show_json([_build_json(*each, dry_run=arguments.dry_run) for each in planned])
+        show_json([_build_json(*plans_of, dry_run=arguments.dry_run) for plans_of in planned])
     else:
         for record, chosen, plans in planned:
             _show(record, chosen, plans)
@@ -122,7 +122,7 @@ def resolve(caf: CAF, conf: Mapping[str, Any]) -> Resolved:
 
 def plan_run(caf: CAF, chosen: tuple[str, ...]) -> list[CollectionPlan]:
     """Plan the subjobs of all collections, in the order in which calibrations may run."""
-    members = {each.name: each for each in caf.calibrations}
+    members = {member.name: member for member in caf.calibrations}
     found: dict[tuple[str, str], tuple[Calibration, Collection, InputFiles | None, str | None]] = {}
     for name in order_calibrations(caf.map_dependencies()):
         member = members[name]
@@ -161,7 +161,7 @@ def plan_run(caf: CAF, chosen: tuple[str, ...]) -> list[CollectionPlan]:
 
 
 def preview(caf: CAF, planned: CollectionPlan) -> str:
-    """Give the submit commands, files and scripts of a collection. Nothing is submitted.
+    """Return the submit commands, files and scripts of a collection. Nothing is submitted.
 
     :raises DefinitionError: if the batch system cannot do what the arguments ask for.
     """
@@ -200,7 +200,7 @@ def _describe_chain(caf: CAF, planned: CollectionPlan) -> str:
     calibration = planned.calibration
     own = (*planned.collection.databases, *calibration.databases, *caf.databases)
     ancestors = [f"payloads of {name}" for name in find_ancestors(caf.map_dependencies(), calibration.name)]
-    return ", ".join(dict.fromkeys([*ancestors, *(f"{each.kind} {each.value}" for each in own)]))
+    return ", ".join(dict.fromkeys([*ancestors, *(f"{entry.kind} {entry.value}" for entry in own)]))
 
 
 def _merge_arguments(caf: CAF, calibration: Calibration, connection: dict[str, Any]) -> Resources:
@@ -214,13 +214,13 @@ def _merge_arguments(caf: CAF, calibration: Calibration, connection: dict[str, A
 def _show(caf: CAF, chosen: tuple[str, ...], plans: list[CollectionPlan]) -> None:
     table = Table(f"{caf.name}: what a run would do", _COLUMNS)
     for name in order_calibrations(caf.map_dependencies()):
-        member = next(each for each in caf.calibrations if each.name == name)
+        member = next(member for member in caf.calibrations if member.name == name)
         if name not in chosen:
             table.add_row(name, Text("left out", style="dim"), "", "", "", "", "")
         elif not isinstance(member, Calibration):
             table.add_row(name, Text(member.describe_kind(), style="dim"), "", "", "", "", _describe_step(member))
         else:
-            rows = [each for each in plans if each.calibration.name == name]
+            rows = [row for row in plans if row.calibration.name == name]
             then = f"{_describe_algorithms(member)}; {_describe_passes(member)}"
             if not rows:
                 table.add_row(name, Text("collects nothing", style="dim"), "", "", "", "", then)
@@ -249,7 +249,9 @@ def _describe_step(step: CalibrationBase) -> str:
 
 
 def _describe_algorithms(calibration: Calibration) -> str:
-    return ", ".join(f"{each.name} ({each.strategy.rpartition(':')[2]})" for each in calibration.algorithms)
+    return ", ".join(
+        f"{algorithm.name} ({algorithm.strategy.rpartition(':')[2]})" for algorithm in calibration.algorithms
+    )
 
 
 def _describe_passes(calibration: Calibration) -> str:

@@ -42,7 +42,7 @@ class DatabaseEntry(JsonRecord):
             )
 
     def to_job_json(self) -> dict[str, str]:
-        """Give the form in which a job reads it: `kind`, and `path` or `name`."""
+        """Return the form in which a job reads it: `kind`, and `path` or `name`."""
         return {"kind": self.kind, _JOB_FIELDS[self.kind]: self.value}
 
     @classmethod
@@ -60,7 +60,7 @@ class DatabaseEntry(JsonRecord):
 def build_database_chain(
     previous: str | None, dependencies: Iterable[str], own: Iterable[DatabaseEntry]
 ) -> tuple[DatabaseEntry, ...]:
-    """Give the chain of one iteration; the first entry that has a payload for a run wins.
+    """Return the chain of one iteration; the first entry that has a payload for a run wins.
 
     :param previous: folder of the payloads of the previous iteration, None in the first.
     :param dependencies: folders of the payloads of the calibrations it depends on, nearest first.

@@ -25,7 +25,7 @@ _MAX_DEPTH = 50
 
 
 def normalise_json(value: Any, where: str) -> Any:
-    """Give a copy of a value made of what JSON has: tuples become lists, mappings become dicts.
+    """Return a copy of a value made of what JSON has: tuples become lists, mappings become dicts.
 
     :param where: what the value is to the reader, such as `settings of algorithm 'fit'`.
     :raises DefinitionError: if something in it has no JSON form.
@@ -111,7 +111,7 @@ def read_object(value: Any, where: str) -> dict[str, Any]:
 
 
 def read_list(read: Callable[[Any, str], _T]) -> Callable[[Any, str], tuple[_T, ...]]:
-    """Give the reader of a list whose items are read by `read`."""
+    """Return the reader of a list whose items are read by `read`."""
 
     def read_items(value: Any, where: str) -> tuple[_T, ...]:
         if not isinstance(value, (list, tuple)):
@@ -126,7 +126,7 @@ def read_list(read: Callable[[Any, str], _T]) -> Callable[[Any, str], tuple[_T, 
 
 
 def read_optional(read: Callable[[Any, str], _T]) -> Callable[[Any, str], _T | None]:
-    """Give the reader of a value that may be null."""
+    """Return the reader of a value that may be null."""
 
     def read_value(value: Any, where: str) -> _T | None:
         return None if value is None else read(value, where)
@@ -135,7 +135,7 @@ def read_optional(read: Callable[[Any, str], _T]) -> Callable[[Any, str], _T | N
 
 
 def read_with(parse: Callable[[Any], _T]) -> Callable[[Any, str], _T]:
-    """Give the reader that adds the place to the error of a `from_json`."""
+    """Return the reader that adds the place to the error of a `from_json`."""
 
     def read_value(value: Any, where: str) -> _T:
         try:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_caf.core.errors import DefinitionError, InputError
-from airflow_provider_caf.core.json_form import JsonRecord, normalise_json
+from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.record import record
 
 
 @record
-class Splitting(JsonRecord):
+class Splitting:
     """The rule by which files become subjobs. Without any field set, each file is a subjob.
 
     :param max_files_per_collector_job: at most so many files in a subjob.
     :param max_collector_jobs: at most so many subjobs, with the files spread evenly.
     :param arguments: one subjob for each of these mappings; each subjob gets all files.
     :param max_subjobs: the limit for `arguments`, required with them.
-    :raises DefinitionError: if the fields exclude one another, or a limit is below 1.
+    :raises DefinitionError: if the fields exclude one another.
     """
-
-    noun = "splitting"
 
     max_files_per_collector_job: int | None = None
     max_collector_jobs: int | None = None
@@ -39,10 +36,6 @@ class Splitting(JsonRecord):
         ]
         if len(rules) > 1:
             raise DefinitionError(f"Subjobs are split by {' and by '.join(rules)}.", hint="Give only one of them.")
-        for name in ("max_files_per_collector_job", "max_collector_jobs", "max_subjobs"):
-            limit = getattr(self, name)
-            if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-                raise DefinitionError(f"{name} is {limit!r}.", hint="It has to be a whole number, at least 1.")
         if self.arguments is None and self.max_subjobs is not None:
             raise DefinitionError(
                 "max_subjobs is given without arguments.",
@@ -60,25 +53,10 @@ class Splitting(JsonRecord):
         if not arguments:
             raise DefinitionError("The list of arguments is empty.", hint="Each mapping in it is a subjob.")
         if len(arguments) > self.max_subjobs:
-            raise _too_many(f"{len(arguments)}", self.max_subjobs)
-        for index, each in enumerate(arguments):
-            if not isinstance(each, Mapping):
-                raise DefinitionError(
-                    f"The arguments of subjob {index} are {each!r}.",
-                    hint="Give a mapping of names to values.",
-                )
-            normalise_json(each, f"arguments of subjob {index}")
-
-    @classmethod
-    def by_arguments(cls, arguments: Iterable[Mapping[str, Any]], max_subjobs: int) -> Splitting:
-        """Take the arguments from a generator, of which at most one more than the limit is asked for.
-
-        :raises DefinitionError: if it gives more than `max_subjobs`.
-        """
-        taken = tuple(islice(arguments, max(0, max_subjobs) + 1))
-        if len(taken) > max_subjobs >= 1:
-            raise _too_many(f"more than {max_subjobs}", max_subjobs)
-        return cls(arguments=taken, max_subjobs=max_subjobs)
+            raise DefinitionError(
+                f"The arguments make {len(arguments)} subjobs, but max_subjobs is {self.max_subjobs}.",
+                hint="Raise max_subjobs if they are meant.",
+            )
 
 
 @record
@@ -131,13 +109,6 @@ def _cut(files: Sequence[str], splitting: Splitting) -> list[Sequence[str]]:
         parts.append(files[first:stop])
         first = stop
     return parts
-
-
-def _too_many(found: str, limit: int) -> DefinitionError:
-    return DefinitionError(
-        f"The arguments make {found} subjobs, but max_subjobs is {limit}.",
-        hint="Raise max_subjobs if they are meant.",
-    )
 
 
 def share_budget(budget: int, files: Mapping[Any, int]) -> dict[Any, int]:

@@ -92,7 +92,7 @@ class SignOff(Form):
     users: Annotated[
         list[str],
         Word(
-            lambda value: [read_text(each) for each in read_items(value, "user names")],
+            lambda value: [read_text(name) for name in read_items(value, "user names")],
             {"type": "array", "items": {"type": "string"}},
         ),
         Template(),
@@ -138,9 +138,9 @@ def _read_members(value: Any) -> list[Any]:
     if isinstance(value, CalibrationBase):
         return [value]
     members: list[Any] = []
-    for index, each in enumerate(read_items(value, "calibrations")):
+    for index, member in enumerate(read_items(value, "calibrations")):
         try:
-            members.append(each if isinstance(each, CalibrationBase) else _read_member(each))
+            members.append(member if isinstance(member, CalibrationBase) else _read_member(member))
         except DefinitionError as error:
             raise DefinitionError(error.what, hint=error.hint, where=(index, *error.where)) from error
     return members
@@ -274,7 +274,7 @@ class CAF(SharedWords, HasDatabases):
                 members.append(member.resolve(self))
                 places.append(number)
             except DefinitionError as error:
-                mistakes += [_move(each, number) for each in error.causes or (error,)]
+                mistakes += [_move(mistake, number) for mistake in error.causes or (error,)]
         # A name with a slip of the pen would be told twice: as unknown, and the right one as unused.
         mistakes = mistakes or [*find_unused(self.to_json()), *find_refused_lines(self.to_json())]
         mistakes += self._find_own_asset()
@@ -306,7 +306,7 @@ def _move(error: DefinitionError, number: int) -> DefinitionError:
 
 
 def _move_member(error: DefinitionError, places: Sequence[int]) -> DefinitionError:
-    """Give a mistake that was found among some of the calibrations its place among all of them."""
+    """Return a mistake that was found among some of the calibrations, with its place among all of them."""
     if error.where[:1] != ("calibrations",) or len(error.where) < 2:
         return error
     return DefinitionError(

@@ -45,7 +45,9 @@ _B = TypeVar("_B", bound="CalibrationBase")
 
 
 def _read_dependencies(value: Any) -> list[str]:
-    names = [each.name if isinstance(each, CalibrationBase) else each for each in read_items(value, "calibrations")]
+    names = [
+        member.name if isinstance(member, CalibrationBase) else member for member in read_items(value, "calibrations")
+    ]
     found: list[str] = read_list(read_text, "names")(names)
     return found
 
@@ -141,7 +143,7 @@ class CalibrationBase(HasDatabases):
         return cls.from_json({"name": name, **options}, templates=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Give what was said, with the type where it is one of the user's."""
+        """Return what was said, with the type where it is one of the user's."""
         kind = self._find_type()
         return {**super().to_json(), **({} if kind is None else {"type": kind})}
 
@@ -169,8 +171,8 @@ class CalibrationBase(HasDatabases):
 def _read_algorithms(value: Any) -> Any:
     is_one = isinstance(value, (str, type, Algorithm, Mapping)) or callable(value)
     return [
-        {"algorithm": each} if isinstance(each, (str, type)) or callable(each) else each
-        for each in ([value] if is_one else read_items(value, "algorithms"))
+        {"algorithm": algorithm} if isinstance(algorithm, (str, type)) or callable(algorithm) else algorithm
+        for algorithm in ([value] if is_one else read_items(value, "algorithms"))
     ]
 
 
@@ -374,7 +376,7 @@ class OwnCalibration(CalibrationBase):
 
 
 def choose_type(value: Any) -> type[CalibrationBase]:
-    """Give the form of a member of a CAF, by its word `type`.
+    """Return the form of a member of a CAF, by its word `type`.
 
     :raises DefinitionError: if there is no such type.
     """

@@ -91,7 +91,7 @@ def _find_in_budget(members: Sequence[CalibrationBase], budget: int) -> Iterator
 
 
 def _find_before(known: Mapping[str, Sequence[str]], name: str) -> set[str]:
-    """Give what a calibration depends on, also where the dependencies go round or lead nowhere."""
+    """Return what a calibration depends on, also where the dependencies go round or lead nowhere."""
     found: set[str] = set()
     left = list(known.get(name, ()))
     while left:

@@ -26,7 +26,7 @@ _AROUND = 2
 
 
 def list_definition_files(folder: Path) -> list[Path]:
-    """Give the files of definitions in a folder and below it, sorted; names that begin with `.` or `_` are left out."""
+    """Return the definition files in a folder and below it, sorted; names that begin with `.` or `_` are left out."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -79,7 +79,7 @@ def _find_more(value: Any, mistakes: Iterable[DefinitionError]) -> list[Definiti
 
     :param mistakes: in what is not; it is left out.
     """
-    wheres = [each.where for each in mistakes]
+    wheres = [mistake.where for mistake in mistakes]
     members = value.get("calibrations") if isinstance(value, dict) else None
     if not isinstance(members, list):
         return []
@@ -98,18 +98,18 @@ def _find_more(value: Any, mistakes: Iterable[DefinitionError]) -> list[Definiti
     except DefinitionError as error:
         return [
             DefinitionError(
-                each.what, hint=each.hint, where=("calibrations", good[int(each.where[1])], *each.where[2:])
+                mistake.what, hint=mistake.hint, where=("calibrations", good[int(mistake.where[1])], *mistake.where[2:])
             )
-            for each in error.causes or (error,)
-            if each.where[:1] == ("calibrations",) and len(each.where) > 1
+            for mistake in error.causes or (error,)
+            if mistake.where[:1] == ("calibrations",) and len(mistake.where) > 1
         ]
     return []
 
 
 def place_errors(source: Source, error: DefinitionError) -> DefinitionError:
-    """Give each mistake of a definition its line."""
-    mistakes = [source.locate(each, find_way(source.value, each.where)) for each in error.causes or (error,)]
-    mistakes.sort(key=lambda each: each.line or 0)
+    """Return the mistakes of a definition with their lines."""
+    mistakes = [source.locate(mistake, find_way(source.value, mistake.where)) for mistake in error.causes or (error,)]
+    mistakes.sort(key=lambda mistake: mistake.line or 0)
     return join_definition_errors(mistakes, str(source.path))
 
 
@@ -151,7 +151,7 @@ def run_definitions(path: Path) -> list[CAF]:
     try:
         _execute(spec.loader, module, path)
         cafs = list(dict.fromkeys(id(value) for value in vars(module).values() if isinstance(value, CAF)))
-        found = [next(value for value in vars(module).values() if id(value) == each) for each in cafs]
+        found = [next(value for value in vars(module).values() if id(value) == identity) for identity in cafs]
         _check_names(found)
         for caf in found:
             caf.resolve()

@@ -196,7 +196,7 @@ class Form(BaseModel):
 
 
 def list_words(form: type[Form]) -> list[str]:
-    """Give the words that a form has."""
+    """Return the words that a form has."""
     return [field.alias or name for name, field in form.model_fields.items()]
 
 
@@ -216,7 +216,7 @@ def _to_json(value: Any) -> Any:
 
 def _translate(error: ValidationError, form: type[Form], words: Mapping[str, Any]) -> DefinitionError:
     """Make our errors of pydantic's."""
-    mistakes = [_translate_one(dict(each), form, words) for each in error.errors(include_url=False)]
+    mistakes = [_translate_one(dict(mistake), form, words) for mistake in error.errors(include_url=False)]
     return join_definition_errors(mistakes, describe_place(form, words, ()))
 
 
@@ -286,7 +286,7 @@ def _code_of(value: Any) -> Any:
 
 
 def _find_form(form: type[Form], where: tuple[Any, ...], words: Any) -> type[Form]:
-    """Give the form of a place."""
+    """Return the form of a place."""
     value: Any = words
     members: Chooser | None = None
     for part in where:

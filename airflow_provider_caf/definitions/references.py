@@ -16,7 +16,7 @@ _DAG_FILE_PREFIX = "unusual_prefix_"
 
 
 def build_reference(value: str | type | Callable[..., object], what: str) -> str:
-    """Give the reference of a class or function, or check one that is written out.
+    """Return the reference of a class or function, or check one that is written out.
 
     :param value: the class or function itself, or its reference.
     :param what: what it is to the reader, such as `collector of collection 'hits'`.

@@ -34,7 +34,7 @@ filled in: that has to mean what the definition says."""
 
 
 def describe_params(caf: CAF) -> dict[str, dict[str, Any]]:
-    """Give the JSON Schema of each param, with `default`, `title` and `description`.
+    """Return the JSON Schema of each param, with `default`, `title` and `description`.
 
     :raises DefinitionError: if a param of the definition has the name of one of ours, or an option no JSON type.
     """
@@ -50,7 +50,7 @@ def describe_params(caf: CAF) -> dict[str, dict[str, Any]]:
 
 
 def _describe_data_params(caf: CAF) -> dict[str, dict[str, Any]]:
-    """Give the params that say what is calibrated."""
+    """Return the params that say what is calibrated."""
     tags = [entry["global_tag"] for entry in _list_entries(caf) if "global_tag" in entry]
     return {
         "input_data": {
@@ -89,7 +89,7 @@ def _describe_data_params(caf: CAF) -> dict[str, dict[str, Any]]:
 
 
 def _describe_job_params() -> dict[str, dict[str, Any]]:
-    """Give the params that say where jobs run."""
+    """Return the params that say where jobs run."""
     return {
         "backend": {
             "type": ["string", "null"],
@@ -117,8 +117,8 @@ def _describe_job_params() -> dict[str, dict[str, Any]]:
 
 
 def _describe_course_params(caf: CAF) -> dict[str, dict[str, Any]]:
-    """Give the params that say how a run goes."""
-    names = [each.name for each in caf.calibrations]
+    """Return the params that say how a run goes."""
+    names = [member.name for member in caf.calibrations]
     return {
         "max_iterations": {
             "type": ["integer", "null"],
@@ -148,9 +148,9 @@ def _describe_course_params(caf: CAF) -> dict[str, dict[str, Any]]:
 
 
 def find_most_iterations(caf: CAF) -> int:
-    """Give how often the calibration repeats that may do so most."""
-    own = [each.max_iterations for each in caf.calibrations if isinstance(each, Calibration)]
-    return max((caf.max_iterations if each is None else each for each in own), default=0)
+    """Return how often the calibration repeats that may do so most."""
+    own = [member.max_iterations for member in caf.calibrations if isinstance(member, Calibration)]
+    return max((caf.max_iterations if limit is None else limit for limit in own), default=0)
 
 
 def check_conf(caf: CAF, conf: Mapping[str, Any], known: Iterable[str]) -> None:
@@ -170,7 +170,7 @@ def check_conf(caf: CAF, conf: Mapping[str, Any], known: Iterable[str]) -> None:
     for word, names, plural in (
         ("input_data", caf.input_data, "data sets"),
         ("expert_config", caf.expert_config, "options"),
-        (CALIBRATIONS, [each.name for each in caf.calibrations], "calibrations"),
+        (CALIBRATIONS, [member.name for member in caf.calibrations], "calibrations"),
     ):
         for name in conf.get(word) or ():
             if name not in names:
@@ -182,7 +182,7 @@ def check_conf(caf: CAF, conf: Mapping[str, Any], known: Iterable[str]) -> None:
 
 
 def merge_params(caf: CAF, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the params as templates see them: expert options are merged over the defaults, one level deep."""
+    """Return the params as templates see them: expert options are merged over the defaults, one level deep."""
     given = params.get("expert_config") or {}
     merged = {
         name: {**default, **given[name]}
@@ -257,13 +257,13 @@ def _describe_options(options: Mapping[str, Any]) -> str:
 
 
 def _describe_option(value: Any) -> dict[str, Any]:
-    """Give the schema of an option, by its default."""
+    """Return the schema of an option, by its default."""
     if value is None:
         return {}
     if isinstance(value, bool):
         return {"type": "boolean", "default": value}
     kinds: tuple[tuple[Any, str], ...] = ((int, "number"), (float, "number"), (str, "string"), (list, "array"))
-    kind = next((kind for each, kind in kinds if isinstance(value, each)), "object")
+    kind = next((kind for known, kind in kinds if isinstance(value, known)), "object")
     schema: dict[str, Any] = {"type": kind, "default": value}
     if kind == "object":
         schema |= {

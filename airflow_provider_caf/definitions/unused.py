@@ -33,7 +33,7 @@ def find_unused(definition: Mapping[str, Any]) -> Iterator[DefinitionError]:
                 )
     read = set(_list_data(rest))
     for name in definition.get("input_data", {}):
-        if name not in read and not any("{{" in each for each in read):
+        if name not in read and not any("{{" in other for other in read):
             yield DefinitionError(
                 f"The data set {name!r} has no effect: no collection reads it.",
                 hint="Name it in input_data of a collection, or take it out.",
@@ -42,7 +42,7 @@ def find_unused(definition: Mapping[str, Any]) -> Iterator[DefinitionError]:
 
 
 def _list_names(templates: list[str], pattern: re.Pattern[str]) -> set[str] | None:
-    """Give the names that templates read; None where one reads all of them."""
+    """Return the names that templates read; None where one reads all of them."""
     names = set()
     for text in templates:
         for match in pattern.finditer(text):
@@ -66,7 +66,7 @@ def _list_texts(value: Any) -> Iterator[str]:
 
 
 def _list_data(definition: Mapping[str, Any]) -> Iterator[str]:
-    """Give the names of data sets that collections read."""
+    """Return the names of data sets that collections read."""
     for calibration in definition.get("calibrations", ()):
         for reader in (calibration, *(calibration.get("collections") or {}).values()):
             names = reader.get("input_data", ())

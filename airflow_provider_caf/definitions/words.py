@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
 
@@ -15,12 +16,13 @@ from pydantic import AfterValidator, BeforeValidator, Strict
 
 from airflow_provider_caf.batch.arguments import ARGUMENTS, CAF_NAMES
 from airflow_provider_caf.batch.systems import find_system_name
+from airflow_provider_caf.core.chain import GLOBAL_TAG, LOCAL, DatabaseEntry
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import MAX_NUMBER, ExpRun, IoV
 from airflow_provider_caf.core.json_form import normalise_json
 from airflow_provider_caf.core.names import check_file_name
 from airflow_provider_caf.core.suggestions import build_word_hint
-from airflow_provider_caf.core.tolerance import Tolerance, read_tolerance
+from airflow_provider_caf.core.tolerance import Tolerance
 from airflow_provider_caf.definitions.form import FIXED, TEMPLATE_SCHEMA, Template, Word, is_template
 from airflow_provider_caf.definitions.references import build_reference
 
@@ -28,6 +30,8 @@ CodeReference = str | type | Callable[..., object]
 """A class or function of the user: itself, or `package.module:Name`, or `/path/to/file.py:Name`."""
 
 FilePath = str | os.PathLike[str]
+
+_PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*", re.ASCII)
 
 _RUN_NUMBER = {"type": "integer", "minimum": 0, "maximum": MAX_NUMBER}
 _END_NUMBER = {**_RUN_NUMBER, "minimum": -1}
@@ -54,7 +58,7 @@ def _many(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse(value: Any, wanted: str) -> DefinitionError:
-    """Give the error for a value that cannot stand here."""
+    """Return the error for a value that cannot stand here."""
     text = repr(value)
     return DefinitionError(f"{text if len(text) <= 100 else text[:97] + '…'} cannot stand here.", hint=wanted)
 
@@ -86,7 +90,7 @@ def read_items(value: Any, what: str) -> list[Any]:
 
 
 def read_list(read: Callable[[Any], Any], what: str) -> Callable[[Any], list[Any]]:
-    """Give the reader of a list. An item that is a template is left as it is."""
+    """Return the reader of a list. An item that is a template is left as it is."""
 
     def read_all(value: Any) -> list[Any]:
         items = []
@@ -192,7 +196,7 @@ def read_output_pattern(value: Any) -> str:
 
 
 def read_code(what: str) -> Callable[[Any], str]:
-    """Give the reader of a class or function."""
+    """Return the reader of a class or function."""
     return lambda value: build_reference(value, what)
 
 
@@ -253,16 +257,22 @@ def read_job_files(value: Any) -> dict[str, str]:
 
 
 def read_code_or_argv(what: str) -> Callable[[Any], str | list[str]]:
-    """Give the reader of a class or function, or of a command."""
+    """Return the reader of a class or function, or of a command."""
     return lambda value: read_argv(value) if isinstance(value, (list, tuple)) else build_reference(value, what)
 
 
 def read_tolerated(value: Any) -> Tolerance:
-    """Read how many subjobs may fail."""
-    try:
-        return read_tolerance(value, "number of subjobs")
-    except DefinitionError as error:
-        raise refuse(value, error.hint or "") from error
+    """Read how many subjobs may fail: a count such as 3, a share such as 0.02, or a text such as "2%".
+
+    1.0 is refused: all or one could be meant.
+    """
+    match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+    # Ten digits: 7 % shall be 0.07, not 0.07000000000000001, of which 100 subjobs give 8.
+    number = round(float(match[1]) / 100, 10) if match is not None else value
+    is_count = isinstance(number, int) and not isinstance(number, bool) and number >= 0
+    if not is_count and not (isinstance(number, float) and 0 <= number < 1):
+        raise refuse(value, "Give a count such as 3, or a share below 1 such as 0.02 or '2%'.")
+    return number
 
 
 def read_database_chain(value: Any) -> list[dict[str, str]]:
@@ -272,16 +282,10 @@ def read_database_chain(value: Any) -> list[dict[str, str]]:
 
 
 def _read_database(value: Any) -> dict[str, str]:
-    kinds = ("local", "global_tag")
-    if not isinstance(value, Mapping) or len(value) != 1 or next(iter(value)) not in kinds:
+    if not isinstance(value, Mapping) or len(value) != 1 or next(iter(value)) not in (LOCAL, GLOBAL_TAG):
         raise DefinitionError(f"{value!r} is no database.", hint="Write {local: /folder} or {global_tag: name}.")
     ((kind, name),) = value.items()
-    name = os.fspath(name) if isinstance(name, os.PathLike) else name
-    if not isinstance(name, str) or not name.strip() or "\0" in name:
-        raise DefinitionError(
-            f"The {kind} database has the value {name!r}.",
-            hint="Give the folder's path, or the name of the global tag.",
-        )
+    name = DatabaseEntry(kind=kind, value=os.fspath(name) if isinstance(name, os.PathLike) else name).value
     if kind == "local" and not name.startswith(("/", "{{")):
         raise DefinitionError(
             f"The local database {name!r} is not absolute.", hint="Write a path that begins with '/'."

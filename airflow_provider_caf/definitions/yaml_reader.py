@@ -66,13 +66,13 @@ class Source:
     def fail(
         self, what: str, hint: str | None, line: int | None, column: int = 0, *, where: Way = ()
     ) -> DefinitionError:
-        """Give an error at a line, counted from 0, with the lines around it."""
+        """Return an error at a line, counted from 0, with the lines around it."""
         number = None if line is None else line + 1
         excerpt = "" if line is None else self._cut(line, column)
         return DefinitionError(what, hint=hint, file=str(self.path), line=number, excerpt=excerpt, where=where)
 
     def locate(self, error: DefinitionError, way: Way) -> DefinitionError:
-        """Give an error of the content its file, line and excerpt.
+        """Return an error of the content with its file, line and excerpt.
 
         :param way: to the value in question; as far as it leads.
         """

@@ -69,7 +69,7 @@ class ConfigureOperator(CafTask, BaseOperator):
         return {"calibrations": list(resolved.chosen), "files": counts}
 
     def resolve(self, context: Context) -> Resolved:
-        """Give the definition of a run to another of its tasks.
+        """Return the definition of a run, for another of its tasks.
 
         :raises DefinitionError: if it is not as it should be.
         """

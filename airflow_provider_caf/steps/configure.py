@@ -104,7 +104,7 @@ def configure_run(
 
 
 def find_versions() -> dict[str, JsonValue]:
-    """Give the versions of what runs the tasks."""
+    """Return the versions of what runs the tasks."""
     found: dict[str, JsonValue] = {"python": platform.python_version(), "system": platform.platform(terse=True)}
     for name in ("airflow-provider-caf", "apache-airflow", "ROOT"):
         # ROOT may be in the environment of the jobs alone.

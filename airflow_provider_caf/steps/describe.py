@@ -48,12 +48,12 @@ def describe_code(calibration: Calibration, layout: CalibrationLayout, resources
     :param layout: the app with all of its code is there already.
     :raises DefinitionError: with every class that cannot be used, and why.
     """
-    collections = [each for each in calibration.collections.values() if each.reference is not None]
+    collections = [collection for collection in calibration.collections.values() if collection.reference is not None]
     answer = _ask(
         {
             "version": 1,
-            "collectors": [_build_collector(each) for each in collections],
-            "algorithms": [_build_algorithm(each) for each in calibration.algorithms],
+            "collectors": [_build_collector(collection) for collection in collections],
+            "algorithms": [_build_algorithm(algorithm) for algorithm in calibration.algorithms],
             "functions": [{"reference": reference} for reference in _list_functions(calibration)],
         },
         layout,
@@ -67,13 +67,21 @@ def describe_code(calibration: Calibration, layout: CalibrationLayout, resources
     ]
     if mistakes:
         raise join_definition_errors(mistakes, f"the classes of calibration {calibration.name!r}")
-    prefixes = {each.name: item["prefix"] for each, item in zip(collections, answer["collectors"], strict=True)}
-    granularities = {each.name: each.granularity or _DEFAULT_GRANULARITY for each in calibration.collections.values()}
-    for each, item in zip(collections, answer["collectors"], strict=True):
-        granularities[each.name] = item["granularity"]
+    prefixes = {
+        collection.name: item["prefix"] for collection, item in zip(collections, answer["collectors"], strict=True)
+    }
+    granularities = {
+        collection.name: collection.granularity or _DEFAULT_GRANULARITY
+        for collection in calibration.collections.values()
+    }
+    for collection, item in zip(collections, answer["collectors"], strict=True):
+        granularities[collection.name] = item["granularity"]
     for algorithm, item in zip(calibration.algorithms, answer["algorithms"], strict=True):
         _check_prefix(calibration, algorithm, item["prefix"], prefixes)
-    trees = {each.name: HowToRead(**item["tree"]) for each, item in zip(collections, answer["collectors"], strict=True)}
+    trees = {
+        collection.name: HowToRead(**item["tree"])
+        for collection, item in zip(collections, answer["collectors"], strict=True)
+    }
     return Description(prefixes=prefixes, granularities=granularities, trees=trees)
 
 
@@ -111,8 +119,10 @@ def _build_algorithm(algorithm: Algorithm) -> dict[str, Any]:
 
 
 def _list_functions(calibration: Calibration) -> list[str]:
-    functions = [(each.pre_job or {}).get("function") for each in calibration.collections.values()]
-    functions += [function for each in calibration.algorithms for function in (each.pre_algorithm, each.data_input)]
+    functions = [(collection.pre_job or {}).get("function") for collection in calibration.collections.values()]
+    functions += [
+        function for algorithm in calibration.algorithms for function in (algorithm.pre_algorithm, algorithm.data_input)
+    ]
     return sorted({function for function in functions if function is not None})
 
 

@@ -97,7 +97,7 @@ class CalibrationManifest(JsonRecord):
     ancestors: tuple[str, ...] = ()
 
     def find_algorithm(self, name: str) -> Algorithm:
-        """Give one of the algorithms.
+        """Return one of the algorithms.
 
         :raises CheckpointError: if `prepare` ran with another definition.
         """

@@ -136,7 +136,7 @@ class StepRun:
         self._say(f"Imported {len(chosen)} of {len(entries)} payloads from {source.folder}.")
 
     def _begin_database(self) -> LocalDatabase:
-        """Give the empty database that the user's code may fill. What an earlier try left is gone."""
+        """Return the empty database that the user's code may fill. What an earlier try left is gone."""
         if self.layout.made_database.exists():
             shutil.rmtree(self.layout.made_database)
         database = LocalDatabase(self.layout.made_database)

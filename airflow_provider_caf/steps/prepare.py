@@ -116,7 +116,7 @@ def _prepare_collection(
 
 
 def _limit(splitting: Splitting, share: int | None) -> Splitting:
-    """Give the splitting of a collection that has a share of the CAF's job budget."""
+    """Return the splitting of a collection that has a share of the CAF's job budget."""
     return splitting if share is None or splitting != Splitting() else Splitting(max_collector_jobs=share)
 
 
@@ -133,12 +133,14 @@ def _tell_ignored(manifest: CollectionManifest) -> None:
 
 
 def _list_references(calibration: Calibration) -> tuple[set[str], set[str]]:
-    """Give every class and function of the user's that a job imports, and that an algorithm process imports."""
+    """Return every class and function of the user's that a job imports, and that an algorithm process imports."""
     collecting = {collection.reference for collection in calibration.collections.values()}
     collecting |= {(collection.pre_job or {}).get("function") for collection in calibration.collections.values()}
     calibrating = {algorithm.algorithm for algorithm in calibration.algorithms}
     for algorithm in calibration.algorithms:
-        calibrating |= {each for each in (algorithm.pre_algorithm, algorithm.data_input) if each is not None}
+        calibrating |= {
+            reference for reference in (algorithm.pre_algorithm, algorithm.data_input) if reference is not None
+        }
     return {reference for reference in collecting if reference is not None}, calibrating
 
 
@@ -156,7 +158,7 @@ def _build_chain(
     layout: CalibrationLayout,
     nearest: tuple[DatabaseEntry, ...] = (),
 ) -> tuple[DatabaseEntry, ...]:
-    """Give the chain without the payloads of a previous pass.
+    """Return the chain without the payloads of a previous pass.
 
     :param nearest: what a collection says, before what its calibration says. What the calibrations before have found
         out comes first all the same: nobody wants to collect with a global tag in its place.

@@ -58,7 +58,7 @@ def choose_files(
 def _find_reason(
     rule: Selection, run: ExpRun, count: int, files_of_run: int, events_of_run: int, events: int
 ) -> str | None:
-    """Give the limit because of which a file is left out, or None."""
+    """Return the limit because of which a file is left out, or None."""
     if rule.min_events_per_file is not None and count < rule.min_events_per_file:
         return f"min_events_per_file: it has {count} events"
     if rule.max_files_per_run is not None and files_of_run >= rule.max_files_per_run:

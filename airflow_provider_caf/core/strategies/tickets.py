@@ -46,13 +46,13 @@ class Ticket:
 
 
 class TicketCounter:
-    """Give the tickets of the questions of one plan, in the order in which it asks them."""
+    """Return the tickets of the questions of one plan, in the order in which it asks them."""
 
     def __init__(self) -> None:
         self._asked: dict[Ticket, int] = {}
 
     def give(self, question: Question) -> Ticket:
-        """Give the ticket of the next question.
+        """Return the ticket of the next question.
 
         :raises DefinitionError: if settings or input have no JSON form.
         """
@@ -63,7 +63,7 @@ class TicketCounter:
 
 
 def build_ticket(question: Question, repeat: int = 0) -> Ticket:
-    """Give the ticket of a question.
+    """Return the ticket of a question.
 
     :raises DefinitionError: if settings or input have no JSON form.
     """
@@ -118,7 +118,7 @@ class Answered:
         return build_ticket(self.question, self.repeat)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the form that `from_json` reads; what is not set is left out, since there are thousands of them."""
+        """Return the form that `from_json` reads; what is not set is left out, since there are thousands of them."""
         value: dict[str, Any] = {"runs": build_json(self.question.runs), "seconds": self.seconds, "ended": self.ended}
         if self.question.settings is not None:
             value["settings"] = normalise_json(self.question.settings, "settings of an execution")

@@ -10,7 +10,6 @@ import pytest
 
 from airflow_provider_caf.batch.spec import ArraySpec, SubmittedArray
 from airflow_provider_caf.core.chain import DatabaseEntry
-from airflow_provider_caf.core.splitting import Splitting
 from airflow_provider_caf.core.strategies.base import Execution, Monitored, StagedFigure, StagedPayload
 from airflow_provider_caf.core.strategies.tickets import Answered
 from airflow_provider_caf.io.filemap import MappedFile, read_filemap_and_how, write_filemap
@@ -26,7 +25,6 @@ RECORDS: tuple[Any, ...] = (
     MappedFile,
     Monitored,
     ScriptArguments,
-    Splitting,
     StagedFigure,
     StagedPayload,
 )

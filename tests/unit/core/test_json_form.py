@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given
@@ -25,7 +25,6 @@ from airflow_provider_caf.core.json_form import (
     read_with,
 )
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.core.tolerance import Tolerance
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -112,6 +111,12 @@ class Inner(JsonRecord):
     runs: tuple[ExpRun, ...] = ()
 
 
+def read_share(value: Any, where: str) -> float:
+    if not 0 <= value < 1:
+        raise DefinitionError(f"The {where} is {value!r}.", hint="Give a share.")
+    return float(value)
+
+
 @record
 class Outer(JsonRecord):
     noun = "outer thing"
@@ -127,7 +132,7 @@ class Outer(JsonRecord):
     one: Inner | None = None
     inners: tuple[Inner, ...] = ()
     iovs: Mapping[str, IoV] = field(default_factory=dict)
-    share: Tolerance = 0
+    share: Annotated[float, read_share] = 0
     cache: Any = None
 
 
@@ -153,7 +158,7 @@ OUTERS = st.builds(
     one=st.none() | st.builds(Inner, name=st.text()),
     inners=st.lists(st.builds(Inner, name=st.text(), runs=st.just((ExpRun(1, 2),)))).map(tuple),
     iovs=st.dictionaries(st.text(), st.just(IoV(1, 2, -1, -1))),
-    share=st.integers(min_value=0) | st.just(0.5),
+    share=st.just(0.0) | st.just(0.5),
 )
 
 

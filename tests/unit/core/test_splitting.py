@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import count
 from typing import Any
 
 import pytest
@@ -67,23 +65,6 @@ def test_no_file_at_all() -> None:
     assert "Check the patterns" in str(caught.value)
 
 
-def test_arguments_from_a_generator() -> None:
-    assert Splitting.by_arguments(({"n": n} for n in range(3)), 3).arguments == ({"n": 0}, {"n": 1}, {"n": 2})
-
-
-def test_an_endless_generator_is_stopped() -> None:
-    taken = []
-
-    def generate() -> Iterator[dict[str, int]]:
-        for number in count():
-            taken.append(number)
-            yield {"n": number}
-
-    with pytest.raises(DefinitionError, match="more than 5 subjobs, but max_subjobs is 5"):
-        Splitting.by_arguments(generate(), 5)
-    assert len(taken) == 6
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -92,54 +73,16 @@ def test_an_endless_generator_is_stopped() -> None:
             "split by max_files_per_collector_job and by max_collector_jobs",
         ),
         ({"max_files_per_collector_job": 1, "arguments": ({},), "max_subjobs": 1}, "and by arguments"),
-        ({"max_files_per_collector_job": 0}, "max_files_per_collector_job is 0"),
-        ({"max_collector_jobs": -1}, "max_collector_jobs is -1"),
-        ({"max_collector_jobs": True}, "max_collector_jobs is True"),
-        ({"max_collector_jobs": 1.5}, "max_collector_jobs is 1.5"),
         ({"max_subjobs": 3}, "max_subjobs is given without arguments"),
         ({"arguments": ({},)}, "by arguments without an upper limit"),
-        ({"arguments": ({},), "max_subjobs": 0}, "max_subjobs is 0"),
         ({"arguments": (), "max_subjobs": 1}, "The list of arguments is empty"),
         ({"arguments": ({}, {}), "max_subjobs": 1}, "make 2 subjobs, but max_subjobs is 1"),
-        ({"arguments": (3,), "max_subjobs": 1}, "The arguments of subjob 0 are 3"),
-        ({"arguments": ({"a": object()},), "max_subjobs": 1}, "which JSON cannot carry"),
     ],
 )
 def test_rules_that_cannot_be(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(DefinitionError, match=message) as caught:
         Splitting(**fields)
     assert caught.value.hint
-
-
-def test_a_generator_with_a_limit_of_zero() -> None:
-    with pytest.raises(DefinitionError, match="max_subjobs is 0"):
-        Splitting.by_arguments([{}], 0)
-
-
-@pytest.mark.parametrize(
-    "rule",
-    [
-        Splitting(),
-        Splitting(max_files_per_collector_job=3),
-        Splitting(max_collector_jobs=3),
-        Splitting(arguments=({"a": [1, None]},), max_subjobs=7),
-    ],
-)
-def test_round_trip(rule: Splitting) -> None:
-    assert Splitting.from_json(rule.to_json()) == rule
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ({"max_subjob": 3}, "unknown field 'max_subjob'"),
-        ({"max_collector_jobs": "3"}, "'max_collector_jobs' of the splitting is '3'"),
-        (None, "The splitting is None"),
-    ],
-)
-def test_strict_reading(value: Any, message: str) -> None:
-    with pytest.raises(DefinitionError, match=message):
-        Splitting.from_json(value)
 
 
 @pytest.mark.parametrize(

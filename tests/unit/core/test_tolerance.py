@@ -2,33 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.core.tolerance import count_tolerated, read_tolerance
-
-
-@pytest.mark.parametrize(
-    ("given", "read"),
-    [(0, 0), (3, 3), (0.0, 0.0), (0.02, 0.02), ("2%", 0.02), (" 2.5 % ", 0.025), ("0%", 0.0), ("7%", 0.07)],
-)
-def test_what_is_read(given: Any, read: float) -> None:
-    found = read_tolerance(given, "x")
-    assert (found, type(found)) == (read, type(read))
-
-
-@pytest.mark.parametrize(
-    "given",
-    [-1, 1.0, 1.5, -0.1, "100%", "150 %", "2", "two", "-2%", True, False, None, [1], float("nan"), float("inf")],
-)
-def test_what_is_refused(given: Any) -> None:
-    with pytest.raises(DefinitionError, match="max_failed_subjobs of y is") as caught:
-        read_tolerance(given, "max_failed_subjobs of y")
-    assert "share below 1" in str(caught.value.hint)
+from airflow_provider_caf.core.tolerance import count_tolerated
 
 
 @pytest.mark.parametrize(

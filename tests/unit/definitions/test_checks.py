@@ -149,6 +149,18 @@ BAD_COLLECTIONS: list[tuple[dict[str, Any], str, str, tuple[Any, ...]]] = [
         ({"max_failed_subjobs": value}, f"{value!r} cannot stand here", "share below 1", ("max_failed_subjobs",))
         for value in (-1, 1.0, True, "all")
     ),
+    *(
+        ({word: value}, f"{value!r} cannot stand here", hint, (word,))
+        for word, value, hint in (
+            ("max_files_per_collector_job", 0, "at least 1"),
+            ("max_collector_jobs", -1, "at least 1"),
+            ("max_collector_jobs", True, "whole number"),
+            ("max_collector_jobs", 1.5, "whole number"),
+            ("max_subjobs", 0, "at least 1"),
+        )
+    ),
+    ({"arguments": [3]}, "3 cannot stand here", "mapping", ("arguments", 0)),
+    ({"arguments": [{"a": {1}}]}, "In arguments of collection 'default'", "Use null", ("arguments", 0)),
     ({"collector": None}, "Collection 'default' of calibration 'vertex' has no 'collector'", "Add", ()),
     ({"collector": "Hits"}, "In collector of collection 'default'", "package.module:Name", ("collector",)),
     ({"collector": 3}, "In collector of collection 'default' of calibration 'vertex': ", "Write it as", ("collector",)),
