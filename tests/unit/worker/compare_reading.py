@@ -84,7 +84,7 @@ def choose_entries(tree: Any, names: list[str]) -> list[int]:
     limit = min(max(READS // max(len(names), 1), ENTRIES[0]), ENTRIES[1])
     if count <= limit:
         return list(range(count))
-    borders = set()
+    borders: set[int] = set()
     for branch in tree.GetListOfBranches():
         starts = branch.GetBasketEntry()
         borders.update(int(starts[at]) + step for at in range(1, branch.GetWriteBasket()) for step in (-1, 0))
