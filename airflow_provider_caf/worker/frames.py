@@ -200,6 +200,9 @@ class FrameLoop:
             self._folder = TemporaryDirectory(prefix=".frames_", dir=self._objects.folder)
         options = root.RDF.RSnapshotOptions()
         options.fLazy = True
+        if hasattr(root.RDF, "ESnapshotOutputFormat"):
+            # Older ROOT knows trees only; newer warns where an RNTuple becomes a tree that nobody asked for.
+            options.fOutputFormat = root.RDF.ESnapshotOutputFormat.kTTree
         path = f"{self._folder.name}/{self.current.run}_{name}.root"
         self.book(name, frame.Snapshot(name, path, root.std.vector["std::string"](list(columns)), options))
         self.current.trees[name] = path

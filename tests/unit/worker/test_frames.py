@@ -183,3 +183,90 @@ def test_a_path_that_frames_take_for_a_pattern_is_refused(make_events: Any, tmp_
     path = make_events(tmp_path / "run[1].root", [(1, 1, 0.0)])
     with pytest.raises(CafError, match="it takes the path for a pattern"):
         run_collector(FrameCollector(), [path], (), str(tmp_path / "output.root"))
+
+
+def read_numbers(output: str, root: Any) -> dict[ExpRun, list[float]]:
+    """Give the values of the booked trees, by run."""
+    file = root.TFile.Open(output)
+    found = {}
+    for key in file.Get("Made/tree").GetListOfKeys():
+        exp, _, run = key.GetName().rpartition("_")[2].partition(".")
+        found[ExpRun(int(exp), int(run))] = [event.value for event in key.ReadObj()]
+    file.Close()
+    root.gROOT.cd()
+    return found
+
+
+class ValueCollector(Collector):
+    """Books a tree of one column, by the name `value`."""
+
+    prefix = "Made"
+    column = "x"
+
+    def collect_frame(self, frame: Any, run: ExpRun | None) -> None:
+        self.book_tree("tree", frame.Define("value", f"double({self.column})"), ["value"])
+
+
+@pytest.mark.parametrize("is_indexed", [False, True])
+def test_a_friend_of_the_tree(root: Any, tmp_path: Path, is_indexed: bool) -> None:
+    path = str(tmp_path / "friends.root")
+    file = root.TFile.Open(path, "RECREATE")
+    cells = {name: array("i", [1]) for name in ("exp", "run", "evt", "far")}
+    events, extra = root.TTree("events", ""), root.TTree("extra", "")
+    for tree, names in ((events, ("exp", "run", "evt")), (extra, ("run", "evt", "far"))):
+        for name in names:
+            tree.Branch(name, cells[name], f"{name}/I")
+    rows = [(1 + number // 4, number) for number in range(8)]
+    for cells["run"][0], cells["evt"][0] in rows:
+        events.Fill()
+    for cells["run"][0], cells["evt"][0] in reversed(rows) if is_indexed else rows:
+        cells["far"][0] = 100 + cells["evt"][0]
+        extra.Fill()
+    if is_indexed:
+        extra.BuildIndex("run", "evt")
+    extra.Write()
+    events.AddFriend(extra)
+    events.Write()
+    file.Close()
+    root.gROOT.cd()
+    collector = ValueCollector()
+    collector.column = "far"
+    run_collector(collector, [path], (), str(tmp_path / "output.root"))
+    assert read_numbers(str(tmp_path / "output.root"), root) == {
+        ExpRun(1, 1): [100, 101, 102, 103],
+        ExpRun(1, 2): [104, 105, 106, 107],
+    }
+
+
+def test_an_rntuple(root: Any, tmp_path: Path) -> None:
+    options = root.RDF.RSnapshotOptions()
+    options.fOutputFormat = root.RDF.ESnapshotOutputFormat.kRNTuple
+    frame = root.RDataFrame(6).Define("exp", "1").Define("run", "1 + int(rdfentry_) / 4").Define("x", "rdfentry_ / 4.")
+    frame.Snapshot("events", str(tmp_path / "tuple.root"), ["exp", "run", "x"], options)
+    run_collector(ValueCollector(), [str(tmp_path / "tuple.root")], (), str(tmp_path / "output.root"))
+    assert read_numbers(str(tmp_path / "output.root"), root) == {
+        ExpRun(1, 1): [0, 0.25, 0.5, 0.75],
+        ExpRun(1, 2): [1, 1.25],
+    }
+
+
+def test_the_choice_of_the_trigger(root: Any, tmp_path: Path) -> None:
+    path = str(tmp_path / "trigger.root")
+    file = root.TFile.Open(path, "RECREATE")
+    events, results = root.TTree("events", ""), root.std.map["std::string", "int"]()
+    cells = {name: array("i", [1]) for name in ("exp", "run", "x")}
+    for name, cell in cells.items():
+        events.Branch(name, cell, f"{name}/I")
+    events.Branch("SoftwareTriggerResult", results)
+    for number in range(12):
+        cells["run"][0], cells["x"][0] = 1 + number // 6, number
+        results.clear()
+        results["mumu"] = 1 if number % 3 == 0 else 0
+        events.Fill()
+    events.Write()
+    file.Close()
+    root.gROOT.cd()
+    collector = ValueCollector()
+    collector.trigger_skim = {"triggerLines": ["mumu"]}
+    run_collector(collector, [path], (), str(tmp_path / "output.root"))
+    assert read_numbers(str(tmp_path / "output.root"), root) == {ExpRun(1, 1): [0, 3], ExpRun(1, 2): [6, 9]}
