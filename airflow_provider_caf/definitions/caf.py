@@ -283,7 +283,7 @@ class CAF(SharedWords, HasDatabases):
                 member.dependencies = [name for name in member.dependencies if name not in missing]
         # The data sets are in the collections now.
         resolved = self.model_copy(update={"calibrations": members, "input_data": {}})
-        resolved.model_fields_set.discard("input_data")
+        resolved.write_out(besides=("input_data", "expert_config", "params"))
         if members or not missing:
             mistakes += [_move_member(error, places) for error in find_mistakes(self.name, members, self.job_budget)]
         if mistakes:

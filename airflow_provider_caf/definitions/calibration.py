@@ -165,6 +165,7 @@ class CalibrationBase(HasDatabases):
         :param caf: what is said for all.
         :raises DefinitionError: if something written here cannot be.
         """
+        self.write_out()
         return self
 
 
@@ -301,7 +302,9 @@ class Calibration(FailureWords, CollectorWords, CalibrationBase):
             "requested_iov": caf.requested_iov if self.requested_iov is None else self.requested_iov,
         }
         resolved = self.model_copy(update=words)
-        resolved.model_fields_set.difference_update(CollectorWords.model_fields)
+        resolved.write_out(besides=(*CollectorWords.model_fields, *FailureWords.model_fields))
+        for algorithm in resolved.algorithms:
+            algorithm.write_out()
         return resolved
 
     @property

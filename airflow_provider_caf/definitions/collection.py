@@ -296,6 +296,7 @@ class Collection(FailureWords, CollectorWords, HasDatabases):
         words = {"input_files": files, "input_data": [], "files_to_iovs": iovs, **chosen}
         resolved = self.model_copy(update=words).rename(name)
         resolved._filemaps = filemaps
+        resolved.write_out(besides=("input_data",))
         return resolved
 
     def _collect_input(self, data_sets: Mapping[str, Any], where: str) -> tuple[list[str], dict[str, IoV], list[str]]:

@@ -7,7 +7,7 @@ constructors, YAML and JSON files, the JSON Schema and the reference page all co
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -181,6 +181,11 @@ class Form(BaseModel):
     def to_json(self) -> dict[str, Any]:
         """Return what was written, in the form that `from_json` reads. Defaults are left out."""
         return {word: _to_json(value) for word, value in {**self.collect_words(), **(self.model_extra or {})}.items()}
+
+    def write_out(self, besides: Iterable[str] = ()) -> None:
+        """Count all words as written but some: what a run keeps must not change with a later release's defaults."""
+        self.model_fields_set.update(type(self).model_fields)
+        self.model_fields_set.difference_update(besides)
 
     def collect_words(self) -> dict[str, Any]:
         """Return the words that were written, with their values.
