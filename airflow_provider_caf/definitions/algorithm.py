@@ -114,3 +114,8 @@ class Algorithm(Form):
         # A name that is nothing is that of the class.
         own = {"algorithm": algorithm, "strategy": strategy, "params": params, "name": words.pop("name", None) or None}
         super().__init__(**{word: value for word, value in own.items() if value is not None}, **words)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "algorithm" and "name" not in self.model_fields_set:
+            self.__dict__["name"] = _name_after_class(self.__dict__)
