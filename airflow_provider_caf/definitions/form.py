@@ -62,6 +62,11 @@ def fill(value: Any, instead: Any) -> Any:
     return instead if is_template(value) else value
 
 
+def written(**words: Any) -> dict[str, Any]:
+    """Return those of the words that were written."""
+    return {word: value for word, value in words.items() if value is not None}
+
+
 def given(value: _V | None) -> _V:
     """Return the value of a word that `resolve` has filled in where nobody wrote it.
 
