@@ -26,10 +26,9 @@ from airflow_provider_caf.cli.table import Cell, Column, Table
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.graph import find_ancestors, order_calibrations
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.core.splitting import Splitting, SubjobPlan, plan_subjobs, share_budget
+from airflow_provider_caf.core.splitting import SubjobPlan, plan_subjobs
 from airflow_provider_caf.definitions.caf import CAF
 from airflow_provider_caf.definitions.calibration import Calibration, CalibrationBase, ExternalCommand, ImportedPayloads
-from airflow_provider_caf.definitions.checks import list_sharing
 from airflow_provider_caf.definitions.collection import Collection
 from airflow_provider_caf.definitions.files import load_definitions
 from airflow_provider_caf.definitions.resolve import Resolved, fill_templates, resolve_run
@@ -38,8 +37,10 @@ from airflow_provider_caf.hooks.batch import choose_connection, find_backend
 from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.steps.collect import CollectionRun
+from airflow_provider_caf.steps.configure import share_jobs
 from airflow_provider_caf.steps.input_files import InputFiles, find_input
 from airflow_provider_caf.steps.manifest import CollectionManifest
+from airflow_provider_caf.steps.prepare import limit_splitting
 
 _COLUMNS = (
     Column(name="calibration"),
@@ -66,9 +67,9 @@ class CollectionPlan:
 
     calibration: Calibration
     collection: Collection
-    files: int
-    runs: int | None
-    subjobs: tuple[SubjobPlan, ...]
+    files: int = 0
+    runs: int | None = None
+    subjobs: tuple[SubjobPlan, ...] = ()
     problem: str | None = None
 
 
@@ -123,34 +124,33 @@ def resolve(caf: CAF, conf: Mapping[str, Any]) -> Resolved:
 def plan_run(caf: CAF, chosen: tuple[str, ...]) -> list[CollectionPlan]:
     """Plan the subjobs of all collections, in the order in which calibrations may run."""
     members = {member.name: member for member in caf.calibrations}
-    found: dict[tuple[str, str], tuple[Calibration, Collection, InputFiles | None, str | None]] = {}
-    for name in order_calibrations(caf.map_dependencies()):
-        member = members[name]
-        if name not in chosen or not isinstance(member, Calibration):
-            continue
-        for collection in member.collections.values():
-            where = f"collection {collection.name!r} of calibration {name!r}"
-            try:
-                found[name, collection.name] = (member, collection, find_input(collection, where), None)
-            except CafError as error:
-                # One that has no input yet does not hide the others.
-                found[name, collection.name] = (member, collection, None, str(error))
-    sharing = [(calibration.name, collection.name) for _, calibration, collection in list_sharing(caf.calibrations)]
-    counts = {key: len(files.files) for key in sharing if key in found and (files := found[key][2]) is not None}
-    shares = {} if caf.job_budget is None else share_budget(caf.job_budget, counts)
+    collecting = [
+        (member, collection)
+        for name in order_calibrations(caf.map_dependencies())
+        if name in chosen and isinstance(member := members[name], Calibration)
+        for collection in member.collections.values()
+    ]
+    found: dict[tuple[str, str], InputFiles] = {}
+    problems: dict[tuple[str, str], str] = {}
+    for calibration, collection in collecting:
+        key = (calibration.name, collection.name)
+        try:
+            found[key] = find_input(collection, f"collection {key[1]!r} of calibration {key[0]!r}")
+        except CafError as error:
+            # One that has no input yet does not hide the others.
+            problems[key] = str(error)
+    shares = share_jobs(caf, {key: len(files.files) for key, files in found.items()})
     plans = []
-    for key, (member, collection, files, problem) in found.items():
-        if files is None:
-            plans.append(
-                CollectionPlan(
-                    calibration=member, collection=collection, files=0, runs=None, subjobs=(), problem=problem
-                )
-            )
+    for calibration, collection in collecting:
+        key = (calibration.name, collection.name)
+        if key in problems:
+            plans.append(CollectionPlan(calibration=calibration, collection=collection, problem=problems[key]))
             continue
-        splitting = Splitting(max_collector_jobs=shares[key]) if key in shares else collection.splitting
+        files = found[key]
+        splitting = limit_splitting(collection.splitting, shares.get(key[0], {}).get(key[1]))
         plans.append(
             CollectionPlan(
-                calibration=member,
+                calibration=calibration,
                 collection=collection,
                 files=len(files.files),
                 runs=len(set(files.iovs.values())) if files.iovs else None,

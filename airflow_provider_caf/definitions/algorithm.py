@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from airflow_provider_caf.definitions.form import FIXED, Form, Word
+from airflow_provider_caf.definitions.form import FIXED, Form, Word, written
 from airflow_provider_caf.definitions.references import build_reference
 from airflow_provider_caf.definitions.words import (
     CodeReference,
@@ -114,5 +114,10 @@ class Algorithm(Form):
         **words: Any,
     ) -> None:
         # A name that is nothing is that of the class.
-        own = {"algorithm": algorithm, "strategy": strategy, "params": params, "name": words.pop("name", None) or None}
-        super().__init__(**{word: value for word, value in own.items() if value is not None}, **words)
+        name = words.pop("name", None) or None
+        super().__init__(**written(algorithm=algorithm, strategy=strategy, params=params, name=name), **words)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "algorithm" and "name" not in self.model_fields_set:
+            self.__dict__["name"] = _name_after_class(self.__dict__)

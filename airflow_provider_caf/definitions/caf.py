@@ -18,7 +18,7 @@ from airflow_provider_caf.definitions.calibration import (
 )
 from airflow_provider_caf.definitions.checks import find_mistakes
 from airflow_provider_caf.definitions.databases import HasDatabases
-from airflow_provider_caf.definitions.form import FIXED, Chooser, Form, Template, Word
+from airflow_provider_caf.definitions.form import FIXED, Chooser, Form, Template, Word, written
 from airflow_provider_caf.definitions.unused import find_unused
 from airflow_provider_caf.definitions.words import (
     Backend,
@@ -244,8 +244,7 @@ class CAF(SharedWords, HasDatabases):
         calibrations: CalibrationBase | Iterable[CalibrationBase] | None = None,
         **words: Any,
     ) -> None:
-        given: dict[str, Any] = {"name": name, "calibrations": calibrations}
-        super().__init__(**{word: value for word, value in given.items() if value is not None}, **words)
+        super().__init__(**written(name=name, calibrations=calibrations), **words)
 
     def add_calibration(self, calibration: CalibrationBase) -> None:
         """Add a calibration. Its name is checked against the others when the record is built."""
@@ -284,7 +283,7 @@ class CAF(SharedWords, HasDatabases):
                 member.dependencies = [name for name in member.dependencies if name not in missing]
         # The data sets are in the collections now.
         resolved = self.model_copy(update={"calibrations": members, "input_data": {}})
-        resolved.model_fields_set.discard("input_data")
+        resolved.write_out(besides=("input_data", "expert_config", "params"))
         if members or not missing:
             mistakes += [_move_member(error, places) for error in find_mistakes(self.name, members, self.job_budget)]
         if mistakes:

@@ -11,7 +11,7 @@ from airflow_provider_caf.core.errors import DefinitionError, join_definition_er
 from airflow_provider_caf.definitions.algorithm import Algorithm
 from airflow_provider_caf.definitions.collection import Collection, CollectorWords, FailureWords
 from airflow_provider_caf.definitions.databases import HasDatabases
-from airflow_provider_caf.definitions.form import FIXED, Chooser, Form, Template, Word, fill, given
+from airflow_provider_caf.definitions.form import FIXED, Chooser, Form, Template, Word, fill, given, written
 from airflow_provider_caf.definitions.references import build_reference
 from airflow_provider_caf.definitions.words import (
     Argv,
@@ -119,8 +119,7 @@ class CalibrationBase(HasDatabases):
     ] = []
 
     def __init__(self, name: str | None = None, **words: Any) -> None:
-        given: dict[str, Any] = {} if name is None else {"name": name}
-        super().__init__(**given, **words)
+        super().__init__(**written(name=name), **words)
 
     def depends_on(self, calibration: CalibrationBase | str) -> None:
         """Say that this one needs the payloads of another."""
@@ -165,6 +164,7 @@ class CalibrationBase(HasDatabases):
         :param caf: what is said for all.
         :raises DefinitionError: if something written here cannot be.
         """
+        self.write_out()
         return self
 
 
@@ -234,13 +234,8 @@ class Calibration(FailureWords, CollectorWords, CalibrationBase):
         input_files: FilePath | Iterable[FilePath] | None = None,
         **words: Any,
     ) -> None:
-        given: dict[str, Any] = {
-            "name": name,
-            "collector": collector,
-            "algorithms": algorithms,
-            "input_files": input_files,
-        }
-        super().__init__(**{word: value for word, value in given.items() if value is not None}, **words)
+        own = written(name=name, collector=collector, algorithms=algorithms, input_files=input_files)
+        super().__init__(**own, **words)
 
     def add_collection(self, name: str, collection: Collection) -> None:
         """Add a named collection.
@@ -301,7 +296,9 @@ class Calibration(FailureWords, CollectorWords, CalibrationBase):
             "requested_iov": caf.requested_iov if self.requested_iov is None else self.requested_iov,
         }
         resolved = self.model_copy(update=words)
-        resolved.model_fields_set.difference_update(CollectorWords.model_fields)
+        resolved.write_out(besides=(*CollectorWords.model_fields, *FailureWords.model_fields))
+        for algorithm in resolved.algorithms:
+            algorithm.write_out()
         return resolved
 
     @property
@@ -325,8 +322,7 @@ class ImportedPayloads(CalibrationBase):
     ] = None
 
     def __init__(self, name: str | None = None, folder: FilePath | None = None, **words: Any) -> None:
-        given: dict[str, Any] = {"name": name, "folder": None if folder is None else str(folder)}
-        super().__init__(**{word: value for word, value in given.items() if value is not None}, **words)
+        super().__init__(**written(name=name, folder=None if folder is None else str(folder)), **words)
 
     def _find_type(self) -> str | None:
         return "imported_payloads"
@@ -352,8 +348,7 @@ class ExternalCommand(CalibrationBase):
     timeout: Annotated[OptionalSeconds, Field(description="After this time it is ended and has failed.")] = None
 
     def __init__(self, name: str | None = None, command: Sequence[str] | None = None, **words: Any) -> None:
-        given: dict[str, Any] = {"name": name, "command": command}
-        super().__init__(**{word: value for word, value in given.items() if value is not None}, **words)
+        super().__init__(**written(name=name, command=command), **words)
 
     def _find_type(self) -> str | None:
         return "external_command"

@@ -13,7 +13,7 @@ from airflow_provider_caf.core.splitting import Splitting
 from airflow_provider_caf.core.strategies.base import GRANULARITIES
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.definitions.databases import HasDatabases
-from airflow_provider_caf.definitions.form import Chooser, Form, Template, Word, fill, is_template
+from airflow_provider_caf.definitions.form import Chooser, Form, Template, Word, fill, is_template, written
 from airflow_provider_caf.definitions.words import (
     BackendArgs,
     CodeReference,
@@ -222,9 +222,8 @@ class Collection(FailureWords, CollectorWords, HasDatabases):
         input_files: FilePath | Iterable[FilePath] | None = None,
         **words: Any,
     ) -> None:
-        own: dict[str, Any] = {"collector": collector, "input_files": input_files}
         filemaps = read_paths(words.pop("filemaps", []))
-        super().__init__(**{name: value for name, value in own.items() if value is not None}, **words)
+        super().__init__(**written(collector=collector, input_files=input_files), **words)
         self._filemaps = filemaps
 
     def to_json(self) -> dict[str, Any]:
@@ -296,6 +295,7 @@ class Collection(FailureWords, CollectorWords, HasDatabases):
         words = {"input_files": files, "input_data": [], "files_to_iovs": iovs, **chosen}
         resolved = self.model_copy(update=words).rename(name)
         resolved._filemaps = filemaps
+        resolved.write_out(besides=("input_data",))
         return resolved
 
     def _collect_input(self, data_sets: Mapping[str, Any], where: str) -> tuple[list[str], dict[str, IoV], list[str]]:

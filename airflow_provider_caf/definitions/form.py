@@ -7,7 +7,7 @@ constructors, YAML and JSON files, the JSON Schema and the reference page all co
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -60,6 +60,11 @@ def is_template(value: Any) -> bool:
 def fill(value: Any, instead: Any) -> Any:
     """Return a value, or what stands for it while it is a template."""
     return instead if is_template(value) else value
+
+
+def written(**words: Any) -> dict[str, Any]:
+    """Return those of the words that were written."""
+    return {word: value for word, value in words.items() if value is not None}
 
 
 def given(value: _V | None) -> _V:
@@ -181,6 +186,11 @@ class Form(BaseModel):
     def to_json(self) -> dict[str, Any]:
         """Return what was written, in the form that `from_json` reads. Defaults are left out."""
         return {word: _to_json(value) for word, value in {**self.collect_words(), **(self.model_extra or {})}.items()}
+
+    def write_out(self, besides: Iterable[str] = ()) -> None:
+        """Count all words as written but some: what a run keeps must not change with a later release's defaults."""
+        self.model_fields_set.update(type(self).model_fields)
+        self.model_fields_set.difference_update(besides)
 
     def collect_words(self) -> dict[str, Any]:
         """Return the words that were written, with their values.

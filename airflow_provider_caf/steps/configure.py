@@ -85,7 +85,7 @@ def configure_run(
             problems.append(error)
     if problems:
         raise _join(problems)
-    RunDefinition(caf=caf, chosen=chosen, params=params, shares=_share(caf, counts)).write(layout)
+    RunDefinition(caf=caf, chosen=chosen, params=params, shares=share_jobs(caf, counts)).write(layout)
     catalog.write(
         [
             RunRow(
@@ -113,7 +113,11 @@ def find_versions() -> dict[str, JsonValue]:
     return found
 
 
-def _share(caf: CAF, counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+def share_jobs(caf: CAF, counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+    """Return how many subjobs the collections may have that share the job budget: calibration → collection → number.
+
+    :param counts: (calibration, collection) → number of input files, where it is known.
+    """
     keys = [(calibration.name, collection.name) for _, calibration, collection in list_sharing(caf.calibrations)]
     sharing = {key: counts[key] for key in keys if key in counts}
     shares: dict[str, dict[str, int]] = {}

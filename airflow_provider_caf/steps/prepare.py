@@ -107,7 +107,7 @@ def _prepare_collection(
         collection=collection,
         prefix=description.prefixes.get(collection.name, ""),
         granularity=description.granularities[collection.name],
-        subjobs=plan_subjobs(selected, _limit(collection.splitting, surroundings.shares.get(collection.name))),
+        subjobs=plan_subjobs(selected, limit_splitting(collection.splitting, surroundings.shares.get(collection.name))),
         database_chain=_build_chain(calibration, surroundings, layout, collection.databases),
         backend=surroundings.backend,
         connection=surroundings.connection,
@@ -115,7 +115,7 @@ def _prepare_collection(
     )
 
 
-def _limit(splitting: Splitting, share: int | None) -> Splitting:
+def limit_splitting(splitting: Splitting, share: int | None) -> Splitting:
     """Return the splitting of a collection that has a share of the CAF's job budget."""
     return splitting if share is None or splitting != Splitting() else Splitting(max_collector_jobs=share)
 

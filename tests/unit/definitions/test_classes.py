@@ -147,6 +147,10 @@ def test_every_argument_of_an_algorithm_reaches_the_record() -> None:
 )
 def test_an_algorithm_is_named_after_its_class(reference: str, name: str) -> None:
     assert Algorithm(reference).name == name
+    assert Algorithm(reference, name=None).name == name
+    changed = Algorithm("other:Other")
+    changed.algorithm = reference
+    assert (changed.name, "name" in changed.to_json()) == (name, False)
 
 
 def test_every_argument_of_a_calibration_reaches_the_record() -> None:

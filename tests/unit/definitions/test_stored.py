@@ -10,13 +10,17 @@ import pytest
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import ExpRun, IoV
+from airflow_provider_caf.definitions.algorithm import Algorithm
 from airflow_provider_caf.definitions.caf import CAF
 from airflow_provider_caf.definitions.calibration import Calibration, ImportedPayloads, OwnCalibration
+from airflow_provider_caf.definitions.collection import Collection, CollectorWords, FailureWords
+from airflow_provider_caf.definitions.form import list_words
 from airflow_provider_caf.definitions.stored import read_caf, read_collection, read_stored_member
 from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.steps.configure import RunDefinition
 from airflow_provider_caf.steps.manifest import CalibrationManifest, CollectionManifest, read_member, write_step
 from tests.unit.core.test_golden_records import GOLDEN, read_golden
+from tests.unit.definitions.making import build, make_calibration
 
 HITS = {
     "collector": "detector:Hits",
@@ -159,3 +163,12 @@ def test_the_files_of_a_run_that_an_earlier_release_began(tmp_path: Path) -> Non
         assert not isinstance(member, Calibration)
         assert (member.name, member.dependencies) == ("x", ["y"])
         write_step(member, step)
+
+
+def test_what_a_run_keeps_says_every_word() -> None:
+    """A default that changes in a later release must not change a run that has begun."""
+    (vertex,) = build(make_calibration()).to_json()["calibrations"]
+    assert set(vertex["algorithms"][0]) == set(list_words(Algorithm))
+    assert set(vertex["collections"]["default"]) == set(list_words(Collection)) - {"input_data"}
+    said_by_collections = {*CollectorWords.model_fields, *FailureWords.model_fields}
+    assert set(vertex) == set(list_words(Calibration)) - said_by_collections
