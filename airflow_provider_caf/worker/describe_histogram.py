@@ -1,5 +1,7 @@
 """Describe histograms: the part in C++ of `describe_object` that is about axes and bins."""
 
+from __future__ import annotations
+
 HISTOGRAMS = r"""
 // ---- histograms
 

@@ -28,6 +28,8 @@ from airflow_provider_caf.core.errors import (
     NotEnoughData,
     PollError,
     SubmitError,
+    SubmitRefused,
+    SubmitUnknown,
     TransportError,
     TransportTimeout,
 )
@@ -127,7 +129,11 @@ def test_what_no_retry_mends_fails_at_once(error: type[CafError]) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [TransportError, TransportTimeout, SubmitError, PollError, DatabaseError, CheckpointError, AlgorithmDied]
+    "error",
+    [
+        *(TransportError, TransportTimeout, SubmitError, SubmitRefused, SubmitUnknown, PollError),
+        *(DatabaseError, CheckpointError, AlgorithmDied),
+    ],
 )
 def test_what_a_retry_may_mend_stays_as_it_is(error: type[CafError]) -> None:
     context: Any = {"task_state_store": Store()}
@@ -149,6 +155,8 @@ def test_every_error_was_thought_of() -> None:
         *(
             "TransportError",
             "TransportTimeout",
+            "SubmitRefused",
+            "SubmitUnknown",
             "SubmitError",
             "PollError",
             "DatabaseError",
