@@ -13,6 +13,7 @@ from enum import Enum
 from pathlib import Path
 
 from airflow_provider_caf.core.file_names import build_label
+from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.record import record
 
 
@@ -52,7 +53,7 @@ class Native:
 
 
 @record
-class Note:
+class Note(JsonRecord):
     """What we did to one subjob of one array.
 
     :param held_since: when it was first seen held in the present hold, in seconds since 1970.
@@ -61,6 +62,9 @@ class Note:
     :param given_up: why we have ended it although nobody wanted it cancelled: the reason of its hold.
     :param told: what people shall know who look at how it ended.
     """
+
+    noun = "note"
+    short_fields = ("told",)
 
     held_since: float | None = None
     releases: int = 0
