@@ -254,7 +254,12 @@ def test_what_the_system_cannot_do_leaves_no_intent(client: BatchClient, tmp_pat
         ("array.json", "{", InputError, r"The record of an array in .* is not JSON, or is cut off"),
         ("array.json", "{}", DefinitionError, r"record of an array in .* has no 'version'"),
         ("submitted.json", "", InputError, r"The record of the submission of array caf_a in .* is not JSON"),
-        ("submitted.json", '{"version": 1, "name": "x"}', DefinitionError, r"is of array 'x', not of 'caf_a'"),
+        (
+            "submitted.json",
+            '{"version": 1, "name": "x", "ids": [], "submitted": ""}',
+            DefinitionError,
+            r"is of array 'x', not of 'caf_a'",
+        ),
     ],
 )
 def test_records_that_are_none(
