@@ -35,7 +35,7 @@ def find_refused_lines(definition: Mapping[str, Any]) -> Iterator[DefinitionErro
         if system is None:
             continue
         yield from _check(system, calibration, ("calibrations", number))
-        for key, collection in (calibration.get("collections") or {}).items():
+        for key, collection in _get_mapping(calibration, "collections").items():
             yield from _check(system, collection, ("calibrations", number, "collections", key))
 
 
@@ -44,10 +44,16 @@ def _read_system(words: Mapping[str, Any]) -> str | None:
     return name if name in SYSTEMS else None
 
 
+def _get_mapping(words: Mapping[str, Any], word: str) -> Mapping[str, Any]:
+    """Return the value of a word, or nothing where it is not said or a template stands for it."""
+    value = words.get(word)
+    return value if isinstance(value, Mapping) else {}
+
+
 def _check(system: str, words: Mapping[str, Any], where: tuple[str | int, ...]) -> Iterator[DefinitionError]:
     arguments = {
         name: value
-        for given, value in (words.get("backend_args") or {}).items()
+        for given, value in _get_mapping(words, "backend_args").items()
         if (name := CAF_NAMES.get(given, given)) in _WORDS and "{{" not in json.dumps(value)
     }
     own = parse_resources(arguments, "this definition")
