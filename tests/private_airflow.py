@@ -33,6 +33,9 @@ COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 _USER = "admin"
 _START_SECONDS = 600.0
 _STOP_SECONDS = 15.0
+_LONGEST_ANSWER = 600.0
+"""Seconds."""
+
 _SHOWN_LINES = 30
 
 
@@ -178,6 +181,10 @@ class PrivateAirflow:
                 text = answer.read()
         except urllib.error.HTTPError as error:
             raise TransportError(f"{method} {path} was answered with {error.code}: {error.read()[:2000]!r}") from error
+        except TimeoutError as error:
+            if method == "GET" and timeout < _LONGEST_ANSWER:  # a busy machine; to ask again does no harm
+                return self.call_api(method, path, timeout=_LONGEST_ANSWER)
+            raise TransportError(f"{method} {path} was not answered within {timeout:g} s.") from error
         except OSError as error:
             raise TransportError(f"{method} {path} was not answered: {error}") from error
         return json.loads(text) if text else None

@@ -24,6 +24,9 @@ READS = 300
 ENTRIES = (4, 12)
 """So many entries at least and at most are read of a branch."""
 
+OTHERS = None if "CAF_TEST_ALL_BRANCHES" in os.environ else 4
+"""So many branches of a file that need a fork of their own are read; None: all. Each costs a second."""
+
 SIMPLE = 4
 """So many simple branches of a kind are read of a tree; one of any other kind."""
 
@@ -190,7 +193,9 @@ def list_groups(path: str, say: Any) -> list[tuple[str, list[str]]]:
         tree = file.Get(name)
         simple, others = choose_names(tree) if isinstance(tree, load_root().TTree) else ([], [])
         groups += [(name, simple), *((name, [each]) for each in others)]
-    return groups
+    alone = [at for at, (_, branches) in enumerate(groups) if at and groups[at - 1][0] == groups[at][0]]
+    left_out = set(alone) - set(alone if OTHERS is None else spread(alone, OTHERS))
+    return [group for at, group in enumerate(groups) if at not in left_out]
 
 
 def fork(work: Any, *words: Any) -> Any:
