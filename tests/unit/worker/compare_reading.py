@@ -24,7 +24,7 @@ READS = 300
 ENTRIES = (4, 12)
 """So many entries at least and at most are read of a branch."""
 
-OTHERS = None if "CAF_TEST_ALL_BRANCHES" in os.environ else 4
+OTHERS = None if "CAF_TEST_ALL_BRANCHES" in os.environ else 1
 """So many branches of a file that need a fork of their own are read; None: all. Each costs a second."""
 
 SIMPLE = 4
@@ -78,6 +78,8 @@ def spread(items: list[Any], count: int) -> list[Any]:
     """Choose so many items, evenly, with the first and the last."""
     if len(items) <= count:
         return items
+    if count == 1:
+        return [items[len(items) // 2]]
     return [items[at * (len(items) - 1) // (count - 1)] for at in range(count)]
 
 
@@ -105,6 +107,8 @@ def read_plainly(tree: Any, branch: str) -> Any:
         if leaf.GetLenStatic() > 1:
             return None
         is_real = str(leaf.GetTypeName()) in ("Float_t", "Double_t", "Double32_t", "Float16_t")
+        if str(leaf.GetTypeName()) == "Bool_t":
+            return [repr(bool(leaf.GetValue(at))) for at in range(leaf.GetLen())]
         return [repr(leaf.GetValue(at) if is_real else leaf.GetValueLong64(at)) for at in range(leaf.GetLen())]
     try:
         return show(type(tree).__getattr__(tree, branch))
