@@ -341,6 +341,7 @@ def test_half_a_frame_is_the_end() -> None:
 LIVE = """
 import os, subprocess, sys, time
 from airflow_provider_caf.worker.serve import die_with
+from tests.waiting import is_running, wait_until
 die_with(int(sys.argv[1]))
 child = subprocess.Popen(["sleep", "600"])
 print(child.pid, flush=True)
@@ -366,11 +367,4 @@ def test_what_an_algorithm_has_started_ends_with_whoever_started_the_algorithm()
         # Both held this pipe's other end, and have let go of it.
         assert process.stdout.read() == ""
     assert process.returncode == -signal.SIGIO
-    assert not is_running(child)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
+    wait_until(lambda: not is_running(child))

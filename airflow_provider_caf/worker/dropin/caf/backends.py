@@ -165,7 +165,7 @@ class MaxSubjobsSplitter(SubjobSplitter):
         self._create(job, Splitting(max_collector_jobs=self.max_subjobs))
 
 
-class SplitterLimit:
+class _SplitterLimit:
     """An attribute that is the limit of its owner's `splitter`; to set it sets the splitter.
 
     :param splitter: the class that has this limit.
@@ -274,8 +274,8 @@ class Job:
         """Return the status: nothing changes behind the back."""
         return self.status
 
-    max_subjobs = SplitterLimit(MaxSubjobsSplitter, "max_subjobs")
-    max_files_per_subjob = SplitterLimit(MaxFilesSplitter, "max_files_per_subjob")
+    max_subjobs = _SplitterLimit(MaxSubjobsSplitter, "max_subjobs")
+    max_files_per_subjob = _SplitterLimit(MaxFilesSplitter, "max_files_per_subjob")
 
     @property
     def full_command(self) -> str:

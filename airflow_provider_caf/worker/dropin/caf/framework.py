@@ -12,8 +12,8 @@ from airflow_provider_caf.worker.dropin.caf import backends, runners, strategies
 from airflow_provider_caf.worker.dropin.caf.backends import (
     MaxFilesSplitter,
     MaxSubjobsSplitter,
-    SplitterLimit,
     SubjobSplitter,
+    _SplitterLimit,
 )
 from airflow_provider_caf.worker.dropin.caf.utils import CentralDatabase, ExpRun, IoV, LocalDatabase, parse_file_uri
 
@@ -131,8 +131,8 @@ class Collection(_HasDatabases):
         """Tell whether it has a collector and input files."""
         return bool(self.collector and self.input_files)
 
-    max_collector_jobs = SplitterLimit(MaxSubjobsSplitter, "max_subjobs", None)
-    max_files_per_collector_job = SplitterLimit(MaxFilesSplitter, "max_files_per_subjob", None)
+    max_collector_jobs = _SplitterLimit(MaxSubjobsSplitter, "max_subjobs", None)
+    max_files_per_collector_job = _SplitterLimit(MaxFilesSplitter, "max_files_per_subjob", None)
 
 
 def _make_collector(collector: Any) -> Any:
