@@ -21,6 +21,7 @@ from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.worker import serve
 from airflow_provider_caf.worker.constants import save_payload
 from airflow_provider_caf.worker.serve import AlgorithmService, check_code, read_frame, write_frame
+from tests.waiting import is_running, wait_until
 
 pytestmark = pytest.mark.slow
 
