@@ -40,8 +40,16 @@ class EventFile:
         self.tree = self.file.Get(tree_name)
         if getattr(type(self.tree), "__cpp_name__", "") in TUPLE_CLASSES:
             self.tree = None
-            self.frame = root.RDataFrame(tree_name, path)
-            self.count = int(self.frame.Count().GetValue())
+            try:
+                self.frame = root.RDataFrame(tree_name, path)
+                self.count = int(self.frame.Count().GetValue())
+            except (RuntimeError, TypeError, root.std.exception) as error:
+                # An RNTuple as it was written before its format was fixed, or by a later ROOT.
+                self.close()
+                raise InputError(
+                    f"ROOT cannot read the RNTuple {tree_name!r} of {path}: {str(error).strip().splitlines()[-1].strip()}",
+                    hint="Write it again with a ROOT of version 6.34 or later, or use a tree.",
+                ) from error
         elif self.tree and isinstance(self.tree, root.TTree):
             self.count = int(self.tree.GetEntries())
         else:
