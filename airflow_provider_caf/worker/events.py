@@ -46,8 +46,9 @@ class EventFile:
             except (RuntimeError, TypeError, root.std.exception) as error:
                 # An RNTuple as it was written before its format was fixed, or by a later ROOT.
                 self.close()
+                reason = str(error).strip().rpartition("\n")[2].strip()
                 raise InputError(
-                    f"ROOT cannot read the RNTuple {tree_name!r} of {path}: {str(error).strip().splitlines()[-1].strip()}",
+                    f"ROOT cannot read the RNTuple {tree_name!r} of {path}: {reason}",
                     hint="Write it again with a ROOT of version 6.34 or later, or use a tree.",
                 ) from error
         elif self.tree and isinstance(self.tree, root.TTree):
