@@ -448,7 +448,7 @@ def test_all_files_of_scikit_hep_testdata() -> None:
     assert {answer["path"]: answer["ours"] for answer in answers if answer["ours"]} == {}
     assert {answer["path"]: answer["wrong"] for answer in answers if answer["wrong"]} == {}
     read, refused = (sum(answer["read"] for answer in answers), sum(len(answer["refused"]) for answer in answers))
-    assert read > 1000
+    assert read > 5000
     assert refused < read / 20
 
 
