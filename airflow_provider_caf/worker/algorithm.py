@@ -66,8 +66,10 @@ class Algorithm:
 
     _session: AlgorithmSession
 
-    def __new__(cls, *_: Any, **__: Any) -> Algorithm:
+    def __new__(cls, *words: Any, **options: Any) -> Algorithm:
         """Make the state here, so that a subclass may forget to call `super().__init__()`."""
+        if (words or options) and cls.__init__ is object.__init__:  # Python would take and forget them
+            raise TypeError(f"{cls.__name__}() takes no arguments.")
         self = super().__new__(cls)
         self._session = AlgorithmSession(f"algorithm {cls.__name__!r}")
         return self

@@ -71,8 +71,10 @@ class Collector:
     _frames: FrameLoop
     _constants: ConstantsReader
 
-    def __new__(cls, *_: Any, **__: Any) -> Collector:
+    def __new__(cls, *words: Any, **options: Any) -> Collector:
         """Make the state here, so that a subclass may forget to call `super().__init__()`."""
+        if (words or options) and cls.__init__ is object.__init__:  # Python would take and forget them
+            raise TypeError(f"{cls.__name__}() takes no arguments.")
         self = super().__new__(cls)
         self._objects = RunObjects(f"collector {cls.__name__!r}")
         self._frames = FrameLoop(f"collector {cls.__name__!r}", self._objects)

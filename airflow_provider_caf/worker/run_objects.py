@@ -32,6 +32,8 @@ GRANULARITIES = ("run", "all")
 _ROOMY = ("TTree", "TNtuple", "TH1D", "TH2D", "TH3D", "TProfile", "TProfile2D", "TProfile3D", "TGraph", "TGraphErrors")
 """Classes that lose nothing when they are filled: most of what is collected. To look at others costs a second."""
 
+_PROFILES = ("TProfile", "TProfile2D", "TProfile3D")
+
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+-]*(\.[A-Za-z0-9_+-]+)*")
 _MAX_LENGTH = 200
 
@@ -221,6 +223,9 @@ class RunObjects:
             with keep_directory(folder):
                 written = copy.Write("", root.TObject.kOverwrite)
         else:
+            if copy.IsA().GetName() in _PROFILES:
+                # ROOT's merge takes it from the first file for all, and the first may have seen no weight yet.
+                copy.Sumw2()
             written = folder.WriteTObject(copy, key)
         if written <= 0:
             raise CafError(

@@ -69,6 +69,7 @@ _STRENGTH = ("total", "sum", "float sum", "near sum", "unknown")
 
 _HINT = "Objects of one name need one class, the same branches, axes and functions, wherever they are made."
 _NOT_ADDED = "ROOT does not add such objects as they are. What it says is in the log above. Collect another form."
+_PROFILE_HINT = "Call Sumw2() on a profile with weights before it is filled: ROOT merges it as the first file has it."
 _LOST_HINT = "Take a class with more room (TH1D holds all that TH1C, TH1S, TH1I and TH1F cannot), and collect again."
 
 Quantity = tuple[str, float, float]
@@ -191,8 +192,14 @@ class Tally:
             raise InputError(
                 f"The {self._name} lost content as {self.count} parts were added: {name} is {found[1]:.17g}, "
                 f"but {value:.17g} was put in.",
-                hint=_LOST_HINT if self._aspects["class"][0].startswith("TH") else _NOT_ADDED,
+                hint=self._find_hint(),
             )
+
+    def _find_hint(self) -> str:
+        kind = self._aspects["class"][0]
+        if kind.startswith("TProfile"):
+            return _PROFILE_HINT
+        return _LOST_HINT if kind.startswith("TH") else _NOT_ADDED
 
 
 class FileTally:

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,9 +15,7 @@ from airflow_provider_caf.core.errors import TransportTimeout
 from airflow_provider_caf.io import processes
 from airflow_provider_caf.io.processes import FreeProcess, TiedProcess, stop_tied_processes
 from airflow_provider_caf.io.transport.local import LocalTransport
-
-LIMIT = 60.0
-"""Seconds after which a test that waits has failed; what is waited for comes at once on a quiet machine."""
+from tests.waiting import LIMIT, is_running, wait_until
 
 FAMILY = 'echo $$ >>"$1"; sh -c \'echo $$ >>"$1"; exec sleep 600\' child "$1" & wait'
 """Notes its number and that of a child of its own, and goes on."""
@@ -37,25 +33,11 @@ print(LocalTransport().run(Command(argv=tuple(argv), timeout=600, is_tied=how !=
 """
 
 
-def wait_for(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LIMIT
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
 def start(how: str, script: str, pids: Path, count: int) -> tuple[subprocess.Popen[bytes], list[int]]:
     """Start a process that starts a command and waits for it, and give the command's processes."""
     argv = [sys.executable, "-c", STARTER, how, "sh", "-c", script, "family", str(pids)]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE)
-    wait_for(lambda: pids.exists() and len(pids.read_text().split()) == count)
+    wait_until(lambda: pids.exists() and len(pids.read_text().split()) == count)
     return process, [int(word) for word in pids.read_text().split()]
 
 
@@ -65,7 +47,7 @@ def test_a_command_ends_with_its_starter_and_so_does_what_it_started(tmp_path: P
     assert all(map(is_running, family))
     process.send_signal(number)
     process.communicate()
-    wait_for(lambda: not any(map(is_running, family)))
+    wait_until(lambda: not any(map(is_running, family)))
 
 
 def test_a_command_that_hears_no_sigterm_ends_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,10 +55,10 @@ def test_a_command_that_hears_no_sigterm_ends_too(tmp_path: Path, monkeypatch: p
     deaf = 'trap "" TERM; ' + FAMILY
     process = TiedProcess(("sh", "-c", deaf, "family", str(tmp_path / "pids")), env=dict(os.environ))
     with process:
-        wait_for(lambda: (tmp_path / "pids").exists() and len((tmp_path / "pids").read_text().split()) == 2)
+        wait_until(lambda: (tmp_path / "pids").exists() and len((tmp_path / "pids").read_text().split()) == 2)
         family = [int(word) for word in (tmp_path / "pids").read_text().split()]
         process.end()
-    assert not any(map(is_running, family))
+    wait_until(lambda: not any(map(is_running, family)))  # killed they are, but the kernel has to get to it
 
 
 def test_a_signal_that_airflow_answers_with_on_kill_ends_the_command(tmp_path: Path) -> None:
@@ -85,7 +67,7 @@ def test_a_signal_that_airflow_answers_with_on_kill_ends_the_command(tmp_path: P
     process.terminate()
     said, _ = process.communicate(timeout=LIMIT)
     assert (process.returncode, said.strip()) == (0, b"-15")
-    assert not any(map(is_running, family))
+    wait_until(lambda: not any(map(is_running, family)))  # killed they are, but the kernel has to get to it
 
 
 def test_a_command_has_time_to_end_by_itself(tmp_path: Path) -> None:
@@ -94,7 +76,7 @@ def test_a_command_has_time_to_end_by_itself(tmp_path: Path) -> None:
     process, _ = start("tied", kind, tmp_path / "pids", 1)
     process.kill()
     process.communicate()
-    wait_for(lambda: last.exists() and last.read_text() == "bye\n")
+    wait_until(lambda: last.exists() and last.read_text() == "bye\n")
 
 
 def test_a_command_that_must_not_stop_half_way_goes_on(tmp_path: Path) -> None:
@@ -112,7 +94,7 @@ def test_nothing_is_left_of_a_tied_command_that_has_ended(tmp_path: Path) -> Non
     pids = tmp_path / "pids"
     with TiedProcess(("sh", "-c", f"sleep 600 & echo $! >{pids}; exit 3"), env=dict(os.environ)) as process:
         assert process.wait() == 3
-    wait_for(lambda: not is_running(int(pids.read_text())))
+    wait_until(lambda: not is_running(int(pids.read_text())))
     assert processes._running == set()
     # Nothing to do any more, and no error.
     process.stop()
@@ -132,7 +114,7 @@ def test_a_tied_command_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     script = f"sleep 600 & echo $! >{pids}; echo begun >&2; wait"
     with pytest.raises(TransportTimeout, match=r"no answer in 1 s and was ended\. It said: begun"):
         LocalTransport().run(Command(argv=("sh", "-c", script), timeout=1, is_tied=True))
-    assert not is_running(int(pids.read_text()))
+    wait_until(lambda: not is_running(int(pids.read_text())))
 
 
 def test_a_free_command_that_is_ended(tmp_path: Path) -> None:

@@ -277,6 +277,57 @@ def test_a_job_refuses_what_its_class_could_not_keep(
     assert not (tmp_path / "out.root").exists()
 
 
+class WeightedProfile(Collector):
+    """Fills a profile with some weights; the second file of two may be the first that has any."""
+
+    prefix = "P"
+    weights: tuple[float, ...] = ()
+
+    def prepare(self) -> None:
+        self.register("o", load_root().TProfile("o", "", 10, 0, 10))
+
+    def run_over(self, files: Any) -> None:
+        self.process_event(ExpRun(1, 1), None)
+
+    def collect(self, event: Any) -> None:
+        for weight in self.weights:
+            self.get("o").Fill(1, weight, weight)
+
+
+@pytest.mark.parametrize("parts", [[(), (0.25,)], [(1.0, 1.0), (0.25, 0.5)], [(0.5, 0.25), (1.0,)]])
+def test_weights_of_a_profile_survive_whichever_part_is_the_first(
+    parts: list[tuple[float, ...]], tmp_path: Path
+) -> None:
+    def collect(weights: tuple[float, ...], name: str) -> str:
+        collector = WeightedProfile()
+        collector.weights = weights
+        run_collector(collector, [], (), str(tmp_path / name))
+        return str(tmp_path / name)
+
+    whole = load_root().TProfile("whole", "", 10, 0, 10)
+    whole.SetDirectory(load_root().nullptr)
+    for weight in sum(parts, ()):
+        whole.Fill(1, weight, weight)
+    data = merge(tmp_path, [collect(weights, f"{at}.root") for at, weights in enumerate(parts)])
+    found = data.get("o", [ExpRun(1, 1)])
+    for read in ("GetBinContent", "GetBinError", "GetBinEffectiveEntries"):
+        assert getattr(found, read)(2) == pytest.approx(getattr(whole, read)(2)), read
+    data.close()
+
+
+def test_profiles_whose_weights_would_be_lost_are_refused(tmp_path: Path) -> None:
+    def make(name: str, *weights: float) -> str:
+        item = load_root().TProfile("o", "", 10, 0, 10)
+        item.SetDirectory(load_root().nullptr)
+        for weight in weights:
+            item.Fill(1, weight, weight)
+        return write_output(tmp_path / name, {"o_1.1": item})
+
+    with pytest.raises(InputError, match="sum of the squared weights") as caught:
+        merge(tmp_path, [make("a.root"), make("b.root", 0.25)])
+    assert "Sumw2()" in (caught.value.hint or "")
+
+
 Weighted = list[tuple[float, float]]
 FILLS = st.lists(st.tuples(st.floats(-2, 12), st.sampled_from([1.0, 1.0, 0.25, -2.0, 0.1])), max_size=12)
 
@@ -291,6 +342,8 @@ def test_the_sum_of_parts_is_the_whole(parts: list[Weighted], kind: str, tmp_pat
             return root.TNtupleD("o", "", "x:w") if not fills else fill_ntuple(fills)
         item = root.TProfile("o", "", 10, 0, 10) if kind == "TProfile" else make_histogram(kind)
         item.SetDirectory(root.nullptr)
+        if kind == "TProfile":
+            item.Sumw2()  # as the framework's collectors do
         for x, weight in fills:
             item.Fill(x, 2 * x, abs(weight)) if kind == "TProfile" else item.Fill(x, weight)
         return item

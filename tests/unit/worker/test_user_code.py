@@ -175,3 +175,17 @@ def test_a_function_is_loaded(calibrators: Path) -> None:
 def test_the_base_algorithm_is_no_algorithm() -> None:
     with pytest.raises(NotImplementedError):
         Algorithm().calibrate()
+
+
+@pytest.mark.parametrize("base", [Algorithm, Collector])
+def test_arguments_that_nobody_takes_are_an_error(base: type) -> None:
+    class Plain(base):  # type: ignore[misc]
+        pass
+
+    class Open(base):  # type: ignore[misc]
+        def __init__(self, size: int) -> None:
+            self.size = size
+
+    with pytest.raises(TypeError, match=r"Plain\(\) takes no arguments"):
+        Plain(size=3)
+    assert Open(size=3).size == 3
