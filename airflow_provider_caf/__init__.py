@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_caf.core.moved import find_moved_modules
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ _HOMES = {
     "build_dag": "airflow_provider_caf.factory.dag",
     "build_dags": "airflow_provider_caf.factory.folder",
 }
+
+find_moved_modules()
 
 __all__ = [
     "CAF",

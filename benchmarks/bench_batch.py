@@ -29,11 +29,11 @@ from airflow_provider_caf.batch.spec import Command, CommandResult, Resources, T
 from airflow_provider_caf.batch.systems import load_system
 from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.io.job_app import build_job_app
-from airflow_provider_caf.io.jobs.client import BatchClient
-from airflow_provider_caf.io.jobs.subjobs import count_subjobs
-from airflow_provider_caf.io.jobs.submission import CollectionJob, measure_records, observe, submit_missing
 from airflow_provider_caf.io.layout import RunLayout
-from airflow_provider_caf.io.transport.local import LocalTransport
+from airflow_provider_caf.jobs.client import BatchClient
+from airflow_provider_caf.jobs.subjobs import count_subjobs
+from airflow_provider_caf.jobs.submission import CollectionJob, measure_records, observe, submit_missing
+from airflow_provider_caf.jobs.transport.local import LocalTransport
 
 LIMIT = 3600.0
 """Seconds after which a run is given up."""

@@ -35,7 +35,7 @@ frame.Snapshot("events", path, "", options)
 COLLECT = """
 import json, sys, time
 
-from airflow_provider_caf.worker.collector import Collector, run_collector
+from airflow_provider_caf.worker.collect.collector import Collector, run_collector
 from airflow_provider_caf.worker.root import load_root
 
 ROOT = load_root()

@@ -23,12 +23,12 @@ from unittest import mock
 import numpy
 
 from airflow_provider_caf.core.iov import ExpRun
-from airflow_provider_caf.worker import contents, merge
-from airflow_provider_caf.worker.collector import Collector, run_collector
-from airflow_provider_caf.worker.describe_object import Key, load_describer
-from airflow_provider_caf.worker.merge import MergeRequest, merge_collection
+from airflow_provider_caf.worker.collect import contents, merge
+from airflow_provider_caf.worker.collect.collector import Collector, run_collector
+from airflow_provider_caf.worker.collect.describe_object import Key, load_describer
+from airflow_provider_caf.worker.collect.merge import MergeRequest, merge_collection
+from airflow_provider_caf.worker.collect.signature import FileTally
 from airflow_provider_caf.worker.root import load_root
-from airflow_provider_caf.worker.signature import FileTally
 
 BRANCHES = 10
 

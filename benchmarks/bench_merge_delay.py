@@ -22,8 +22,8 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_caf.batch.systems import SYSTEMS
-from airflow_provider_caf.io.jobs.exit_records import read_exit_records
 from airflow_provider_caf.io.layout import RunLayout
+from airflow_provider_caf.jobs.exit_records import read_exit_records
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.private_airflow import PrivateAirflow

@@ -50,9 +50,9 @@ from airflow_provider_caf.definitions.run_params import apply_params, merge_para
 from airflow_provider_caf.definitions.templates import render
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.results import CommittedPayload, list_committed
-from airflow_provider_caf.worker.collector import make_collector, run_collector
-from airflow_provider_caf.worker.merge import MergeRequest, merge_collection
-from airflow_provider_caf.worker.serve import AlgorithmService
+from airflow_provider_caf.worker.algorithm.serve import AlgorithmService
+from airflow_provider_caf.worker.collect.collector import make_collector, run_collector
+from airflow_provider_caf.worker.collect.merge import MergeRequest, merge_collection
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "dags"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))

@@ -81,8 +81,8 @@ COLLECT = """
 import sys
 from pathlib import Path
 
-from airflow_provider_caf.worker.collector import make_collector, run_collector
-from airflow_provider_caf.worker.merge import MergeRequest, merge_collection
+from airflow_provider_caf.worker.collect.collector import make_collector, run_collector
+from airflow_provider_caf.worker.collect.merge import MergeRequest, merge_collection
 
 folder, module, files = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 for name in ("Tree", "Plain"):
@@ -101,7 +101,7 @@ from pathlib import Path
 import ROOT
 
 from airflow_provider_caf.core.iov import ExpRun
-from airflow_provider_caf.worker.collected import CollectedData
+from airflow_provider_caf.worker.collect.collected import CollectedData
 
 folder, files, runs, chain_runs = Path(sys.argv[1]), *map(int, sys.argv[2:])
 opened = collections.Counter()

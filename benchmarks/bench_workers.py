@@ -18,8 +18,8 @@ from pathlib import Path
 from strategy_lab import MemoryState, make_events, merge_events, write_module
 
 from airflow_provider_caf import CAF, Algorithm, Calibration
+from airflow_provider_caf.core.files import write_json
 from airflow_provider_caf.io.catalog import open_sqlite_catalog
-from airflow_provider_caf.io.files import write_json
 from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.steps.prepare import Surroundings, prepare_calibration
 from airflow_provider_caf.steps.results import CalibrationResults

@@ -51,8 +51,8 @@ ROOT.RDF.FromNumpy(branches).Snapshot("events", sys.argv[1])
 
 MERGE = """
 import json, sys
-from airflow_provider_caf.worker.collector import make_collector, run_collector
-from airflow_provider_caf.worker.merge import MergeRequest, merge_collection
+from airflow_provider_caf.worker.collect.collector import make_collector, run_collector
+from airflow_provider_caf.worker.collect.merge import MergeRequest, merge_collection
 
 events, collected, output, index, reference = sys.argv[1:]
 run_collector(make_collector(reference, {}, None), [events], (), collected)

@@ -26,8 +26,8 @@ from urllib.parse import quote
 
 from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import TransportError
-from airflow_provider_caf.io.files import PRIVATE, read_json, write_json
-from airflow_provider_caf.io.tails import cut_tail, read_tail
+from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
+from airflow_provider_caf.core.tails import cut_tail, read_tail
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 

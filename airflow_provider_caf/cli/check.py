@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow_provider_caf.cli.output import EXIT_PROBLEM, command, show_json, show_text
 from airflow_provider_caf.core.errors import CafError, DefinitionError
+from airflow_provider_caf.core.files import write_text
 from airflow_provider_caf.core.graph import order_calibrations
 from airflow_provider_caf.core.names import check_name
 from airflow_provider_caf.definitions.caf import CAF
@@ -17,7 +18,6 @@ from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.files import list_definition_files, load_definitions
 from airflow_provider_caf.definitions.run_params import describe_params
 from airflow_provider_caf.definitions.schema import build_schema
-from airflow_provider_caf.io.files import write_text
 from airflow_provider_caf.scripts.script_run import is_script_run, read_script_run
 
 STARTER = """\

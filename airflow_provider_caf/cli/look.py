@@ -22,11 +22,11 @@ from airflow_provider_caf.core.durations import describe_seconds
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.file_names import STDERR_FILE, STDOUT_FILE
 from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.core.tails import read_tail
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.hooks.batch import open_collection
-from airflow_provider_caf.io.jobs.subjobs import build_failure_table
 from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout
-from airflow_provider_caf.io.tails import read_tail
+from airflow_provider_caf.jobs.subjobs import build_failure_table
 from airflow_provider_caf.site.places import find_catalog, find_work_dir
 from airflow_provider_caf.status.airflow_run import RunRow, read_run
 from airflow_provider_caf.status.progress import CalibrationProgress, read_progress

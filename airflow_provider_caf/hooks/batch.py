@@ -18,16 +18,16 @@ from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.definitions.caf import CAF
 from airflow_provider_caf.definitions.calibration import Calibration
-from airflow_provider_caf.io.jobs.mirror import Mirror
 from airflow_provider_caf.io.layout import CalibrationLayout
-from airflow_provider_caf.io.transport.base import Transport
-from airflow_provider_caf.io.transport.local import LocalTransport
+from airflow_provider_caf.jobs.mirror import Mirror
+from airflow_provider_caf.jobs.transport.base import Transport
+from airflow_provider_caf.jobs.transport.local import LocalTransport
 from airflow_provider_caf.site.shared import Shared
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.manifest import CollectionManifest
 
 if TYPE_CHECKING:
-    from airflow_provider_caf.io.transport.ssh import Connect, SshTransport
+    from airflow_provider_caf.jobs.transport.ssh import Connect, SshTransport
 
 DEFAULT_SYSTEM = "local"
 FIELDS = ("remote_work_dir", "ssh_conn_id", "system")
@@ -255,7 +255,7 @@ def _build_host_name(connection: Connection, work_dir: str | None) -> str:
 
 def _import_ssh(ssh_conn_id: str) -> type[SshTransport]:
     try:
-        from airflow_provider_caf.io.transport.ssh import SshTransport  # the extra may not be installed
+        from airflow_provider_caf.jobs.transport.ssh import SshTransport  # the extra may not be installed
     except ImportError as error:
         raise DefinitionError(
             f"A batch connection names the SSH connection {ssh_conn_id!r}, but ssh is not installed: {error}.",

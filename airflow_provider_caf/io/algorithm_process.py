@@ -1,6 +1,6 @@
 """The parent's side of an algorithm process: start it, ask it, and survive whatever it does.
 
-The child is `app.pyz algorithm`, see `worker/serve.py`. Requests and answers go over two pipes; a third one
+The child is `app.pyz algorithm`, see `worker/algorithm/serve.py`. Requests and answers go over two pipes; a third one
 is never written to, and tells the child by its end that we are gone. Its prints go to a log file. When it
 crashes, hangs or answers nonsense, it is ended with all that it started, and `AlgorithmFailed` says why, with
 the end of the log.
@@ -27,6 +27,7 @@ from airflow_provider_caf.core import errors
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import AlgorithmDied, AlgorithmFailed, CafError, DefinitionError
+from airflow_provider_caf.core.files import open_log
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.json_form import build_json, read_list, read_with
 from airflow_provider_caf.core.record import record
@@ -40,9 +41,8 @@ from airflow_provider_caf.core.strategies.base import (
     FindBoundaries,
     StagedPayload,
 )
+from airflow_provider_caf.core.tails import cut_tail, read_tail
 from airflow_provider_caf.io.collected_copies import copy_collected
-from airflow_provider_caf.io.files import open_log
-from airflow_provider_caf.io.tails import cut_tail, read_tail
 
 START_TIMEOUT = 600.0
 """Seconds for `open`: setup lines and the import of ROOT from a network file system take minutes at times."""

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from airflow_provider_caf.core.errors import InputError
+from airflow_provider_caf.core.files import read_json, write_json
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.io.files import read_json, write_json
 
 
 @record

@@ -29,6 +29,7 @@ import tenacity
 
 from airflow_provider_caf.core.atomic import NO_SPACE, sync, write_bytes
 from airflow_provider_caf.core.errors import CafError, DatabaseError
+from airflow_provider_caf.core.files import write_text
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.payloads import (
     GapReport,
@@ -40,7 +41,6 @@ from airflow_provider_caf.core.payloads import (
     parse_database,
 )
 from airflow_provider_caf.core.temporary import build_temporary_name
-from airflow_provider_caf.io.files import write_text
 from airflow_provider_caf.io.layout import DATABASE_FILE
 
 _SHOWN = 20

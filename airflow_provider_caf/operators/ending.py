@@ -11,7 +11,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_caf.definitions.caf import Publish
-from airflow_provider_caf.io.processes import stop_tied_processes
+from airflow_provider_caf.jobs.processes import stop_tied_processes
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run
 from airflow_provider_caf.operators.configure import CONFIGURE, ConfigureOperator
 from airflow_provider_caf.site.places import find_catalog, find_work_dir

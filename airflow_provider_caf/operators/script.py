@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
 
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.io.layout import RunLayout
-from airflow_provider_caf.io.processes import stop_tied_processes
+from airflow_provider_caf.jobs.processes import stop_tied_processes
 from airflow_provider_caf.operators.base import failing_for_good
 from airflow_provider_caf.scripts.definition import CafConfig, ScriptImport
 from airflow_provider_caf.scripts.importing import import_script

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_caf.io.tails import read_tail
+from airflow_provider_caf.core.tails import read_tail
 from airflow_provider_caf.operators.base import CafOperator
 from airflow_provider_caf.operators.links import AlgorithmLogLink
 from airflow_provider_caf.site.metrics import count

@@ -12,6 +12,7 @@ from typing import Any
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.results import ResultCode
+from airflow_provider_caf.core.tails import cut_tail
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.stored import read_caf
 from airflow_provider_caf.io.catalog import (
@@ -26,7 +27,6 @@ from airflow_provider_caf.io.catalog import (
     SelectionRow,
     SubjobsRow,
 )
-from airflow_provider_caf.io.tails import cut_tail
 from airflow_provider_caf.status.airflow_run import RunRow, RunSummary
 from airflow_provider_caf.status.progress import CalibrationProgress, read_progress
 from airflow_provider_caf.status.series import (

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.durations import describe_seconds
 from airflow_provider_caf.core.errors import CafError
+from airflow_provider_caf.core.files import write_text
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.catalog import (
@@ -32,7 +33,6 @@ from airflow_provider_caf.io.catalog import (
     SelectionRow,
     SubjobsRow,
 )
-from airflow_provider_caf.io.files import write_text
 from airflow_provider_caf.report.axis import RunAxis
 from airflow_provider_caf.report.figures import Payloads, draw_convergence, draw_map, draw_trend, is_drawable
 from airflow_provider_caf.status.airflow_run import RunRow

@@ -1,6 +1,6 @@
 """Make a definition of a described calibration script, and read the two files that its users have.
 
-What the description holds says `worker/describe_script.py`, which makes it in the experiment's environment.
+What the description holds says `worker/basf2/describe_script.py`, which makes it in the experiment's environment.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ DEFAULT_TIMEOUT = 600.0
 VALIDATION = "validation"
 """The name of the step that runs a validation script."""
 
-_ALGORITHM = "airflow_provider_caf.worker.script_algorithm:ScriptAlgorithm"
-_PRE_ALGORITHM = "airflow_provider_caf.worker.script_algorithm:run_pre_algorithm"
+_ALGORITHM = "airflow_provider_caf.worker.basf2.script_algorithm:ScriptAlgorithm"
+_PRE_ALGORITHM = "airflow_provider_caf.worker.basf2.script_algorithm:run_pre_algorithm"
 _OWN_STRATEGY = "airflow_provider_caf.core.strategies.of_script:ScriptStrategy"
 _EXECUTABLE = "basf2"
 _STEERING_FILE = "steering.py"

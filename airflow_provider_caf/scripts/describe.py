@@ -9,11 +9,11 @@ from typing import Any
 from airflow_provider_caf.batch.spec import Command, Resources
 from airflow_provider_caf.batch.wrapper import build_site_argv
 from airflow_provider_caf.core.errors import DefinitionError, TransportTimeout
+from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.core.signals import name_signal
-from airflow_provider_caf.io.files import PRIVATE, read_json, write_json
+from airflow_provider_caf.core.tails import cut_tail
 from airflow_provider_caf.io.job_app import build_job_app
-from airflow_provider_caf.io.tails import cut_tail
-from airflow_provider_caf.io.transport.base import Transport
+from airflow_provider_caf.jobs.transport.base import Transport
 from airflow_provider_caf.steps.app_run import build_app_argv
 
 APP = "app.pyz"
@@ -24,7 +24,7 @@ def describe_script(
 ) -> tuple[dict[str, Any], str]:
     """Describe a script.
 
-    :param request: what `worker/describe_script.py` reads, without its `folder`.
+    :param request: what `worker/basf2/describe_script.py` reads, without its `folder`.
     :param folder: for the side files; the machine behind `transport` sees it, too.
     :param resources: whose setup and Python count.
     :param timeout: in seconds.

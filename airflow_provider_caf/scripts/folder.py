@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_caf.core.errors import CafError, DefinitionError
+from airflow_provider_caf.core.files import write_text
 from airflow_provider_caf.core.json_form import normalise_json
 from airflow_provider_caf.core.names import build_slug
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.definitions.files import SCRIPT_RUN_SUFFIX, read_definition
-from airflow_provider_caf.io.files import write_text
 from airflow_provider_caf.scripts.definition import ScriptImport, dump_definition, name_script
 from airflow_provider_caf.scripts.importing import Imported, import_script, read_settings
 from airflow_provider_caf.scripts.script_run import IMPORT_OPTIONS, read_script_run

@@ -21,15 +21,15 @@ from typing import Any
 from airflow_provider_caf.batch.spec import Resources, merge_resources, parse_resources
 from airflow_provider_caf.batch.wrapper import build_site_argv
 from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.files import PRIVATE, write_json, write_text
 from airflow_provider_caf.core.names import build_slug, check_name
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.core.temporary import build_temporary_name
 from airflow_provider_caf.definitions.files import read_definition
 from airflow_provider_caf.hooks.batch import BatchHook
-from airflow_provider_caf.io.files import PRIVATE, write_json, write_text
-from airflow_provider_caf.io.transport.base import Transport
-from airflow_provider_caf.io.transport.local import LocalTransport
+from airflow_provider_caf.jobs.transport.base import Transport
+from airflow_provider_caf.jobs.transport.local import LocalTransport
 from airflow_provider_caf.scripts.definition import (
     CAFS,
     ScriptImport,

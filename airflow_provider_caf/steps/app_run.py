@@ -8,7 +8,7 @@ from pathlib import Path
 
 from airflow_provider_caf.batch.spec import Command, CommandResult, Resources
 from airflow_provider_caf.batch.wrapper import build_site_argv
-from airflow_provider_caf.io.transport.local import LocalTransport
+from airflow_provider_caf.jobs.transport.local import LocalTransport
 
 
 def build_app_argv(app: Path, resources: Resources) -> tuple[str, ...]:

@@ -24,16 +24,18 @@ from airflow_provider_caf.batch.systems.base import Submission
 from airflow_provider_caf.batch.verdicts import SubjobStatus, Verdict
 from airflow_provider_caf.core.chain import LOCAL, DatabaseEntry, build_database_chain
 from airflow_provider_caf.core.errors import InputError, JobFailed, JobHeld, JobLost
+from airflow_provider_caf.core.files import PRIVATE, write_json
 from airflow_provider_caf.core.splitting import SubjobPlan
 from airflow_provider_caf.core.tolerance import count_tolerated
 from airflow_provider_caf.definitions.form import given
-from airflow_provider_caf.io.files import PRIVATE, write_json
 from airflow_provider_caf.io.inputs import is_uri
-from airflow_provider_caf.io.jobs.client import BatchClient, read_submission
-from airflow_provider_caf.io.jobs.mirror import Mirror
-from airflow_provider_caf.io.jobs.poll import Snapshot
-from airflow_provider_caf.io.jobs.subjobs import build_failure_table, count_subjobs, describe_counts, read_job_digests
-from airflow_provider_caf.io.jobs.submission import (
+from airflow_provider_caf.io.layout import CalibrationLayout, CollectionLayout
+from airflow_provider_caf.io.local_database import LocalDatabase
+from airflow_provider_caf.jobs.client import BatchClient, read_submission
+from airflow_provider_caf.jobs.mirror import Mirror
+from airflow_provider_caf.jobs.poll import Snapshot
+from airflow_provider_caf.jobs.subjobs import build_failure_table, count_subjobs, describe_counts, read_job_digests
+from airflow_provider_caf.jobs.submission import (
     CollectionJob,
     Observation,
     Question,
@@ -46,10 +48,8 @@ from airflow_provider_caf.io.jobs.submission import (
     read_arrays,
     submit_missing,
 )
-from airflow_provider_caf.io.layout import CalibrationLayout, CollectionLayout
-from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.io.transport.base import Transport
-from airflow_provider_caf.io.transport.local import LocalTransport
+from airflow_provider_caf.jobs.transport.base import Transport
+from airflow_provider_caf.jobs.transport.local import LocalTransport
 from airflow_provider_caf.steps.manifest import CollectionManifest
 
 _SHOWN_ARRAYS = 5

@@ -13,6 +13,7 @@ from importlib import metadata
 from typing import Any
 
 from airflow_provider_caf.core.errors import InputError
+from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.core.graph import find_ancestors
 from airflow_provider_caf.core.json_form import JsonRecord, normalise_json
 from airflow_provider_caf.core.record import record
@@ -23,7 +24,6 @@ from airflow_provider_caf.definitions.checks import MAKERS, list_sharing
 from airflow_provider_caf.definitions.collection import Collection
 from airflow_provider_caf.definitions.stored import StoredCaf
 from airflow_provider_caf.io.catalog import Catalog, JsonValue, RunRow
-from airflow_provider_caf.io.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.steps.input_files import find_input
 

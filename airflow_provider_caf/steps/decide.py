@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from airflow_provider_caf.core.files import read_json, write_json
 from airflow_provider_caf.core.iteration import IterationAction, IterationDecision, decide_iteration
 from airflow_provider_caf.core.results import ResultCode
-from airflow_provider_caf.io.files import read_json, write_json
 from airflow_provider_caf.io.layout import CalibrationLayout, IterationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.manifest import CalibrationManifest

@@ -10,15 +10,15 @@ from typing import Any
 
 from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.core.errors import DefinitionError, TransportError, join_definition_errors
+from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.signals import name_signal
 from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.core.tails import cut_tail
 from airflow_provider_caf.definitions.algorithm import Algorithm
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.collection import Collection
-from airflow_provider_caf.io.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.io.layout import CalibrationLayout
-from airflow_provider_caf.io.tails import cut_tail
 from airflow_provider_caf.steps.app_run import build_app_argv, run_app
 from airflow_provider_caf.steps.file_metadata import HowToRead
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from airflow_provider_caf.core.errors import CheckpointError
+from airflow_provider_caf.core.files import read_json
 from airflow_provider_caf.core.graph import order_calibrations
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.payloads import GapReport
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.definitions.calibration import Calibration, CalibrationBase
-from airflow_provider_caf.io.files import read_json
 from airflow_provider_caf.io.layout import DEFINITION_FILE, CalibrationLayout, IterationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.decide import find_last_pass

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from airflow_provider_caf.core.files import write_json
 from airflow_provider_caf.core.json_form import build_json
 from airflow_provider_caf.core.payloads import FilledGap, GapReport
-from airflow_provider_caf.io.files import write_json
 
 
 def write_gaps(path: Path, gaps: Mapping[str, GapReport], filled: Sequence[FilledGap] = ()) -> None:

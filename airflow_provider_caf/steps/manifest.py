@@ -12,13 +12,13 @@ from dataclasses import replace
 from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.errors import CheckpointError
+from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.splitting import SubjobPlan
 from airflow_provider_caf.definitions.algorithm import Algorithm
 from airflow_provider_caf.definitions.calibration import CalibrationBase
 from airflow_provider_caf.definitions.stored import StoredCalibration, StoredCollection, read_stored_member
-from airflow_provider_caf.io.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.io.layout import CalibrationLayout, CollectionLayout
 
 _ANOTHER_RELEASE = "It was written by another release. Clear the calibration from its `prepare` on."

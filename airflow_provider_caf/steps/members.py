@@ -17,21 +17,21 @@ from typing import Any
 from airflow_provider_caf.core.chain import DatabaseEntry, build_database_chain
 from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import DefinitionError, JobFailed
+from airflow_provider_caf.core.files import open_log, write_json
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.reference import load_reference
 from airflow_provider_caf.core.signals import name_signal
 from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.core.tails import read_tail
 from airflow_provider_caf.definitions.calibration import (
     CalibrationBase,
     ExternalCommand,
     ImportedPayloads,
     OwnCalibration,
 )
-from airflow_provider_caf.io.files import open_log, write_json
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.io.processes import TiedProcess
-from airflow_provider_caf.io.tails import read_tail
+from airflow_provider_caf.jobs.processes import TiedProcess
 from airflow_provider_caf.steps.finish import join_database
 from airflow_provider_caf.steps.manifest import write_step
 

@@ -9,11 +9,11 @@ from airflow_provider_caf.batch.polling import decide_interval
 from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import InputError
+from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.io.files import PRIVATE, read_json, write_json
-from airflow_provider_caf.io.jobs.submission import Observation
+from airflow_provider_caf.core.tails import cut_tail
 from airflow_provider_caf.io.layout import CalibrationLayout, CollectionLayout
-from airflow_provider_caf.io.tails import cut_tail
+from airflow_provider_caf.jobs.submission import Observation
 from airflow_provider_caf.steps.app_run import run_app
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.progress import Progress, following

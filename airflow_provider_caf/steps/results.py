@@ -18,6 +18,7 @@ from airflow_provider_caf.core.payloads import PayloadEntry
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.strategies.base import Commit
 from airflow_provider_caf.core.strategies.drive import build_entries
+from airflow_provider_caf.core.tails import read_end
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.io.catalog import (
     Catalog,
@@ -33,9 +34,8 @@ from airflow_provider_caf.io.catalog import (
     SelectionRow,
     SubjobsRow,
 )
-from airflow_provider_caf.io.jobs.subjobs import count_subjobs, describe_end
-from airflow_provider_caf.io.jobs.submission import Observation
-from airflow_provider_caf.io.tails import read_end
+from airflow_provider_caf.jobs.subjobs import count_subjobs, describe_end
+from airflow_provider_caf.jobs.submission import Observation
 from airflow_provider_caf.steps.executions import Asked
 from airflow_provider_caf.steps.manifest import CollectionManifest
 

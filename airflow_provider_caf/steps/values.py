@@ -10,11 +10,11 @@ from typing import Any
 
 from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.core.errors import CafError
+from airflow_provider_caf.core.files import read_json, write_json
 from airflow_provider_caf.core.payloads import PayloadEntry
-from airflow_provider_caf.io.files import read_json, write_json
+from airflow_provider_caf.core.tails import cut_tail
 from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.io.tails import cut_tail
 from airflow_provider_caf.steps.app_run import run_app
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ import time
 
 from airflow_provider_caf.batch.held import build_held_policy
 from airflow_provider_caf.core.errors import CafError, DatabaseError
-from airflow_provider_caf.io.jobs.held import describe_holds, treat_held
-from airflow_provider_caf.io.jobs.submission import Observation
+from airflow_provider_caf.jobs.held import describe_holds, treat_held
+from airflow_provider_caf.jobs.submission import Observation
 from airflow_provider_caf.steps.collect import CollectionRun, describe_observation
 from airflow_provider_caf.steps.results import CalibrationResults
 

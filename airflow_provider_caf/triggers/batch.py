@@ -14,9 +14,9 @@ from airflow_provider_caf.batch.polling import Patience, decide_interval
 from airflow_provider_caf.batch.spec import SubmittedArray
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.hooks.batch import open_collection
-from airflow_provider_caf.io.jobs.poll import Snapshot
-from airflow_provider_caf.io.jobs.submission import Observation, Question
 from airflow_provider_caf.io.layout import CalibrationLayout
+from airflow_provider_caf.jobs.poll import Snapshot
+from airflow_provider_caf.jobs.submission import Observation, Question
 from airflow_provider_caf.site.places import find_catalog, find_work_dir
 from airflow_provider_caf.steps.collect import CollectionRun, is_over
 from airflow_provider_caf.steps.results import CalibrationResults

@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Sequence
 
 from airflow_provider_caf.batch.spec import SubmittedArray
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.io.jobs.client import BatchClient
-from airflow_provider_caf.io.jobs.poll import Snapshot
+from airflow_provider_caf.jobs.client import BatchClient
+from airflow_provider_caf.jobs.poll import Snapshot
 from airflow_provider_caf.site.metrics import time_poll
 
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow_provider_caf.core.iov import ExpRun, IoV
     from airflow_provider_caf.core.results import ResultCode
-    from airflow_provider_caf.worker.algorithm import Algorithm
-    from airflow_provider_caf.worker.collector import Collector
+    from airflow_provider_caf.worker.algorithm.algorithm import Algorithm
+    from airflow_provider_caf.worker.collect.collector import Collector
 
 _HOMES = {
-    "Algorithm": "airflow_provider_caf.worker.algorithm",
-    "Collector": "airflow_provider_caf.worker.collector",
+    "Algorithm": "airflow_provider_caf.worker.algorithm.algorithm",
+    "Collector": "airflow_provider_caf.worker.collect.collector",
     "ExpRun": "airflow_provider_caf.core.iov",
     "IoV": "airflow_provider_caf.core.iov",
     "ResultCode": "airflow_provider_caf.core.results",

@@ -14,16 +14,16 @@ import airflow_provider_caf
 from airflow_provider_caf.core.errors import CafError
 
 _VERBS = {
-    "algorithm": "serve",
-    "collect": "collect",
+    "algorithm": "algorithm.serve",
+    "collect": "collect.collect",
     "describe": "describe",
-    "merge": "merge",
-    "metadata": "metadata",
-    "pool": "pool",
-    "script": "describe_script",
-    "subjob": "subjob",
-    "validate": "validate_script",
-    "values": "values",
+    "merge": "collect.merge",
+    "metadata": "collect.metadata",
+    "pool": "job.pool",
+    "script": "basf2.describe_script",
+    "subjob": "job.subjob",
+    "validate": "basf2.validate_script",
+    "values": "algorithm.values",
 }
 
 EXIT_ERROR = 1

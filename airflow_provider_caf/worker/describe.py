@@ -24,8 +24,8 @@ from typing import Any
 
 from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import CafError, DefinitionError
-from airflow_provider_caf.worker.algorithm import Algorithm, make_algorithm
-from airflow_provider_caf.worker.collector import find_prefix, make_collector
+from airflow_provider_caf.worker.algorithm.algorithm import Algorithm, make_algorithm
+from airflow_provider_caf.worker.collect.collector import find_prefix, make_collector
 from airflow_provider_caf.worker.requests import read_request
 from airflow_provider_caf.worker.user_code import load_user_code
 

@@ -27,11 +27,11 @@ from airflow_provider_caf.core.errors import CafError, JobFailed
 from airflow_provider_caf.core.splitting import SubjobPlan
 from airflow_provider_caf.definitions.collection import Collection
 from airflow_provider_caf.hooks.batch import open_collection
-from airflow_provider_caf.io.jobs.client import SUBMISSION_FILE, BatchClient
-from airflow_provider_caf.io.jobs.submission import CollectionJob, Observation, Submitted, read_arrays, read_intents
 from airflow_provider_caf.io.layout import RunLayout
-from airflow_provider_caf.io.transport.base import Transport
-from airflow_provider_caf.io.transport.local import LocalTransport
+from airflow_provider_caf.jobs.client import SUBMISSION_FILE, BatchClient
+from airflow_provider_caf.jobs.submission import CollectionJob, Observation, Submitted, read_arrays, read_intents
+from airflow_provider_caf.jobs.transport.base import Transport
+from airflow_provider_caf.jobs.transport.local import LocalTransport
 from airflow_provider_caf.operators.submit import CollectorSubmitOperator
 from airflow_provider_caf.sensors.batch import BatchJobSensor
 from airflow_provider_caf.steps import collect

@@ -18,7 +18,7 @@ from airflow_provider_caf.batch.spec import Command, CommandResult, Resources
 from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import PollError, SubmitError, TransportError
-from airflow_provider_caf.io.transport.local import LocalTransport
+from airflow_provider_caf.jobs.transport.local import LocalTransport
 
 if TYPE_CHECKING:
     from tests.contract.batch_site import Site

@@ -15,10 +15,10 @@ from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.batch.systems import load_system
 from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import CafError
-from airflow_provider_caf.io.jobs.client import BatchClient
-from airflow_provider_caf.io.jobs.held import treat_held
-from airflow_provider_caf.io.jobs.submission import CollectionJob, observe, submit_missing
-from airflow_provider_caf.io.transport.local import LocalTransport
+from airflow_provider_caf.jobs.client import BatchClient
+from airflow_provider_caf.jobs.held import treat_held
+from airflow_provider_caf.jobs.submission import CollectionJob, observe, submit_missing
+from airflow_provider_caf.jobs.transport.local import LocalTransport
 
 if TYPE_CHECKING:
     from tests.contract.batch_site import Site

@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow_provider_caf.batch.spec import Resources, SubmittedArray
 from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import SubmitError
-from airflow_provider_caf.io.jobs.submission import build_array
+from airflow_provider_caf.jobs.submission import build_array
 
 if TYPE_CHECKING:
     from tests.contract.batch_site import Site

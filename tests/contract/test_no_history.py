@@ -15,13 +15,13 @@ import engine
 from airflow_provider_caf.batch.spec import ArraySpec
 from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import SubmitError, SubmitRefused, SubmitUnknown
-from airflow_provider_caf.io.jobs.client import read_submitted
-from airflow_provider_caf.io.jobs.submission import build_array, observe, read_arrays, submit_missing
+from airflow_provider_caf.jobs.client import read_submitted
+from airflow_provider_caf.jobs.submission import build_array, observe, read_arrays, submit_missing
 from tests.contract.test_bad_days import REFUSALS
 from tests.contract.test_submitted_once import start_submit
 
 if TYPE_CHECKING:
-    from airflow_provider_caf.io.jobs.submission import CollectionJob
+    from airflow_provider_caf.jobs.submission import CollectionJob
     from tests.contract.batch_site import Site
 
 DONE, LOST, QUEUED, RUNNING = SubjobStatus.DONE, SubjobStatus.LOST, SubjobStatus.QUEUED, SubjobStatus.RUNNING

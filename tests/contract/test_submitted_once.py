@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_caf.batch.spec import ArraySpec, Resources
 from airflow_provider_caf.batch.verdicts import SubjobStatus
-from airflow_provider_caf.io.jobs.client import read_submitted
-from airflow_provider_caf.io.jobs.submission import CollectionJob, build_array, read_arrays
+from airflow_provider_caf.jobs.client import read_submitted
+from airflow_provider_caf.jobs.submission import CollectionJob, build_array, read_arrays
 
 if TYPE_CHECKING:
     from tests.contract.batch_site import Site
@@ -38,8 +38,8 @@ SUBMIT = textwrap.dedent(
     from pathlib import Path
     from airflow_provider_caf.batch.spec import ArraySpec
     from airflow_provider_caf.batch.systems import load_system
-    from airflow_provider_caf.io.jobs.client import BatchClient
-    from airflow_provider_caf.io.transport.local import LocalTransport
+    from airflow_provider_caf.jobs.client import BatchClient
+    from airflow_provider_caf.jobs.transport.local import LocalTransport
 
     system, file, before, after = sys.argv[1:]
 

@@ -11,9 +11,9 @@ import pytest
 from airflow_provider_caf.batch.spec import Command, CommandResult, Resources, SubmittedArray
 from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import PollError
-from airflow_provider_caf.io.jobs.subjobs import build_failure_table, count_subjobs, describe_counts
-from airflow_provider_caf.io.jobs.submission import build_array
-from airflow_provider_caf.io.transport.local import LocalTransport
+from airflow_provider_caf.jobs.subjobs import build_failure_table, count_subjobs, describe_counts
+from airflow_provider_caf.jobs.submission import build_array
+from airflow_provider_caf.jobs.transport.local import LocalTransport
 
 if TYPE_CHECKING:
     from tests.contract.batch_site import Site

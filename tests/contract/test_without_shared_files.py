@@ -14,9 +14,9 @@ from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.iov import IoV
-from airflow_provider_caf.io.jobs.exit_records import StatusFolder
-from airflow_provider_caf.io.jobs.submission import find_question, submit_missing
 from airflow_provider_caf.io.local_database import LocalDatabase
+from airflow_provider_caf.jobs.exit_records import StatusFolder
+from airflow_provider_caf.jobs.submission import find_question, submit_missing
 
 if TYPE_CHECKING:
     from tests.contract.batch_site import Site

@@ -13,9 +13,9 @@ import pytest
 
 from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import TransportError
-from airflow_provider_caf.io.jobs.exit_records import StatusFolder
-from airflow_provider_caf.io.jobs.notes import NOTES_FILE
 from airflow_provider_caf.io.layout import CollectionLayout
+from airflow_provider_caf.jobs.exit_records import StatusFolder
+from airflow_provider_caf.jobs.notes import NOTES_FILE
 from airflow_provider_caf.steps.collect import CollectionRun
 from tests.integration.started_airflow import StartedAirflow
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_caf.core.errors import TransportError
-from airflow_provider_caf.io.jobs.exit_records import StatusFolder
+from airflow_provider_caf.jobs.exit_records import StatusFolder
 from tests.integration.started_airflow import StartedAirflow
 from tests.integration.test_restart import MAKE_EVENTS
 

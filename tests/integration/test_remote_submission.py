@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.io.catalog import PayloadRow
-from airflow_provider_caf.io.jobs.exit_records import StatusFolder
+from airflow_provider_caf.jobs.exit_records import StatusFolder
 from tests.integration.started_airflow import StartedAirflow
 from tests.integration.test_restart import FILES, MAKE_EVENTS
 from tests.ssh_server import SshServer, start_ssh_server

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_caf.io.catalog import PayloadRow
-from airflow_provider_caf.io.jobs.exit_records import StatusFolder
+from airflow_provider_caf.jobs.exit_records import StatusFolder
 from tests.integration.started_airflow import StartedAirflow
 
 pytestmark = [pytest.mark.airflow, pytest.mark.kills_airflow]

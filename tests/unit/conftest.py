@@ -55,8 +55,8 @@ from pathlib import Path
 
 import ROOT
 
-from airflow_provider_caf.worker.collector import make_collector, run_collector
-from airflow_provider_caf.worker.merge import MergeRequest, merge_collection
+from airflow_provider_caf.worker.collect.collector import make_collector, run_collector
+from airflow_provider_caf.worker.collect.merge import MergeRequest, merge_collection
 
 folder, files, module = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
 outputs = []

@@ -13,9 +13,9 @@ import pytest
 
 from airflow_provider_caf.batch.spec import ArraySpec, Resources, SubmittedArray
 from airflow_provider_caf.batch.systems.local import LocalSystem
+from airflow_provider_caf.core.files import write_json
 from airflow_provider_caf.core.splitting import SubjobPlan
 from airflow_provider_caf.definitions.collection import Collection
-from airflow_provider_caf.io.files import write_json
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.steps import collect
 from airflow_provider_caf.steps.manifest import CollectionManifest

@@ -17,12 +17,12 @@ NOT_THERE = "## Not there"
 
 LIST_NAMES = """
 import importlib, json, sys
-from airflow_provider_caf.worker.dropin import install
+from airflow_provider_caf.worker.basf2.dropin import install
 install()
 found = {}
 for name in json.loads(sys.argv[1]):
     module = importlib.import_module(name)
-    assert module is sys.modules["airflow_provider_caf.worker.dropin." + name]
+    assert module is sys.modules["airflow_provider_caf.worker.basf2.dropin." + name]
     found[name] = [
         each for each, value in vars(module).items()
         if not each.startswith("_") and getattr(value, "__module__", module.__name__) == module.__name__
@@ -36,7 +36,7 @@ print(json.dumps({"names": found, "loaded": loaded}))
 
 FIND_NAMES = """
 import json, pydoc, sys
-from airflow_provider_caf.worker.dropin import install
+from airflow_provider_caf.worker.basf2.dropin import install
 install()
 print(json.dumps([name for name in json.loads(sys.argv[1]) if pydoc.locate(name) is not None]))
 """

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_caf.batch.remote import RemoteSystem, rebase_array
 from airflow_provider_caf.batch.spec import ArraySpec, CommandResult, SubmittedArray
 from airflow_provider_caf.batch.systems import load_system
 from airflow_provider_caf.batch.systems.base import Query, System
+from airflow_provider_caf.jobs.remote import RemoteSystem, rebase_array
 
 ARRAY = ArraySpec(
     name="caf_a",

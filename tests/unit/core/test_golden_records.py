@@ -20,8 +20,8 @@ from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.strategies.base import Execution, Monitored, StagedFigure, StagedPayload
 from airflow_provider_caf.core.strategies.tickets import Answered
 from airflow_provider_caf.io.filemap import MappedFile, read_filemap_and_how, write_filemap
-from airflow_provider_caf.io.jobs.notes import NOTES_FILE, read_notes, write_notes
-from airflow_provider_caf.worker.script import ScriptArguments
+from airflow_provider_caf.jobs.notes import NOTES_FILE, read_notes, write_notes
+from airflow_provider_caf.worker.basf2.script import ScriptArguments
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "records"
 RECORDS: tuple[Any, ...] = (

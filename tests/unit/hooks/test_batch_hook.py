@@ -14,7 +14,7 @@ from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.definitions.collection import Collection
 from airflow_provider_caf.hooks.batch import BatchHook, SubmitHost, choose_connection, open_transport
-from airflow_provider_caf.io.transport.local import LocalTransport
+from airflow_provider_caf.jobs.transport.local import LocalTransport
 from airflow_provider_caf.steps.manifest import CollectionManifest
 from tests.ssh_server import start_ssh_server
 
@@ -197,7 +197,7 @@ def test_a_connection_that_is_not_there_is_told() -> None:
 
 
 def test_without_the_extra_ssh_it_is_told_what_to_install(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "airflow_provider_caf.io.transport.ssh", None)
+    monkeypatch.setitem(sys.modules, "airflow_provider_caf.jobs.transport.ssh", None)
     with pytest.raises(DefinitionError, match=r"ssh is not installed.*\n.*airflow-provider-caf\[ssh\]"):
         connect({"ssh_conn_id": "login"}).open_transport()
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_caf.core import files
 from airflow_provider_caf.core.atomic import build_write_error, write_bytes
 from airflow_provider_caf.core.errors import CafError, InputError
-from airflow_provider_caf.io import files
 
 
 def list_names(folder: Path) -> list[str]:

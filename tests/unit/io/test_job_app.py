@@ -168,7 +168,7 @@ def test_entries_are_sorted_with_their_folders() -> None:
         ("{}/random.py:Hits", "Python has a module of that name", "Rename it"),
         ("{}/gone.py:Hits", "there is no file {}/gone.py", "Check the path"),
         ("broken:Hits", "{}/broken.py:1: It is not Python:", "Correct it"),
-        ("airflow_provider_caf.io.files:write_bytes", "only core and worker do", "a class of your own"),
+        ("airflow_provider_caf.core.files:write_bytes", "only core and worker do", "a class of your own"),
         ("airflow_provider_caf:CAF", "only core and worker do", "a class of your own"),
         ("no reference", "names no class or function", "Write it as"),
         ("a;b:C", "names no class or function", "Write it as"),
@@ -199,5 +199,5 @@ def test_two_files_of_one_name_are_told(app: Path, sources: Path, tmp_path: Path
 
 
 def test_classes_of_the_package_itself_travel_anyway(app: Path) -> None:
-    build_job_app(app, ["airflow_provider_caf.worker.collector:Collector"], [])
+    build_job_app(app, ["airflow_provider_caf.worker.collect.collector:Collector"], [])
     assert list_user_files(app) == []

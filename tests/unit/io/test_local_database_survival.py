@@ -14,9 +14,9 @@ import pytest
 
 from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import CafError, DatabaseError
+from airflow_provider_caf.core.files import write_text
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.io import local_database
-from airflow_provider_caf.io.files import write_text
 from airflow_provider_caf.io.local_database import LocalDatabase
 from tests.unit.io.databases import WIDE, A, find_fault, find_md5, list_names, snapshot, write_source
 

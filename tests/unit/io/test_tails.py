@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from airflow_provider_caf.io.tails import cut_tail, read_tail
+from airflow_provider_caf.core.tails import cut_tail, read_tail
 
 
 def test_only_the_last_lines_are_kept() -> None:

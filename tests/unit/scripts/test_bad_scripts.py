@@ -48,7 +48,7 @@ def test_what_is_wrong_and_what_to_do_is_said(name: str, tmp_path: Path) -> None
     for part in WHAT_IS_SAID[name]:
         assert part in text
     # Of our own lines nothing, and nothing is left behind.
-    assert "worker/script.py" not in text
+    assert "worker/basf2/script.py" not in text
     assert list(tmp_path.iterdir()) == []
 
 

@@ -126,7 +126,7 @@ def test_a_strategy_of_the_scripts_own_runs_as_a_whole() -> None:
 def test_a_pre_algorithm_gets_copies() -> None:
     described = change(algorithms=[{**ALGORITHM, "has_pre_algorithm": True}])
     (algorithm,) = build(describe(described)).calibrations[0].algorithms
-    assert algorithm.pre_algorithm == "airflow_provider_caf.worker.script_algorithm:run_pre_algorithm"
+    assert algorithm.pre_algorithm == "airflow_provider_caf.worker.basf2.script_algorithm:run_pre_algorithm"
 
 
 def test_two_algorithms_of_one_class_have_two_names() -> None:

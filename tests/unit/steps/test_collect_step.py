@@ -19,8 +19,8 @@ from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import InputError, JobFailed
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.io.catalog import SubjobsRow
-from airflow_provider_caf.io.jobs.client import read_submission
 from airflow_provider_caf.io.local_database import LocalDatabase
+from airflow_provider_caf.jobs.client import read_submission
 from airflow_provider_caf.steps.collect import describe_observation, find_failed, is_over
 
 if TYPE_CHECKING:

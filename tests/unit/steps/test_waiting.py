@@ -11,9 +11,9 @@ from airflow_provider_caf.batch.evidence import JobState
 from airflow_provider_caf.batch.spec import Command, Resources
 from airflow_provider_caf.batch.verdicts import SubjobState, SubjobStatus, Verdict
 from airflow_provider_caf.core.errors import JobFailed, JobHeld, JobLost, PollError
-from airflow_provider_caf.io.jobs.notes import read_notes
-from airflow_provider_caf.io.jobs.poll import Snapshot
-from airflow_provider_caf.io.jobs.submission import Observation
+from airflow_provider_caf.jobs.notes import read_notes
+from airflow_provider_caf.jobs.poll import Snapshot
+from airflow_provider_caf.jobs.submission import Observation
 from airflow_provider_caf.steps.waiting import attend
 
 if TYPE_CHECKING:

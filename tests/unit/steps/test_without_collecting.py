@@ -9,8 +9,8 @@ import pytest
 
 from airflow_provider_caf import Calibration, ImportedPayloads
 from airflow_provider_caf.core.errors import CafError, DefinitionError, NotEnoughData
+from airflow_provider_caf.core.files import read_json
 from airflow_provider_caf.io.catalog import PayloadRow
-from airflow_provider_caf.io.files import read_json
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.members import StepRun
 

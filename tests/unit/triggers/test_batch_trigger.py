@@ -15,7 +15,7 @@ import pytest
 from airflow_provider_caf.batch.evidence import JobState
 from airflow_provider_caf.batch.systems.local import STATES, LocalSystem
 from airflow_provider_caf.batch.verdicts import SubjobStatus
-from airflow_provider_caf.io.jobs.notes import NOTES_FILE
+from airflow_provider_caf.jobs.notes import NOTES_FILE
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.triggers import batch
 from airflow_provider_caf.triggers.batch import BatchJobTrigger

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_caf.io.jobs.poll import Snapshot
+from airflow_provider_caf.jobs.poll import Snapshot
 from airflow_provider_caf.triggers import batch, poller
 from airflow_provider_caf.triggers.poller import join_poller
 from tests.waiting import LIMIT

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_caf.worker.collector import Collector, run_collector
-from airflow_provider_caf.worker.merge import MergeRequest, merge_collection
+from airflow_provider_caf.worker.collect.collector import Collector, run_collector
+from airflow_provider_caf.worker.collect.merge import MergeRequest, merge_collection
 from airflow_provider_caf.worker.root import load_root
 
 Row = tuple[int, int, float]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.core.errors import DefinitionError, InputError
-from airflow_provider_caf.worker import collect
-from airflow_provider_caf.worker.collect import OUTPUT_FILE, main
+from airflow_provider_caf.worker.collect import collect
+from airflow_provider_caf.worker.collect.collect import OUTPUT_FILE, main
 from airflow_provider_caf.worker.constants import save_payload
 from airflow_provider_caf.worker.root import open_root_file
 

@@ -12,9 +12,9 @@ import pytest
 
 from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.core.iov import ExpRun
-from airflow_provider_caf.worker import collected as module
-from airflow_provider_caf.worker.collected import CollectedData, read_index
-from airflow_provider_caf.worker.collector import Collector, run_collector
+from airflow_provider_caf.worker.collect import collected as module
+from airflow_provider_caf.worker.collect.collected import CollectedData, read_index
+from airflow_provider_caf.worker.collect.collector import Collector, run_collector
 from airflow_provider_caf.worker.root import open_root_file
 
 RUNS = (ExpRun(1, 1), ExpRun(1, 2), ExpRun(1, 3), ExpRun(2, 1))

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_caf.core.errors import CafError, DefinitionError, InputError
 from airflow_provider_caf.core.iov import ExpRun
-from airflow_provider_caf.worker.collector import Collector, find_prefix, run_collector
-from airflow_provider_caf.worker.event_loop import EventLoop
+from airflow_provider_caf.worker.collect.collector import Collector, find_prefix, run_collector
+from airflow_provider_caf.worker.collect.event_loop import EventLoop
 from airflow_provider_caf.worker.root import load_root, open_root_file
 
 SMALL = [(1, 1, 10.0), (1, 1, 11.0), (1, 2, 20.0), (1, 1, 12.0)]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from airflow_provider_caf.core.errors import CafError, InputError
-from airflow_provider_caf.worker.columns import NumberColumn, TreeColumn
-from airflow_provider_caf.worker.events import Event, EventArrays, EventFile
+from airflow_provider_caf.worker.collect.columns import NumberColumn, TreeColumn
+from airflow_provider_caf.worker.collect.events import Event, EventArrays, EventFile
 
 COUNT = 20_000
 """More than fit into a basket of 32 kB."""

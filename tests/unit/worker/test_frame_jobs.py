@@ -12,8 +12,8 @@ import pytest
 
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.io.job_app import build_job_app
-from airflow_provider_caf.worker.collect import OUTPUT_FILE
-from airflow_provider_caf.worker.collected import CollectedData
+from airflow_provider_caf.worker.collect.collect import OUTPUT_FILE
+from airflow_provider_caf.worker.collect.collected import CollectedData
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.iov import ExpRun
-from airflow_provider_caf.worker.collector import Collector, check_collector, run_collector
+from airflow_provider_caf.worker.collect.collector import Collector, check_collector, run_collector
 
 ROWS = (
     [(1, 1, number) for number in range(10)] + [(1, 2, number) for number in range(5)],

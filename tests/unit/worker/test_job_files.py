@@ -12,9 +12,9 @@ import pytest
 
 from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.io.job_app import build_job_app
-from airflow_provider_caf.worker.collect import write_job_files
+from airflow_provider_caf.worker.collect.collect import write_job_files
+from airflow_provider_caf.worker.job.subjob import build_argv
 from airflow_provider_caf.worker.requests import Job
-from airflow_provider_caf.worker.subjob import build_argv
 
 SHOW = [
     sys.executable,

@@ -18,18 +18,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_caf.core.errors import CafError, DefinitionError, InputError
-from airflow_provider_caf.worker import merge as merging
-from airflow_provider_caf.worker.collector import Collector, run_collector
-from airflow_provider_caf.worker.contents import inspect_file
-from airflow_provider_caf.worker.forks import run_forked
-from airflow_provider_caf.worker.lock import hold_lock
-from airflow_provider_caf.worker.merge import (
+from airflow_provider_caf.worker.collect import merge as merging
+from airflow_provider_caf.worker.collect.collector import Collector, run_collector
+from airflow_provider_caf.worker.collect.contents import inspect_file
+from airflow_provider_caf.worker.collect.merge import (
     MergeRequest,
     main,
     merge_collection,
     merge_files,
     split_evenly,
 )
+from airflow_provider_caf.worker.job.forks import run_forked
+from airflow_provider_caf.worker.job.lock import hold_lock
 from airflow_provider_caf.worker.root import open_root_file
 
 
@@ -342,7 +342,7 @@ def test_a_forked_task_that_raises_is_told(capfd: pytest.CaptureFixture[str]) ->
 HOLD = """
 import sys
 from pathlib import Path
-from airflow_provider_caf.worker.lock import hold_lock
+from airflow_provider_caf.worker.job.lock import hold_lock
 with hold_lock(Path(sys.argv[1]), "a merge"):
     print("held", flush=True)
     sys.stdin.read()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.core.iov import ExpRun
-from airflow_provider_caf.worker.metadata import main, read_basf2
+from airflow_provider_caf.worker.collect.metadata import main, read_basf2
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_caf.worker import pool
-from airflow_provider_caf.worker.pool_files import PoolError, PoolFiles, check_place
-from airflow_provider_caf.worker.processes import read_boot
+from airflow_provider_caf.worker.job import pool
+from airflow_provider_caf.worker.job.pool_files import PoolError, PoolFiles, check_place
+from airflow_provider_caf.worker.job.processes import read_boot
 from tests.waiting import is_running, wait_until
 
 pytestmark = pytest.mark.slow

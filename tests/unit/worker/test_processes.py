@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_caf.worker.processes import end_processes, find_processes, read_boot, read_start
+from airflow_provider_caf.worker.job.processes import end_processes, find_processes, read_boot, read_start
 
 pytestmark = pytest.mark.slow
 

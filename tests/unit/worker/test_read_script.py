@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.worker.dropin.caf.backends import (
+from airflow_provider_caf.worker.basf2.dropin.caf.backends import (
     ArgumentsGenerator,
     ArgumentsSplitter,
     MaxFilesSplitter,
     MaxSubjobsSplitter,
     range_arguments,
 )
-from airflow_provider_caf.worker.dropin.caf.runners import SeqAlgorithmsRunner
-from airflow_provider_caf.worker.read_script import describe_calibration, describe_splitter, find_ancestors_in
+from airflow_provider_caf.worker.basf2.dropin.caf.runners import SeqAlgorithmsRunner
+from airflow_provider_caf.worker.basf2.read_script import describe_calibration, describe_splitter, find_ancestors_in
 
 
 def build_calibration(**words: Any) -> Any:

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_caf.core.errors import InputError
-from airflow_provider_caf.worker.events import Event, EventArrays, EventFile
+from airflow_provider_caf.worker.collect.events import Event, EventArrays, EventFile
 
 CODES = dict(zip("BbSsIiLlGgFfDdO", "bBhHiIqQqQffddb", strict=True))
 """ROOT's letters of leaf types, and those of `array`."""

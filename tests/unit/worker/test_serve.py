@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.results import ResultCode
-from airflow_provider_caf.worker import serve
+from airflow_provider_caf.worker.algorithm import serve
+from airflow_provider_caf.worker.algorithm.serve import AlgorithmService, check_code, read_frame, write_frame
 from airflow_provider_caf.worker.constants import save_payload
-from airflow_provider_caf.worker.serve import AlgorithmService, check_code, read_frame, write_frame
 from tests.waiting import is_running, wait_until
 
 pytestmark = pytest.mark.slow
@@ -341,7 +341,7 @@ def test_half_a_frame_is_the_end() -> None:
 
 LIVE = """
 import os, subprocess, sys, time
-from airflow_provider_caf.worker.serve import die_with
+from airflow_provider_caf.worker.algorithm.serve import die_with
 from tests.waiting import is_running, wait_until
 die_with(int(sys.argv[1]))
 child = subprocess.Popen(["sleep", "600"])

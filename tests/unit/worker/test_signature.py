@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from airflow_provider_caf.core.errors import CafError, DefinitionError, InputError
 from airflow_provider_caf.core.iov import ExpRun
-from airflow_provider_caf.worker.collected import CollectedData
-from airflow_provider_caf.worker.collector import Collector, run_collector
-from airflow_provider_caf.worker.merge import MergeRequest, merge_collection
+from airflow_provider_caf.worker.collect.collected import CollectedData
+from airflow_provider_caf.worker.collect.collector import Collector, run_collector
+from airflow_provider_caf.worker.collect.merge import MergeRequest, merge_collection
+from airflow_provider_caf.worker.collect.signature import Tally
 from airflow_provider_caf.worker.root import load_root
-from airflow_provider_caf.worker.signature import Tally
 from tests.unit.worker.object_pairs import list_pairs, make_histogram
 
 # PyROOT makes Python's warnings of ROOT's.

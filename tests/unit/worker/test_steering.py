@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.errors import DefinitionError, InputError
-from airflow_provider_caf.worker import steering
+from airflow_provider_caf.worker.basf2 import steering
 from airflow_provider_caf.worker.requests import Job
 
 KNOWN = {

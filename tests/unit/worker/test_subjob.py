@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.core.environment import build_child_environment
-from airflow_provider_caf.worker import subjob as module
-from airflow_provider_caf.worker.outputs import find_outputs
-from airflow_provider_caf.worker.subjob import (
+from airflow_provider_caf.worker.job import subjob as module
+from airflow_provider_caf.worker.job.outputs import find_outputs
+from airflow_provider_caf.worker.job.subjob import (
     Warden,
     build_argv,
     fill_placeholders,
@@ -447,9 +447,7 @@ def test_the_logs_are_closed_when_nothing_starts(collection: Collection) -> None
 
 def test_importing_it_stays_quick() -> None:
     """A thousand short subjobs each pay for every import."""
-    code = (
-        "import sys; import airflow_provider_caf.worker.pool, airflow_provider_caf.worker.subjob; print(*sys.modules)"
-    )
+    code = "import sys; from airflow_provider_caf.worker.job import pool, subjob; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     slow = {"dataclasses", "pathlib", "argparse", "subprocess", "logging", "inspect", "glob", "ROOT"}
     site = subprocess.run(

@@ -11,10 +11,10 @@ import pytest
 
 from airflow_provider_caf.core.errors import CafError, DefinitionError, InputError
 from airflow_provider_caf.core.iov import ExpRun
-from airflow_provider_caf.worker.collector import Collector, make_collector, run_collector
-from airflow_provider_caf.worker.events import EventFile
+from airflow_provider_caf.worker.collect.collector import Collector, make_collector, run_collector
+from airflow_provider_caf.worker.collect.events import EventFile
+from airflow_provider_caf.worker.collect.trigger_skim import TriggerColumn, TriggerSkim
 from airflow_provider_caf.worker.root import load_root
-from airflow_provider_caf.worker.trigger_skim import TriggerColumn, TriggerSkim
 
 COUNT = 3000
 """Events per run of the file; each third is of `mumu`, each fourth of `bhabha`."""

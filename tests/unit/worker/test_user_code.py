@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.worker.algorithm import Algorithm, make_algorithm
-from airflow_provider_caf.worker.collector import Collector, make_collector
+from airflow_provider_caf.worker.algorithm.algorithm import Algorithm, make_algorithm
+from airflow_provider_caf.worker.collect.collector import Collector, make_collector
 from airflow_provider_caf.worker.user_code import apply_settings, list_settings, load_user_class, load_user_code
 
 

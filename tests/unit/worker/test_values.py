@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.core.payloads import build_payload_file_name
+from airflow_provider_caf.worker.algorithm.values import main
 from airflow_provider_caf.worker.constants import save_payload
 from airflow_provider_caf.worker.root import load_root
-from airflow_provider_caf.worker.values import main
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from airflow_provider_caf.batch.spec import ArraySpec, Resources, SubmittedArray
 from airflow_provider_caf.batch.systems.base import Answer
 from airflow_provider_caf.batch.systems.lsf import LSFSystem
 from airflow_provider_caf.core.errors import SubmitError
-from airflow_provider_caf.io.transport.local import LocalTransport
+from airflow_provider_caf.jobs.transport.local import LocalTransport
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ import pytest
 import engine
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, Resources, SubmittedArray
 from airflow_provider_caf.core.errors import PollError, SubmitError
-from airflow_provider_caf.io.transport.local import LocalTransport
+from airflow_provider_caf.jobs.transport.local import LocalTransport
 from tests.unit.batch.arrays import make_array
 from tests.unit.batch.systems.test_slurm import SYSTEM
 

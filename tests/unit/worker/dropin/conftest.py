@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from airflow_provider_caf.core.iov import ExpRun
-from airflow_provider_caf.worker.dropin.caf.framework import Algorithm
+from airflow_provider_caf.worker.basf2.dropin.caf.framework import Algorithm
 from tests.unit.core.strategies.reference_cases import Bench
 
 Call = tuple[Any, ...]

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_caf.worker.dropin.caf import backends
-from airflow_provider_caf.worker.dropin.caf.backends import (
+from airflow_provider_caf.worker.basf2.dropin.caf import backends
+from airflow_provider_caf.worker.basf2.dropin.caf.backends import (
     ArgumentsGenerator,
     ArgumentsSplitter,
     BackendError,

@@ -8,10 +8,16 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.worker.dropin.caf import strategies
-from airflow_provider_caf.worker.dropin.caf.backends import LSF, MaxFilesSplitter, MaxSubjobsSplitter
-from airflow_provider_caf.worker.dropin.caf.framework import CAF, Algorithm, Calibration, CalibrationBase, Collection
-from airflow_provider_caf.worker.dropin.caf.utils import IoV
+from airflow_provider_caf.worker.basf2.dropin.caf import strategies
+from airflow_provider_caf.worker.basf2.dropin.caf.backends import LSF, MaxFilesSplitter, MaxSubjobsSplitter
+from airflow_provider_caf.worker.basf2.dropin.caf.framework import (
+    CAF,
+    Algorithm,
+    Calibration,
+    CalibrationBase,
+    Collection,
+)
+from airflow_provider_caf.worker.basf2.dropin.caf.utils import IoV
 from tests.unit.worker.dropin.conftest import CalibrationAlgorithm, Module, Software
 
 FILES = ["/data/1.root", "/data/2.root"]

@@ -27,7 +27,7 @@ MODULES = [
     "prompt",
     "prompt.utils",
 ]
-INSTALL = "from airflow_provider_caf.worker.dropin import install\ninstall()\n"
+INSTALL = "from airflow_provider_caf.worker.basf2.dropin import install\ninstall()\n"
 
 
 def run(code: str, *path: Path, folder: Path) -> str:
@@ -55,8 +55,8 @@ SAME = f"""
 import importlib, sys
 for name in {MODULES!r}:
     found = importlib.import_module(name)
-    assert found is importlib.import_module("airflow_provider_caf.worker.dropin." + name), name
-    assert found.__name__ == found.__spec__.name == "airflow_provider_caf.worker.dropin." + name, found
+    assert found is importlib.import_module("airflow_provider_caf.worker.basf2.dropin." + name), name
+    assert found.__name__ == found.__spec__.name == "airflow_provider_caf.worker.basf2.dropin." + name, found
 import caf.backends
 assert caf.backends is sys.modules["caf.backends"]
 from caf import strategies
@@ -115,7 +115,7 @@ def test_scripts_are_found_in_folders_and_on_the_path(tmp_path: Path, kind: str)
     given = write_script(tmp_path / "scripts", "one", f"from prompt.{kind}.two import settings")
     write_script(tmp_path / "site" / "prompt" / kind, "two")
     code = f"""
-from airflow_provider_caf.worker.dropin import install
+from airflow_provider_caf.worker.basf2.dropin import install
 install([{str(given)!r}])
 from prompt.{kind}.one import settings
 print(settings)
@@ -126,7 +126,7 @@ print(settings)
 def test_folders_can_be_added_later(tmp_path: Path) -> None:
     first, second = write_script(tmp_path / "a", "one"), write_script(tmp_path / "b", "two")
     code = f"""
-from airflow_provider_caf.worker.dropin import install
+from airflow_provider_caf.worker.basf2.dropin import install
 install([{str(first)!r}])
 from prompt.calibrations.one import settings
 install([{str(second)!r}])

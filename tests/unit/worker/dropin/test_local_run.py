@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 BEGIN = """
 import sys
-from airflow_provider_caf.worker.dropin import install
+from airflow_provider_caf.worker.basf2.dropin import install
 
 install()
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_caf.worker.dropin import prompt
-from airflow_provider_caf.worker.dropin.caf.utils import IoV
-from airflow_provider_caf.worker.dropin.prompt import CalibrationSettings, ValidationSettings, utils
+from airflow_provider_caf.worker.basf2.dropin import prompt
+from airflow_provider_caf.worker.basf2.dropin.caf.utils import IoV
+from airflow_provider_caf.worker.basf2.dropin.prompt import CalibrationSettings, ValidationSettings, utils
 
 WORDS: dict[str, Any] = {
     "name": "Mean",

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_caf.worker.dropin.caf import utils
-from airflow_provider_caf.worker.dropin.caf.utils import AlgResult, ExpRun, IoV
+from airflow_provider_caf.worker.basf2.dropin.caf import utils
+from airflow_provider_caf.worker.basf2.dropin.caf.utils import AlgResult, ExpRun, IoV
 from tests.unit.worker.dropin.conftest import Pair, Software
 
 

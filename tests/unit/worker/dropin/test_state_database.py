@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_caf.worker.dropin.caf.database import CAFDB, SQLiteDB
+from airflow_provider_caf.worker.basf2.dropin.caf.database import CAFDB, SQLiteDB
 
 
 def test_it_is_written_and_read(tmp_path: Path) -> None:

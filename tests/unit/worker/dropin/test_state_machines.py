@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_caf.worker.dropin.caf.runners import RunnerError, SeqAlgorithmsRunner
-from airflow_provider_caf.worker.dropin.caf.state_machines import (
+from airflow_provider_caf.worker.basf2.dropin.caf.runners import RunnerError, SeqAlgorithmsRunner
+from airflow_provider_caf.worker.basf2.dropin.caf.state_machines import (
     AlgorithmMachine,
     CalibrationMachine,
     ConditionError,
@@ -17,7 +17,7 @@ from airflow_provider_caf.worker.dropin.caf.state_machines import (
     State,
     TransitionError,
 )
-from airflow_provider_caf.worker.dropin.caf.utils import CentralDatabase, ExpRun, IoV, LocalDatabase
+from airflow_provider_caf.worker.basf2.dropin.caf.utils import CentralDatabase, ExpRun, IoV, LocalDatabase
 from tests.unit.core.strategies.reference_cases import Bench
 from tests.unit.worker.dropin.conftest import CalibrationAlgorithm, Software, wrap
 

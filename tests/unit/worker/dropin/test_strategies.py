@@ -12,8 +12,8 @@ from airflow_provider_caf.core.iov import ExpRun as CoreRun
 from airflow_provider_caf.core.iov import IoV as CoreIoV
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies import Commit, Execution
-from airflow_provider_caf.worker.dropin.caf import strategies
-from airflow_provider_caf.worker.dropin.caf.utils import ExpRun, IoV, IoV_Result
+from airflow_provider_caf.worker.basf2.dropin.caf import strategies
+from airflow_provider_caf.worker.basf2.dropin.caf.utils import ExpRun, IoV, IoV_Result
 from tests.unit.core.strategies.reference_cases import CASES, Bench, make_bench
 from tests.unit.worker.dropin.conftest import CalibrationAlgorithm, Results, Software, wrap
 
@@ -150,6 +150,6 @@ def test_a_subclass_can_add_to_the_lists() -> None:
 
 
 def _vector(*runs: tuple[int, int]) -> Any:
-    from airflow_provider_caf.worker.dropin.caf.utils import vector_from_runs
+    from airflow_provider_caf.worker.basf2.dropin.caf.utils import vector_from_runs
 
     return vector_from_runs([ExpRun(*run) for run in runs])

@@ -1,0 +1,92 @@
+"""Where modules of earlier versions are now: definitions on disk, and code of users, name them.
+
+An old name gives a module that takes everything from the new one. Nothing in this package uses an old name.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+_PACKAGE = __name__.partition(".")[0]
+
+_ROOMS: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "core": {"io": ("files", "tails")},
+    "jobs": {"batch": ("remote",), "io": ("processes", "transport")},
+    "worker.algorithm": {"worker": ("figures", "serve", "values")},
+    "worker.basf2": {
+        "worker": (
+            "describe_script",
+            "dropin",
+            "read_script",
+            "script",
+            "script_algorithm",
+            "steering",
+            "validate_script",
+        ),
+    },
+    "worker.collect": {
+        "worker": (
+            "collected",
+            "collector",
+            "columns",
+            "contents",
+            "describe_histogram",
+            "describe_object",
+            "event_loop",
+            "events",
+            "frames",
+            "merge",
+            "metadata",
+            "run_objects",
+            "signature",
+            "trigger_skim",
+        ),
+    },
+    "worker.job": {
+        "worker": ("forks", "lock", "outputs", "pool", "pool_files", "pool_loop", "processes", "starts", "subjob")
+    },
+}
+"""New room, old room, and what went from one to the other, with all that is below it."""
+
+_NEW_NAMES = {
+    f"{_PACKAGE}.{old}.{name}": f"{_PACKAGE}.{new}.{name}"
+    for new, moves in _ROOMS.items()
+    for old, names in moves.items()
+    for name in names
+}
+_NEW_NAMES[f"{_PACKAGE}.io.jobs"] = f"{_PACKAGE}.jobs"
+
+
+class _MovedFinder(MetaPathFinder, Loader):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find the module of an old name; the submodules of a package that has moved are asked for here, too."""
+        if self._find_new_name(fullname) is None:
+            return None
+        # A package without a folder: what is below it has an old name as well.
+        return ModuleSpec(fullname, self, is_package=True)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Let the module take everything from the new one."""
+        new = import_module(str(self._find_new_name(module.__name__)))
+        module.__doc__ = new.__doc__
+        module.__dict__["__getattr__"] = lambda name: getattr(new, name)
+
+    @staticmethod
+    def _find_new_name(name: str) -> str | None:
+        old = name if name.startswith(_PACKAGE) else ""
+        while old and old not in _NEW_NAMES:
+            old = old.rpartition(".")[0]
+        return _NEW_NAMES[old] + name[len(old) :] if old else None
+
+
+def find_moved_modules() -> None:
+    """Let the names of earlier versions be imported."""
+    # First, as an empty folder of an earlier version would be found as a package.
+    sys.meta_path.insert(0, _MovedFinder())

@@ -1,0 +1,177 @@
+"""What the subjobs of an array have left on disk: job files, outputs, logs; and how their verdicts are told to people.
+
+`batch.verdicts` decides; `judge_on_disk` gives it eyes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from airflow_provider_caf.batch.evidence import ExitRecord
+from airflow_provider_caf.batch.spec import SubmittedArray
+from airflow_provider_caf.batch.verdicts import (
+    Place,
+    SubjobState,
+    SubjobStatus,
+    Verdict,
+    find_places,
+    judge_subjobs,
+)
+from airflow_provider_caf.core.errors import InputError
+from airflow_provider_caf.core.file_names import STDERR_FILE, STDOUT_FILE, name_attempt, name_job_file
+from airflow_provider_caf.core.signals import name_signal
+from airflow_provider_caf.core.tails import read_tail
+
+_LOGS = (STDERR_FILE, STDOUT_FILE)
+_TAIL_BYTES = 4000
+_TAIL_LINES = 20
+_TABLE_ROWS = 20
+_TABLE_TAIL_LINES = 5
+
+
+def read_job_digests(input_folder: Path, subjobs: Iterable[int]) -> dict[int, str]:
+    """Give the digest of the present job file of each subjob.
+
+    :raises InputError: if one cannot be read.
+    """
+    digests = {}
+    for subjob in subjobs:
+        path = input_folder / name_job_file(subjob)
+        try:
+            digests[subjob] = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise InputError(
+                f"The job file {path} of subjob {subjob} could not be read: {error.strerror or error}.",
+                hint="Clear the task that prepares the calibration; it writes the job files.",
+            ) from error
+    return digests
+
+
+def judge_on_disk(
+    expected: Mapping[int, str],
+    records: Iterable[ExitRecord],
+    states: Mapping[int, SubjobState] | None = None,
+    *,
+    arrays: Sequence[SubmittedArray] = (),
+    check_outputs: bool = True,
+    read_logs: bool = False,
+) -> dict[int, Verdict]:
+    """Judge each subjob with a look at the files that are there now. See `batch.verdicts.judge_subjobs`.
+
+    :param check_outputs: whether recorded outputs have to be on disk with their sizes. A progress line can do
+        without; a step that uses them, or decides what runs again, cannot.
+    :param read_logs: whether to read the last lines of the logs of those that failed.
+    """
+    find_problem = find_missing_output if check_outputs else lambda _: None
+    verdicts = judge_subjobs(expected, records, states, arrays=arrays, find_problem=find_problem)
+    if not read_logs:
+        return verdicts
+    places = find_places(arrays)
+    return {
+        subjob: _add_log(verdict, places.get((subjob, verdict.attempt)))
+        if verdict.status.runs_again and verdict.attempt is not None
+        else verdict
+        for subjob, verdict in verdicts.items()
+    }
+
+
+def count_subjobs(verdicts: Mapping[int, Verdict]) -> Counter[SubjobStatus]:
+    """Count the subjobs by status."""
+    return Counter(verdict.status for verdict in verdicts.values())
+
+
+def describe_counts(counts: Mapping[SubjobStatus, int]) -> str:
+    """Give a line of progress such as `412 done, 3 held, 85 running`."""
+    parts = [f"{counts[status]} {status.value}" for status in SubjobStatus if counts.get(status)]
+    return ", ".join(parts) or "no subjobs"
+
+
+def build_failure_table(verdicts: Mapping[int, Verdict], rows: int = _TABLE_ROWS) -> str:
+    """Give a table of the subjobs that did not end well, with the last lines of their logs below.
+
+    :param rows: at most so many; the rest is counted.
+    """
+    failed = [verdict for _, verdict in sorted(verdicts.items()) if verdict.status.runs_again]
+    header = ("subjob", "try", "status", "ended by", "host", "reason")
+    table = [header, *(_build_row(verdict) for verdict in failed[:rows])]
+    # The last column is as wide as it likes.
+    widths = [max(len(row[column]) for row in table) for column in range(len(header) - 1)]
+    lines = []
+    for row, verdict in zip(table, [None, *failed[:rows]], strict=True):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        lines.append("  ".join([*cells, row[-1]]).rstrip())
+        if verdict is not None and verdict.log is not None:
+            lines.append(f"    log: {verdict.log}")
+            lines.extend(f"    | {line}" for line in verdict.log_tail.splitlines()[-_TABLE_TAIL_LINES:])
+    if len(failed) > rows:
+        lines.append(f"… and {len(failed) - rows} more")
+    return "\n".join(lines)
+
+
+def describe_end(record: ExitRecord | None) -> str:
+    """Give the exit code or the signal that ended a try."""
+    if record is None:
+        return "-"
+    if record.signal is None:
+        return f"exit code {record.exit_code}"
+    return name_signal(record.signal)
+
+
+def find_missing_output(record: ExitRecord) -> str | None:
+    """Return which output of a record is not on disk with the size that was recorded, or None."""
+    for path, size in record.outputs.items():
+        try:
+            now = (record.folder / path).stat().st_size
+        except OSError as error:
+            return f"its output {record.folder / path} is not there any more: {error.strerror}"
+        if now != size:
+            return f"its output {record.folder / path} has {now} bytes, {size} were recorded"
+    return None
+
+
+def _add_log(verdict: Verdict, place: Place | None) -> Verdict:
+    """Find the log to read first: what the subjob itself printed, else what its element did."""
+    if verdict.record is not None:
+        logs = [verdict.record.folder / name for name in _LOGS]
+    elif place is not None:
+        # Without a record nobody knows which start was the last.
+        starts = sorted(place.attempt_folder.parent.glob(name_attempt(f"{place.array.attempt}_r*")))
+        folders = [*reversed(starts), place.attempt_folder]
+        logs = [folder / name for folder in folders for name in _LOGS]
+    else:
+        return verdict
+    if place is not None:
+        logs.append(Path(place.array.element_log(place.index)))
+    for log in logs:
+        tail = _read_tail(log)
+        if tail:
+            return replace(verdict, log=log, log_tail=tail)
+    if verdict.record is not None:
+        return replace(verdict, log=logs[0])
+    return replace(verdict, log=next((log for log in logs if log.exists()), None))
+
+
+def _read_tail(path: Path) -> str:
+    lines = [clean_line(line) for line in read_tail(path, _TAIL_LINES, _TAIL_BYTES).splitlines()]
+    return "\n".join(line for line in lines if line)
+
+
+def clean_line(text: str) -> str:
+    """Make a text of a job harmless for a terminal and for one line."""
+    return "".join(letter if letter.isprintable() else " " for letter in text).rstrip()
+
+
+def _build_row(verdict: Verdict) -> tuple[str, ...]:
+    label = verdict.record.label if verdict.record is not None else verdict.attempt
+    return (
+        str(verdict.subjob),
+        "-" if label is None else str(label),
+        verdict.status.value,
+        describe_end(verdict.record),
+        clean_line(verdict.host or "-"),
+        clean_line(verdict.reason or ""),
+    )

@@ -1,0 +1,1 @@
+"""The process of an algorithm, the constants that it makes and those that it reads."""

@@ -1,0 +1,464 @@
+"""Calibrations, collections and algorithms, as scripts build them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_caf.worker.basf2.dropin.caf import backends, runners, strategies
+from airflow_provider_caf.worker.basf2.dropin.caf.backends import (
+    MaxFilesSplitter,
+    MaxSubjobsSplitter,
+    SubjobSplitter,
+    _SplitterLimit,
+)
+from airflow_provider_caf.worker.basf2.dropin.caf.utils import (
+    CentralDatabase,
+    ExpRun,
+    IoV,
+    LocalDatabase,
+    parse_file_uri,
+)
+
+__all__ = ["CAF", "Algorithm", "Calibration", "CalibrationBase", "Collection"]
+
+
+class _HasDatabases:
+    """An owner of a database chain; the entry that was added last counts first."""
+
+    database_chain: list[Any]
+
+    def reset_database(self) -> None:
+        """Forget the database chain."""
+        self.database_chain = []
+
+    def use_central_database(self, global_tag: str) -> None:
+        """Look first at a global tag."""
+        self.database_chain.append(CentralDatabase(global_tag))
+
+    def use_local_database(self, filename: str, directory: str = "") -> None:
+        """Look first at a local database.
+
+        :param filename: its `database.txt`.
+        :param directory: of its payloads, if not that of the file.
+        """
+        self.database_chain.append(LocalDatabase(filename, directory))
+
+
+def _build_default_chain() -> list[Any]:
+    try:
+        from basf2 import conditions
+    except ImportError:
+        return []
+    return [CentralDatabase(tag) for tag in reversed(list(conditions.default_globaltags))]
+
+
+class Collection(_HasDatabases):
+    """A collector with its input files.
+
+    :param collector: a module, or the name of one.
+    :param input_files: paths, globs or URIs.
+    :param pre_collector_path: the path before the collector.
+    :param database_chain: None: the default global tags.
+    :param output_patterns: globs of the files that the collector leaves.
+    :param max_files_per_collector_job: files in a subjob, at most.
+    :param max_collector_jobs: subjobs, at most. Not with the one before.
+    :param backend_args: arguments of the batch system.
+    :raises ValueError: if both limits are given.
+    """
+
+    default_max_collector_jobs = 1000
+    job_config = "collector_job.json"
+
+    def __init__(
+        self,
+        collector: Any = None,
+        input_files: Any = None,
+        pre_collector_path: Any = None,
+        database_chain: Iterable[Any] | None = None,
+        output_patterns: Iterable[str] | None = None,
+        max_files_per_collector_job: int | None = None,
+        max_collector_jobs: int | None = None,
+        backend_args: Mapping[str, Any] | None = None,
+    ) -> None:
+        if max_files_per_collector_job and max_collector_jobs:
+            raise ValueError("A collection has max_files_per_collector_job and max_collector_jobs: give one of them.")
+        self._collector: Any = None
+        self._input_files: list[str] = []
+        self.collector = collector
+        self.input_files = input_files or []
+        self.files_to_iovs: dict[str, IoV] = {}
+        self.pre_collector_path = pre_collector_path
+        self.output_patterns = list(output_patterns or ["CollectorOutput.root"])
+        self.splitter: SubjobSplitter | None = None
+        if max_files_per_collector_job:
+            self.max_files_per_collector_job = max_files_per_collector_job
+        else:
+            self.max_collector_jobs = max_collector_jobs or self.default_max_collector_jobs
+        self.backend_args = dict(backend_args or {})
+        self.database_chain = list(database_chain) if database_chain else _build_default_chain()
+        self.job_script = Path("steering.py")
+        self.job_cmd = ["basf2", "steering.py"]
+
+    @staticmethod
+    def uri_list_from_input_file(input_file: str) -> list[str]:
+        """Return the files that a path or glob names, absolute; a URI stays as it is."""
+        if parse_file_uri(input_file).scheme != "file":
+            return [input_file]
+        pattern = str(Path(parse_file_uri(input_file).path).absolute())
+        # As the reference does it; a name that matches nothing stays, and is an error when the job is prepared.
+        return sorted(glob(pattern)) or [pattern]  # noqa: PTH207
+
+    @property
+    def input_files(self) -> list[str]:
+        """The input files."""
+        return self._input_files
+
+    @input_files.setter
+    def input_files(self, value: Any) -> None:
+        if isinstance(value, Mapping) or not isinstance(value, (str, list, tuple)):
+            raise TypeError(f"Input files are a list of texts, not a {type(value).__name__}.")
+        names = [value] if isinstance(value, str) else list(value)
+        self._input_files = [file for name in names for file in self.uri_list_from_input_file(name)]
+
+    @property
+    def collector(self) -> Any:
+        """The collector module."""
+        return self._collector
+
+    @collector.setter
+    def collector(self, collector: Any) -> None:
+        self._collector = _make_collector(collector)
+
+    def is_valid(self) -> bool:
+        """Tell whether it has a collector and input files."""
+        return bool(self.collector and self.input_files)
+
+    max_collector_jobs = _SplitterLimit(MaxSubjobsSplitter, "max_subjobs", None)
+    max_files_per_collector_job = _SplitterLimit(MaxFilesSplitter, "max_files_per_subjob", None)
+
+
+def _make_collector(collector: Any) -> Any:
+    if collector is None:
+        return None
+    import basf2
+
+    module = basf2.register_module(collector) if isinstance(collector, str) else collector
+    if not isinstance(module, basf2.Module):
+        raise TypeError(f"A collector is a module or the name of one, not a {type(module).__name__}.")
+    return module
+
+
+class CalibrationBase(ABC):
+    """A calibration by its name, dependencies and payloads."""
+
+    end_state = "completed"
+    fail_state = "failed"
+    input_files: Any
+    files_to_iovs: Any
+
+    def __init__(self, name: str, input_files: Any = None) -> None:
+        self.name = name
+        self.future_dependencies: list[CalibrationBase] = []
+        self.dependencies: list[CalibrationBase] = []
+        self.iov: IoV | None = None
+        self.output_database_dir = ""
+        self.save_payloads = True
+        self.jobs_to_submit: list[Any] = []
+        self.state = "init"
+        # One with collections has them there.
+        if not hasattr(self, "input_files"):
+            self.input_files = input_files or []
+            self.files_to_iovs = {}
+
+    @abstractmethod
+    def run(self) -> None:
+        """Do the work."""
+
+    @abstractmethod
+    def is_valid(self) -> bool:
+        """Tell whether it can run."""
+
+    def depends_on(self, calibration: CalibrationBase) -> None:
+        """Add a calibration whose payloads are needed.
+
+        :raises ValueError: if both have one name.
+        """
+        if self.name == calibration.name:
+            raise ValueError(f"The calibration {self.name!r} cannot depend on one of the same name.")
+        if calibration not in self.dependencies:
+            self.dependencies.append(calibration)
+        if self not in calibration.future_dependencies:
+            calibration.future_dependencies.append(self)
+
+    def dependencies_met(self) -> bool:
+        """Tell whether all that it depends on have completed."""
+        return all(needed.state == needed.end_state for needed in self.dependencies)
+
+    def failed_dependencies(self) -> list[CalibrationBase]:
+        """Return those that it depends on and that have failed."""
+        return [needed for needed in self.dependencies if needed.state == needed.fail_state]
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class _OfDefaultCollection:
+    """An attribute of a calibration that is its default collection's."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, calibration: Any, owner: type | None = None) -> Any:
+        if calibration is None:
+            return self
+        return getattr(calibration.collections[Calibration.default_collection_name], self._name)
+
+    def __set__(self, calibration: Any, value: Any) -> None:
+        setattr(calibration.collections[Calibration.default_collection_name], self._name, value)
+
+
+class Calibration(CalibrationBase, _HasDatabases):
+    """Collections, then algorithms. The arguments are those of the default collection.
+
+    :param name: has to be unique.
+    :param algorithms: one C++ algorithm, or a list of them.
+    """
+
+    moves = ("submit_collector", "complete", "run_algorithms", "iterate", "fail_fully")
+    alg_output_dir = "algorithm_output"
+    checkpoint_states = ("init", "collector_completed", "completed")
+    default_collection_name = "default"
+
+    collector = _OfDefaultCollection()
+    input_files = _OfDefaultCollection()
+    files_to_iovs = _OfDefaultCollection()
+    pre_collector_path = _OfDefaultCollection()
+    output_patterns = _OfDefaultCollection()
+    max_files_per_collector_job = _OfDefaultCollection()
+    max_collector_jobs = _OfDefaultCollection()
+    backend_args = _OfDefaultCollection()
+
+    def __init__(
+        self,
+        name: str,
+        collector: Any = None,
+        algorithms: Any = None,
+        input_files: Any = None,
+        pre_collector_path: Any = None,
+        database_chain: Iterable[Any] | None = None,
+        output_patterns: Iterable[str] | None = None,
+        max_files_per_collector_job: int | None = None,
+        max_collector_jobs: int | None = None,
+        backend_args: Mapping[str, Any] | None = None,
+    ) -> None:
+        default = Collection(
+            collector,
+            input_files,
+            pre_collector_path,
+            database_chain,
+            output_patterns,
+            max_files_per_collector_job,
+            max_collector_jobs,
+            backend_args,
+        )
+        self.collections: dict[str, Collection] = {self.default_collection_name: default}
+        self._algorithms: list[Algorithm] = []
+        super().__init__(name)
+        if algorithms:
+            self.algorithms = algorithms
+        self.results: dict[int, Any] = {}
+        self.max_iterations: int | None = None
+        self.ignored_runs: list[ExpRun] | None = None
+        self.database_chain = list(database_chain) if database_chain else _build_default_chain()
+        self.algorithms_runner: Any = runners.SeqAlgorithmsRunner
+        self.backend: Any = None
+        self.collector_full_update_interval = 30
+        self.heartbeat = 3
+        self.machine = None
+        self.iteration = 0
+
+    def add_collection(self, name: str, collection: Collection) -> None:
+        """Add a named collection.
+
+        :raises ValueError: if the name is taken.
+        """
+        if name in self.collections:
+            raise ValueError(f"The calibration {self.name!r} has a collection {name!r} already.")
+        self.collections[name] = collection
+
+    def is_valid(self) -> bool:
+        """Tell whether it has an algorithm and a collection that fit together."""
+        return self.find_fault() is None
+
+    def find_fault(self) -> str | None:
+        """Return why it cannot run, or None."""
+        if not self.algorithms:
+            return "it has no algorithm"
+        if self.algorithms_runner is not runners.SeqAlgorithmsRunner:
+            return f"nothing here uses the algorithms_runner {self.algorithms_runner!r}: write a strategy instead"
+        valid = [collection for collection in self.collections.values() if collection.is_valid()]
+        if not valid:
+            return "it has no collection with a collector and input files"
+        found = {
+            param.values
+            for collection in valid
+            for param in collection.collector.available_params()
+            if param.name == "granularity"
+        }
+        if len(found) > 1:
+            return "its collectors differ in granularity"
+        for algorithm in self.algorithms:
+            if found - set(algorithm.strategy.allowed_granularities):
+                return f"the strategy of {algorithm.name} cannot work on the granularity {found.pop()!r}"
+        return None
+
+    def reset_database(self, apply_to_default_collection: bool = True) -> None:
+        """Forget the database chain."""
+        super().reset_database()
+        if apply_to_default_collection:
+            self.collections[self.default_collection_name].reset_database()
+
+    def use_central_database(self, global_tag: str, apply_to_default_collection: bool = True) -> None:
+        """Look first at a global tag."""
+        super().use_central_database(global_tag)
+        if apply_to_default_collection:
+            self.collections[self.default_collection_name].use_central_database(global_tag)
+
+    def use_local_database(self, filename: str, directory: str = "", apply_to_default_collection: bool = True) -> None:
+        """Look first at a local database."""
+        super().use_local_database(filename, directory)
+        if apply_to_default_collection:
+            self.collections[self.default_collection_name].use_local_database(filename, directory)
+
+    @property
+    def algorithms(self) -> list[Algorithm]:
+        """The algorithms, wrapped; set them as C++ objects."""
+        return self._algorithms
+
+    @algorithms.setter
+    def algorithms(self, value: Any) -> None:
+        import ROOT
+
+        items = list(value) if isinstance(value, (list, tuple)) else [value]
+        for item in items:
+            if not isinstance(item, ROOT.Belle2.CalibrationAlgorithm):
+                raise TypeError(f"An algorithm is a Belle2::CalibrationAlgorithm, not a {type(item).__name__}.")
+        self._algorithms = [Algorithm(item) for item in items]
+
+    @property
+    def pre_algorithms(self) -> list[Any]:
+        """The functions before each algorithm; set one for all, or a list."""
+        return [algorithm.pre_algorithm for algorithm in self.algorithms]
+
+    @pre_algorithms.setter
+    def pre_algorithms(self, value: Any) -> None:
+        for algorithm, function in zip(self.algorithms, self._spread(value, "pre_algorithms")):
+            algorithm.pre_algorithm = function
+
+    @property
+    def strategies(self) -> list[Any]:
+        """The strategy of each algorithm; set one class for all, or a list."""
+        return [algorithm.strategy for algorithm in self.algorithms]
+
+    @strategies.setter
+    def strategies(self, value: Any) -> None:
+        for algorithm, strategy in zip(self.algorithms, self._spread(value, "strategies")):
+            algorithm.strategy = strategy
+
+    def _spread(self, value: Any, attribute: str) -> list[Any]:
+        items = list(value) if isinstance(value, (list, tuple)) else [value] * len(self.algorithms)
+        if not value or len(items) != len(self.algorithms):
+            raise ValueError(
+                f"{attribute} of {self.name!r}: give one for all {len(self.algorithms)} algorithms, or one each."
+            )
+        return items
+
+    def run(self) -> None:
+        """Not possible alone: `CAF.run` does it, or Airflow."""
+        raise NotImplementedError("Add it to a CAF, or import the script into Airflow.")
+
+
+class Algorithm:
+    """A C++ algorithm with what is set for it.
+
+    :param algorithm: the C++ object.
+    :param data_input: gets the list of collected files; None: `CollectorOutput.root` files are set.
+    :param pre_algorithm: gets the C++ object and the number of the iteration.
+    """
+
+    def __init__(
+        self,
+        algorithm: Any,
+        data_input: Callable[[list[str]], object] | None = None,
+        pre_algorithm: Callable[[Any, int], object] | None = None,
+    ) -> None:
+        self.algorithm = algorithm
+        # The two are of older and newer releases of ROOT.
+        cpp_name = getattr(type(algorithm), "__cpp_name__", None) or getattr(algorithm, "__cppname__", "")
+        self.name = str(cpp_name or type(algorithm).__name__).rpartition("::")[2]
+        self.data_input = data_input or self.default_inputdata_setup
+        self.pre_algorithm = pre_algorithm
+        self.strategy: Any = strategies.SingleIOV
+        self.params: dict[str, Any] = {}
+
+    def default_inputdata_setup(self, input_file_paths: Iterable[str]) -> None:
+        """Let the algorithm read the collector outputs among the files."""
+        self.algorithm.setInputFileNames(
+            [path for path in input_file_paths if Path(path).name == "CollectorOutput.root"]
+        )
+
+
+class CAF:
+    """Hold calibrations, and run them on this machine.
+
+    :param calibration_defaults: attributes of all calibrations that do not set them, such as `max_iterations`.
+    """
+
+    default_calibration_config: Mapping[str, Any] = {"max_iterations": 5, "ignored_runs": []}
+
+    def __init__(self, calibration_defaults: Mapping[str, Any] | None = None) -> None:
+        self.calibrations: dict[str, Calibration] = {}
+        self.future_dependencies: dict[str, list[str]] = {}
+        self.dependencies: dict[str, list[str]] = {}
+        self.output_dir = "calibration_results"
+        self.order: list[str] | None = None
+        self.heartbeat = 5
+        self.calibration_defaults = {**self.default_calibration_config, **(calibration_defaults or {})}
+        self._backend: Any = None
+
+    def add_calibration(self, calibration: Calibration) -> None:
+        """Add a calibration.
+
+        :raises ValueError: if it cannot run, or its name is taken.
+        """
+        fault = calibration.find_fault()
+        if fault is not None:
+            raise ValueError(f"The calibration {calibration.name!r} cannot run: {fault}.")
+        if calibration.name in self.calibrations:
+            raise ValueError(f"There are two calibrations named {calibration.name!r}.")
+        self.calibrations[calibration.name] = calibration
+
+    @property
+    def backend(self) -> Any:
+        """Where collector jobs run; None: on this machine."""
+        return self._backend
+
+    @backend.setter
+    def backend(self, backend: Any) -> None:
+        if not isinstance(backend, backends.Backend):
+            raise TypeError(f"A backend is a caf.backends.Backend, not a {type(backend).__name__}.")
+        self._backend = backend
+
+    def run(self, iov: IoV | None = None) -> None:
+        """Run all calibrations on this machine, one after the other.
+
+        :param iov: only runs in it are calibrated.
+        :raises RuntimeError: if one fails; the message names the log.
+        """
+        from airflow_provider_caf.worker.basf2.dropin.caf.local_run import run_locally
+
+        run_locally(self, iov)

@@ -1,0 +1,417 @@
+"""Describe an object of ROOT: what has to be equal where it is added to others, and what a sum has to keep.
+
+What is read is what is in memory once the object is: the header of a tree, not its baskets; the cells of a histogram.
+It is written in C++, because there are thousands of objects in each of hundreds of files. The table of what is said of
+which class is in `signature`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from airflow_provider_caf.core.errors import CafError, InputError
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.worker.collect.describe_histogram import HISTOGRAMS
+from airflow_provider_caf.worker.root import load_root
+
+_START = r"""
+#include <cmath>
+#include <limits>
+#include <map>
+#include <string>
+#include <vector>
+#include <TArray.h>
+#include <TArrayC.h>
+#include <TArrayD.h>
+#include <TArrayF.h>
+#include <TArrayI.h>
+#include <TArrayS.h>
+#include <TAxis.h>
+#include <TBranchElement.h>
+#include <TBufferFile.h>
+#include <TClass.h>
+#include <TDirectory.h>
+#include <TEfficiency.h>
+#include <TF1.h>
+#include <TFriendElement.h>
+#include <TGraphMultiErrors.h>
+#include <TH2Poly.h>
+#include <TH3.h>
+#include <THStack.h>
+#include <THashList.h>
+#include <THnBase.h>
+#include <TKey.h>
+#include <TLeaf.h>
+#include <TMD5.h>
+#include <TParameter.h>
+#include <TProfile.h>
+#include <TProfile2D.h>
+#include <TProfile2Poly.h>
+#include <TProfile3D.h>
+#include <TStatistic.h>
+#include <TTree.h>
+#include <TVirtualIndex.h>
+
+namespace airflow_provider_caf {
+
+const double kFloatLimit = 16777216;  // 2^24: a float does not count further
+
+std::string clean(const std::string &text) {
+  std::string result = text;
+  for (char &letter : result)
+    if ((unsigned char)letter < 32 || letter == 127) letter = '?';
+  return result;
+}
+
+std::string show(double value, const char *format = "%.17g") {
+  char text[40];
+  snprintf(text, sizeof text, format, value);
+  return text;
+}
+
+struct Sum {
+  long double value = 0, size = 0;
+  void add(double term, double factor = 1) {
+    const long double product = (long double)term * factor;
+    value += product;
+    size += std::fabs(product);
+  }
+};
+
+class Description {
+public:
+  std::string form, sums, faults, part;
+  double content = 0;
+  bool known = true;
+  void is(const std::string &aspect, const std::string &value) {
+    form += clean(part + aspect) + '\t' + clean(value) + '\n';
+  }
+  void keep(const char *rule, const std::string &name, double value, double size) {
+    sums += std::string(rule) + '\t' + clean(part + name) + '\t' + show(value) + '\t' + show(size) + '\n';
+  }
+  void keep(const char *rule, const std::string &name, double value) { keep(rule, name, value, std::fabs(value)); }
+  void keep(const char *rule, const std::string &name, const Sum &sum) { keep(rule, name, sum.value, sum.size); }
+  void refuse(const std::string &reason) { keep("alone", reason, 0); }
+  void blame(const std::string &text) { faults += clean(part + text) + '\n'; }
+};
+
+void describe(TObject *item, Description &to);
+
+void describe_part(TObject *item, const std::string &name, Description &to) {
+  const std::string before = to.part;
+  to.part += name + ": ";
+  to.is("class", item ? item->ClassName() : "none");
+  if (item) describe(item, to);
+  to.part = before;
+}
+
+// ---- trees
+
+std::string describe_leaves(TBranch *branch) {
+  auto element = dynamic_cast<TBranchElement *>(branch);
+  TClass *type = element ? TClass::GetClass(element->GetClassName(), true, true) : nullptr;
+  // The title of a plain branch has what was declared, ranges of Double32_t too.
+  std::string text = element ? branch->GetClassName() : branch->GetTitle();
+  if (element && !(type && type->GetCollectionProxy()))
+    text += " version " + std::to_string(element->GetClassVersion()) + " checksum " +
+            std::to_string(element->GetCheckSum());
+  for (TObject *each : *branch->GetListOfLeaves()) {
+    auto leaf = static_cast<TLeaf *>(each);
+    text += (text.empty() ? "" : ", ") + std::string(leaf->GetTitle()) + " " + leaf->GetTypeName();
+    if (leaf->GetLenStatic() != 1) text += " x " + std::to_string(leaf->GetLenStatic());
+    if (leaf->GetLeafCount()) text += " x " + std::string(leaf->GetLeafCount()->GetName());
+  }
+  return text;
+}
+
+void describe_branches(TObjArray *branches, const std::string &above, Sum &entries, Description &to) {
+  for (TObject *each : *branches) {
+    auto branch = static_cast<TBranch *>(each);
+    const std::string name = above + branch->GetName();
+    to.is("branch " + name, describe_leaves(branch));
+    entries.add(branch->GetEntries());
+    for (TObject *one : *branch->GetListOfLeaves()) {
+      auto leaf = static_cast<TLeaf *>(one);
+      if (leaf->IsRange()) to.keep("largest", "counter " + name + "." + leaf->GetName(), leaf->GetMaximum());
+    }
+    describe_branches(branch->GetListOfBranches(), name + "/", entries, to);
+  }
+}
+
+std::string digest(TObject *item) {
+  TBufferFile buffer(TBuffer::kWrite);
+  buffer.WriteObject(item);
+  TMD5 sum;
+  sum.Update((const UChar_t *)buffer.Buffer(), buffer.Length());
+  sum.Final();
+  return sum.AsString();
+}
+
+void describe_tree(TTree *tree, Description &to) {
+  Sum entries;
+  to.content = tree->GetEntries();
+  to.keep("total", "entries", tree->GetEntries());
+  describe_branches(tree->GetListOfBranches(), "", entries, to);
+  to.keep("total", "entries of all branches", entries);
+  if (tree->GetWeight() != 1) to.is("weight", show(tree->GetWeight()));
+  if (tree->GetListOfAliases())
+    for (TObject *each : *tree->GetListOfAliases()) to.is(std::string("alias ") + each->GetName(), each->GetTitle());
+  if (tree->GetListOfFriends() && tree->GetListOfFriends()->GetSize())
+    to.refuse("the trees that are friends of a tree are not merged with it");
+  if (tree->GetListOfFriends())
+    for (TObject *each : *tree->GetListOfFriends()) to.is(std::string("friend ") + each->GetName(), each->GetTitle());
+  if (TVirtualIndex *index = tree->GetTreeIndex()) {
+    to.is("index", std::string(index->GetMajorName()) + ", " + index->GetMinorName());
+    to.keep("total", "entries of the index", index->GetN());
+  }
+  for (TObject *each : *tree->GetUserInfo())
+    to.is(std::string("user info ") + each->GetName(),
+          std::string(each->ClassName()) + " " + each->GetTitle() + " " + digest(each));
+}
+"""
+
+_OTHERS = r"""
+// ---- other classes
+
+void keep_points(const char *name, const double *values, int count, Description &to) {
+  if (!values) return;
+  Sum sum;
+  for (int number = 0; number < count; ++number) sum.add(values[number]);
+  to.keep("sum", std::string("sum of ") + name, sum);
+}
+
+void describe_graph(TGraph *graph, Description &to) {
+  const int count = graph->GetN();
+  to.content = count;
+  to.keep("total", "points", count);
+  const std::pair<const char *, double *> arrays[] = {
+      {"x", graph->GetX()}, {"y", graph->GetY()}, {"errors of x", graph->GetEX()}, {"errors of y", graph->GetEY()},
+      {"low errors of x", graph->GetEXlow()}, {"high errors of x", graph->GetEXhigh()},
+      {"low errors of y", graph->GetEYlow()}, {"high errors of y", graph->GetEYhigh()},
+      {"low slopes of x", graph->GetEXlowd()}, {"high slopes of x", graph->GetEXhighd()},
+      {"low slopes of y", graph->GetEYlowd()}, {"high slopes of y", graph->GetEYhighd()}};
+  auto many = dynamic_cast<TGraphMultiErrors *>(graph);
+  if (many) to.refuse("ROOT writes beyond the errors of a TGraphMultiErrors");
+  for (const auto &[name, values] : arrays)
+    if (!many || std::string(name).find(" of y") == std::string::npos) keep_points(name, values, count, to);
+  if (many) {
+    to.is("errors of y", std::to_string(many->GetNYErrors()));
+    for (int number = 0; number < many->GetNYErrors(); ++number) {
+      keep_points(("low errors of y " + std::to_string(number)).c_str(), many->GetEYlow(number), count, to);
+      keep_points(("high errors of y " + std::to_string(number)).c_str(), many->GetEYhigh(number), count, to);
+    }
+  }
+  describe_functions(graph->GetListOfFunctions(), to);
+}
+
+void describe_efficiency(TEfficiency *efficiency, Description &to) {
+  to.is("statistic option", std::to_string(efficiency->GetStatisticOption()));
+  to.is("confidence level", show(efficiency->GetConfidenceLevel(), "%.12g"));
+  to.is("beta", show(efficiency->GetBetaAlpha()) + ", " + show(efficiency->GetBetaBeta()));
+  describe_functions(efficiency->GetListOfFunctions(), to);
+  describe_part(const_cast<TH1 *>(efficiency->GetPassedHistogram()), "passed", to);
+  describe_part(const_cast<TH1 *>(efficiency->GetTotalHistogram()), "total", to);
+  to.content = efficiency->GetTotalHistogram()->GetEntries();
+}
+
+template <class Number> bool describe_parameter(TObject *item, Description &to) {
+  using Parameter = TParameter<Number>;
+  auto parameter = dynamic_cast<Parameter *>(item);
+  if (!parameter) return false;
+  const bool flag = std::is_same<Number, bool>::value;
+  std::string mode = flag ? "any" : "total";
+  if (parameter->TestBit(Parameter::kMultiply)) mode = flag ? "all" : "product";
+  else if (parameter->TestBit(Parameter::kMax)) mode = "largest";
+  else if (parameter->TestBit(Parameter::kMin)) mode = "smallest";
+  else if (parameter->TestBit(Parameter::kFirst)) mode = "first";
+  else if (parameter->TestBit(Parameter::kLast)) mode = "last";
+  to.is("merge mode", mode);
+  if (mode == "any") mode = "largest";
+  if (mode == "all") mode = "smallest";
+  if (mode == "total" && std::is_floating_point<Number>::value) mode = sizeof(Number) == 4 ? "float sum" : "sum";
+  if (mode == "product" && std::is_same<Number, float>::value) mode = "float product";
+  to.keep(mode.c_str(), "value", parameter->GetVal());
+  return true;
+}
+
+void describe_statistic(TStatistic *statistic, Description &to) {
+  to.content = statistic->GetN();
+  to.keep("total", "entries", statistic->GetN());
+  to.keep("sum", "sum of weights", statistic->GetW());
+  to.keep("sum", "sum of squared weights", statistic->GetW2());
+  to.keep("near sum", "sum of weight times value", statistic->GetMean() * statistic->GetW());
+  if (statistic->GetN() > 0) to.keep("largest", "largest value", statistic->GetMax());
+  if (statistic->GetN() > 0) to.keep("smallest", "smallest value", statistic->GetMin());
+}
+
+void describe_collection(TCollection *items, Description &to) {
+  int number = 0;
+  for (TObject *each : *items) {
+    describe_part(each, "item " + std::to_string(++number) + " " + (each ? each->GetName() : ""), to);
+  }
+  to.is("items", std::to_string(number));
+}
+
+void describe(TObject *item, Description &to) {
+  if (auto tree = dynamic_cast<TTree *>(item)) return describe_tree(tree, to);
+  if (auto histogram = dynamic_cast<TH1 *>(item)) return describe_histogram(histogram, to);
+  if (auto histogram = dynamic_cast<THnBase *>(item)) return describe_thn(histogram, to);
+  if (auto graph = dynamic_cast<TGraph *>(item)) return describe_graph(graph, to);
+  if (auto efficiency = dynamic_cast<TEfficiency *>(item)) return describe_efficiency(efficiency, to);
+  if (auto stack = dynamic_cast<THStack *>(item)) {
+    if (stack->GetHists()) describe_collection(stack->GetHists(), to);
+    return;
+  }
+  if (auto items = dynamic_cast<TSeqCollection *>(item)) return describe_collection(items, to);
+  if (auto statistic = dynamic_cast<TStatistic *>(item)) return describe_statistic(statistic, to);
+  to.known = describe_parameter<double>(item, to) || describe_parameter<float>(item, to) ||
+             describe_parameter<int>(item, to) || describe_parameter<long>(item, to) ||
+             describe_parameter<Long64_t>(item, to) || describe_parameter<bool>(item, to);
+}
+
+// ---- one object, or all of a file, as lines of text
+
+void describe_whole(TObject *item, Description &to) {
+  to.is("class", item->ClassName());
+  describe(item, to);
+}
+
+std::string join(const Description &all) {
+  return std::string(all.known ? "known" : "unknown") + '\x1f' + all.form + '\x1f' + all.sums + '\x1f' + all.faults;
+}
+
+std::string describe_item(TObject *item) {
+  Description all;
+  describe_whole(item, all);
+  return join(all);
+}
+
+bool describe_key(TKey *key, Description &to) {
+  TObject *item = key->ReadObj();
+  if (!item) return false;
+  if (auto items = dynamic_cast<TCollection *>(item)) items->SetOwner();
+  describe_whole(item, to);
+  delete item;
+  return true;
+}
+
+// The newest cycle counts. That of a tree replaces what was saved of it before; it cannot have less.
+bool describe_cycles(TKey *newest, const std::vector<TKey *> &cycles, Description &to) {
+  if (!describe_key(newest, to)) return false;
+  for (TKey *key : cycles) {
+    Description old;
+    if (key == newest || !TString(key->GetClassName()).EqualTo(newest->GetClassName())) continue;
+    if (!describe_key(key, old)) return false;
+    if (old.content > to.content)
+      to.blame("its cycle " + std::to_string(key->GetCycle()) + " has " + show(old.content) + " entries, the newest, " +
+               std::to_string(newest->GetCycle()) + ", has " + show(to.content));
+  }
+  return true;
+}
+
+std::string describe_keys(TDirectory *folder, const std::string &path) {
+  std::string text;
+  std::map<std::string, std::vector<TKey *>> names;
+  std::vector<std::string> order;
+  for (TObject *each : *folder->GetListOfKeys()) {
+    auto &cycles = names[each->GetName()];
+    if (cycles.empty()) order.push_back(each->GetName());
+    cycles.push_back(static_cast<TKey *>(each));
+  }
+  for (const auto &name : order) {
+    TKey *key = folder->GetKey(name.c_str());
+    TClass *type = TClass::GetClass(key->GetClassName(), true, true);
+    text += path + name + '\x1f' + key->GetClassName() + '\x1f' + std::to_string(names[name].size()) + '\x1f';
+    if (type && type->InheritsFrom(TDirectory::Class())) {
+      text += "folder\x1e";
+      TDirectory *inside = folder->GetDirectory(name.c_str());
+      if (inside) text += describe_keys(inside, path + name + "/");
+    } else if (!type || !type->IsTObject() || !(type->GetMerge() || type->InheritsFrom(TTree::Class()))) {
+      text += "kept\x1e";
+    } else {
+      Description all;
+      text += (describe_cycles(key, names[name], all) ? join(all) : "unreadable") + '\x1e';
+    }
+  }
+  return text;
+}
+
+}  // namespace airflow_provider_caf
+"""
+
+
+@cache
+def load_describer() -> Any:
+    """Compile what describes objects, once for this process and those that it forks."""
+    root = load_root()
+    if not root.gInterpreter.Declare(_START + HISTOGRAMS + _OTHERS):
+        raise CafError("ROOT cannot compile what describes its objects.", hint="What ROOT says is in the log above.")
+    return root.airflow_provider_caf
+
+
+@record
+class Description:
+    """What is said of an object.
+
+    :param form: lines `aspect<tab>value`: what has to be equal in all that are added. A value `any` fits all.
+    :param sums: lines `rule<tab>name<tab>value<tab>size`: what the sum of objects has to keep, by which rule; the size
+        is the sum of the absolute values of what was added up, for rounding.
+    :param faults: how the object shows that it has lost content already.
+    :param is_known: False where nothing is known that the sum has to keep.
+    """
+
+    form: str
+    sums: str
+    faults: tuple[str, ...]
+    is_known: bool
+
+
+@record
+class Key:
+    """A key of a file, of which only the newest cycle counts, as for ROOT.
+
+    :param place: its path in the file.
+    :param type: the class of the object.
+    :param cycles: how many cycles it has.
+    :param description: None where ROOT cannot add such objects, and for a folder.
+    """
+
+    place: str
+    type: str
+    cycles: int
+    is_folder: bool
+    description: Description | None
+
+
+def describe_item(item: Any) -> Description:
+    """Describe an object in memory. It is left as it is."""
+    return _read_description(str(load_describer().describe_item(item)))
+
+
+def list_keys(file: Any, path: str, what: str) -> Iterator[Key]:
+    """Describe all that is in an open file, folders before what is in them.
+
+    :raises InputError: if an object cannot be read.
+    """
+    for text in str(load_describer().describe_keys(file, "")).split("\x1e")[:-1]:
+        place, type_name, cycles, rest = text.split("\x1f", 3)
+        if rest == "unreadable":
+            raise InputError(
+                f"The object {place!r}, a {type_name}, in the {what} {path} cannot be read.",
+                hint="What ROOT says is in the log above. Make the file again.",
+            )
+        description = None if rest in ("folder", "kept") else _read_description(rest)
+        yield Key(
+            place=place,
+            type=type_name,
+            cycles=int(cycles),
+            is_folder=rest == "folder",
+            description=description,
+        )
+
+
+def _read_description(text: str) -> Description:
+    known, form, sums, faults = text.split("\x1f")
+    return Description(form=form, sums=sums, faults=tuple(faults.split("\n")[:-1]), is_known=known == "known")

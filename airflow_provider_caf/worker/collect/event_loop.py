@@ -1,0 +1,193 @@
+"""Drive a collector over events: which run, which events, which hook."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any, Protocol
+
+from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.iov import ExpRun
+from airflow_provider_caf.worker.collect.columns import find_changes
+from airflow_provider_caf.worker.collect.events import Event, EventArrays, EventFile
+from airflow_provider_caf.worker.collect.run_objects import RunObjects
+from airflow_provider_caf.worker.collect.trigger_skim import TriggerColumn, TriggerSkim, find_results
+
+Stretch = tuple[ExpRun, int, int]
+"""A run and its events `first … last - 1` that follow one another in a file."""
+
+Choose = Callable[[ExpRun, Sequence[int]], Sequence[int]]
+"""Give those of some entries of a run that the trigger chooses."""
+
+
+class EventTaker(Protocol):
+    """What the loop needs of a collector."""
+
+    tree: str
+    exp_branch: str
+    run_branch: str
+    prescale: float
+    max_events_per_run: int | None
+    trigger_branch: str
+    _objects: RunObjects
+    _copies: dict[str, Any]
+
+    def start_run(self) -> None:
+        """Get ready for a run."""
+
+    def end_run(self) -> None:
+        """Finish a run for now."""
+
+    def exp_run(self, event: Event) -> ExpRun:
+        """Give the run of an event."""
+
+    def collect(self, event: Any) -> None:
+        """Take one event."""
+
+    def collect_many(self, events: EventArrays) -> None:
+        """Take many events of one run."""
+
+
+class EventLoop:
+    """Call the hooks of a collector in their order, and count events per run.
+
+    :param by_event: whether the collector finds the run of an event itself.
+    :param by_array: whether it takes many events at once.
+    """
+
+    def __init__(self, collector: EventTaker, *, by_event: bool, by_array: bool) -> None:
+        self._collector = collector
+        self._by_event = by_event
+        self._by_array = by_array
+        self._generators: dict[tuple[str, ExpRun], random.Random] = {}
+        self._sources: Counter[tuple[str, ExpRun]] = Counter()
+        self.run: ExpRun | None = None
+        self.counts: dict[ExpRun, int] = {}
+        self.skim: TriggerSkim | None = None
+
+    def run_over(self, files: Iterable[str]) -> None:
+        """Go through the trees of all files."""
+        for file, _, entries in self.choose_events(files, self.enter_run):
+            self._collect(file, entries)
+
+    def choose_events(
+        self, files: Iterable[str], enter: Callable[[ExpRun], None] | None = None
+    ) -> Iterator[tuple[EventFile, ExpRun, Sequence[int]]]:
+        """Give the chosen events, file by file, and in a file by the runs that follow one another.
+
+        :param enter: is told the run before its events are chosen.
+        """
+        for path in files:
+            with EventFile(path, self._collector.tree) as file:
+                skim, branch = self.skim, self._collector.trigger_branch
+                choose = None if skim is None else TriggerColumn(file, branch, skim).choose
+                # A list: all runs of a file are checked before its first event is collected.
+                for run, first, last in list(self._find_stretches(file)):
+                    self.counts.setdefault(run, 0)
+                    if enter is not None:
+                        enter(run)
+                    yield file, run, self._select(run, path, range(first, last), choose)
+
+    def process_event(self, run: ExpRun, event: Any, source: str) -> None:
+        """Take one event of an input that is no tree."""
+        self.enter_run(ExpRun.of_event(run, f"An event of {source}" if source else "An event"))
+        choose = None if self.skim is None else self._build_choice(self.skim, event, source)
+        if self.run is not None and len(self._select(self.run, source, range(1), choose)):
+            self._collector.collect(event)
+
+    def enter_run(self, run: ExpRun) -> None:
+        """Change to a run, if it is not the current one."""
+        if run == self.run:
+            return
+        self.leave_run()
+        self.run = run
+        self.counts.setdefault(run, 0)
+        self._collector._copies = self._collector._objects.get_copies(run)
+        self._collector.start_run()
+
+    def leave_run(self) -> None:
+        """End the current run, if there is one."""
+        if self.run is not None:
+            self._collector.end_run()
+            self._collector._copies = {}
+            self.run = None
+
+    def _collect(self, file: EventFile, entries: Sequence[int]) -> None:
+        if not entries:
+            return
+        if self._by_array:
+            self._collector.collect_many(EventArrays(file, entries))
+            return
+        event = Event(file)
+        collect = self._collector.collect
+        for entry in entries:
+            event._entry = entry
+            collect(event)
+
+    def _build_choice(self, skim: TriggerSkim, event: Any, source: str) -> Choose:
+        def choose(run: ExpRun, entries: Sequence[int]) -> Sequence[int]:
+            results = find_results(event, self._collector.trigger_branch)
+            name = PurePosixPath(source).name
+            self._sources[name, run] += 1
+            return entries if skim.is_chosen(results, f"{name}:{run}:{self._sources[name, run] - 1}") else ()
+
+        return choose
+
+    def _select(self, run: ExpRun, source: str, entries: Sequence[int], choose: Choose | None = None) -> Sequence[int]:
+        prescale, limit = self._collector.prescale, self._collector.max_events_per_run
+        if prescale < 1:
+            name = PurePosixPath(source).name
+            # One sequence per file and run: the choice does not depend on how files are split into subjobs.
+            generator = self._generators.setdefault((name, run), random.Random(f"{name}:{run}"))  # noqa: S311
+            entries = [entry for entry in entries if generator.random() < prescale]
+        if choose is not None and entries and (limit is None or self.counts[run] < limit):
+            # After the prescale, which is the cheaper of the two.
+            entries = choose(run, entries)
+        if limit is not None:
+            entries = entries[: max(limit - self.counts[run], 0)]
+        self.counts[run] += len(entries)
+        return entries
+
+    def _find_stretches(self, file: EventFile) -> Iterator[Stretch]:
+        runs = self._ask_runs(file) if self._by_event else self._read_runs(file)
+        current, first = None, 0
+        for entry, run in runs:
+            if entry == 0 or run != current:
+                if entry:
+                    yield ExpRun.of_event(current, file.build_place(first)), first, entry
+                current, first = run, entry
+        if first < file.count:
+            yield ExpRun.of_event(current, file.build_place(first)), first, file.count
+
+    def _read_runs(self, file: EventFile) -> Iterator[tuple[int, Any]]:
+        collector = self._collector
+        columns = [file.get_column(name) for name in (collector.exp_branch, collector.run_branch)]
+        exps, runs = (column.read_range(0, file.count) for column in columns)
+        for entry in find_changes(exps, runs):
+            yield entry, (exps[entry], runs[entry])
+
+    def _ask_runs(self, file: EventFile) -> Iterator[tuple[int, Any]]:
+        event = Event(file)
+        for entry in range(file.count):
+            event._entry = entry
+            yield entry, self._collector.exp_run(event)
+
+
+def check_choice(collector: EventTaker) -> None:
+    """Refuse a choice of events that cannot be.
+
+    :raises DefinitionError: if `prescale` or `max_events_per_run` has no sense.
+    """
+    what = f"collector {type(collector).__name__!r}"
+    prescale, limit = collector.prescale, collector.max_events_per_run
+    if isinstance(prescale, bool) or not isinstance(prescale, (int, float)) or not 0 < prescale <= 1:
+        raise DefinitionError(
+            f"The prescale of the {what} is {prescale!r}.",
+            hint="It is the part to take, over 0 and up to 1.",
+        )
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise DefinitionError(
+            f"The max_events_per_run of the {what} is {limit!r}.", hint="Use a whole number ≥ 1, or None."
+        )

@@ -1,0 +1,1 @@
+"""A subjob inside a job: run it, watch it, and say how it ended."""

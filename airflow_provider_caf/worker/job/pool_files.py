@@ -1,0 +1,213 @@
+"""The files of a local pool, in `pool/` in its array's folder.
+
+========
+===================================================================================================== lock
+held (flock) by the pool while it lives. Who can take it knows that the pool is dead: no process number
+         has to be trusted, and two pools for one array cannot be.
+id.json  who the pool is; written once, by the pool, before it starts anything.
+journal  one line for each thing that happened: `S element pid start-time` started, `E element` ended, with an
+         exit record, `C element` cancelled. Lines are appended in one write each.
+cancel   one JSON line for each request to cancel; read by the pool on SIGUSR1.
+pool.log what the pool itself has to say.
+======== =====================================================================================================
+
+None of them is forced to disk. After a crash of the machine the pool is dead and its subjobs are lost or
+have an exit record, whatever the journal says.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import time
+
+# ruff: noqa: PTH103, PTH105, PTH123 - pathlib is slow to import
+from airflow_provider_caf.core.temporary import build_temporary_name
+from airflow_provider_caf.worker.job.processes import read_boot, read_start
+
+TYPE_CHECKING = False  # importing typing is slow too
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+MARK = "CAF_POOL"
+"""The environment variable that marks everything a pool starts; its value is the pool's id."""
+
+_START_LIMIT = 20.0
+"""Seconds that a pool may take from its lock to its id. It does nothing in between but fork."""
+
+_INTERVAL = 0.01
+
+
+class PoolError(Exception):
+    """Something about a pool is not as it has to be; the message says what."""
+
+
+class PoolFiles:
+    """Read and write the files of one pool.
+
+    :param array_folder: the folder of the array.
+    """
+
+    def __init__(self, array_folder: str) -> None:
+        self.folder = f"{array_folder}/pool"
+        self.journal_file = f"{self.folder}/journal"
+        self.cancel_file = f"{self.folder}/cancel"
+        self.log_file = f"{self.folder}/pool.log"
+        self.id_file = f"{self.folder}/id.json"
+
+    def make(self) -> None:
+        """Make the folder."""
+        os.makedirs(self.folder, exist_ok=True)
+
+    def take_lock(self, mode: int = fcntl.LOCK_EX) -> int | None:
+        """Take the lock and give its file descriptor, or None while somebody else has it.
+
+        :param mode: `LOCK_SH` to see whether the pool lives: those who only look do not disturb one another.
+        """
+        try:
+            descriptor = os.open(f"{self.folder}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except FileNotFoundError:
+            raise PoolError(f"there is no folder {self.folder}") from None
+        try:
+            fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError as error:
+            os.close(descriptor)
+            raise PoolError(f"the file system of {self.folder} cannot lock files: {error}") from error
+        return descriptor
+
+    def is_alive(self) -> bool:
+        """Tell whether the pool lives."""
+        descriptor = self.take_lock(fcntl.LOCK_SH)
+        if descriptor is None:
+            return True
+        os.close(descriptor)
+        return False
+
+    def read_identity(self) -> dict[str, Any] | None:
+        """Give the pool's identity, or None while there never was a pool."""
+        try:
+            with open(self.id_file, "rb") as file:
+                identity = json.loads(file.read())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise PoolError(f"{self.id_file} could not be read: {error}") from error
+        if not isinstance(identity, dict) or not isinstance(identity.get("id"), str):
+            raise PoolError(f"{self.id_file} is not the identity of a pool")
+        return identity
+
+    def wait_for_identity(self, limit: float = _START_LIMIT) -> dict[str, Any] | None:
+        """Give the pool's identity, or None where there never was a pool.
+
+        :param limit: seconds to wait for one that is starting.
+        :raises PoolError: if it takes longer.
+        """
+        deadline = time.monotonic() + limit
+        while True:
+            alive = self.is_alive()
+            # Looked for after the lock: a pool that was starting has written it before it could end.
+            identity = self.read_identity()
+            if identity is not None or not alive:
+                return identity
+            if time.monotonic() > deadline:
+                raise PoolError(f"{self.folder}/lock is held, but no pool has said its id in {limit:g} s")
+            time.sleep(_INTERVAL)
+
+    def write_identity(self, array: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the identity of this process as the pool of an array."""
+        host, pid, start = os.uname().nodename, os.getpid(), read_start(os.getpid())
+        identity = {
+            "version": 1,
+            "id": f"{host}.{pid}.{time.time_ns():x}",
+            "name": array["name"],
+            "elements": len(array["elements"]),
+            "host": host,
+            "boot": read_boot(),
+            "pid": pid,
+            "start": start,
+        }
+        temporary = f"{self.folder}/{build_temporary_name()}"
+        with open(temporary, "w") as file:
+            file.write(json.dumps(identity))
+        os.replace(temporary, self.id_file)
+        return identity
+
+    def append_journal(self, descriptor: int, letter: str, *numbers: int) -> None:
+        """Add one line to the journal.
+
+        :raises OSError: if the disk is full.
+        """
+        line = f"{letter} {' '.join(map(str, numbers))}\n".encode()
+        if os.write(descriptor, line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.journal_file)
+
+    def open_journal(self) -> int:
+        """Give a file descriptor that appends to the journal."""
+        return os.open(self.journal_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+
+    def read_journal(self, elements: int) -> tuple[list[str], dict[int, int]]:
+        """Give the last letter of each element, and the processes that were started.
+
+        A line that was cut off by a full disk, or names an element that there is not, is passed over.
+
+        :param elements: how many elements the array has; those not in the journal have the letter Q.
+        """
+        letters = ["Q"] * elements
+        leaders: dict[int, int] = {}
+        try:
+            with open(self.journal_file, "rb") as file:
+                lines = file.read().split(b"\n")[:-1]
+        except FileNotFoundError:
+            lines = []
+        for line in lines:
+            words = line.split()
+            if len(words) not in (2, 4) or not all(word.isdigit() for word in words[1:]):
+                continue
+            element = int(words[1])
+            if element >= elements or words[0] not in (b"S", b"E", b"C"):
+                continue
+            if len(words) == 4:
+                leaders[int(words[2])] = int(words[3])
+            letters[element] = "R" if words[0] == b"S" else words[0].decode()
+        return letters, leaders
+
+    def append_cancel(self, elements: Sequence[int] | None) -> None:
+        """Add a request to cancel elements; None: all."""
+        line = json.dumps(None if elements is None else list(elements)) + "\n"
+        descriptor = os.open(self.cancel_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+
+    def read_cancels(self, elements: int) -> set[int]:
+        """Give all elements that were asked to be cancelled so far."""
+        wanted: set[int] = set()
+        try:
+            with open(self.cancel_file, "rb") as file:
+                lines = file.read().split(b"\n")[:-1]
+        except FileNotFoundError:
+            return wanted
+        for line in lines:
+            asked = json.loads(line)
+            wanted.update(range(elements) if asked is None else asked)
+        return wanted
+
+
+def check_place(identity: Mapping[str, Any]) -> None:
+    """Make sure that a lock says something here about the pool.
+
+    Not every network file system tells a lock to other machines. A container that was started again has
+    another host name, but the same kernel, and locks are the kernel's.
+
+    :raises PoolError: if the pool belongs to another machine.
+    """
+    here = os.uname().nodename
+    if identity.get("host") != here and identity.get("boot") != read_boot():
+        raise PoolError(f"pool {identity['id']} is on host {identity.get('host')}, this is {here}")
