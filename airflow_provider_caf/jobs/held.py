@@ -16,8 +16,8 @@ from airflow_provider_caf.batch.verdicts import SubjobStatus, Verdict
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.jobs.client import BatchClient
 from airflow_provider_caf.jobs.notes import read_notes, write_notes
+from airflow_provider_caf.jobs.observation import Observation
 from airflow_provider_caf.jobs.subjobs import clean_line
-from airflow_provider_caf.jobs.submission import Observation
 
 _MOST_REASONS = 3
 _MOST_SUBJOBS = 5

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.io.job_app import build_job_app, collect_user_modules, pack_entries
+from airflow_provider_caf.core.job_app import pack_entries
+from airflow_provider_caf.io.job_app import build_job_app, collect_user_modules
 
 COLLECTOR = """from airflow_provider_caf.worker import Collector
 class Hits(Collector):
