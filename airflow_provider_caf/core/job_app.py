@@ -31,9 +31,10 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 def write_job_app(target: Path) -> Path:
     """Write a job app for commands, without modules of a user, and return its path. It always has the same bytes.
 
-    :param target: the file to write; its folder must exist.
+    :param target: the file to write; its folder is made.
     :raises OSError: if it cannot be written.
     """
+    target.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(target, pack_entries(build_own_entries()))
     return target
 

@@ -11,7 +11,7 @@ from airflow_provider_caf.batch.systems.base import Answer, Query, Submission, S
 
 
 def rebase_array(array: ArraySpec, find_remote: Callable[[str], str]) -> ArraySpec:
-    """Give an array as the host sees it.
+    """Return an array as the host sees it.
 
     :param find_remote: path here → path there.
     """

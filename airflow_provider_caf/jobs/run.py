@@ -193,7 +193,7 @@ class SubjobRun:
     def attend(self, observation: Observation) -> str:
         """Deal with held jobs, and return the line of progress: `412 done, 3 held, 85 running`, and why they are held.
 
-        A command that the batch system does not take is told in the line and fails nothing: the next look tries again.
+        A command that the batch system does not take is named in the line and fails nothing: the next look tries again.
         """
         try:
             treatment = treat_held(self.client, observation, build_held_policy(self.subjob_set.resources)).describe()
