@@ -75,7 +75,7 @@ def _is_oldest(python: Path) -> bool:
 
 def check_imports(python: Path, modules: list[str]) -> str:
     """Import modules in a Python that sees nothing installed, and return what failed, one line each."""
-    argv = [python, "-I", "-S", "-c", BLOCK + _IMPORT, str(TOP), *modules]
+    argv = [str(python), "-I", "-S", "-c", BLOCK + _IMPORT, str(TOP), *modules]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
