@@ -41,11 +41,12 @@ test-batch: install ## The batch systems' contract, the demo and scripts on a re
 	@tests/batch/run.sh $(python)
 
 # All tools run, so that one look shows everything.
-check: install ## Style, types, import table, sizes
+check: install ## Style, types, import table, sizes, the engine on Python 3.9
 	@failed=0; \
 	$(python) -m ruff check || failed=1; \
 	$(python) -m ruff format --check || failed=1; \
 	$(python) scripts/check_sizes.py || failed=1; \
+	$(python) scripts/check_engine.py || failed=1; \
 	.venv/bin/lint-imports || failed=1; \
 	$(python) -m mypy || failed=1; \
 	exit $$failed

@@ -16,7 +16,6 @@ Where the folder is not shared with the machines that run the jobs, give one tha
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import tempfile
 import time
@@ -24,16 +23,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from airflow_provider_caf.batch.packing import RunTimes
-from airflow_provider_caf.batch.polling import Patience, decide_interval
-from airflow_provider_caf.batch.spec import Command, CommandResult, Resources, TextFile
-from airflow_provider_caf.batch.systems import load_system
-from airflow_provider_caf.batch.verdicts import SubjobStatus
-from airflow_provider_caf.io.job_app import build_job_app
-from airflow_provider_caf.io.layout import RunLayout
-from airflow_provider_caf.jobs.client import BatchClient
-from airflow_provider_caf.jobs.subjobs import count_subjobs
-from airflow_provider_caf.jobs.submission import CollectionJob, measure_records, observe, submit_missing
-from airflow_provider_caf.jobs.transport.local import LocalTransport
+from airflow_provider_caf.batch.polling import decide_interval
+from airflow_provider_caf.batch.spec import Command, CommandResult, TextFile, merge_resources
+from airflow_provider_caf.jobs import (
+    BatchClient,
+    JobFolders,
+    LocalTransport,
+    Resources,
+    SubjobRun,
+    SubjobSet,
+    build_job,
+    load_system,
+    write_job_app,
+)
+from airflow_provider_caf.jobs.rounds import measure_records
 
 LIMIT = 3600.0
 """Seconds after which a run is given up."""
@@ -63,71 +66,60 @@ class Bench:
 
     def __init__(self, system: str, folder: Path) -> None:
         self.transport = CountingTransport()
-        self.client = BatchClient(load_system(system), self.transport, patience=Patience())
+        self.client = BatchClient(load_system(system), self.transport)
         self.folder = folder
-        self.app = folder / "app.pyz"
-        build_job_app(self.app, ())
+        self.app = write_job_app(folder / "app.pyz")
 
-    def prepare(self, name: str, subjobs: int, resources: Resources) -> CollectionJob:
-        """Write the job files of a collection."""
-        layout = RunLayout(work_dir=self.folder, dag_id="bench", run_id="run").calibration("bench").iteration(0)
-        place = layout.collection(name)
-        for each in (place.input_folder, place.status_folder, place.arrays_folder):
-            each.mkdir(parents=True)
-        job = {"version": 1, "command": ["true"], "output_patterns": [], "pre_collector": None}
-        for subjob in range(subjobs):
-            place.job_file(subjob).write_text(json.dumps({**job, "subjob": subjob}))
-        return CollectionJob(
-            dag="bench",
-            run="run",
-            calibration="bench",
-            iteration=0,
-            collection=name,
-            layout=place,
-            subjobs=tuple(range(subjobs)),
-            app=self.app,
-            python="python3",
-            resources=resources,
+    def prepare(self, name: str, subjobs: int, resources: Resources) -> SubjobRun:
+        """Write the job files of some subjobs."""
+        folders = JobFolders(input_folder=self.folder / name / "jobs", output_folder=self.folder / name / "output")
+        run = SubjobRun(
+            SubjobSet(
+                labels=("bench", name),
+                folders=folders,
+                subjobs=tuple(range(subjobs)),
+                app=self.app,
+                resources=merge_resources(Resources(python="python3"), resources),
+            ),
+            self.client,
         )
+        run.write_job_files(build_job(subjob, ["true"]) for subjob in range(subjobs))
+        return run
 
-    def time_submit(self, job: CollectionJob) -> float:
-        """Give the seconds that a submission takes."""
+    def time_submit(self, run: SubjobRun) -> float:
+        """Return the seconds that a submission takes."""
         begin = time.perf_counter()
-        submit_missing(self.client, job)
+        run.submit_missing()
         return time.perf_counter() - begin
 
-    def end(self, job: CollectionJob) -> None:
-        """Cancel what is left of a collection, and wait for it."""
-        self.client.cancel(observe(self.client, job, check_outputs=False).arrays)
-        self.wait(job)
+    def end(self, run: SubjobRun) -> None:
+        """Cancel what is left, and wait for it."""
+        run.cancel()
+        self.wait(run)
 
-    def wait(self, job: CollectionJob) -> None:
+    def wait(self, run: SubjobRun) -> None:
         """Look as the sensor does until nothing goes on."""
-        status = self.client.open_status_folder(job.layout.status_folder)
         began = time.monotonic()
-        while True:
-            observed = observe(self.client, job, status=status, check_outputs=False, read_logs=False)
-            if all(verdict.status.is_over for verdict in observed.verdicts.values()):
-                return
+        while not (observation := run.observe(check_outputs=False, read_logs=False)).is_over:
             waited = time.monotonic() - began
             if waited > LIMIT:
-                raise SystemExit(f"after {LIMIT:g} s not all are over: {count_subjobs(observed.verdicts)}")
-            time.sleep(decide_interval(waited, self.client.patience))
+                raise SystemExit(f"after {LIMIT:g} s not all are over: {observation.describe()}")
+            time.sleep(decide_interval(waited, run.patience))
 
     def run(self, name: str, subjobs: int, resources: Resources, seen: RunTimes | None = None) -> Run:
-        """Run a collection from the submission to the end."""
-        job = self.prepare(name, subjobs, resources)
+        """Run some subjobs from the submission to the end."""
+        run = self.prepare(name, subjobs, resources)
         self.transport.counts.clear()
         begin = time.time()
-        arrays = submit_missing(self.client, job, find_times=lambda: seen).arrays
+        arrays = run.submit_missing(find_seconds=lambda: None if seen is None else seen.mean).arrays
         submits = dict(self.transport.counts)
         self.transport.counts.clear()
-        self.wait(job)
+        self.wait(run)
         known = time.time()
-        observed = observe(self.client, job, check_outputs=True)
-        if count_subjobs(observed.verdicts) != {SubjobStatus.DONE: subjobs}:
-            raise SystemExit(f"not all ended well: {count_subjobs(observed.verdicts)}; see {job.layout.output_folder}")
-        records = self.client.open_status_folder(job.layout.status_folder).scan()
+        observation = run.observe()
+        if len(observation.done) != subjobs:
+            raise SystemExit(f"not all ended well: {observation.describe()}; see {run.folders.output_folder}")
+        records = run.read_attempts()
         last = max(record.ended.timestamp() for record in records)
         return Run(
             seconds=last - begin,

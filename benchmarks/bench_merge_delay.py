@@ -59,7 +59,7 @@ def print_delays(airflow: PrivateAirflow, layout: RunLayout) -> None:
         if what != "merge":
             continue
         place = layout.calibration(calibration).iteration(int(iteration.rpartition("_")[2])).collection(collection)
-        ended = max(each.ended.timestamp() for each in read_exit_records(place.status_folder))
+        ended = max(each.ended.timestamp() for each in read_exit_records(place.jobs.status_folder))
         began = read_start(started[f"{calibration}.{iteration}.{collection}.submit"])
         delays.append(read_start(task) - ended)
         print(

@@ -49,7 +49,7 @@ def find_layout(folder: Path, name: str) -> CollectionLayout:
 
 def submit(layout: CollectionLayout, subjobs: int) -> None:
     """Leave what the tasks before the sensor leave, with half of the subjobs done."""
-    for folder in (layout.input_folder, layout.status_folder, layout.array_folder(0)):
+    for folder in (layout.jobs.input_folder, layout.jobs.status_folder, layout.jobs.array_folder(0)):
         folder.mkdir(parents=True)
     CollectionManifest(
         calibration="bench",
@@ -62,13 +62,13 @@ def submit(layout: CollectionLayout, subjobs: int) -> None:
         resources=Resources(),
     ).write(layout)
     for subjob in range(subjobs):
-        layout.job_file(subjob).write_text(json.dumps({"subjob": subjob}))
+        layout.jobs.job_file(subjob).write_text(json.dumps({"subjob": subjob}))
     array = ArraySpec(
         name=f"caf_{layout.name}",
-        folder=str(layout.array_folder(0)),
-        input_folder=str(layout.input_folder),
-        output_folder=str(layout.output_folder),
-        status_folder=str(layout.status_folder),
+        folder=str(layout.jobs.array_folder(0)),
+        input_folder=str(layout.jobs.input_folder),
+        output_folder=str(layout.jobs.output_folder),
+        status_folder=str(layout.jobs.status_folder),
         elements=tuple((subjob,) for subjob in range(subjobs)),
         attempt=0,
         app="/not/used.pyz",
@@ -76,7 +76,7 @@ def submit(layout: CollectionLayout, subjobs: int) -> None:
     )
     Path(array.array_file).write_text(json.dumps(array.to_json()))
     submitted = SubmittedArray(array=array, ids=("1",), submitted="2026-01-01T00:00:00Z")
-    (layout.array_folder(0) / "submitted.json").write_text(json.dumps(submitted.to_json()))
+    (layout.jobs.array_folder(0) / "submitted.json").write_text(json.dumps(submitted.to_json()))
     for subjob in range(subjobs // 2):
         end_subjob(layout, subjob)
 
@@ -87,7 +87,7 @@ def end_subjob(layout: CollectionLayout, subjob: int) -> None:
         "version": 1,
         "subjob": subjob,
         "attempt": 0,
-        "job_digest": hashlib.sha256(layout.job_file(subjob).read_bytes()).hexdigest(),
+        "job_digest": hashlib.sha256(layout.jobs.job_file(subjob).read_bytes()).hexdigest(),
         "exit_code": 0,
         "signal": None,
         "host": "node",
@@ -98,7 +98,7 @@ def end_subjob(layout: CollectionLayout, subjob: int) -> None:
         "outputs": [],
         "reason": None,
     }
-    (layout.status_folder / f"{subjob:05d}.0.json").write_text(json.dumps(record))
+    (layout.jobs.status_folder / f"{subjob:05d}.0.json").write_text(json.dumps(record))
 
 
 async def watch(folder: Path, names: list[str], subjobs: int, interval: float, looks: int) -> dict[str, float]:

@@ -38,7 +38,7 @@ FINAL = frozenset({JobState.EXITED, JobState.CANCELLED, JobState.LOST})
 class Native:
     """What the batch system says of one element, in its own words.
 
-    :param code: its state code, a key of `Watcher.states`.
+    :param code: its state code, a key of `System.states`.
     :param reason: why it is held, failed or waits, where the system says so.
     :param exit_code: as the system reports it; it may be wrong and only explains.
     :param host: where it runs or ran.

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable
 
 from airflow_provider_caf.batch.arguments import is_host
+from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.core.record import record
 
+DEFAULT_MAX_RETRIES = 3
 DEFAULT_MEMORY_FACTOR = 1.5
 _KILLED = 9
 _KILLED_AS_EXIT_CODE = 128 + _KILLED
@@ -34,10 +36,20 @@ class RetryPolicy:
     :param max_failures_per_host: a host on which so many subjobs failed gets none any more; None: no host is bad.
     """
 
-    max_retries: int = 3
+    max_retries: int = DEFAULT_MAX_RETRIES
     memory_factor: float = DEFAULT_MEMORY_FACTOR
     memory_ceiling: int | None = None
     max_failures_per_host: int | None = None
+
+
+def build_retry_policy(resources: Resources, max_retries: int) -> RetryPolicy:
+    """Return the policy that the arguments `memory_factor`, `memory_ceiling` and `max_failures_per_host` make."""
+    return RetryPolicy(
+        max_retries=max_retries,
+        memory_factor=resources.memory_factor or DEFAULT_MEMORY_FACTOR,
+        memory_ceiling=resources.memory_ceiling,
+        max_failures_per_host=resources.max_failures_per_host,
+    )
 
 
 @record
@@ -77,7 +89,7 @@ class Retry:
 
 
 @record
-class Resubmission:
+class RetryPlan:
     """What to do with the failed subjobs.
 
     :param retries: new, smaller arrays.
@@ -123,7 +135,7 @@ def decide_memory(failure: Failure, policy: RetryPolicy) -> int | None:
     return grown
 
 
-def decide_resubmission(failures: Iterable[Failure], policy: RetryPolicy) -> Resubmission:
+def plan_retries(failures: Iterable[Failure], policy: RetryPolicy) -> RetryPlan:
     """Decide which subjobs go again, grouped by the memory they ask for."""
     groups: dict[tuple[int | None, bool, int | None], list[int]] = {}
     spent = []
@@ -138,7 +150,7 @@ def decide_resubmission(failures: Iterable[Failure], policy: RetryPolicy) -> Res
         Retry(subjobs=tuple(subjobs), memory=memory, alone=alone, before=before)
         for (memory, alone, before), subjobs in groups.items()
     )
-    return Resubmission(retries=tuple(sorted(retries, key=lambda each: each.subjobs)), spent=tuple(spent))
+    return RetryPlan(retries=tuple(sorted(retries, key=lambda each: each.subjobs)), spent=tuple(spent))
 
 
 @record

@@ -172,7 +172,7 @@ def find_iteration(layout: CalibrationLayout, asked: int | None) -> int:
 
 def find_logs(layout: CalibrationLayout, iteration: int, collection: str, subjob: int | None) -> Iterator[Path]:
     """Say what became of failed subjobs, and give their logs."""
-    if not layout.iteration(iteration).collection(collection).input_folder.exists():
+    if not layout.iteration(iteration).collection(collection).jobs.input_folder.exists():
         return
     verdicts = open_collection(layout, iteration, collection).observe(check_outputs=False).verdicts
     if subjob is not None and subjob not in verdicts:

@@ -87,7 +87,7 @@ def cancel_jobs(run: RunRow, active: Collection[str]) -> list[str]:
     ended, problems = [], []
     for calibration, iteration, collection in find_collecting(active):
         layout = find_layout(run).calibration(calibration)
-        if layout.iteration(iteration).collection(collection).arrays_folder.exists():
+        if layout.iteration(iteration).collection(collection).jobs.arrays_folder.exists():
             try:
                 open_collection(layout, iteration, collection).cancel()
             except CafError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -14,6 +15,14 @@ from airflow_provider_caf.core.errors import InputError
 
 PRIVATE = 0o600
 """Permissions of what may hold a secret: variables and settings of a user, and what a user's program prints."""
+
+LOCAL_URI = "file://"
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def is_uri(path: str) -> bool:
+    """Tell whether an input file is named by a URI that only the job can open."""
+    return _URI.match(path) is not None and not path.startswith(LOCAL_URI)
 
 
 def write_text(path: str | os.PathLike[str], text: str, *, durable: bool = True, mode: int = 0o666) -> None:

@@ -46,3 +46,14 @@ def build_slug(name: object) -> str:
     plain = unicodedata.normalize("NFKD", str(name)).encode("ascii", "ignore").decode()
     slug = re.sub(r"[^A-Za-z0-9_-]+", "_", plain).lstrip("_-")[:MAX_NAME_LENGTH].rstrip("_-")
     return slug or "unnamed"
+
+
+def check_count(kind: str, number: int) -> int:
+    """Refuse a number that cannot count iterations, subjobs or attempts; else return it.
+
+    :param kind: what is counted, such as `subjob`.
+    :raises DefinitionError: if it is negative or not a whole number.
+    """
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise DefinitionError(f"{number!r} cannot count {kind}s.", hint="Count from 0.")
+    return number

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, TypeVar
 _T = TypeVar("_T")
 
 if TYPE_CHECKING:
-    from typing import dataclass_transform
+    from typing import dataclass_transform  # novm
 
     @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
     def record(cls: type[_T]) -> type[_T]:
         """Make a frozen, slotted, keyword-only dataclass."""
 
 elif sys.version_info >= (3, 10):
-    record = dataclass(frozen=True, slots=True, kw_only=True)
+    record = dataclass(frozen=True, slots=True, kw_only=True)  # novm
 else:
     record = dataclass(frozen=True)

@@ -12,7 +12,6 @@ from airflow.sdk import DAG
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.definitions.files import list_definition_files, load_definitions
 from airflow_provider_caf.factory.dag import build_dag
-from airflow_provider_caf.factory.script import build_script_runner
 from airflow_provider_caf.io.layout import slug
 from airflow_provider_caf.scripts.script_run import is_script_run, read_script_run
 from airflow_provider_caf.site.places import find_configured_folder
@@ -104,5 +103,8 @@ def build_dags(folder: str | Path) -> dict[str, DAG]:
 
 def _build_dags_of(path: Path, folder: Path) -> list[DAG]:
     if is_script_run(path):
+        # Its operators import Airflow's models, which takes as long as all of ours together.
+        from airflow_provider_caf.factory.script import build_script_runner
+
         return [build_script_runner(folder, read_script_run(path))]
     return [build_dag(caf) for caf in load_definitions(path)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, Connection
@@ -229,8 +230,14 @@ def _open_ssh(host: SubmitHost) -> SshTransport:
 
     :raises DefinitionError: if the SSH connection cannot be used.
     """
+    from airflow_provider_caf.jobs.transport.ssh import SshTransport
+
     assert host.ssh_conn_id is not None
-    transport_class = _import_ssh(host.ssh_conn_id)
+    if find_spec("paramiko") is None:
+        raise DefinitionError(
+            f"A batch connection names the SSH connection {host.ssh_conn_id!r}, but ssh is not installed here.",
+            hint="pip install 'airflow-provider-caf[ssh]' for the workers, the triggerer and the API server.",
+        )
     try:
         connection = BaseHook.get_connection(host.ssh_conn_id)
     except AirflowNotFoundException as error:
@@ -242,7 +249,7 @@ def _open_ssh(host: SubmitHost) -> SshTransport:
     return _SSH.find(
         host,
         connection.get_uri(),
-        lambda: transport_class(connect, host=name, remote_work_dir=host.work_dir),
+        lambda: SshTransport(connect, host=name, remote_work_dir=host.work_dir),
     )
 
 
@@ -251,17 +258,6 @@ def _build_host_name(connection: Connection, work_dir: str | None) -> str:
     login = "" if not connection.login else f"{connection.login}@"
     port = "" if connection.port in (None, 22) else f":{connection.port}"
     return f"{login}{connection.host}{port}" + ("" if work_dir is None else f":{work_dir}")
-
-
-def _import_ssh(ssh_conn_id: str) -> type[SshTransport]:
-    try:
-        from airflow_provider_caf.jobs.transport.ssh import SshTransport  # the extra may not be installed
-    except ImportError as error:
-        raise DefinitionError(
-            f"A batch connection names the SSH connection {ssh_conn_id!r}, but ssh is not installed: {error}.",
-            hint="pip install 'airflow-provider-caf[ssh]' for the workers, the triggerer and the API server.",
-        ) from error
-    return SshTransport
 
 
 def _build_connect(ssh_conn_id: str) -> Connect:

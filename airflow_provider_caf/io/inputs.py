@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import stat
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,10 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from airflow_provider_caf.core.errors import InputError
+from airflow_provider_caf.core.files import LOCAL_URI, is_uri
 from airflow_provider_caf.core.iov import IoV
 
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_LOCAL_URI = "file://"
 _SHOWN = 20
 
 _MAGIC = b"root"
@@ -64,11 +62,6 @@ def resolve_input_files(patterns: Sequence[str], where: str, *, base: Path | Non
             hint=" ".join(dict.fromkeys(hints[:_SHOWN])),
         )
     return tuple(sorted(found))
-
-
-def is_uri(path: str) -> bool:
-    """Tell whether an input file is named by a URI that only the job can open."""
-    return _URI.match(path) is not None and not path.startswith(_LOCAL_URI)
 
 
 def check_root_files(paths: Iterable[str], where: str = "the collection") -> int:
@@ -169,7 +162,7 @@ def _is_folder(path: str | Path) -> bool:
 
 
 def _expand(path: str) -> str:
-    return os.path.expanduser(path.removeprefix(_LOCAL_URI))  # noqa: PTH111 - Path would drop a last slash
+    return os.path.expanduser(path.removeprefix(LOCAL_URI))  # noqa: PTH111 - Path would drop a last slash
 
 
 def _normalise(path: str) -> str:

@@ -16,40 +16,26 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import io
 import json
 import re
 import site
 import sys
 import sysconfig
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import invalidate_caches
 from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
 
-import airflow_provider_caf
 from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.job_app import PACKAGE, TRAVELLING, build_own_entries, pack_entries
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.reference import parse_reference
 from airflow_provider_caf.core.suggestions import suggest_word
 
-_PACKAGE = "airflow_provider_caf"
-_TRAVELLING = ("core", "worker")
 _USER = "user"
 _FILES_ENTRY = f"{_USER}/_files.json"
 JOB_FILES = "files"
-
-_MAIN = f"""import sys
-
-from {_PACKAGE}.worker.__main__ import main
-
-sys.exit(main())
-"""
-
-# Of all zip files: the earliest time that the format can say.
-_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 @record
@@ -86,8 +72,7 @@ def build_job_app(
     invalidate_caches()
     paths = [path or "." for path in (sys.path if search_paths is None else search_paths)]
     modules, named_files = collect_user_modules(references, paths)
-    entries = {"__main__.py": _MAIN.encode(), _FILES_ENTRY: json.dumps(named_files, sort_keys=True).encode()}
-    entries.update(_read_package())
+    entries = {**build_own_entries(), _FILES_ENTRY: json.dumps(named_files, sort_keys=True).encode()}
     for module in modules.values():
         for file in module.files:
             entries[f"{_USER}/{file.as_posix()}"] = (module.folder / file).read_bytes()
@@ -124,7 +109,7 @@ def collect_user_modules(
         if source.startswith("/"):
             module = _find_file(source, reference)
             named_files[source] = module.name
-        elif source.partition(".")[0] == _PACKAGE:
+        elif source.partition(".")[0] == PACKAGE:
             _check_own_module(source, reference)
             continue
         else:
@@ -135,7 +120,7 @@ def collect_user_modules(
     while waiting:
         module = waiting.pop()
         for name in sorted(_list_imports(module)):
-            if name in modules or name in sys.stdlib_module_names or name == _PACKAGE:
+            if name in modules or name in sys.stdlib_module_names or name == PACKAGE:
                 continue
             beside = [] if _is_installation(module.folder) else [str(module.folder)]
             imported = _find_sources(name, [*beside, *known])
@@ -143,31 +128,6 @@ def collect_user_modules(
                 modules[name] = imported
                 waiting.append(imported)
     return dict(sorted(modules.items())), named_files
-
-
-def pack_entries(entries: dict[str, bytes]) -> bytes:
-    """Give the bytes of a zip file. They depend on names and contents only."""
-    # A package without __init__.py is found in a zip file by the entry of its folder only.
-    folders = {
-        f"{'/'.join(parts[:n])}/" for name in entries for parts in [name.split("/")] for n in range(1, len(parts))
-    }
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted({*entries, *folders}):
-            info = zipfile.ZipInfo(name, date_time=_TIME)
-            info.create_system = 3
-            info.external_attr = (0o40755 if name.endswith("/") else 0o100644) << 16
-            archive.writestr(info, entries.get(name, b""))
-    return stream.getvalue()
-
-
-def _read_package() -> Iterator[tuple[str, bytes]]:
-    root = Path(airflow_provider_caf.__file__).parent
-    for name in ("__init__.py", "py.typed"):
-        yield f"{_PACKAGE}/{name}", (root / name).read_bytes()
-    for part in _TRAVELLING:
-        for path in sorted((root / part).rglob("*.py")):
-            yield f"{_PACKAGE}/{path.relative_to(root).as_posix()}", path.read_bytes()
 
 
 def _find_file(source: str, reference: str) -> UserModule:
@@ -263,9 +223,9 @@ def _list_imports(module: UserModule) -> set[str]:
 
 def _check_own_module(source: str, reference: str) -> None:
     parts = source.split(".")
-    if len(parts) < 2 or parts[1] not in _TRAVELLING:
+    if len(parts) < 2 or parts[1] not in TRAVELLING:
         raise DefinitionError(
-            f"{reference!r} cannot travel with a job: of {_PACKAGE} only core and worker do.",
+            f"{reference!r} cannot travel with a job: of {PACKAGE} only core and worker do.",
             hint="Name a class of your own.",
         )
 

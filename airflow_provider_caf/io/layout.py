@@ -28,8 +28,8 @@ import unicodedata
 from pathlib import Path
 
 from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.core.file_names import name_attempt, name_exit_record, name_job_file, name_subjob
-from airflow_provider_caf.core.names import check_file_name, check_name
+from airflow_provider_caf.core.job_folders import JobFolders
+from airflow_provider_caf.core.names import check_count, check_file_name, check_name
 from airflow_provider_caf.core.record import record
 
 DATABASE_FOLDER = "outputdb"
@@ -139,24 +139,12 @@ class CollectionLayout:
         return self.calibration_folder / "manifest" / f"{self.name}{JSON_SUFFIX}"
 
     @property
-    def input_folder(self) -> Path:
-        """The folder of the job files."""
-        return self.iteration_folder / "collector_input" / self.name
-
-    @property
-    def output_folder(self) -> Path:
-        """The folder of the subjobs' work folders, the exit records and the arrays."""
-        return self.iteration_folder / "collector_output" / self.name
-
-    @property
-    def status_folder(self) -> Path:
-        """The folder of the exit records of all subjobs and attempts."""
-        return self.output_folder / "status"
-
-    @property
-    def arrays_folder(self) -> Path:
-        """The folder of all submissions."""
-        return self.output_folder / "arrays"
+    def jobs(self) -> JobFolders:
+        """The folders of its subjobs."""
+        return JobFolders(
+            input_folder=self.iteration_folder / "collector_input" / self.name,
+            output_folder=self.iteration_folder / "collector_output" / self.name,
+        )
 
     @property
     def merged_file(self) -> Path:
@@ -192,26 +180,6 @@ class CollectionLayout:
     def failed_file(self) -> Path:
         """Which subjobs failed and are not in the merged file; it is there only if some did."""
         return self.iteration_folder / "merged" / f"{self.name}.failed{JSON_SUFFIX}"
-
-    def job_file(self, subjob: int) -> Path:
-        """Give the job file of a subjob."""
-        return self.input_folder / name_job_file(_check_whole(subjob, "subjob"))
-
-    def subjob_folder(self, subjob: int) -> Path:
-        """Give the folder of all attempts of a subjob."""
-        return self.output_folder / name_subjob(_check_whole(subjob, "subjob"))
-
-    def attempt_folder(self, subjob: int, attempt: int) -> Path:
-        """Give the folder in which an attempt of a subjob works. The job adds `_r1` when it was requeued."""
-        return self.subjob_folder(subjob) / name_attempt(_check_whole(attempt, "attempt"))
-
-    def exit_record(self, subjob: int, attempt: int) -> Path:
-        """Give the exit record of an attempt of a subjob."""
-        return self.status_folder / name_exit_record(_check_whole(subjob, "subjob"), _check_whole(attempt, "attempt"))
-
-    def array_folder(self, submission: int) -> Path:
-        """Give the folder of a submission: intent record, scripts, files of the local pool."""
-        return self.arrays_folder / str(_check_whole(submission, "array"))
 
 
 @record
@@ -278,11 +246,11 @@ class AlgorithmLayout:
 
     def worker_log(self, number: int) -> Path:
         """Give the log of one of the algorithm's processes: of the first one `log`."""
-        return self.log if number == 0 else self.folder / f"{self.name}.{_check_whole(number, 'process')}.log"
+        return self.log if number == 0 else self.folder / f"{self.name}.{check_count('process', number)}.log"
 
     def copies_folder(self, number: int) -> Path:
         """Give the folder for the copies of the collected data that a `pre_algorithm` in this process may change."""
-        return self.folder / f"copies_{_check_whole(number, 'process')}"
+        return self.folder / f"copies_{check_count('process', number)}"
 
 
 @record
@@ -406,7 +374,7 @@ class CalibrationLayout:
 
     def iteration(self, number: int) -> IterationLayout:
         """Give the paths of a pass, counted from 0."""
-        return IterationLayout(calibration_folder=self.folder, number=_check_whole(number, "iteration"))
+        return IterationLayout(calibration_folder=self.folder, number=check_count("iteration", number))
 
 
 @record
@@ -468,13 +436,3 @@ class RunLayout:
         :raises DefinitionError: if the name cannot stand in a path.
         """
         return CalibrationLayout(run_folder=self.folder, name=check_name("calibration", name))
-
-
-def _check_whole(number: int, what: str) -> int:
-    """Give a number back when it can count iterations, subjobs or attempts.
-
-    :raises DefinitionError: if it is negative or not a whole number.
-    """
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise DefinitionError(f"{number!r} cannot count {what}s.", hint="Count from 0.")
-    return number

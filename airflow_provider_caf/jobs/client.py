@@ -23,19 +23,11 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from airflow_provider_caf.batch.polling import Patience
-from airflow_provider_caf.batch.spec import (
-    ArraySpec,
-    Command,
-    CommandResult,
-    SubmittedArray,
-    TextFile,
-    select_elements,
-)
-from airflow_provider_caf.batch.systems.base import Submission, System, find_prober
+from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, select_elements
+from airflow_provider_caf.batch.systems.base import System, find_prober
 from airflow_provider_caf.core.errors import (
     CafError,
     CheckpointError,
@@ -46,19 +38,23 @@ from airflow_provider_caf.core.errors import (
     SubmitUnknown,
     TransportError,
 )
-from airflow_provider_caf.core.file_names import ARRAY_FILE, SUBMITTED_FILE
-from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
-from airflow_provider_caf.core.json_form import JsonRecord
-from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.file_names import ARRAY_FILE, name_attempt, name_subjob
+from airflow_provider_caf.jobs.arrays import (
+    read_intent,
+    read_submitted,
+    write_intent,
+    write_submission,
+    write_submitted,
+)
 from airflow_provider_caf.jobs.exit_records import StatusFolder
 from airflow_provider_caf.jobs.mirror import Mirror, MirroredStatusFolder
 from airflow_provider_caf.jobs.notes import note_cancelled
 from airflow_provider_caf.jobs.poll import Poller, Snapshot
 from airflow_provider_caf.jobs.remote import RemoteSystem
 from airflow_provider_caf.jobs.transport.base import Transport
+from airflow_provider_caf.jobs.transport.local import LocalTransport
 
 LOCK_FILE = "submit.lock"
-SUBMISSION_FILE = "submission.json"
 REMOTE_LOCK_FILE = "remote.lock"
 _LOCK_LIMIT = 900.0
 """Seconds to wait for another process that submits the same array; longer than any submit command takes."""
@@ -73,6 +69,7 @@ class BatchClient:
     `poll` keeps what it has seen, so one client should serve many polls. All methods may be called from any
     thread; polls wait for one another.
 
+    :param transport: reaches the submit host; None: it is this machine.
     :param patience: how often to look and how long to wait.
     :param mirror: carries the files where the host does not see ours.
     :param clock: monotonic seconds.
@@ -81,18 +78,18 @@ class BatchClient:
     def __init__(
         self,
         system: System,
-        transport: Transport,
+        transport: Transport | None = None,
         *,
         patience: Patience | None = None,
         mirror: Mirror | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.system = system if mirror is None else RemoteSystem(system, mirror.find_remote)
-        self.transport = transport
+        self.transport = transport or LocalTransport()
         self.patience = patience or Patience()
         self.mirror = mirror
         self._prober = find_prober(system)
-        self._poller = Poller(self.system, transport, self.patience, clock)
+        self._poller = Poller(self.system, self.transport, self.patience, clock)
         self._mutex = threading.Lock()
 
     def submit(
@@ -117,8 +114,8 @@ class BatchClient:
             self.cancel(superseded, {*array.subjobs, *over})
             array = self._probe(array)
             submission = self.system.build_submit(array)
-            _keep_submission(folder, submission)
-            write_json(array.array_file, array.to_json(), mode=PRIVATE)
+            write_submission(folder, submission)
+            write_intent(array)
             if self.mirror is not None:
                 self.mirror.upload_array(array)
             for file in submission.files:
@@ -129,10 +126,10 @@ class BatchClient:
             except (TransportError, SubmitError) as error:
                 # A failed or timed-out submit command may have submitted all the same.
                 ids = self._look_up_after(error, array)
-            return _record(array, ids)
+            return write_submitted(array, ids)
 
     def open_status_folder(self, path: Path) -> StatusFolder:
-        """Give what reads the exit records of a collection, wherever its jobs run."""
+        """Return the reader of the exit records of a collection, wherever its jobs run."""
         if self.mirror is None:
             return StatusFolder(path)
         return MirroredStatusFolder(path, self.mirror, deadline=self.patience.deadline)
@@ -182,7 +179,7 @@ class BatchClient:
             raise failures[0]
 
     def _cancel_elements(self, array: SubmittedArray, elements: Sequence[int]) -> list[CafError]:
-        """End some elements and give what went wrong."""
+        """End some elements and return what went wrong."""
         failures: list[CafError] = []
         try:
             # Before the command: a note without effect does no harm, a cancelled job without note is LOST.
@@ -199,7 +196,7 @@ class BatchClient:
         commands: Iterable[Command],
         check: Callable[[SubmittedArray, CommandResult], None],
     ) -> list[CafError]:
-        """Run all commands, also when one of them fails, and give what went wrong."""
+        """Run all commands, also when one of them fails, and return what went wrong."""
         failures: list[CafError] = []
         for command in commands:
             try:
@@ -209,14 +206,14 @@ class BatchClient:
         return failures
 
     def _probe(self, array: ArraySpec) -> ArraySpec:
-        """Give the array with what only the site can tell."""
+        """Return the array with what only the site can tell."""
         command = None if self._prober is None else self._prober.build_probe(array)
         if self._prober is None or command is None:
             return array
         return self._prober.parse_probe(array, self.transport.run(command))
 
     def _find_submitted(self, array: ArraySpec) -> SubmittedArray | None:
-        """Give what is recorded of an array, or what the system knows by its name."""
+        """Return an array by its record, or by what the system knows by its name."""
         intent = read_intent(Path(array.folder))
         if intent is None:
             return None
@@ -230,10 +227,10 @@ class BatchClient:
         if submitted is not None:
             return submitted
         found = self._look_up(intent)
-        return None if found is None else _record(intent, found)
+        return None if found is None else write_submitted(intent, found)
 
     def _look_up(self, array: ArraySpec) -> tuple[str, ...] | None:
-        """Give the ids of the one array of that name, none if it is over and forgotten, or None: there was none."""
+        """Return the ids of the one array of that name, none if it is over and forgotten, or None: there was none."""
         try:
             result = self.transport.run(self._lock_remotely(array, self.system.build_lookup(array)))
         except TransportError as error:
@@ -261,10 +258,10 @@ class BatchClient:
         """Tell whether anything of an array has begun: it has a record, a work folder, or a log."""
         subjobs = set(array.subjobs)
         records = self.open_status_folder(Path(array.status_folder)).scan()
-        if any(each.attempt == array.attempt and each.subjob in subjobs for each in records):
+        if any(end.attempt == array.attempt and end.subjob in subjobs for end in records):
             return True
         output = Path(array.output_folder)
-        folders = (output / f"{subjob:05d}" / f"attempt_{array.attempt}" for subjob in array.subjobs)
+        folders = (output / name_subjob(subjob) / name_attempt(array.attempt) for subjob in array.subjobs)
         logs = (Path(array.element_log(index)) for index in range(len(array.elements)))
         return any(path.exists() for path in (*folders, *logs))
 
@@ -277,7 +274,7 @@ class BatchClient:
         return replace(command, lock=f"{folder}/{REMOTE_LOCK_FILE}")
 
     def _look_up_after(self, error: CafError, array: ArraySpec) -> tuple[str, ...]:
-        """Give the ids of an array whose submit command has failed, or raise what it failed with."""
+        """Return the ids of an array whose submit command has failed, or raise what it failed with."""
         refused = isinstance(error, SubmitRefused)
         try:
             ids = self._look_up(array)
@@ -294,83 +291,8 @@ class BatchClient:
         return ids
 
 
-def read_intent(folder: Path) -> ArraySpec | None:
-    """Give the array whose submission was begun in a folder, or None.
-
-    :raises InputError: if its record is unreadable.
-    """
-    file = folder / ARRAY_FILE
-    if not file.exists():
-        return None
-    return ArraySpec.from_json(read_json(file, "The record of an array"), f"record of an array in {file}")
-
-
-def read_submitted(folder: Path) -> SubmittedArray | None:
-    """Give the array that was submitted from a folder, or None. A trigger needs to carry the folder only.
-
-    :raises InputError: if a record is unreadable.
-    """
-    array = read_intent(folder)
-    file = folder / SUBMITTED_FILE
-    if array is None or not file.exists():
-        return None
-    value = read_json(file, f"The record of the submission of array {array.name}")
-    return SubmittedArray.from_json(array, value, f"record of the submission in {file}")
-
-
-@record
-class _Text(JsonRecord):
-    """A file of a submission, as it is kept."""
-
-    noun = "file"
-
-    path: str
-    text: str
-
-
-@record
-class _Kept(JsonRecord):
-    """What `submission.json` holds."""
-
-    version = 1
-
-    command: tuple[str, ...]
-    stdin: str | None
-    files: tuple[_Text, ...]
-
-
-def _keep_submission(folder: Path, submission: Submission) -> None:
-    files = tuple(_Text(path=file.path, text=file.text) for file in submission.files)
-    kept = _Kept(command=submission.command.argv, stdin=submission.command.stdin, files=files)
-    write_json(folder / SUBMISSION_FILE, kept.to_json(), mode=PRIVATE)
-
-
-def read_submission(folder: Path) -> Submission | None:
-    """Return how the array in a folder was submitted, as it was kept then; None: by a release that did not keep it.
-
-    To build it again from the record of the array would not do: what has travelled with the jobs is not in that, and
-    the rules of the present release may be others.
-
-    :raises InputError: if the record is unreadable.
-    """
-    file = folder / SUBMISSION_FILE
-    if not file.exists():
-        return None
-    where = f"record of the submission in {file}"
-    kept = _Kept.from_json(read_json(file, f"The {where}"), where)
-    files = tuple(TextFile(path=text.path, text=text.text) for text in kept.files)
-    return Submission(command=Command(argv=kept.command, stdin=kept.stdin), files=files)
-
-
-def _record(array: ArraySpec, ids: tuple[str, ...]) -> SubmittedArray:
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    submitted = SubmittedArray(array=array, ids=ids, submitted=now)
-    write_json(Path(array.folder) / SUBMITTED_FILE, submitted.to_json())
-    return submitted
-
-
 def _measure_age(folder: Path) -> float:
-    """Give the seconds since an intent was recorded, by the clock of its file system alone."""
+    """Return the seconds since an intent was recorded, by the clock of its file system alone."""
     lock = folder / LOCK_FILE
     lock.touch()
     return lock.stat().st_mtime - (folder / ARRAY_FILE).stat().st_mtime
@@ -388,7 +310,7 @@ def _make_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _hold_lock(folder: Path) -> Iterator[int]:
-    """Hold the lock of a submission, and give its file descriptor."""
+    """Hold the lock of a submission, and yield its file descriptor."""
     path = folder / LOCK_FILE
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -406,7 +328,7 @@ def _hold_lock(folder: Path) -> Iterator[int]:
 
 def _take_lock(lock: int, path: Path) -> None:
     deadline = time.monotonic() + _LOCK_LIMIT
-    told = False
+    is_logged = False
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -416,9 +338,9 @@ def _take_lock(lock: int, path: Path) -> None:
                     f"Somebody has been submitting from {path.parent} for {_LOCK_LIMIT:g} s.",
                     hint=f"Find out who holds {path} (fuser), and end that submit command.",
                 ) from None
-            if not told:
+            if not is_logged:
                 _log.info("Waiting for another submission from %s", path.parent)
-                told = True
+                is_logged = True
             time.sleep(_LOCK_INTERVAL)
         except OSError as error:
             raise SubmitError(

@@ -1,8 +1,8 @@
 """Read the exit records that the subjobs' wrappers have left (law 7).
 
-All records of a collection lie in one status folder, so that one `scandir` counts them. What a job has
+All records of a set of subjobs lie in one status folder, so that one `scandir` counts them. What a job has
 written is not trusted: a record has to be whole, has to be about the subjob its name says, and the work
-folder is derived from that name. Anything else in the folder is passed over and told, never a crash.
+folder is derived from that name. Anything else in the folder is passed over, and `StatusFolder.ignored` says why.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from airflow_provider_caf.core.files import read_json
 _NAME = re.compile(r"(\d{5,9})\.((\d{1,9})(?:_r(\d{1,9}))?)\.json", re.ASCII)
 _LARGEST = 1_000_000
 """Bytes. A record with thousands of outputs is far smaller."""
-_TOLD_TO_END = re.compile(r"the batch system sent SIG|the local pool was ended by SIG|cancelled$", re.ASCII)
+_ENDED_FROM_OUTSIDE = re.compile(r"the batch system sent SIG|the local pool was ended by SIG|cancelled$", re.ASCII)
 """How records said it before they had `ended_by`."""
 
 
 class StatusFolder:
-    """Read the records of a collection again and again; each one is read once.
+    """Read the records of a set of subjobs again and again; each one is read once.
 
     :param path: the status folder; the subjobs' folders are beside it. It need not be there yet.
     """
@@ -41,7 +41,7 @@ class StatusFolder:
         self._known: dict[str, ExitRecord] = {}
 
     def scan(self) -> tuple[ExitRecord, ...]:
-        """Give all records there are now, in the order of subjob, try and restart.
+        """Return all records there are now, in the order of subjob, try and restart.
 
         What could not be read as a record is in `ignored` afterwards: name → why.
 
@@ -61,7 +61,7 @@ class StatusFolder:
             except (CafError, ValueError) as error:
                 self.ignored[name] = str(error)
         self._known = present
-        return tuple(sorted(present.values(), key=lambda each: (each.subjob, each.attempt, each.restart)))
+        return tuple(sorted(present.values(), key=lambda end: (end.subjob, end.attempt, end.restart)))
 
     def _list(self) -> list[str]:
         try:
@@ -107,7 +107,7 @@ class StatusFolder:
 
 
 def read_exit_records(status_folder: Path) -> tuple[ExitRecord, ...]:
-    """Read all records of a collection once, see `StatusFolder.scan`."""
+    """Read all records in a status folder once, see `StatusFolder.scan`."""
     return StatusFolder(status_folder).scan()
 
 
@@ -121,7 +121,8 @@ def _read_text(value: Mapping[str, Any], name: str) -> str:
 def _read_time(value: Mapping[str, Any], name: str) -> datetime:
     text = _read_text(value, name)
     try:
-        time = datetime.fromisoformat(text)
+        # Before Python 3.11 the letter for UTC was not read.
+        time = datetime.fromisoformat(re.sub(r"Z$", "+00:00", text))
     except ValueError:
         time = None
     if time is None or time.tzinfo is None:
@@ -145,7 +146,7 @@ def _read_number(value: Mapping[str, Any], name: str) -> float:
 
 def _read_ended_by(value: Mapping[str, Any], reason: str | None) -> str | None:
     if "ended_by" not in value:
-        return ENDED_BY_SYSTEM if _TOLD_TO_END.match(reason or "") else None
+        return ENDED_BY_SYSTEM if _ENDED_FROM_OUTSIDE.match(reason or "") else None
     word = value["ended_by"]
     if word is not None and word not in ENDED_BY:
         raise ValueError(f"its 'ended_by' is {word!r}, none of {', '.join(ENDED_BY)}")
@@ -156,8 +157,8 @@ def _read_outputs(value: Any) -> dict[str, int]:
     if not isinstance(value, list):
         raise ValueError("its 'outputs' are not a list")
     outputs = {}
-    for each in value:
-        path, size = (each.get("path"), each.get("size")) if isinstance(each, dict) else (None, None)
+    for entry in value:
+        path, size = (entry.get("path"), entry.get("size")) if isinstance(entry, dict) else (None, None)
         if not isinstance(path, str) or not isinstance(size, int) or isinstance(size, bool):
             raise ValueError("one of its 'outputs' is not a path with a size")
         if not path or path.startswith("/") or ".." in path.split("/") or "\0" in path:

@@ -1,4 +1,4 @@
-"""How much memory the next try of a subjob asks for, where the site has a word in it."""
+"""The memory that the next attempt of a subjob asks for, where the site refuses more."""
 
 from __future__ import annotations
 
@@ -11,44 +11,43 @@ from airflow_provider_caf.batch.resubmit import has_memory_words
 from airflow_provider_caf.batch.spec import SubmittedArray
 from airflow_provider_caf.batch.verdicts import Verdict
 from airflow_provider_caf.core.errors import SubmitRefused
-from airflow_provider_caf.jobs.notes import note_told
+from airflow_provider_caf.jobs.notes import note_remark
 
 _log = logging.getLogger(__name__)
 
 
 def read_memory(
-    asked: int | None, previous: Iterable[SubmittedArray], arrays: Iterable[SubmittedArray]
+    least: int | None, previous: Iterable[SubmittedArray], arrays: Iterable[SubmittedArray]
 ) -> dict[int, int | None]:
-    """Give what was requested for the newest try of each subjob in MB, also in the pass before if that was more.
+    """Return what was requested for the newest attempt of each subjob in MB, also in the previous run if more.
 
-    :param asked: what the definition asks for in MB.
+    :param least: the request of the definition in MB.
     """
-    least = asked or 0
     memory: dict[int, int | None] = {}
-    for each in previous:
-        if (each.array.resources.memory or 0) > least:
-            memory.update(dict.fromkeys(each.array.subjobs, each.array.resources.memory))
-    for each in arrays:
-        memory.update(dict.fromkeys(each.array.subjobs, each.array.resources.memory))
+    for submitted in previous:
+        if (submitted.array.resources.memory or 0) > (least or 0):
+            memory.update(dict.fromkeys(submitted.array.subjobs, submitted.array.resources.memory))
+    for submitted in arrays:
+        memory.update(dict.fromkeys(submitted.array.subjobs, submitted.array.resources.memory))
     return memory
 
 
 def step_back(missing: Iterable[Verdict], arrays: Sequence[SubmittedArray]) -> dict[int, int | None]:
-    """Give the memory of the try before for what was given up because nothing can ever run it with more.
+    """Return the memory of the attempt before for what was given up because nothing can ever run it with more.
 
     Some systems refuse a request that is too large; others take it and say that it can never run.
     """
-    back: dict[int, int | None] = {}
+    memory: dict[int, int | None] = {}
     for verdict in missing:
         if verdict.gave_up and not has_memory_words(verdict.reason or ""):
-            own = [each.array.resources.memory for each in arrays if verdict.subjob in each.array.subjobs]
-            if len(own) > 1 and (own[-1] or 0) > (own[-2] or 0):
-                back[verdict.subjob] = own[-2]
-    return back
+            requests = [array.array.resources.memory for array in arrays if verdict.subjob in array.array.subjobs]
+            if len(requests) > 1 and (requests[-1] or 0) > (requests[-2] or 0):
+                memory[verdict.subjob] = requests[-2]
+    return memory
 
 
 def submit_modestly(submit: Callable[[Part, int], SubmittedArray], part: Part, number: int) -> SubmittedArray:
-    """Submit a part; with the memory of the try before where the site refuses more. One retry less than nothing."""
+    """Submit a part; with the memory of the attempt before where the site refuses more. Better than no retry."""
     try:
         return submit(part, number)
     except SubmitRefused as error:
@@ -56,8 +55,8 @@ def submit_modestly(submit: Callable[[Part, int], SubmittedArray], part: Part, n
             raise
         grown, before = part.resources.memory, part.modest.memory
         as_before = "without a memory request" if before is None else f"with {before} MB"
-        told = f"{grown} MB of memory were refused for this try, it was submitted {as_before} as before: {error.what}"
-        _log.warning("%s", told)
+        remark = f"{grown} MB of memory were refused for this try, it was submitted {as_before} as before: {error.what}"
+        _log.warning("%s", remark)
         submitted = submit(replace(part, resources=part.modest), number)
-        note_told(submitted, told)
+        note_remark(submitted, remark)
         return submitted

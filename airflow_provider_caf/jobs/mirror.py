@@ -45,10 +45,10 @@ class Files(Protocol):
     """The files of a host, see `transport.sftp.RemoteFiles`."""
 
     def list(self, folder: str) -> frozenset[str]:
-        """Give the names in a folder."""
+        """Return the names in a folder."""
 
     def measure(self, path: str) -> int | None:
-        """Give the size of a regular file, or None."""
+        """Return the size of a regular file, or None."""
 
     def write(self, path: str, data: bytes, *, executable: bool = False) -> None:
         """Replace a file's content in one step."""
@@ -60,7 +60,7 @@ class Files(Protocol):
         """Copy a file from there."""
 
     def read_tail(self, path: str, most: int) -> bytes:
-        """Give the last bytes of a file."""
+        """Return the last bytes of a file."""
 
     def make_folder(self, folder: str) -> None:
         """Make a folder and those above it."""
@@ -87,7 +87,7 @@ class Mirror:
         self._remote_root = remote_root.rstrip("/")
 
     def find_remote(self, path: str) -> str:
-        """Give the path on the host of a file here. What lies outside the work folder has a place of its own there."""
+        """Return the path there of a file here. What lies outside the work folder has a place of its own."""
         if path == self._local_root or path.startswith(f"{self._local_root}/"):
             return self._remote_root + path[len(self._local_root) :]
         digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:16]
@@ -129,7 +129,7 @@ class Mirror:
         self._host.use_files(lambda files: self._fetch_logs(files, array, subjobs))
 
     def rebase(self, array: ArraySpec) -> ArraySpec:
-        """Give an array as the host sees it."""
+        """Return an array as the host sees it."""
         return rebase_array(array, self.find_remote)
 
     def _upload_array(self, files: Files, array: ArraySpec) -> None:
@@ -207,7 +207,7 @@ class Mirror:
 
 
 class MirroredStatusFolder(StatusFolder):
-    """The exit records of a collection whose jobs run on the other side: new ones are brought here before each look.
+    """The exit records of subjobs that run on the other side: new ones are brought here before each look.
 
     :param deadline: seconds for which that may fail.
     :param clock: monotonic seconds.
@@ -223,7 +223,7 @@ class MirroredStatusFolder(StatusFolder):
         self._failing_since: float | None = None
 
     def scan(self) -> tuple[ExitRecord, ...]:
-        """Bring the new records here, and give all. See `StatusFolder.scan`.
+        """Bring the new records here, and return all. See `StatusFolder.scan`.
 
         Where they cannot be brought, those that are here are given, and `problem` says why.
 

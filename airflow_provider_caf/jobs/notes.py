@@ -34,7 +34,7 @@ NOTES_FILE = "notes.json"
 
 @record
 class _Notes(JsonRecord):
-    """What stands in the file."""
+    """The content of the file."""
 
     version = 1
 
@@ -42,7 +42,7 @@ class _Notes(JsonRecord):
 
 
 def read_notes(folder: str) -> dict[int, Note]:
-    """Give the notes of an array: subjob → note. Nothing was done to those that are not there.
+    """Return the notes of an array: subjob → note. Nothing was done to those that are not there.
 
     :raises InputError: if the file cannot be read.
     :raises DefinitionError: if it is something else.
@@ -77,19 +77,19 @@ def note_cancelled(array: SubmittedArray, subjobs: Iterable[int]) -> None:
     write_notes(array.array.folder, notes)
 
 
-def note_told(array: SubmittedArray, text: str) -> None:
-    """Note something about all subjobs of an array.
+def note_remark(array: SubmittedArray, remark: str) -> None:
+    """Note a remark on all subjobs of an array.
 
     :raises CafError: if it cannot be noted.
     """
     notes = read_notes(array.array.folder)
     for subjob in array.array.subjobs:
-        notes[subjob] = replace(notes.get(subjob, Note()), told=text)
+        notes[subjob] = replace(notes.get(subjob, Note()), told=remark)
     write_notes(array.array.folder, notes)
 
 
-def add_told(verdicts: Mapping[int, Verdict], arrays: Iterable[SubmittedArray]) -> dict[int, Verdict]:
-    """Add what is noted about tries that have not ended well to the reasons for it.
+def add_remarks(verdicts: Mapping[int, Verdict], arrays: Iterable[SubmittedArray]) -> dict[int, Verdict]:
+    """Return the verdicts with our remarks added to the reasons of attempts that have not ended well.
 
     :raises InputError: if a file of notes cannot be read.
     """
@@ -106,10 +106,10 @@ def add_told(verdicts: Mapping[int, Verdict], arrays: Iterable[SubmittedArray]) 
 
 
 def apply_notes(states: Mapping[int, SubjobState], arrays: Iterable[SubmittedArray]) -> dict[int, SubjobState]:
-    """Add to what the batch system says what it has forgotten or never knew.
+    """Return the states with what the batch system has forgotten or never knew.
 
     :param states: subjob → what the system says of its newest try, see `Snapshot.read`.
-    :param arrays: the arrays that were asked for.
+    :param arrays: the arrays that were polled.
     :raises InputError: if a file of notes cannot be read.
     """
     applied = dict(states)

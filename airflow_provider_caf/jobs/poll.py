@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 @record
 class Snapshot:
-    """What one poll has brought about all arrays that were asked for.
+    """What one poll has brought about all arrays that were polled.
 
     :param states: array name → subjob → state.
     :param problems: array name → why nothing new is known about it. Its states are those of the last good
@@ -35,7 +35,7 @@ class Snapshot:
     given_up: frozenset[str] = frozenset()
 
     def read(self, arrays: Iterable[SubmittedArray]) -> dict[int, SubjobState]:
-        """Give the state of each subjob of some arrays, of its newest attempt.
+        """Return the state of each subjob of some arrays, of its newest attempt.
 
         :raises PollError: if one of the arrays was given up.
         """
@@ -53,21 +53,21 @@ class Snapshot:
         return newest
 
     def describe_problems(self, arrays: Iterable[SubmittedArray]) -> str | None:
-        """Give why nothing new is known about some arrays, each reason once, or None."""
+        """Return why nothing new is known about some arrays, each reason once, or None."""
         names = (array.array.name for array in arrays)
         reasons = dict.fromkeys(self.problems[name] for name in names if name in self.problems)
         return "; ".join(reasons) or None
 
 
 class _Watch:
-    """What was seen of one array."""
+    """The sightings of one array's elements, from poll to poll."""
 
-    __slots__ = ("asked", "elements", "failing_since")
+    __slots__ = ("elements", "failing_since", "last_poll")
 
     def __init__(self, count: int) -> None:
         self.elements = [Sighting()] * count
         self.failing_since: float | None = None
-        self.asked = 0.0
+        self.last_poll = 0.0
 
 
 class Poller:
@@ -84,16 +84,16 @@ class Poller:
 
     def poll(self, arrays: Sequence[SubmittedArray]) -> Snapshot:
         """Ask once after all arrays."""
-        # One array may be asked for by two sensors, say of a task that was cleared.
+        # Two sensors may wait for one array, say of a task that was cleared.
         unique = tuple({array.array.name: array for array in arrays}.values())
         if not unique:
             return Snapshot(states={}, problems={})
         # One without ids is over, and nothing can be asked about it.
         gone = {array.array.name: dict[int, Native]() for array in unique if not array.ids}
-        asked = tuple(array for array in unique if array.ids)
-        answer = self._ask(self._system.build_query(asked) if asked else (), self._system.parse_query)
+        live = tuple(array for array in unique if array.ids)
+        answer = self._ask(self._system.build_query(live) if live else (), self._system.parse_query)
         answer = Answer(elements={**answer.elements, **gone}, problems=answer.problems)
-        left = [array for array in asked if self._has_missing(array, answer)]
+        left = [array for array in live if self._has_missing(array, answer)]
         history = Answer(elements={})
         if left:
             history = self._ask(self._system.build_history(left), self._system.parse_history)
@@ -146,7 +146,7 @@ class Poller:
         """Take in what an answer says about an array, and tell whether to give it up."""
         name = array.array.name
         watch = self._watch(array)
-        watch.asked = now
+        watch.last_poll = now
         if problem is None:
             watch.failing_since = None
         elif watch.failing_since is None:
@@ -172,7 +172,7 @@ class Poller:
 
     def _build_states(self, array: SubmittedArray, now: float) -> dict[int, SubjobState]:
         attempt = array.array.attempt
-        pairs = zip(array.array.elements, self._watch(array).elements, strict=True)
+        pairs = zip(array.array.elements, self._watch(array).elements)
         return {
             subjob: build_state(subjob, attempt, sighting, now, self._grace)
             for subjobs, sighting in pairs
@@ -180,7 +180,7 @@ class Poller:
         }
 
     def _forget(self, now: float) -> None:
-        for name in [name for name, watch in self._watches.items() if now - watch.asked > _FORGET]:
+        for name in [name for name, watch in self._watches.items() if now - watch.last_poll > _FORGET]:
             del self._watches[name]
 
 

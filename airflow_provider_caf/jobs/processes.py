@@ -15,9 +15,14 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import Self  # novm
 
 TIED_GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL for a command of a user."""
@@ -88,7 +93,7 @@ class TiedProcess(FreeProcess):
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env={"PATH": os.defpath},
-                process_group=0,
+                **_join_group(0),
             )
         except BaseException:
             os.close(self._line)
@@ -96,7 +101,7 @@ class TiedProcess(FreeProcess):
         finally:
             os.close(reader)
         try:
-            super().__init__(argv, **options, start_new_session=False, process_group=self._guard.pid)
+            super().__init__(argv, **options, start_new_session=False, **_join_group(self._guard.pid))
         except BaseException:
             self.close()
             raise
@@ -125,6 +130,13 @@ def stop_tied_processes() -> None:
     """End all commands that are tied to this process. A handler of a signal may call this."""
     for process in tuple(_running):
         process.stop()
+
+
+def _join_group(group: int) -> dict[str, Any]:
+    """Return the option of `Popen` that puts a command into a process group; 0: into one of its own."""
+    if sys.version_info >= (3, 11):
+        return {"process_group": group}
+    return {"preexec_fn": partial(os.setpgid, 0, group)}
 
 
 def _signal_group(group: int, number: int) -> None:

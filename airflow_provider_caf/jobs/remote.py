@@ -11,7 +11,7 @@ from airflow_provider_caf.batch.systems.base import Answer, Query, Submission, S
 
 
 def rebase_array(array: ArraySpec, find_remote: Callable[[str], str]) -> ArraySpec:
-    """Give an array as the host sees it.
+    """Return an array as the host sees it.
 
     :param find_remote: path here → path there.
     """
@@ -66,51 +66,51 @@ class RemoteSystem:
         return self._system.grace
 
     def build_submit(self, array: ArraySpec) -> Submission:
-        """See `Submitter.build_submit`; the files of the submission are on the host."""
+        """See `System.build_submit`; the files of the submission are on the host."""
         return self._system.build_submit(self._rebase(array))
 
     def parse_submit(self, array: ArraySpec, result: CommandResult) -> tuple[str, ...]:
-        """See `Submitter.parse_submit`."""
+        """See `System.parse_submit`."""
         return self._system.parse_submit(self._rebase(array), result)
 
     def build_lookup(self, array: ArraySpec) -> Command:
-        """See `Submitter.build_lookup`."""
+        """See `System.build_lookup`."""
         return self._system.build_lookup(self._rebase(array))
 
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
-        """See `Submitter.parse_lookup`."""
+        """See `System.parse_lookup`."""
         return self._system.parse_lookup(self._rebase(array), result)
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """See `Watcher.build_query`."""
+        """See `System.build_query`."""
         return self._system.build_query([self._rebase_submitted(array) for array in arrays])
 
     def parse_query(self, query: Query, result: CommandResult) -> Answer:
-        """See `Watcher.parse_query`; the query has the host's paths already."""
+        """See `System.parse_query`; the query has the host's paths already."""
         return self._system.parse_query(query, result)
 
     def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """See `Watcher.build_history`."""
+        """See `System.build_history`."""
         return self._system.build_history([self._rebase_submitted(array) for array in arrays])
 
     def parse_history(self, query: Query, result: CommandResult) -> Answer:
-        """See `Watcher.parse_history`; the query has the host's paths already."""
+        """See `System.parse_history`; the query has the host's paths already."""
         return self._system.parse_history(query, result)
 
     def build_cancel(self, array: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
-        """See `Watcher.build_cancel`."""
+        """See `System.build_cancel`."""
         return self._system.build_cancel(self._rebase_submitted(array), elements)
 
     def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
-        """See `Watcher.parse_cancel`."""
+        """See `System.parse_cancel`."""
         self._system.parse_cancel(self._rebase_submitted(array), result)
 
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
-        """See `Watcher.build_release`."""
+        """See `System.build_release`."""
         return self._system.build_release(self._rebase_submitted(array), elements)
 
     def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
-        """See `Watcher.parse_release`."""
+        """See `System.parse_release`."""
         self._system.parse_release(self._rebase_submitted(array), result)
 
     def _rebase(self, array: ArraySpec) -> ArraySpec:

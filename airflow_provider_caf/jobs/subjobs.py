@@ -1,6 +1,6 @@
-"""What the subjobs of an array have left on disk: job files, outputs, logs; and how their verdicts are told to people.
+"""The files that subjobs have left: job files, outputs, logs; and their verdicts as tables and lines for people.
 
-`batch.verdicts` decides; `judge_on_disk` gives it eyes.
+`batch.verdicts` decides; `judge_on_disk` looks at the files for it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TABLE_TAIL_LINES = 5
 
 
 def read_job_digests(input_folder: Path, subjobs: Iterable[int]) -> dict[int, str]:
-    """Give the digest of the present job file of each subjob.
+    """Return the digest of the present job file of each subjob.
 
     :raises InputError: if one cannot be read.
     """
@@ -68,15 +68,12 @@ def judge_on_disk(
     """
     find_problem = find_missing_output if check_outputs else lambda _: None
     verdicts = judge_subjobs(expected, records, states, arrays=arrays, find_problem=find_problem)
-    if not read_logs:
-        return verdicts
-    places = find_places(arrays)
-    return {
-        subjob: _add_log(verdict, places.get((subjob, verdict.attempt)))
-        if verdict.status.runs_again and verdict.attempt is not None
-        else verdict
-        for subjob, verdict in verdicts.items()
-    }
+    if read_logs:
+        places = find_places(arrays)
+        for subjob, verdict in verdicts.items():
+            if verdict.status.runs_again and verdict.attempt is not None:
+                verdicts[subjob] = _add_log(verdict, places.get((subjob, verdict.attempt)))
+    return verdicts
 
 
 def count_subjobs(verdicts: Mapping[int, Verdict]) -> Counter[SubjobStatus]:
@@ -85,13 +82,13 @@ def count_subjobs(verdicts: Mapping[int, Verdict]) -> Counter[SubjobStatus]:
 
 
 def describe_counts(counts: Mapping[SubjobStatus, int]) -> str:
-    """Give a line of progress such as `412 done, 3 held, 85 running`."""
+    """Return a line of progress such as `412 done, 3 held, 85 running`."""
     parts = [f"{counts[status]} {status.value}" for status in SubjobStatus if counts.get(status)]
     return ", ".join(parts) or "no subjobs"
 
 
 def build_failure_table(verdicts: Mapping[int, Verdict], rows: int = _TABLE_ROWS) -> str:
-    """Give a table of the subjobs that did not end well, with the last lines of their logs below.
+    """Return a table of the subjobs that did not end well, with the last lines of their logs below.
 
     :param rows: at most so many; the rest is counted.
     """
@@ -101,8 +98,8 @@ def build_failure_table(verdicts: Mapping[int, Verdict], rows: int = _TABLE_ROWS
     # The last column is as wide as it likes.
     widths = [max(len(row[column]) for row in table) for column in range(len(header) - 1)]
     lines = []
-    for row, verdict in zip(table, [None, *failed[:rows]], strict=True):
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+    for row, verdict in zip(table, [None, *failed[:rows]]):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths)]
         lines.append("  ".join([*cells, row[-1]]).rstrip())
         if verdict is not None and verdict.log is not None:
             lines.append(f"    log: {verdict.log}")
@@ -113,7 +110,7 @@ def build_failure_table(verdicts: Mapping[int, Verdict], rows: int = _TABLE_ROWS
 
 
 def describe_end(record: ExitRecord | None) -> str:
-    """Give the exit code or the signal that ended a try."""
+    """Return the exit code or the signal that ended a try."""
     if record is None:
         return "-"
     if record.signal is None:
@@ -134,18 +131,8 @@ def find_missing_output(record: ExitRecord) -> str | None:
 
 
 def _add_log(verdict: Verdict, place: Place | None) -> Verdict:
-    """Find the log to read first: what the subjob itself printed, else what its element did."""
-    if verdict.record is not None:
-        logs = [verdict.record.folder / name for name in _LOGS]
-    elif place is not None:
-        # Without a record nobody knows which start was the last.
-        starts = sorted(place.attempt_folder.parent.glob(name_attempt(f"{place.array.attempt}_r*")))
-        folders = [*reversed(starts), place.attempt_folder]
-        logs = [folder / name for folder in folders for name in _LOGS]
-    else:
-        return verdict
-    if place is not None:
-        logs.append(Path(place.array.element_log(place.index)))
+    """Return the verdict with the log to read first: the first that holds something."""
+    logs = _list_logs(verdict, place)
     for log in logs:
         tail = _read_tail(log)
         if tail:
@@ -153,6 +140,21 @@ def _add_log(verdict: Verdict, place: Place | None) -> Verdict:
     if verdict.record is not None:
         return replace(verdict, log=logs[0])
     return replace(verdict, log=next((log for log in logs if log.exists()), None))
+
+
+def _list_logs(verdict: Verdict, place: Place | None) -> list[Path]:
+    """List the logs of an attempt: what the subjob itself printed, then what its element did."""
+    folders = []
+    if verdict.record is not None:
+        folders = [verdict.record.folder]
+    elif place is not None:
+        # Without a record nobody knows which start was the last.
+        starts = sorted(place.attempt_folder.parent.glob(name_attempt(f"{place.array.attempt}_r*")))
+        folders = [*reversed(starts), place.attempt_folder]
+    logs = [folder / name for folder in folders for name in _LOGS]
+    if place is not None:
+        logs.append(Path(place.array.element_log(place.index)))
+    return logs
 
 
 def _read_tail(path: Path) -> str:

@@ -22,8 +22,7 @@ from airflow_provider_caf.core.errors import DefinitionError, PollError
 from airflow_provider_caf.hooks.batch import open_collection
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run, open_results
 from airflow_provider_caf.site.metrics import count, time_poll
-from airflow_provider_caf.steps.collect import find_failed, is_over
-from airflow_provider_caf.steps.waiting import LiveCounts, attend
+from airflow_provider_caf.steps.waiting import LiveCounts
 from airflow_provider_caf.triggers.batch import BatchJobTrigger
 
 if TYPE_CHECKING:
@@ -251,15 +250,15 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
         """
         with time_poll(run.client.system.name, in_triggerer=False):
             observation = run.observe()
-        self._is_all_over = is_over(observation)
+        self._is_all_over = observation.is_over
         assert self._counts is not None, "_open() sets it"
         self._counts.update(observation, is_last=self._is_all_over)
-        self._tell(context, attend(run, observation))
+        self._tell(context, run.attend(observation))
         if not self.deferrable:
             self._check_silence(context, run.patience, observation.problem)
         if not self._is_all_over:
             return _Look.SETTLING if observation.is_settling else _Look.WAITING
-        failed = find_failed(observation)
+        failed = observation.failed
         tags = self._build_tags(context, run)
         count("subjobs.failed", len(failed), **tags)
         if not failed:

@@ -11,11 +11,10 @@ from typing import Any
 
 from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.core.errors import InputError, TransportError
-from airflow_provider_caf.core.files import read_json, write_json
+from airflow_provider_caf.core.files import is_uri, read_json, write_json
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.tails import cut_tail
 from airflow_provider_caf.io.filemap import MappedFile
-from airflow_provider_caf.io.inputs import is_uri
 from airflow_provider_caf.io.metadata_cache import MetadataCache, build_mapped, measure
 from airflow_provider_caf.steps.app_run import run_app
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.core.errors import DefinitionError, InputError
-from airflow_provider_caf.core.files import write_json
+from airflow_provider_caf.core.files import is_uri, write_json
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.collection import Collection
 from airflow_provider_caf.io.filemap import read_filemap
-from airflow_provider_caf.io.inputs import check_root_files, is_uri, resolve_input_files, select_files
+from airflow_provider_caf.io.inputs import check_root_files, resolve_input_files, select_files
 from airflow_provider_caf.io.layout import CalibrationLayout, metadata_cache_file
 from airflow_provider_caf.io.metadata_cache import MetadataCache
 from airflow_provider_caf.steps.file_metadata import HowToRead, read_metadata

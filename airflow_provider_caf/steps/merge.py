@@ -13,7 +13,7 @@ from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.tails import cut_tail
 from airflow_provider_caf.io.layout import CalibrationLayout, CollectionLayout
-from airflow_provider_caf.jobs.submission import Observation
+from airflow_provider_caf.jobs.observation import Observation
 from airflow_provider_caf.steps.app_run import run_app
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.progress import Progress, following
@@ -64,7 +64,7 @@ def merge_collection(
     run = open_run(layout, iteration, collection)
     observation = _observe_settled(run)
     results.add_subjobs(iteration, collection, observation, run.read_attempts(), run.manifest.resources)
-    failed = run.check_done(observation, to_clear="the task `wait` before this one")
+    failed = run.check_done(observation, to_repeat="clear the task `wait` before this one")
     place = run.layout
     place.merged_file.parent.mkdir(parents=True, exist_ok=True)
     place.failed_file.unlink(missing_ok=True)

@@ -34,8 +34,8 @@ from airflow_provider_caf.io.catalog import (
     SelectionRow,
     SubjobsRow,
 )
+from airflow_provider_caf.jobs.observation import Observation
 from airflow_provider_caf.jobs.subjobs import count_subjobs, describe_end
-from airflow_provider_caf.jobs.submission import Observation
 from airflow_provider_caf.steps.executions import Asked
 from airflow_provider_caf.steps.manifest import CollectionManifest
 

@@ -1,15 +1,13 @@
-"""What a waiter does at each look at a collection, in a worker or in the triggerer."""
+"""Keep the catalog up to date while somebody waits for the subjobs of a collection, in a worker or the triggerer."""
 
 from __future__ import annotations
 
 import logging
 import time
 
-from airflow_provider_caf.batch.held import build_held_policy
-from airflow_provider_caf.core.errors import CafError, DatabaseError
-from airflow_provider_caf.jobs.held import describe_holds, treat_held
-from airflow_provider_caf.jobs.submission import Observation
-from airflow_provider_caf.steps.collect import CollectionRun, describe_observation
+from airflow_provider_caf.core.errors import DatabaseError
+from airflow_provider_caf.jobs.observation import Observation
+from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.results import CalibrationResults
 
 log = logging.getLogger(__name__)
@@ -49,16 +47,3 @@ class LiveCounts:
             log.warning("The counts of the subjobs could not be written: %s", error)
         else:
             self._told = counts
-
-
-def attend(run: CollectionRun, observation: Observation) -> str:
-    """Deal with held jobs, and give the line of progress: `412 done, 3 held, 85 running`, and why they are held.
-
-    A command that the batch system does not take is told in the line and fails nothing: the next look tries again.
-    """
-    try:
-        done = treat_held(run.client, observation, build_held_policy(run.manifest.resources)).describe()
-    except CafError as error:
-        done = f"the held jobs could not be dealt with: {error.what}"
-    parts = (describe_observation(observation), describe_holds(observation.verdicts), done)
-    return "; ".join(part for part in parts if part)

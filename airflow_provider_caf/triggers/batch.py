@@ -15,12 +15,12 @@ from airflow_provider_caf.batch.spec import SubmittedArray
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.hooks.batch import open_collection
 from airflow_provider_caf.io.layout import CalibrationLayout
+from airflow_provider_caf.jobs.observation import Observation, Question
 from airflow_provider_caf.jobs.poll import Snapshot
-from airflow_provider_caf.jobs.submission import Observation, Question
 from airflow_provider_caf.site.places import find_catalog, find_work_dir
-from airflow_provider_caf.steps.collect import CollectionRun, is_over
+from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.results import CalibrationResults
-from airflow_provider_caf.steps.waiting import LiveCounts, attend
+from airflow_provider_caf.steps.waiting import LiveCounts
 from airflow_provider_caf.triggers.poller import SharedPoller, join_poller
 
 _HOLD_BACK = 8.0
@@ -126,13 +126,15 @@ class BatchJobTrigger(BaseTrigger):
         while True:
             question = await asyncio.to_thread(run.find_question)
             self._arrays = question.arrays
-            snapshot = await poller.ask(question.asked, self._decide_interval(run.patience)) if question.asked else None
+            snapshot = (
+                await poller.ask(question.polled, self._decide_interval(run.patience)) if question.polled else None
+            )
             seen, line = await asyncio.to_thread(self._look, run, question, snapshot, counts)
             if line != told:
                 told = line
                 self.log.info("%s", line)
             # When the time is up, the sensor sees it too, and gives up.
-            if is_over(seen) or time.time() > self.deadline:
+            if seen.is_over or time.time() > self.deadline:
                 return
 
     def _decide_interval(self, patience: Patience) -> float:
@@ -146,7 +148,7 @@ class BatchJobTrigger(BaseTrigger):
     ) -> tuple[Observation, str]:
         seen = run.judge(question, snapshot)
         counts.update(seen)
-        return seen, attend(run, seen)
+        return seen, run.attend(seen)
 
     def _end_jobs(self) -> None:
         try:

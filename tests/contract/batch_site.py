@@ -28,14 +28,17 @@ from airflow_provider_caf.core.splitting import SubjobPlan
 from airflow_provider_caf.definitions.collection import Collection
 from airflow_provider_caf.hooks.batch import open_collection
 from airflow_provider_caf.io.layout import RunLayout
-from airflow_provider_caf.jobs.client import SUBMISSION_FILE, BatchClient
-from airflow_provider_caf.jobs.submission import CollectionJob, Observation, Submitted, read_arrays, read_intents
+from airflow_provider_caf.jobs.arrays import SUBMISSION_FILE, read_arrays, read_intents
+from airflow_provider_caf.jobs.client import BatchClient
+from airflow_provider_caf.jobs.observation import Observation
+from airflow_provider_caf.jobs.rounds import Round
+from airflow_provider_caf.jobs.subjob_set import SubjobSet
 from airflow_provider_caf.jobs.transport.base import Transport
 from airflow_provider_caf.jobs.transport.local import LocalTransport
 from airflow_provider_caf.operators.submit import CollectorSubmitOperator
 from airflow_provider_caf.sensors.batch import BatchJobSensor
 from airflow_provider_caf.steps import collect
-from airflow_provider_caf.steps.collect import CollectionRun, find_failed
+from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.manifest import CollectionManifest
 from tests.unit.store import Store
 
@@ -95,7 +98,7 @@ class Site:
         self.limit = 180.0
         self.clock = Clock()
         self.client = self.make_client()
-        self.made: list[CollectionJob] = []
+        self.made: list[SubjobSet] = []
 
     def make_client(self, transport: Transport | None = None) -> BatchClient:
         """Give a client that has seen nothing yet."""
@@ -111,7 +114,7 @@ class Site:
         name: str = "hits",
         files: Sequence[Sequence[Path | str]] = (),
         databases: Sequence[DatabaseEntry] = (),
-    ) -> CollectionJob:
+    ) -> SubjobSet:
         """Leave what `prepare` leaves of a collection whose subjobs are commands, and give it as a task sees it.
 
         :param files: the input files of each subjob.
@@ -141,7 +144,7 @@ class Site:
         with self.serving(self.client):
             run = open_collection(layout, 0, name)
             run.write_jobs()
-        job = run._job
+        job = run.subjob_set
         self.made.append(job)
         return job
 
@@ -156,22 +159,22 @@ class Site:
         ti = SimpleNamespace(dag_id=DAG, run_id=self.run.run_id, try_number=1, max_tries=0)
         return {"ti": ti, "task_state_store": Store(store), "task_reschedule_count": 1}
 
-    def submit(self, job: CollectionJob, client: BatchClient | None = None) -> Submitted:
+    def submit(self, job: SubjobSet, client: BatchClient | None = None) -> Round:
         """Run the task `submit` of a collection, and give what it has done. What it shows is what was submitted."""
         operator = CollectorSubmitOperator(
-            task_id="submit", calibration=CALIBRATION, iteration=0, collection=job.collection
+            task_id="submit", calibration=CALIBRATION, iteration=0, collection=job.labels[1]
         )
         context = self.make_context()
         with self.serving(client or self.client), recording("submit_missing") as answers:
             said = operator.execute(context)
-        submitted: Submitted = answers[-1]
+        submitted: Round = answers[-1]
         assert said["submitted"] == len(submitted.submitted)
         assert said["array_ids"] == context["task_state_store"]["array_ids"]
         self._check_shown(job, operator.submitted or [])
         return submitted
 
-    def _check_shown(self, job: CollectionJob, shown: list[dict[str, Any]]) -> None:
-        arrays = read_arrays(job.layout.arrays_folder)
+    def _check_shown(self, job: SubjobSet, shown: list[dict[str, Any]]) -> None:
+        arrays = read_arrays(job.folders.arrays_folder)
         assert [each["name"] for each in reversed(shown)] == [each.array.name for each in arrays][-len(shown) :]
         for each, array in zip(shown, reversed(arrays), strict=False):
             # Some tests submit by hand.
@@ -179,20 +182,20 @@ class Site:
             for path, text in each.get("files", {}).items():
                 assert Path(path).read_text("utf-8", "surrogateescape").startswith(text), "not what was submitted"
 
-    def resubmit(self, job: CollectionJob, first_attempt: int, max_retries: int | None = None) -> Submitted:
+    def resubmit(self, job: SubjobSet, first_attempt: int, max_retries: int | None = None) -> Round:
         """Submit again what failed, as the sensor does while it waits."""
         with self.serving(self.client):
             return self._open(job).submit_missing(first_attempt, max_retries=max_retries)
 
-    def look(self, job: CollectionJob, client: BatchClient | None = None) -> Observation:
+    def look(self, job: SubjobSet, client: BatchClient | None = None) -> Observation:
         """Look once, as a task does."""
         with self.serving(client or self.client):
             return self._open(job).observe()
 
-    def _open(self, job: CollectionJob) -> CollectionRun:
-        return open_collection(self.run.calibration(CALIBRATION), 0, job.collection)
+    def _open(self, job: SubjobSet) -> CollectionRun:
+        return open_collection(self.run.calibration(CALIBRATION), 0, job.labels[1])
 
-    def wait(self, job: CollectionJob, until: Callable[[Observation], bool] | None = None) -> Observation:
+    def wait(self, job: SubjobSet, until: Callable[[Observation], bool] | None = None) -> Observation:
         """Wait until all subjobs of a collection are over, as its sensor does, or until something else is so."""
         if until is None:
             return self._sense(job)
@@ -208,14 +211,14 @@ class Site:
             time.sleep(pause)
             pause = min(pause * 1.3, 0.5)
 
-    def _sense(self, job: CollectionJob) -> Observation:
+    def _sense(self, job: SubjobSet) -> Observation:
         """Run the sensor of a collection, which gives its subjobs no further try, and give what it has seen last."""
-        newest = max((each.attempt for each in read_intents(job.layout.arrays_folder)), default=0)
+        newest = max((each.attempt for each in read_intents(job.folders.arrays_folder)), default=0)
         sensor = BatchJobSensor(
             task_id="wait",
             calibration=CALIBRATION,
             iteration=0,
-            collection=job.collection,
+            collection=job.labels[1],
             max_subjob_retries=0,
             timeout=self.limit,
         )
@@ -226,8 +229,8 @@ class Site:
             except AirflowFailException as error:
                 if not isinstance(error.__cause__, JobFailed):
                     raise
-                failed = find_failed(seen[-1])
-                told = f"{len(failed)} of {len(job.subjobs)} subjobs of collection {job.collection!r}"
+                failed = seen[-1].failed
+                told = f"{len(failed)} of {len(job.subjobs)} subjobs of collection {job.labels[1]!r}"
                 if not failed or told not in str(error):
                     raise
             else:
@@ -247,9 +250,9 @@ class Site:
         """Give the statuses in the order of the subjobs."""
         return [verdict.status for _, verdict in sorted(observed.verdicts.items())]
 
-    def started(self, job: CollectionJob) -> list[str]:
+    def started(self, job: SubjobSet) -> list[str]:
         """Give the work folders of all tries of all subjobs."""
-        folders = job.layout.output_folder.glob("[0-9]*/attempt_*")
+        folders = job.folders.output_folder.glob("[0-9]*/attempt_*")
         return sorted(f"{folder.parent.name}/{folder.name}" for folder in folders)
 
     def look_up(self, array: ArraySpec) -> tuple[tuple[str, ...], ...]:
@@ -261,7 +264,7 @@ class Site:
         if self.is_faked:
             engine.set_faults()
         arrays = []
-        for intent in (intent for job in self.made for intent in read_intents(job.layout.arrays_folder)):
+        for intent in (intent for job in self.made for intent in read_intents(job.folders.arrays_folder)):
             # A test may have broken its array's folder; then its processes are found below.
             with contextlib.suppress(CafError):
                 arrays.append(self.client.recover(intent))

@@ -17,7 +17,8 @@ from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.jobs.client import BatchClient
 from airflow_provider_caf.jobs.held import treat_held
-from airflow_provider_caf.jobs.submission import CollectionJob, observe, submit_missing
+from airflow_provider_caf.jobs.run import SubjobRun
+from airflow_provider_caf.jobs.subjob_set import SubjobSet
 from airflow_provider_caf.jobs.transport.local import LocalTransport
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def test_an_element_that_the_system_starts_again_after_its_success_ends_at_once(
     """Alone in its element or packed, and also when the first start that went well was itself the second one."""
     flag = site.folder / "mended"
     job = site.make_job([COPY, ["sh", "-c", f"test -e {flag} && echo data > out.dat"]], outputs=[OUTPUT])
-    submit_missing(site.client, job)
+    SubjobRun(job, site.client).submit_missing()
     assert site.statuses(site.wait(job)) == [DONE, FAILED]
     (array,) = engine.jobs(gone=True)
     flag.touch()
@@ -84,11 +85,11 @@ def test_an_element_that_somebody_removes_while_it_waits_is_cancelled_at_once(si
     """PBS shows it as over like its array, without exit status and host (X, substate 70)."""
     go = site.folder / "go"
     job = site.make_job([wait_for(go)] * 3, outputs=[OUTPUT], resources=Resources(throttle=1))
-    submit_missing(site.client, job)
+    SubjobRun(job, site.client).submit_missing()
     site.wait(job, lambda seen: site.statuses(seen) == [RUNNING, QUEUED, QUEUED])
     (array,) = engine.jobs()
     engine.cancel(array.id, [2])
-    assert site.statuses(observe(site.client, job)) == [RUNNING, QUEUED, CANCELLED]
+    assert site.statuses(SubjobRun(job, site.client).observe()) == [RUNNING, QUEUED, CANCELLED]
     go.touch()
     # The array is over now, and the element shows its exit status.
     assert site.statuses(site.wait(job)) == [DONE, DONE, CANCELLED]
@@ -99,10 +100,10 @@ def test_without_history_our_note_tells_a_cancelled_element(site: Site) -> None:
     engine.set_faults(no_history=True)
     go = site.folder / "go"
     job = site.make_job([wait_for(go)] * 2, outputs=[OUTPUT], resources=Resources(throttle=1))
-    arrays = submit_missing(site.client, job).arrays
+    arrays = SubjobRun(job, site.client).submit_missing().arrays
     site.wait(job, lambda seen: site.statuses(seen) == [RUNNING, QUEUED])
     site.client.cancel(arrays, [1])
-    assert site.statuses(observe(site.client, job)) == [RUNNING, CANCELLED]
+    assert site.statuses(SubjobRun(job, site.client).observe()) == [RUNNING, CANCELLED]
     go.touch()
     assert site.statuses(site.wait(job)) == [DONE, CANCELLED]
 
@@ -113,10 +114,10 @@ def test_a_grown_request_that_is_refused_is_made_as_before(site: Site, caplog: p
         [["sh", "-c", "echo MemoryError >&2; exit 1"], COPY], outputs=[OUTPUT], resources=Resources(memory=1000)
     )
     engine.set_faults(largest_memory=1200)
-    first = submit_missing(site.client, job)
+    first = SubjobRun(job, site.client).submit_missing()
     assert site.statuses(site.wait(job)) == [FAILED, DONE]
     with caplog.at_level(logging.WARNING):
-        again = submit_missing(site.client, job, first_attempt=first.attempt)
+        again = SubjobRun(job, site.client).submit_missing(first_attempt=first.attempt)
     (array,) = again.arrays
     assert (again.submitted, array.array.resources.memory) == ((0,), 1000)
     told = "1500 MB of memory were refused for this try, it was submitted with 1000 MB as before"
@@ -127,7 +128,7 @@ def test_a_grown_request_that_is_refused_is_made_as_before(site: Site, caplog: p
     # A server that is away has refused nothing.
     engine.set_faults(down=True)
     with pytest.raises(CafError) as caught:
-        submit_missing(site.client, job, first_attempt=first.attempt)
+        SubjobRun(job, site.client).submit_missing(first_attempt=first.attempt)
     assert "1500" not in str(caught.value)
 
 
@@ -149,7 +150,7 @@ def test_a_system_without_units_gets_numbers_in_its_own(
     monkeypatch.setenv("LSF_ENVDIR", str(folder))
     engine.set_faults(compatible=True)
     job = site.make_job([COPY], outputs=[OUTPUT], resources=Resources(memory=26))
-    (array,) = submit_missing(site.client, job).arrays
+    (array,) = SubjobRun(job, site.client).submit_missing().arrays
     assert array.array.resources.memory_unit == ("G" if "=GB" in configuration and "#" not in configuration else "M")
     assert site.statuses(site.wait(job)) == [DONE]
     log = (engine.find_home() / "commands.log").read_text()
@@ -216,7 +217,7 @@ def test_a_job_that_asks_to_be_held_is_held_and_can_be_cancelled(site: Site) -> 
     site.wait(job, lambda seen: site.statuses(seen) != [HELD])
 
 
-def submit_held(site: Site, go: Path) -> CollectionJob:
+def submit_held(site: Site, go: Path) -> SubjobSet:
     """Submit a subjob that is held: by a line of its own on a real system, from outside on a fake."""
     lines = () if site.is_faked else (HOLD_LINES[site.system.name],)
     job = site.make_job([wait_for(go)], outputs=[OUTPUT], resources=Resources(extra_lines=lines))
@@ -309,7 +310,7 @@ def test_two_starts_of_one_try_leave_two_records_and_the_first_good_one_counts(s
     engine.requeue(array.id, array.first, kill=False)
     site.wait_for(lambda: site.started(job) == ["00000/attempt_0", "00000/attempt_0_r1"])
     go.touch()
-    site.wait_for(lambda: len(list(job.layout.status_folder.glob("*.json"))) == 2)
+    site.wait_for(lambda: len(list(job.folders.status_folder.glob("*.json"))) == 2)
     observed = site.wait(job)
     assert site.statuses(observed) == [DONE]
     assert observed.verdicts[0].record is not None
@@ -333,8 +334,8 @@ def test_a_half_written_record_does_not_count(site: Site) -> None:
     job = site.make_job([wait_for(go)], outputs=[OUTPUT])
     site.submit(job)
     site.wait(job, lambda seen: site.statuses(seen) == [RUNNING])
-    job.layout.status_folder.mkdir(exist_ok=True)
-    (job.layout.status_folder / "00000.0.json").write_text('{"version": 1, "subjob": 0, "attempt": 0, "exit_co')
+    job.folders.status_folder.mkdir(exist_ok=True)
+    (job.folders.status_folder / "00000.0.json").write_text('{"version": 1, "subjob": 0, "attempt": 0, "exit_co')
     assert site.statuses(site.look(job)) == [RUNNING]
     go.touch()
     assert site.statuses(site.wait(job)) == [DONE]
@@ -356,7 +357,7 @@ def test_a_record_that_is_seen_late_counts(site: Site) -> None:
     job = site.make_job([COPY, ["sh", "-c", "exit 3"]])
     site.submit(job)
     assert site.statuses(site.wait(job)) == [DONE, FAILED]
-    hidden = hide_records(site, job.layout.status_folder)
+    hidden = hide_records(site, job.folders.status_folder)
     if site.is_faked:
         engine.forget(1)
     client = site.make_client()
@@ -365,7 +366,7 @@ def test_a_record_that_is_seen_late_counts(site: Site) -> None:
     assert not any(each.status.is_over for each in site.look(job, client).verdicts.values())
     assert site.submit(job, client).submitted == ()
     for record in hidden.iterdir():
-        record.rename(job.layout.status_folder / record.name)
+        record.rename(job.folders.status_folder / record.name)
     # What the system knows nothing of may still run, as its record may be of an earlier start of the same try.
     site.clock.jump(site.system.grace)
     assert site.statuses(site.look(job, client)) == [DONE, FAILED]
@@ -402,17 +403,18 @@ def test_two_systems_in_one_run_do_not_mind_each_other(site: Site) -> None:
     there = site.make_job([COPY, ["sh", "-c", "exit 3"]], outputs=[OUTPUT], name="there")
     # Its ids are not this system's: nothing here may cancel by them.
     site.made.remove(there)
-    submit_missing(second, there)
+    SubjobRun(there, second).submit_missing()
     site.submit(here)
     assert site.statuses(site.wait(here)) == [DONE, DONE]
-    site.wait_for(lambda: all(each.status.is_over for each in observe(second, there).verdicts.values()))
-    assert site.statuses(observe(second, there)) == [DONE, FAILED]
+    site.wait_for(lambda: SubjobRun(there, second).observe().is_over)
+    assert site.statuses(SubjobRun(there, second).observe()) == [DONE, FAILED]
 
 
 def test_names_with_shell_characters_are_harmless(site: Site) -> None:
     hostile = 'it\'s "$(touch broken)"; `touch broken` & [1-3] %s\n#'
     job = site.make_job([COPY, COPY], outputs=[OUTPUT])
     # No definition can have such names: they do not come through the task.
-    array = submit_missing(site.client, replace(job, dag=hostile, calibration=hostile, collection=hostile)).arrays[0]
+    named = replace(job, labels=(hostile, hostile), identity=(hostile, 0))
+    (array,) = SubjobRun(named, site.client).submit_missing().arrays
     assert site.statuses(site.wait(job)) == [DONE, DONE]
     assert len(site.look_up(array.array)) == 1

@@ -18,7 +18,6 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow_provider_caf.batch.spec import Resources, SubmittedArray
 from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import SubmitError
-from airflow_provider_caf.jobs.submission import build_array
 
 if TYPE_CHECKING:
     from tests.contract.batch_site import Site
@@ -105,7 +104,7 @@ def test_a_dead_pool_is_not_started_again(site: Site) -> None:
 
 def test_two_pools_for_one_array_cannot_be(site: Site) -> None:
     job = site.make_job([COPY] * 3)
-    array = build_array(site.client, job, [(each,) for each in job.subjobs], attempt=0)
+    array = job.build_array(site.client.system, [(each,) for each in job.subjobs], attempt=0)
     Path(array.folder).mkdir(parents=True)
     Path(array.array_file).write_text(json.dumps(array.to_json()))
     argv = [site.python, str(site.app), "pool", "submit", array.array_file]
@@ -121,7 +120,7 @@ def test_two_pools_for_one_array_cannot_be(site: Site) -> None:
 def test_the_pool_runs_with_nothing_but_its_app(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the oldest Python that experiments have, where it is installed."""
     job = site.make_job([COPY, ["sh", "-c", "exit 4"]], outputs=["out.dat"])
-    array = build_array(site.client, job, [(each,) for each in job.subjobs], attempt=0)
+    array = job.build_array(site.client.system, [(each,) for each in job.subjobs], attempt=0)
     Path(array.folder).mkdir(parents=True)
     Path(array.array_file).write_text(json.dumps(array.to_json()))
     monkeypatch.delenv("PYTHONPATH", raising=False)
@@ -143,7 +142,7 @@ def test_sigterm_first_then_sigkill(site: Site, tmp_path: Path) -> None:
     observed = site.wait(job)
     assert time.monotonic() - begin > 4
     assert site.statuses(observed) == [CANCELLED, CANCELLED]
-    assert (job.layout.attempt_folder(0, 0) / "last").read_text() == "bye\n"
+    assert (job.folders.attempt_folder(0, 0) / "last").read_text() == "bye\n"
     records = [observed.verdicts[subjob].record for subjob in (0, 1)]
     assert [(end.exit_code, end.signal, end.reason) for end in records if end] == [
         (0, None, "cancelled"),

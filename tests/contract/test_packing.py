@@ -26,7 +26,7 @@ def test_each_has_its_own_folder_record_and_tries(site: Site) -> None:
     assert array.array.elements == ((0, 1, 2), (3, 4))
     observed = site.wait(job)
     assert site.statuses(observed) == [DONE, FAILED, DONE, FAILED, DONE]
-    assert observed.verdicts[2].outputs == (job.layout.attempt_folder(2, 0) / "out.dat",)
+    assert observed.verdicts[2].outputs == (job.folders.attempt_folder(2, 0) / "out.dat",)
     flag.touch()
     again = site.submit(job)
     assert [each.array.elements for each in again.arrays if each.array.attempt == 1] == [((1, 3),)]

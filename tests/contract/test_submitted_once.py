@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_caf.batch.spec import ArraySpec, Resources
 from airflow_provider_caf.batch.verdicts import SubjobStatus
-from airflow_provider_caf.jobs.client import read_submitted
-from airflow_provider_caf.jobs.submission import CollectionJob, build_array, read_arrays
+from airflow_provider_caf.jobs.arrays import read_arrays, read_submitted
+from airflow_provider_caf.jobs.subjob_set import SubjobSet
 
 if TYPE_CHECKING:
     from tests.contract.batch_site import Site
@@ -59,14 +59,14 @@ SUBMIT = textwrap.dedent(
 
 def test_a_kill_between_submit_and_record_gives_one_job(site: Site) -> None:
     job = site.make_job([COPY, COPY], outputs=[OUTPUT])
-    array = build_array(site.client, job, [(each,) for each in job.subjobs], attempt=0)
+    array = job.build_array(site.client.system, [(each,) for each in job.subjobs], attempt=0)
     assert start_submit(site, array, before=0, after=0).wait(site.limit) == -signal.SIGKILL
     assert read_submitted(Path(array.folder)) is None
     result = site.submit(job)
     assert read_submitted(Path(array.folder)) is not None
     site.wait(job)
     assert result.submitted == ()
-    assert len(read_arrays(job.layout.arrays_folder)) == 1
+    assert len(read_arrays(job.folders.arrays_folder)) == 1
     assert_ran_once(site, job, array)
 
 
@@ -74,7 +74,7 @@ def test_kills_within_a_slow_submit_give_one_job_each(site: Site) -> None:
     """Kill the worker at moments all over the time in which its submit command runs."""
     kills = KILLS.get(site.system.name, OTHER_KILLS)
     jobs = [site.make_job([COPY], outputs=[OUTPUT], name=f"c{number}") for number in range(kills)]
-    arrays = [build_array(site.client, job, [(each,) for each in job.subjobs], attempt=0) for job in jobs]
+    arrays = [job.build_array(site.client.system, [(each,) for each in job.subjobs], attempt=0) for job in jobs]
     moments = [(BEFORE + AFTER) * number / kills for number in range(kills)]
 
     def kill_and_submit_again(array: ArraySpec, moment: float) -> None:
@@ -96,7 +96,7 @@ def test_kills_within_a_slow_submit_give_one_job_each(site: Site) -> None:
 
 def test_a_kill_before_the_submit_command_is_no_loss(site: Site) -> None:
     job = site.make_job([COPY], outputs=[OUTPUT])
-    array = build_array(site.client, job, [(each,) for each in job.subjobs], attempt=0)
+    array = job.build_array(site.client.system, [(each,) for each in job.subjobs], attempt=0)
     Path(array.folder).mkdir(parents=True)
     Path(array.array_file).write_text(json.dumps(array.to_json()))
     result = site.submit(job)
@@ -108,7 +108,7 @@ def test_jobs_survive_the_death_of_their_submitter(site: Site) -> None:
     go = site.folder / "go"
     wait = ["sh", "-c", f"while ! test -e {go}; do sleep 0.05; done; echo data > out.dat"]
     job = site.make_job([wait, COPY], outputs=[OUTPUT], resources=Resources(max_processes=1, throttle=1))
-    array = build_array(site.client, job, [(each,) for each in job.subjobs], attempt=0)
+    array = job.build_array(site.client.system, [(each,) for each in job.subjobs], attempt=0)
     # In a session of its own, which is killed whole: process, process group, session.
     process = start_submit(site, array, before=0, after=0)
     process.wait()
@@ -129,7 +129,7 @@ def start_submit(site: Site, array: ArraySpec, *, before: float, after: float) -
     )
 
 
-def assert_ran_once(site: Site, job: CollectionJob, array: ArraySpec) -> None:
+def assert_ran_once(site: Site, job: SubjobSet, array: ArraySpec) -> None:
     assert len(site.look_up(array)) == 1
     assert site.started(job) == [f"{subjob:05d}/attempt_0" for subjob in job.subjobs]
 

@@ -12,7 +12,6 @@ from airflow_provider_caf.batch.spec import Command, CommandResult, Resources, S
 from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import PollError
 from airflow_provider_caf.jobs.subjobs import build_failure_table, count_subjobs, describe_counts
-from airflow_provider_caf.jobs.submission import build_array
 from airflow_provider_caf.jobs.transport.local import LocalTransport
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def test_each_subjob_ends_as_it_ended(site: Site) -> None:
     assert site.statuses(observed) == [DONE, FAILED, FAILED, FAILED, FAILED, DONE]
     assert describe_counts(count_subjobs(observed.verdicts)) == "2 done, 4 failed"
     outputs = observed.verdicts[5].outputs
-    assert outputs == (job.layout.attempt_folder(5, 0) / OUTPUT,)
+    assert outputs == (job.folders.attempt_folder(5, 0) / OUTPUT,)
     assert outputs[0].read_text() == "data\n"
     ends = [observed.verdicts[subjob].record for subjob in range(6)]
     assert [(end.exit_code, end.signal) for end in ends if end] == [
@@ -57,7 +56,7 @@ def test_each_subjob_ends_as_it_ended(site: Site) -> None:
     table = build_failure_table(observed.verdicts)
     assert "exit code 3" in table
     assert "SIGKILL" in table
-    assert f"log: {job.layout.attempt_folder(1, 0)}/stderr.log" in table
+    assert f"log: {job.folders.attempt_folder(1, 0)}/stderr.log" in table
     assert "| it is broken" in table
 
 
@@ -148,7 +147,7 @@ def test_cancel_one_that_waits(site: Site) -> None:
     go.touch()
     observed = site.wait(job)
     assert (observed.verdicts[begun].status, observed.verdicts[1 - begun].status) == (DONE, CANCELLED)
-    assert len(list(job.layout.output_folder.glob("*/*/ran"))) == 1
+    assert len(list(job.folders.output_folder.glob("*/*/ran"))) == 1
 
 
 def test_cancel_all(site: Site) -> None:
@@ -164,7 +163,7 @@ def test_cancel_all(site: Site) -> None:
 
 def test_double_submit_gives_the_same_ids(site: Site) -> None:
     job = site.make_job([COPY, COPY], outputs=[OUTPUT])
-    array = build_array(site.client, job, [(each,) for each in job.subjobs], attempt=0)
+    array = job.build_array(site.client.system, [(each,) for each in job.subjobs], attempt=0)
     with ThreadPoolExecutor(4) as threads:
         found = {each.ids for each in threads.map(lambda _: site.client.submit(array), range(4))}
     # Another client, as after a crash, and one that finds no record of the ids.

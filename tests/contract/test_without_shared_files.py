@@ -15,8 +15,7 @@ from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.jobs.exit_records import StatusFolder
-from airflow_provider_caf.jobs.submission import find_question, submit_missing
+from airflow_provider_caf.jobs.run import SubjobRun
 
 if TYPE_CHECKING:
     from tests.contract.batch_site import Site
@@ -53,7 +52,7 @@ def test_files_travel_with_the_job_and_back(site: Site) -> None:
     site.submit(job)
     assert site.statuses(site.wait(job)) == [DONE, DONE]
     for subjob, its_files in ((0, files), (1, files[1:])):
-        folder = job.layout.attempt_folder(subjob, 0)
+        folder = job.folders.attempt_folder(subjob, 0)
         where = (folder / "where").read_text().rstrip("\n")
         scratch = where.removesuffix(str(folder))
         assert scratch not in (where, "")
@@ -68,7 +67,7 @@ def test_files_travel_with_the_job_and_back(site: Site) -> None:
         ]
     assert site.started(job) == ["00000/attempt_0", "00001/attempt_0"]
     # Nothing but the logs and what was there before has come to the array's folder.
-    assert not list(Path(job.layout.array_folder(0)).glob("*/"))
+    assert not list(Path(job.folders.array_folder(0)).glob("*/"))
     assert site.submit(job).submitted == ()
 
 
@@ -78,15 +77,15 @@ def test_a_job_that_fails_brings_its_logs_home(site: Site) -> None:
     observed = site.wait(job)
     assert site.statuses(observed) == [FAILED, DONE]
     assert observed.verdicts[0].log_tail == "broken"
-    assert observed.verdicts[0].log == job.layout.attempt_folder(0, 0) / "stderr.log"
+    assert observed.verdicts[0].log == job.folders.attempt_folder(0, 0) / "stderr.log"
 
 
 def test_a_failed_setup_tells_why(site: Site) -> None:
     resources = replace(TRAVEL, setup=("echo the site is ill", "exit 7"))
     job = site.make_job([["true"]], resources=resources)
     site.submit(job)
-    site.wait_for(lambda: (job.layout.array_folder(0) / "element_0.log").exists())
-    assert (job.layout.array_folder(0) / "element_0.log").read_text() == "the site is ill\n"
+    site.wait_for(lambda: (job.folders.array_folder(0) / "element_0.log").exists())
+    assert (job.folders.array_folder(0) / "element_0.log").read_text() == "the site is ill\n"
     site.wait(job, lambda seen: "waited for" in str(seen.verdicts[0].reason))
     site.clock.jump(site.system.grace)
     assert site.statuses(site.wait(job)) == [FAILED]
@@ -99,7 +98,7 @@ def test_an_input_that_is_missing_holds_the_job(site: Site) -> None:
     job = site.make_job([["true"]], resources=TRAVEL, files=[[file]])
     # It was there when the task looked.
     file.unlink()
-    submit_missing(site.client, job)
+    SubjobRun(job, site.client).submit_missing()
     observed = site.wait(job, lambda seen: site.statuses(seen) == [HELD])
     assert "gone.root" in str(observed.verdicts[0].reason)
 
@@ -108,13 +107,12 @@ def test_a_record_that_comes_before_its_outputs_does_not_count_yet(site: Site) -
     job = site.make_job([["sh", "-c", "echo data > out.dat"]], outputs=["out.dat"], resources=TRAVEL)
     site.submit(job)
     site.wait(job)
-    output = job.layout.attempt_folder(0, 0) / "out.dat"
+    output = job.folders.attempt_folder(0, 0) / "out.dat"
     output.write_text("da")
-    status = StatusFolder(job.layout.status_folder)
-    question = find_question(job, status=status, check_outputs=False)
-    assert question.done[0].status is not DONE
+    run = SubjobRun(job, site.client)
+    assert run.find_question().verdicts[0].status is not DONE
     output.write_text("data\n")
-    assert find_question(job, status=status, check_outputs=False).done[0].status is DONE
+    assert run.find_question().verdicts[0].status is DONE
 
 
 @pytest.mark.only_on("htcondor", real=False)
@@ -129,4 +127,4 @@ def test_a_second_start_has_a_label_of_its_own(site: Site) -> None:
     go.touch()
     assert site.statuses(site.wait(job)) == [DONE]
     assert site.started(job) == ["00000/attempt_0_r1"]
-    assert [path.name for path in job.layout.status_folder.iterdir()] == ["00000.0_r1.json"]
+    assert [path.name for path in job.folders.status_folder.iterdir()] == ["00000.0_r1.json"]

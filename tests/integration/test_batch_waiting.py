@@ -98,7 +98,7 @@ def test_a_dead_triggerer_costs_no_job_and_every_way_to_wait_ends_well(started: 
     started.airflow.start_component("triggerer")
     for way in WAYS:
         assert read_statuses(started, run_id, way) == {SubjobStatus.RUNNING}
-        assert not (find_jobs(started, run_id, way).array_folder(0) / NOTES_FILE).exists()
+        assert not (find_jobs(started, run_id, way).jobs.array_folder(0) / NOTES_FILE).exists()
         # That they run is seen by the sensor's next look, which on a busy machine may come late.
         started.wait_until(partial(has_said, started, run_id, way))
     (tmp_path / "go").touch()
@@ -107,7 +107,7 @@ def test_a_dead_triggerer_costs_no_job_and_every_way_to_wait_ends_well(started: 
     assert {way: states[f"{way}.wait"] for way in WAYS} == dict.fromkeys(WAYS, "success")
     for way in WAYS:
         assert count_starts(tmp_path, way) == {0: 1, 1: 1}
-        records = StatusFolder(find_jobs(started, run_id, way).status_folder).scan()
+        records = StatusFolder(find_jobs(started, run_id, way).jobs.status_folder).scan()
         assert [(each.subjob, each.attempt) for each in records] == [(0, 0), (1, 0)]
         assert read_progress(started, run_id, f"{way}.wait") == "2 done"
 
@@ -128,6 +128,6 @@ def test_who_kills_a_deferred_task_ends_its_jobs(started: StartedAirflow, tmp_pa
     (tmp_path / "go").touch()
     started.wait(DAG, run_id)
     assert started.read_states(DAG, run_id)["deferred.wait"] == "success"
-    records = StatusFolder(find_jobs(started, run_id, "deferred").status_folder).scan()
+    records = StatusFolder(find_jobs(started, run_id, "deferred").jobs.status_folder).scan()
     assert [each.attempt for each in records if each.says_success] == [2, 2]
     assert count_starts(tmp_path, "deferred") == {0: 3, 1: 3}

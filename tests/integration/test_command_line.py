@@ -47,7 +47,7 @@ def test_why_a_run_failed_is_shown_and_a_reset_runs_what_follows(started: Starte
     assert "first.iteration_0.events.wait (failed)" in said
     assert started.wait(DAG, run_id) == "success", started.read_states(DAG, run_id)
     layout = started.find_run(DAG, run_id).calibration("first").iteration(0).collection("events")
-    well = [each.subjob for each in StatusFolder(layout.status_folder).scan() if each.says_success]
+    well = [each.subjob for each in StatusFolder(layout.jobs.status_folder).scan() if each.says_success]
     # What was done before the reset was not done again.
     assert sorted(well) == [0, 1]
     assert "completed" in run_caf(started, "status", DAG, run_id)
@@ -67,8 +67,8 @@ def test_a_cancelled_run_ends_with_its_jobs(started: StartedAirflow, data: Path,
     finally:
         (data / "slow").unlink()
     collection = started.find_run(DAG, run_id).calibration("first").iteration(0).collection("events")
-    started.wait_until(lambda: len(StatusFolder(collection.status_folder).scan()) == 2)
-    assert {each.says_success for each in StatusFolder(collection.status_folder).scan()} == {False}
+    started.wait_until(lambda: len(StatusFolder(collection.jobs.status_folder).scan()) == 2)
+    assert {each.says_success for each in StatusFolder(collection.jobs.status_folder).scan()} == {False}
 
 
 def test_definitions_are_checked_with_an_exit_code(started: StartedAirflow, tmp_path: Path) -> None:

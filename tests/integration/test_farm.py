@@ -23,7 +23,7 @@ def test_what_was_submitted_is_shown_and_comes_home(started: StartedAirflow, tmp
     file.write_text("data\n")
     run_id = started.trigger("farm", {"file": str(file)})
     assert started.wait("farm", run_id) == "success"
-    jobs = started.find_run("farm", run_id).calibration("far").iteration(0).collection("jobs")
+    jobs = started.find_run("farm", run_id).calibration("far").iteration(0).collection("jobs").jobs
     assert (jobs.attempt_folder(0, 0) / "out.txt").read_text() == "data\n"
     task = started.airflow.call_api("GET", f"/dags/farm/dagRuns/{quote(run_id)}/taskInstances/submit")
     (shown,) = read_shown(task["rendered_fields"]["submitted"])

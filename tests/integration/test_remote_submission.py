@@ -64,11 +64,11 @@ def test_jobs_run_on_another_host_and_are_waited_for_in_the_triggerer(
         assert "deferred" in seen[f"{calibration}.iteration_0.events.wait"]
         layout = started.find_run("remote", run_id).calibration(calibration)
         collection = layout.iteration(0).collection("events")
-        records = StatusFolder(collection.status_folder).scan()
+        records = StatusFolder(collection.jobs.status_folder).scan()
         assert [(each.subjob, each.attempt) for each in records] == [(0, 0), (1, 0), (2, 0)]
         payloads = started.open_catalog().read(PayloadRow, "remote", run_id, calibration, final=True)
         assert [(row.iov.low.run, row.value) for row in payloads] == [(run, {"events": run}) for run in (1, 2, 3)]
-        assert (collection.array_folder(0) / "remote.lock").exists() == (calibration == "shared")
+        assert (collection.jobs.array_folder(0) / "remote.lock").exists() == (calibration == "shared")
     # The jobs without a shared file system saw the other folder only, and nothing of Airflow is in it.
     far = [path.name for path in (tmp_path / "far").rglob("*")]
     assert "run.sh" in far

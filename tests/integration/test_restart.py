@@ -60,7 +60,7 @@ BESIDE = (run_until_failed, run_without_files)
 def list_tries(started: StartedAirflow, run_id: str, calibration: str) -> list[tuple[int, int]]:
     """Give (subjob, attempt) of every try that has left an exit record."""
     layout = started.find_run("counting", run_id).calibration(calibration).iteration(0).collection("events")
-    return [(each.subjob, each.attempt) for each in StatusFolder(layout.status_folder).scan()]
+    return [(each.subjob, each.attempt) for each in StatusFolder(layout.jobs.status_folder).scan()]
 
 
 def test_clearing_a_failed_task_runs_only_what_failed(started: StartedAirflow, beside: Beside) -> None:
@@ -121,7 +121,7 @@ def test_jobs_outlive_a_killed_scheduler_and_are_not_submitted_again(started: St
     (data / "slow").write_text("20")
     run_id = started.trigger("counting", {"folder": str(data)})
     submitted = started.find_run("counting", run_id).calibration("first").iteration(0).collection("events")
-    started.wait_until(lambda: (submitted.array_folder(0) / "submitted.json").exists())
+    started.wait_until(lambda: (submitted.jobs.array_folder(0) / "submitted.json").exists())
     # The scheduler takes the tasks that run at the moment with it, as a crash of the machine would.
     started.airflow.kill_component("scheduler")
     started.airflow.start_component("scheduler")

@@ -24,7 +24,7 @@ from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.iteration import IterationDecision
 from airflow_provider_caf.io.catalog import Catalog, open_sqlite_catalog
 from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout
-from airflow_provider_caf.steps.collect import CollectionRun, is_over
+from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.decide import decide_pass
 from airflow_provider_caf.steps.finish import FinalPayloads, finish_calibration
 from airflow_provider_caf.steps.merge import Merged, merge_collection
@@ -190,7 +190,7 @@ class Lab:
         return run.submit_missing().submitted
 
     def wait(self, run: CollectionRun) -> None:
-        wait_until(lambda: is_over(run.observe(check_outputs=False, read_logs=False)), lambda: "the subjobs do not end")
+        wait_until(lambda: run.observe(check_outputs=False, read_logs=False).is_over, lambda: "the subjobs do not end")
 
     def collect(self, collection: str = "default", iteration: int = 0, name: str = "vertex") -> tuple[int, ...]:
         """Submit, wait, and give what was submitted. All must be done at the end."""

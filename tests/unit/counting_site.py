@@ -61,7 +61,7 @@ class Site:
     def submit(self, collection: str, subjobs: int, **resources: Any) -> None:
         """Leave what the submission of a collection leaves."""
         layout = self.calibration.iteration(0).collection(collection)
-        for folder in (layout.input_folder, layout.status_folder):
+        for folder in (layout.jobs.input_folder, layout.jobs.status_folder):
             folder.mkdir(parents=True)
         CollectionManifest(
             calibration=self.calibration.name,
@@ -74,20 +74,20 @@ class Site:
             resources=Resources(**resources),
         ).write(layout)
         for subjob in range(subjobs):
-            write_json(layout.job_file(subjob), {"subjob": subjob}, durable=False)
+            write_json(layout.jobs.job_file(subjob), {"subjob": subjob}, durable=False)
         self.add_array(collection, subjobs)
 
     def add_array(self, collection: str, subjobs: int, attempt: int = 0) -> None:
         """Leave what the submission of an array leaves."""
         layout = self.calibration.iteration(0).collection(collection)
-        folder = layout.array_folder(attempt)
+        folder = layout.jobs.array_folder(attempt)
         folder.mkdir(parents=True)
         array = ArraySpec(
             name=f"caf_{collection}",
             folder=str(folder),
-            input_folder=str(layout.input_folder),
-            output_folder=str(layout.output_folder),
-            status_folder=str(layout.status_folder),
+            input_folder=str(layout.jobs.input_folder),
+            output_folder=str(layout.jobs.output_folder),
+            status_folder=str(layout.jobs.status_folder),
             elements=tuple((subjob,) for subjob in range(subjobs)),
             attempt=attempt,
             app="/not/used",

@@ -1,9 +1,8 @@
 """What a batch system has to be able to do, as pure functions: command lines out, answers in.
 
-Two protocols: a `Submitter` gets an array into the system, a `Watcher` says what became of it. `System` is
-both. None of them runs anything; `io.jobs.client` does. An answer that cannot be read is a `PollError` or
-`SubmitError`, never an empty result: "no job matches" and "the server is ill" look alike on several
-systems, and only the parser knows the difference.
+A `System` gets arrays in, says what became of them, and ends them. It runs nothing; `jobs.client` does. An answer
+that cannot be read is a `PollError` or `SubmitError`, never an empty result: "no job matches" and "the server is
+ill" look alike on several systems, and only the parser knows the difference.
 """
 
 from __future__ import annotations
@@ -52,8 +51,8 @@ class Answer:
     problems: Mapping[str, str] = field(default_factory=dict)
 
 
-class Submitter(Protocol):
-    """Get arrays in."""
+class System(Protocol):
+    """A batch system."""
 
     @property
     def name(self) -> str:
@@ -63,7 +62,7 @@ class Submitter(Protocol):
     def largest_array(self) -> int | None:
         """The most elements of one array where the site says nothing (`array_limit`); None: no limit.
 
-        Larger ones are cut by `io.jobs.submission`.
+        Larger ones are cut by `jobs.rounds`.
         """
 
     @property
@@ -96,10 +95,6 @@ class Submitter(Protocol):
         :raises SubmitUnknown: if there is none in the queue, and the system does not remember what has left it.
         :raises SubmitError: if the system does not say. "I do not know" must not become "there is none".
         """
-
-
-class Watcher(Protocol):
-    """Say what became of arrays, and end them."""
 
     @property
     def states(self) -> Mapping[str, JobState]:
@@ -147,10 +142,6 @@ class Watcher(Protocol):
 
         :raises PollError: if the system did not take the command.
         """
-
-
-class System(Submitter, Watcher, Protocol):
-    """A batch system."""
 
 
 class Prober(Protocol):

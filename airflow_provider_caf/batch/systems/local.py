@@ -146,7 +146,7 @@ class LocalSystem:
             )
         elements: dict[str, Mapping[int, Native]] = {}
         problems: dict[str, str] = {}
-        for submitted, answer in zip(query.arrays, answers, strict=True):
+        for submitted, answer in zip(query.arrays, answers):
             states = _read_states(submitted, answer)
             if isinstance(states, str):
                 problems[submitted.array.name] = states

@@ -400,9 +400,7 @@ def _is_whole(text: str) -> bool:
 
 def _read_queue_line(line: str) -> tuple[str, int, Native]:
     starts = (0, *_ENDS)
-    job, index, state, status, host, word = (
-        line[start:end].strip() for start, end in zip(starts, (*_ENDS[:-1], None), strict=False)
-    )
+    job, index, state, status, host, word = (line[start:end].strip() for start, end in zip(starts, (*_ENDS[:-1], None)))
     if not (len(line) >= _ENDS[-2] and job.isdecimal() and index.isdecimal() and _STATE.fullmatch(state)):
         raise PollError(
             f"squeue printed a line that cannot be read: {line.strip()[:300]!r}",

@@ -44,10 +44,10 @@ class LocalTransport:
                     exit_code = process.wait(command.timeout)
                 except subprocess.TimeoutExpired as error:
                     process.end()
-                    said = _read(stderr).strip()[-500:]
+                    printed = _read(stderr).strip()[-500:]
                     raise TransportTimeout(
                         f"{show_command(command)} on {self.host} gave no answer in {command.timeout:g} s and was "
-                        "ended." + (f" It said: {said}" if said else ""),
+                        "ended." + (f" It said: {printed}" if printed else ""),
                         hint="Is the server of the batch system up? The command is tried again.",
                     ) from error
                 except BaseException:
@@ -85,7 +85,7 @@ class LocalTransport:
 
 
 def show_command(command: Command) -> str:
-    """Give a command's words for a message, cut where they are many."""
+    """Return a command's words for a message, cut where they are many."""
     text = shlex.join(command.argv)
     return repr(text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…")
 

@@ -150,7 +150,7 @@ PROBLEMS = {
 
 
 def build_remote_script(command: Command, mark: str, *, patience: int = LOCK_LIMIT, silence: int = ANSWER_LIMIT) -> str:
-    """Give the text that goes to `START`'s standard input.
+    """Return the text that goes to `START`'s standard input.
 
     :param mark: a word that the frames begin with, new for each command.
     :param patience: seconds to wait for the command's lock.
@@ -183,7 +183,7 @@ def build_remote_script(command: Command, mark: str, *, patience: int = LOCK_LIM
 
 
 def parse_frame(line: str, mark: str) -> Frame | None:
-    """Read a line of the answer, or give None where it is not ours."""
+    """Read a line of the answer, or return None where it is not ours."""
     match = re.fullmatch(rf"{re.escape(mark)} ([a-z]+) (-?\d+) (\d+) (\d+)", line, re.ASCII)
     if match is None:
         return None

@@ -6,10 +6,12 @@ import contextlib
 import posixpath
 import stat
 from pathlib import Path
-
-import paramiko
+from typing import TYPE_CHECKING
 
 from airflow_provider_caf.core.temporary import build_temporary_name
+
+if TYPE_CHECKING:
+    import paramiko
 
 
 class RemoteFiles:
@@ -29,14 +31,14 @@ class RemoteFiles:
         return channel is None or channel.closed
 
     def list(self, folder: str) -> frozenset[str]:
-        """Give the names in a folder, none where there is no folder."""
+        """Return the names in a folder, none where there is no folder."""
         try:
             return frozenset(self._client.listdir(folder))
         except FileNotFoundError:
             return frozenset()
 
     def measure(self, path: str) -> int | None:
-        """Give the size of a regular file in bytes, or None where there is none."""
+        """Return the size of a regular file in bytes, or None where there is none."""
         try:
             state = self._client.stat(path)
         except FileNotFoundError:
@@ -86,7 +88,7 @@ class RemoteFiles:
             temporary.unlink(missing_ok=True)
 
     def read_tail(self, path: str, most: int) -> bytes:
-        """Give the last bytes of a file, none where there is none."""
+        """Return the last bytes of a file, none where there is none."""
         size = self.measure(path)
         if not size:
             return b""

@@ -1,6 +1,6 @@
 """Run commands on another host over ssh: one connection for all commands of a process.
 
-Nothing of Airflow is in here: whoever opens the transport says how to connect.
+Nothing of Airflow is in here: whoever opens the transport says how to connect. Paramiko is imported when one is made.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
-
-import paramiko
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from airflow_provider_caf.batch.spec import Command, CommandResult, TextFile
 from airflow_provider_caf.core.errors import TransportError, TransportTimeout
@@ -32,9 +30,12 @@ from airflow_provider_caf.jobs.transport.remote_script import (
 )
 from airflow_provider_caf.jobs.transport.sftp import RemoteFiles
 
+if TYPE_CHECKING:
+    import paramiko
+
 _T = TypeVar("_T")
-Connect = Callable[[], paramiko.SSHClient]
-"""Gives a new connection that has checked the host's key."""
+Connect = Callable[[], Any]
+"""Return a new `paramiko.SSHClient` that has checked the host's key."""
 
 _OPEN_LIMIT = 60.0
 """Seconds for the host to open a session, and to begin a command: profiles on cold network file systems are slow."""
@@ -43,9 +44,6 @@ _MOST_AT_ONCE = 8
 _LONGEST_LINE = 4096
 _LONGEST_NOISE = 1_000_000
 """Bytes that a login shell may print before our answer begins."""
-
-BROKEN = (paramiko.SSHException, OSError, EOFError)
-"""What paramiko raises where a connection cannot be made, or breaks. `TimeoutError` is an `OSError`."""
 
 _log = logging.getLogger(__name__)
 
@@ -56,9 +54,14 @@ class SshTransport:
     :param connect: opens the connection, and opens it again after it broke.
     :param host: the host's name, for messages.
     :param remote_work_dir: the folder there that mirrors our work folder; None: that host sees ours.
+    :raises ImportError: if paramiko is not installed.
     """
 
     def __init__(self, connect: Connect, *, host: str, remote_work_dir: str | None = None) -> None:
+        import paramiko
+
+        # Raised where a connection cannot be made, or breaks. `TimeoutError` is an `OSError`.
+        self._breaks: tuple[type[Exception], ...] = (paramiko.SSHException, OSError, EOFError)
         self.remote_work_dir = remote_work_dir
         self._connect = connect
         self._host = host
@@ -85,16 +88,16 @@ class SshTransport:
             try:
                 frame = conversation.start(script)
                 stdout, stderr = conversation.read(frame.out), conversation.read(frame.err)
-            except BROKEN as error:
+            except self._breaks as error:
                 raise TransportError(
                     f"The connection to {self._host} broke while {show_command(command)} ran: {_describe(error)}.",
                     hint="Whether it has done its work is not known; that is found out before it is tried again.",
                 ) from error
         if frame.how == "late":
-            said = stderr.strip()[-500:]
+            printed = stderr.strip()[-500:]
             raise TransportTimeout(
                 f"{show_command(command)} on {self._host} gave no answer in {command.timeout:g} s and was ended."
-                + (f" It said: {said}" if said else ""),
+                + (f" It said: {printed}" if printed else ""),
                 hint="Is the server of the batch system up? The command is tried again.",
             )
         return CommandResult(argv=command.argv, exit_code=frame.exit_code, stdout=stdout, stderr=stderr)
@@ -117,7 +120,7 @@ class SshTransport:
                 try:
                     files = self._open_files()
                     return action(files)
-                except BROKEN as error:
+                except self._breaks as error:
                     was_open = self._files is not None and not self._files.is_closed
                     if is_last or was_open:
                         raise TransportError(
@@ -143,13 +146,15 @@ class SshTransport:
                 self._close()
                 try:
                     self._client = self._connect()
-                except BROKEN as error:
+                except self._breaks as error:
                     raise TransportError(
                         f"{self._host} could not be reached: {_describe(error)}.", hint=_advise(error)
                     ) from error
             return self._client
 
     def _open_files(self) -> RemoteFiles:
+        from paramiko import SFTPClient
+
         client = self._open_client()
         if self._files is None or self._files.is_closed:
             self._files = None
@@ -160,7 +165,7 @@ class SshTransport:
             # Also for each answer later: a server that has gone silent must not hold a task for ever.
             channel.settimeout(_OPEN_LIMIT)
             channel.invoke_subsystem("sftp")
-            self._files = RemoteFiles(paramiko.SFTPClient(channel))
+            self._files = RemoteFiles(SFTPClient(channel))
         return self._files
 
     @contextlib.contextmanager
@@ -174,7 +179,7 @@ class SshTransport:
                     raise EOFError("the connection is closed")
                 channel = transport.open_session(timeout=_OPEN_LIMIT)
                 break
-            except BROKEN as error:
+            except self._breaks as error:
                 if is_last or _is_alive(client):
                     raise TransportError(
                         f"{self._host} opens no session: {_describe(error)}.",
@@ -188,7 +193,7 @@ class SshTransport:
 
 
 class _Conversation:
-    """What is said in one session about one command."""
+    """The exchange of one session about one command."""
 
     def __init__(self, host: str, channel: paramiko.Channel, command: Command, mark: str) -> None:
         self._host = host
@@ -199,7 +204,7 @@ class _Conversation:
         self._deadline = time.monotonic() + _OPEN_LIMIT
 
     def start(self, script: bytes) -> Frame:
-        """Send the script, answer its question, and give what it says of the command's end.
+        """Send the script, answer its question, and return what it says of the command's end.
 
         :raises TransportError: if the command was not started, or nothing was said.
         """
@@ -272,13 +277,13 @@ class _Conversation:
         self._received += data
 
     def _read_complaint(self, noise: bytes) -> str:
-        said = b""
+        complaint = b""
         # Standard error comes by a way of its own and may be a little later than the end of standard output.
         self._channel.settimeout(1.0)
         with contextlib.suppress(TimeoutError):
-            while len(said) < _LONGEST_LINE and (data := self._channel.recv_stderr(_LONGEST_LINE)):
-                said += data
-        text = (said + noise + self._received).decode("utf-8", "replace").strip()
+            while len(complaint) < _LONGEST_LINE and (data := self._channel.recv_stderr(_LONGEST_LINE)):
+                complaint += data
+        text = (complaint + noise + self._received).decode("utf-8", "replace").strip()
         return text[-500:] or "it printed nothing"
 
 
@@ -293,9 +298,11 @@ def _describe(error: BaseException) -> str:
 
 
 def _advise(error: BaseException) -> str:
-    if isinstance(error, paramiko.BadHostKeyException):
+    from paramiko import AuthenticationException, BadHostKeyException
+
+    if isinstance(error, BadHostKeyException):
         return "Its key is not the one that is known. Find out why before you change the SSH connection's host_key."
-    if isinstance(error, paramiko.AuthenticationException):
+    if isinstance(error, AuthenticationException):
         return "Check login, password and key in the SSH connection."
     if "not found in known_hosts" in str(error):
         return "Put the host's key into the SSH connection (host_key), or into known_hosts of the Airflow workers."

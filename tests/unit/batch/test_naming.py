@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_caf.batch.naming import SHORTEST, build_array_name
+from airflow_provider_caf.batch import naming
+from airflow_provider_caf.batch.naming import SHORTEST
 from airflow_provider_caf.core.errors import DefinitionError
 
 PARTS: dict[str, Any] = {
@@ -22,6 +23,14 @@ PARTS: dict[str, Any] = {
     "part": 0,
     "folder": "/w/arrays/0",
 }
+
+
+def build_array_name(*, dag: str, run: str, calibration: str, iteration: int, collection: str, **words: Any) -> str:
+    """Build the name of an array of a collection."""
+    identity = (dag, run, calibration, iteration, collection)
+    return naming.build_array_name(labels=(calibration, collection, f"i{iteration}"), identity=identity, **words)
+
+
 TEXTS = st.fixed_dictionaries({name: st.text(max_size=20) for name in ("dag", "run", "calibration", "collection")})
 
 
@@ -56,3 +65,13 @@ def test_old_pbs_takes_fifteen_characters() -> None:
     assert len(build_array_name(**PARTS, length=15)) <= 15
     with pytest.raises(DefinitionError, match="needs 14 characters, not 13"):
         build_array_name(**PARTS, length=SHORTEST - 1)
+
+
+def test_labels_alone_tell_arrays_apart() -> None:
+    names = {
+        naming.build_array_name(labels=labels, attempt=0, folder=folder)
+        for labels in (("fit",), ("fit", "muons"), ("fit-muons",))
+        for folder in ("/w/arrays/0", "/v/arrays/0")
+    }
+    assert len(names) == 6
+    assert {name[:10] for name in names} == {"caf_fit_a0", "caf_fit_mu", "caf_fit-mu"}

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from airflow_provider_caf.batch.resubmit import (
     Failure,
     HostTry,
-    Resubmission,
     Retry,
+    RetryPlan,
     RetryPolicy,
     decide_memory,
-    decide_resubmission,
     find_bad_hosts,
     is_memory_cause,
+    plan_retries,
 )
 
 
@@ -102,14 +102,14 @@ def test_those_with_equal_requests_go_together() -> None:
         failure(1, exit_code=2, memory=1000),
         failure(5, exit_code=1, memory=1000, tries=4),
     ]
-    assert decide_resubmission(failures, POLICY) == Resubmission(
+    assert plan_retries(failures, POLICY) == RetryPlan(
         retries=(Retry(subjobs=(1, 7), memory=1000), Retry(subjobs=(3,), memory=1500, before=1000)), spent=(5,)
     )
 
 
 def test_three_retries_are_four_tries() -> None:
     policy = RetryPolicy(max_retries=3)
-    assert [bool(decide_resubmission([failure(tries=tries)], policy).spent) for tries in range(6)] == [
+    assert [bool(plan_retries([failure(tries=tries)], policy).spent) for tries in range(6)] == [
         False,
         False,
         False,
@@ -121,7 +121,7 @@ def test_three_retries_are_four_tries() -> None:
 
 def test_those_that_took_neighbours_with_them_go_alone() -> None:
     failures = [failure(1, memory=9), failure(2, memory=9, broke_off=True), failure(3, memory=9)]
-    assert decide_resubmission(failures, POLICY).retries == (
+    assert plan_retries(failures, POLICY).retries == (
         Retry(subjobs=(1, 3), memory=9),
         Retry(subjobs=(2,), memory=9, alone=True),
     )
@@ -169,7 +169,7 @@ def test_a_host_is_bad_only_by_enough_failures_and_no_success(seen: list[HostTry
 
 
 def test_nothing_failed() -> None:
-    assert decide_resubmission([], POLICY) == Resubmission(retries=(), spent=())
+    assert plan_retries([], POLICY) == RetryPlan(retries=(), spent=())
 
 
 @given(
@@ -186,7 +186,7 @@ def test_nothing_failed() -> None:
     )
 )
 def test_each_failed_subjob_goes_again_once_or_is_spent(failures: list[Failure]) -> None:
-    decided = decide_resubmission(failures, POLICY)
+    decided = plan_retries(failures, POLICY)
     again = [subjob for retry in decided.retries for subjob in retry.subjobs]
     assert sorted([*again, *decided.spent]) == sorted(each.subjob for each in failures)
-    assert decided == decide_resubmission(failures[::-1], POLICY)
+    assert decided == plan_retries(failures[::-1], POLICY)

@@ -197,7 +197,7 @@ def test_a_connection_that_is_not_there_is_told() -> None:
 
 
 def test_without_the_extra_ssh_it_is_told_what_to_install(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "airflow_provider_caf.jobs.transport.ssh", None)
+    monkeypatch.setitem(sys.modules, "paramiko", None)
     with pytest.raises(DefinitionError, match=r"ssh is not installed.*\n.*airflow-provider-caf\[ssh\]"):
         connect({"ssh_conn_id": "login"}).open_transport()
 

@@ -17,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_caf.core.errors import InputError
+from airflow_provider_caf.core.files import is_uri
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.io import inputs
 from airflow_provider_caf.io.inputs import (
     check_root_files,
     find_header_fault,
-    is_uri,
     resolve_input_files,
     select_files,
 )

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.io.job_app import build_job_app, collect_user_modules, pack_entries
+from airflow_provider_caf.core.job_app import pack_entries
+from airflow_provider_caf.io.job_app import build_job_app, collect_user_modules
 
 COLLECTOR = """from airflow_provider_caf.worker import Collector
 class Hits(Collector):
@@ -168,7 +169,7 @@ def test_entries_are_sorted_with_their_folders() -> None:
         ("{}/random.py:Hits", "Python has a module of that name", "Rename it"),
         ("{}/gone.py:Hits", "there is no file {}/gone.py", "Check the path"),
         ("broken:Hits", "{}/broken.py:1: It is not Python:", "Correct it"),
-        ("airflow_provider_caf.core.files:write_bytes", "only core and worker do", "a class of your own"),
+        ("airflow_provider_caf.io.inputs:check_root_files", "only core and worker do", "a class of your own"),
         ("airflow_provider_caf:CAF", "only core and worker do", "a class of your own"),
         ("no reference", "names no class or function", "Write it as"),
         ("a;b:C", "names no class or function", "Write it as"),

@@ -58,13 +58,13 @@ HOSTILE = [
         (RUN.calibration("vertex").definition, "definition.json"),
         (RUN.calibration("vertex").gaps, "iov_gaps.json"),
         (CDC.manifest, "manifest/default.json"),
-        (CDC.job_file(3), "2/collector_input/default/00003.json"),
-        (CDC.subjob_folder(3), "2/collector_output/default/00003"),
-        (CDC.attempt_folder(3, 1), "2/collector_output/default/00003/attempt_1"),
-        (CDC.status_folder, "2/collector_output/default/status"),
-        (CDC.exit_record(3, 1), "2/collector_output/default/status/00003.1.json"),
-        (CDC.exit_record(123456, 0), "2/collector_output/default/status/123456.0.json"),
-        (CDC.array_folder(0), "2/collector_output/default/arrays/0"),
+        (CDC.jobs.job_file(3), "2/collector_input/default/00003.json"),
+        (CDC.jobs.subjob_folder(3), "2/collector_output/default/00003"),
+        (CDC.jobs.attempt_folder(3, 1), "2/collector_output/default/00003/attempt_1"),
+        (CDC.jobs.status_folder, "2/collector_output/default/status"),
+        (CDC.jobs.exit_record(3, 1), "2/collector_output/default/status/00003.1.json"),
+        (CDC.jobs.exit_record(123456, 0), "2/collector_output/default/status/123456.0.json"),
+        (CDC.jobs.array_folder(0), "2/collector_output/default/arrays/0"),
         (CDC.merged_file, "2/merged/default.root"),
         (CDC.merged_index, "2/merged/default.index.json"),
         (CDC.merge_request, "2/merged/default.merge.json"),
@@ -122,7 +122,7 @@ def test_a_relative_work_folder_is_refused() -> None:
 @pytest.mark.parametrize("number", [-1, True, 1.0, "1"])
 def test_a_count_that_is_no_count_is_refused(number: object) -> None:
     with pytest.raises(DefinitionError, match="cannot count subjobs"):
-        CDC.job_file(number)  # type: ignore[arg-type]
+        CDC.jobs.job_file(number)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("run_id", ["manual_1", "a", "caf.2", "2026-01-01"])

@@ -25,7 +25,8 @@ from airflow_provider_caf.core.errors import (
     TransportError,
 )
 from airflow_provider_caf.jobs import client as module
-from airflow_provider_caf.jobs.client import BatchClient, read_intent, read_submitted
+from airflow_provider_caf.jobs.arrays import read_intent, read_submitted
+from airflow_provider_caf.jobs.client import BatchClient
 from airflow_provider_caf.jobs.notes import NOTES_FILE, read_notes
 from tests.waiting import wait_until
 

@@ -16,7 +16,7 @@ from airflow_provider_caf.core.errors import PollError
 from airflow_provider_caf.jobs.client import BatchClient
 from airflow_provider_caf.jobs.held import describe_holds, treat_held
 from airflow_provider_caf.jobs.notes import read_notes
-from airflow_provider_caf.jobs.submission import Observation
+from airflow_provider_caf.jobs.observation import Observation
 from tests.unit.jobs.test_notes import make_submitted
 
 WAIT = HeldPolicy(action="wait", timeout=100.0)

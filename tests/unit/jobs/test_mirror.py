@@ -18,11 +18,10 @@ import pytest
 from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import PollError, TransportError
-from airflow_provider_caf.jobs.client import read_submitted
+from airflow_provider_caf.jobs.arrays import read_submitted
 from airflow_provider_caf.jobs.mirror import LARGEST_LOG, Mirror, MirroredStatusFolder
-from airflow_provider_caf.jobs.submission import build_array
 from airflow_provider_caf.jobs.transport.ssh import SshTransport
-from airflow_provider_caf.steps.collect import CollectionRun, describe_observation
+from airflow_provider_caf.steps.collect import CollectionRun
 from tests.ssh_server import SshServer
 from tests.unit.conftest import Lab
 from tests.waiting import wait_until
@@ -65,7 +64,7 @@ def far(lab: Lab, transport: SshTransport, mirror: Mirror) -> Callable[[], Colle
 def wait(run: CollectionRun) -> None:
     wait_until(
         lambda: all(verdict.status.is_over for verdict in run.observe().verdicts.values()),
-        lambda: describe_observation(run.observe()),
+        lambda: run.observe().describe(),
     )
 
 
@@ -77,7 +76,7 @@ def test_a_shared_file_system_needs_no_mirror(lab: Lab, server: SshServer) -> No
     assert run.submit_missing().submitted == (0, 1, 2)
     wait(run)
     assert run.check_done(run.observe()) == ()
-    assert (run.layout.array_folder(0) / "remote.lock").exists()
+    assert (run.folders.array_folder(0) / "remote.lock").exists()
     assert server.count_logins() >= 1
     transport.close()
 
@@ -94,9 +93,9 @@ def test_files_go_there_and_come_back(lab: Lab, far: Callable[[], CollectionRun]
         (path,) = verdict.outputs
         assert path.is_relative_to(lab.run.work_dir)
         assert path.read_bytes() == lab.files.collected[number].read_bytes()
-        record = json.loads(run.layout.exit_record(number, 0).read_text())
+        record = json.loads(run.folders.exit_record(number, 0).read_text())
         assert record["folder"].startswith(f"{remote}/")
-    assert not list(run.layout.output_folder.glob(".incoming*"))
+    assert not list(run.folders.output_folder.glob(".incoming*"))
     assert not [path for path in remote.rglob("*") if path.name.startswith(".") or path.name == "submitted.json"]
     # Nothing is submitted again, by nobody.
     again = far()
@@ -131,7 +130,7 @@ def test_an_output_that_is_late_is_waited_for(
     wait_until(lambda: len(list(remote.rglob("status/*.json"))) == 3)
     (late,) = remote.rglob("00001/attempt_0/CollectorOutput.root")
     late.rename(late.with_name("hidden"))
-    mirror.fetch_records(run.layout.status_folder)
+    mirror.fetch_records(run.folders.status_folder)
     assert sorted(each.subjob for each in run.read_attempts()) == [0, 2]
     late.with_name("hidden").rename(late)
     assert sorted(each.subjob for each in run.read_attempts()) == [0, 1, 2]
@@ -181,12 +180,12 @@ def test_a_record_of_a_hostile_job_brings_nothing_from_outside(
     output.symlink_to("/etc/passwd")
     (status / "00007.0.json").write_bytes(b"x" * 2_000_000)
     (status / "00008.0.json").symlink_to("/dev/zero")
-    mirror.fetch_records(run.layout.status_folder)
+    mirror.fetch_records(run.folders.status_folder)
     assert [each.subjob for each in run.read_attempts()] == [2]
-    names = {path.name for path in run.layout.status_folder.iterdir()}
+    names = {path.name for path in run.folders.status_folder.iterdir()}
     assert names == {"00000.0.json", "00002.0.json"}
-    assert not (run.layout.output_folder / "00001" / "attempt_0").exists()
-    assert not list(run.layout.output_folder.rglob("secret"))
+    assert not (run.folders.output_folder / "00001" / "attempt_0").exists()
+    assert not list(run.folders.output_folder.rglob("secret"))
 
 
 def test_cancelling_works_there_too(lab: Lab, far: Callable[[], CollectionRun], tmp_path: Path) -> None:
@@ -333,7 +332,7 @@ def test_a_kill_between_submit_and_record_gives_one_job(
     mirror = None if is_shared else Mirror(transport, local_root=lab.run.work_dir, remote_root=root)
     run = CollectionRun(lab.layout(), 0, "default", patience=PATIENCE, transport=transport, mirror=mirror)
     run.write_jobs()
-    array = build_array(run.client, run._job, [(0,), (1,), (2,)], attempt=0)
+    array = run.subjob_set.build_array(run.client.system, [(0,), (1,), (2,)], attempt=0)
     (tmp_path / "array.json").write_text(json.dumps(array.to_json()))
     words = (str(server.folder), str(server.port), f"{tmp_path}/array.json", root, str(lab.run.work_dir))
     process = subprocess.Popen([sys.executable, "-c", SUBMITTER, *words, f"{tmp_path}/out"])

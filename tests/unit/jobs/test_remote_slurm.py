@@ -8,7 +8,7 @@ from pathlib import Path
 
 from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.jobs.transport.ssh import SshTransport
-from airflow_provider_caf.steps.collect import CollectionRun, is_over
+from airflow_provider_caf.steps.collect import CollectionRun
 from tests.ssh_server import start_ssh_server
 from tests.unit.conftest import Lab
 from tests.waiting import wait_until
@@ -33,7 +33,7 @@ def test_slurm_on_another_host(lab: Lab, tmp_path: Path) -> None:
         run = CollectionRun(lab.layout(), 0, "default", patience=patience, transport=transport)
         run.write_jobs()
         assert run.submit_missing().submitted == (0, 1, 2)
-        wait_until(lambda: is_over(run.observe()))
+        wait_until(lambda: run.observe().is_over)
         verdicts = run.observe().verdicts
         assert [verdict.status.value for verdict in verdicts.values()] == ["done", "failed", "done"]
         record = verdicts[1].record

@@ -25,7 +25,7 @@ from airflow.sdk.execution_time.comms import ErrorResponse
 
 from airflow_provider_caf.batch.verdicts import SubjobStatus, Verdict
 from airflow_provider_caf.core.errors import PollError
-from airflow_provider_caf.jobs.submission import Observation
+from airflow_provider_caf.jobs.observation import Observation
 from airflow_provider_caf.sensors import batch
 from airflow_provider_caf.sensors.batch import BatchJobSensor, _Look
 from airflow_provider_caf.steps.collect import CollectionRun

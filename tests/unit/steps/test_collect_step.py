@@ -20,8 +20,7 @@ from airflow_provider_caf.core.errors import InputError, JobFailed
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.io.catalog import SubjobsRow
 from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.jobs.client import read_submission
-from airflow_provider_caf.steps.collect import describe_observation, find_failed, is_over
+from airflow_provider_caf.jobs.arrays import read_submission
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Lab
@@ -45,9 +44,9 @@ def test_all_subjobs_are_submitted_once_as_one_array(copying: Lab) -> None:
     run = copying.open()
     assert len(run.list_array_ids()) == 1
     observation = run.observe()
-    assert is_over(observation)
-    assert find_failed(observation) == ()
-    assert describe_observation(observation) == "3 done"
+    assert observation.is_over
+    assert observation.failed == ()
+    assert observation.describe() == "3 done"
     assert [find_output(copying, number).read_bytes() for number in range(3)] == [
         path.read_bytes() for path in copying.files.collected
     ]
@@ -150,7 +149,7 @@ def test_the_job_file_says_what_to_do(copying: Lab) -> None:
     LocalDatabase(copying.layout().iteration(1).database).create()
     copying.open(iteration=2).write_jobs()
     layout = copying.layout().iteration(2).collection("default")
-    job = json.loads(layout.job_file(1).read_text(encoding="utf-8"))
+    job = json.loads(layout.jobs.job_file(1).read_text(encoding="utf-8"))
     assert job["calibration"] == "vertex"
     assert job["collection"] == "default"
     assert job["iteration"] == 2
@@ -166,7 +165,7 @@ def test_the_job_file_says_what_to_do(copying: Lab) -> None:
 
 def test_the_first_pass_has_no_payloads_of_a_pass_before(copying: Lab) -> None:
     copying.open().write_jobs()
-    file = copying.layout().iteration(0).collection("default").job_file(0)
+    file = copying.layout().iteration(0).collection("default").jobs.job_file(0)
     assert json.loads(file.read_text(encoding="utf-8"))["database_chain"] == []
 
 
@@ -190,7 +189,7 @@ def test_only_failed_subjobs_run_again_once_the_cause_is_mended(lab: Lab, tmp_pa
     run = lab.open()
     lab.wait(run)
     observation = run.observe()
-    assert find_failed(observation) == (1,)
+    assert observation.failed == (1,)
     with pytest.raises(JobFailed) as caught:
         run.check_done(observation)
     text = str(caught.value)
@@ -227,7 +226,7 @@ def test_several_subjobs_in_a_job_have_their_own_folders_records_and_tries(lab: 
     run = lab.open()
     lab.wait(run)
     assert [array.array.elements for array in run.observe().arrays] == [((0, 1, 2),)]
-    assert find_failed(run.observe()) == (1,)
+    assert run.observe().failed == (1,)
     there.touch()
     assert lab.collect() == (1,)
     assert {(each.subjob, each.attempt): each.exit_code for each in run.read_attempts()} == {
@@ -311,7 +310,7 @@ def test_cancelled_subjobs_are_over_and_can_be_submitted_again(lab: Lab, tmp_pat
     lab.prepare(lab.calibration(collections={"default": lab.copies(words)}))
     lab.submit()
     run = lab.open()
-    assert not is_over(run.observe())
+    assert not run.observe().is_over
     with pytest.raises(JobFailed, match=r"The subjobs of collection 'default' .* are not over: \d .*running"):
         run.check_done(run.observe())
     run.cancel()
@@ -345,7 +344,7 @@ def test_what_was_submitted_is_shown_as_it_was(copying: Lab, monkeypatch: pytest
 
     monkeypatch.setattr(LocalSystem, "build_submit", build)
     (shown,) = run.describe_submissions()
-    folder = run.layout.array_folder(0)
+    folder = run.folders.array_folder(0)
     assert shown["files"] == {str(folder / "run.sh"): (folder / "run.sh").read_text()}
     assert shown["command"] == ["/bin/bash", str(folder / "run.sh")]
     copying.wait(run)

@@ -15,7 +15,7 @@ from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.iteration import IterationAction
 from airflow_provider_caf.io.catalog import FailedSubjobRow, IterationRow, SubjobsRow
 from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.jobs.submission import Observation
+from airflow_provider_caf.jobs.observation import Observation
 from airflow_provider_caf.steps.decide import find_last_pass
 
 if TYPE_CHECKING:

@@ -12,9 +12,8 @@ from airflow_provider_caf.batch.spec import Command, Resources
 from airflow_provider_caf.batch.verdicts import SubjobState, SubjobStatus, Verdict
 from airflow_provider_caf.core.errors import JobFailed, JobHeld, JobLost, PollError
 from airflow_provider_caf.jobs.notes import read_notes
+from airflow_provider_caf.jobs.observation import Observation
 from airflow_provider_caf.jobs.poll import Snapshot
-from airflow_provider_caf.jobs.submission import Observation
-from airflow_provider_caf.steps.waiting import attend
 
 if TYPE_CHECKING:
     from airflow_provider_caf.steps.collect import CollectionRun
@@ -42,7 +41,7 @@ def test_a_held_job_is_told_and_ended_and_its_subjob_has_failed_with_the_reason(
     site.submit("default", 3)
     run = open_run(site)
     states = {0: RUNS, 1: hold(1), 2: hold(2, hopeless=True)}
-    assert attend(run, see(run, states)) == (
+    assert run.attend(see(run, states)) == (
         "2 held, 1 running; held: subjobs 1, 2 (no disk); ended, as held jobs, subjob 2"
     )
     assert site.read_commands() == [("cancel", 1)]
@@ -55,7 +54,7 @@ def test_a_held_job_is_told_and_ended_and_its_subjob_has_failed_with_the_reason(
         verdict = see(again, {**states, 2: state}).verdicts[2]
         assert verdict.status is SubjobStatus.FAILED
         assert verdict.reason == "it was held and has been given up: no disk"
-    assert attend(again, see(again, {**states, 2: state})) == "1 failed, 1 held, 1 running; held: subjob 1 (no disk)"
+    assert again.attend(see(again, {**states, 2: state})) == "1 failed, 1 held, 1 running; held: subjob 1 (no disk)"
 
 
 def test_a_command_that_is_not_taken_is_told_and_fails_nothing(
@@ -70,7 +69,7 @@ def test_a_command_that_is_not_taken_is_told_and_fails_nothing(
 
     monkeypatch.setattr(run.client.system, "build_cancel", lambda *_: (Command(argv=("true",)),))
     monkeypatch.setattr(run.client.system, "parse_cancel", refuse)
-    line = attend(run, see(run, {0: hold(0, hopeless=True)}))
+    line = run.attend(see(run, {0: hold(0, hopeless=True)}))
     assert line.endswith("; the held jobs could not be dealt with: the server is down")
 
 
@@ -82,7 +81,7 @@ def test_what_we_cancelled_is_cancelled_also_where_the_system_forgets_it(site: S
     run.cancel()
     verdict = see(run, {0: RUNS, 1: gone}).verdicts[1]
     assert (verdict.status, verdict.reason) == (SubjobStatus.CANCELLED, "it was cancelled from here")
-    assert set(read_notes(str(run.layout.array_folder(0)))) == {0, 1}
+    assert set(read_notes(str(run.folders.array_folder(0)))) == {0, 1}
 
 
 SETTLING = Verdict(subjob=0, status=SubjobStatus.QUEUED, settling=True)

@@ -119,7 +119,7 @@ def test_collectors_see_the_payloads_of_the_calibrations_they_depend_on(chain: L
     run = chain.open("hits", name="gain")
     (array,) = run.observe().arrays
     logs = [
-        (run.layout.attempt_folder(subjob, 0) / "stdout.log").read_text(encoding="utf-8")
+        (run.folders.attempt_folder(subjob, 0) / "stdout.log").read_text(encoding="utf-8")
         for subjob in array.array.subjobs
     ]
     assert "saw 1.1 {" in logs[0]
@@ -148,7 +148,7 @@ def test_each_algorithm_reads_its_own_collection(chain: Lab) -> None:
 
 def test_what_runs_before_the_collector_ran_in_its_folder(chain: Lab) -> None:
     layout = chain.layout("gain").iteration(0).collection("other")
-    assert (layout.attempt_folder(0, 0) / "skimmed").read_text() == "yes"
+    assert (layout.jobs.attempt_folder(0, 0) / "skimmed").read_text() == "yes"
 
 
 def test_payloads_of_the_last_pass_are_marked_as_final(chain: Lab) -> None:

@@ -225,7 +225,7 @@ def test_a_kill_leaves_alone_what_the_trigger_has_not_waited_for(site: Site) -> 
 
     asyncio.run(run())
     layout = site.calibration.iteration(0).collection("default")
-    assert [(layout.array_folder(number) / NOTES_FILE).exists() for number in (0, 1)] == [True, False]
+    assert [(layout.jobs.array_folder(number) / NOTES_FILE).exists() for number in (0, 1)] == [True, False]
     assert site.read_commands()[-1] == ("cancel", 1)
 
 

@@ -76,9 +76,7 @@ def test_a_shell_that_means_something_else_to_qsub_is_refused(shell: str) -> Non
 
 
 def test_a_name_fits() -> None:
-    name = build_array_name(
-        dag="d", run="r", calibration="c", iteration=0, collection="x", attempt=0, length=SYSTEM.longest_name
-    )
+    name = build_array_name(labels=("calibration", "collection"), attempt=0, length=SYSTEM.longest_name)
     assert len(name) <= 15
 
 

@@ -11,25 +11,17 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.batch.evidence import JobState, Note
-from airflow_provider_caf.batch.packing import RunTimes
-from airflow_provider_caf.batch.resubmit import RetryPolicy
 from airflow_provider_caf.batch.spec import ArraySpec, Resources, SubmittedArray
 from airflow_provider_caf.batch.verdicts import SubjobState, SubjobStatus
 from airflow_provider_caf.core.errors import InputError
-from airflow_provider_caf.io.layout import RunLayout
+from airflow_provider_caf.core.job_folders import JobFolders
+from airflow_provider_caf.jobs.arrays import read_arrays, read_intents, select_newest
 from airflow_provider_caf.jobs.exit_records import StatusFolder
 from airflow_provider_caf.jobs.notes import write_notes
 from airflow_provider_caf.jobs.poll import Snapshot
+from airflow_provider_caf.jobs.run import SubjobRun
+from airflow_provider_caf.jobs.subjob_set import SubjobSet
 from airflow_provider_caf.jobs.subjobs import read_job_digests
-from airflow_provider_caf.jobs.submission import (
-    CollectionJob,
-    build_array,
-    observe,
-    read_arrays,
-    read_intents,
-    select_newest,
-    submit_missing,
-)
 
 
 class Client:
@@ -39,6 +31,8 @@ class Client:
     largest_array: int | None = None
     longest_name = 64
     ignored: frozenset[str] = frozenset()
+
+    mirror = None
 
     def __init__(self) -> None:
         self.system = self
@@ -89,31 +83,24 @@ class Client:
 
 
 class Place:
-    """A collection's files."""
+    """Subjobs with their folders and job files."""
 
     def __init__(self, folder: Path, count: int) -> None:
-        layout = RunLayout(work_dir=folder, dag_id="d", run_id="r").calibration("c").iteration(0)
-        self.layout = layout.collection("hits")
-        self.layout.input_folder.mkdir(parents=True)
-        self.layout.status_folder.mkdir(parents=True)
+        self.folders = JobFolders(input_folder=folder / "in", output_folder=folder / "out")
+        self.folders.make()
         for subjob in range(count):
-            self.layout.job_file(subjob).write_text(f"job {subjob}")
-        self.job = CollectionJob(
-            dag="d",
-            run="r",
-            calibration="c",
-            iteration=0,
-            collection="hits",
-            layout=self.layout,
+            self.folders.job_file(subjob).write_text(f"job {subjob}")
+        self.job = SubjobSet(
+            labels=("c", "hits", "i0"),
+            folders=self.folders,
             subjobs=tuple(range(count)),
             app=folder / "app.pyz",
-            python="python3",
             resources=Resources(memory=1000, queue="short"),
         )
 
     def end(self, subjobs: Iterable[int], attempt: int = 0, seconds: int = 0, **changes: Any) -> None:
         """Write exit records, of success if nothing else is said."""
-        digests = read_job_digests(self.layout.input_folder, subjobs)
+        digests = read_job_digests(self.folders.input_folder, subjobs)
         for subjob, digest in digests.items():
             record = {
                 "version": 1,
@@ -131,7 +118,7 @@ class Place:
                 "reason": None,
                 **changes,
             }
-            self.layout.exit_record(subjob, attempt).write_text(json.dumps(record))
+            self.folders.exit_record(subjob, attempt).write_text(json.dumps(record))
 
 
 @pytest.fixture
@@ -139,8 +126,12 @@ def client() -> Client:
     return Client()
 
 
+def run_on(client: Client, place: Place) -> SubjobRun:
+    return SubjobRun(place.job, client)  # type: ignore[arg-type]
+
+
 def submit(client: Client, place: Place, **options: Any) -> Any:
-    return submit_missing(client, place.job, **options)  # type: ignore[arg-type]
+    return run_on(client, place).submit_missing(**options)
 
 
 def folders(client: Client) -> Mapping[str, tuple[int, ...]]:
@@ -152,9 +143,9 @@ def test_the_first_submission(client: Client, tmp_path: Path) -> None:
     result = submit(client, place)
     assert (result.submitted, result.spent, result.attempt) == ((0, 1, 2), (), 0)
     ((array, superseded),) = client.submitted
-    assert array == build_array(client, place.job, [(0,), (1,), (2,)], attempt=0)  # type: ignore[arg-type]
+    assert array == place.job.build_array(client, [(0,), (1,), (2,)], attempt=0)  # type: ignore[arg-type]
     assert array.elements == ((0,), (1,), (2,))
-    assert array.folder == str(place.layout.array_folder(0))
+    assert array.folder == str(place.folders.array_folder(0))
     assert array.resources == place.job.resources
     assert superseded == ()
     # Nothing was there to be asked after.
@@ -212,7 +203,7 @@ def test_failures_need_no_cancelling(client: Client, tmp_path: Path) -> None:
 def test_a_job_never_submitted_twice_after_a_crash(client: Client, tmp_path: Path) -> None:
     place = Place(tmp_path, 2)
     submit(client, place)
-    (place.layout.array_folder(0) / "submitted.json").unlink()
+    (place.folders.array_folder(0) / "submitted.json").unlink()
     client.said = {0: JobState.RUNNING, 1: JobState.QUEUED}
     result = submit(client, place)
     assert result.submitted == ()
@@ -223,7 +214,7 @@ def test_an_intent_that_came_to_nothing_leaves_its_number(client: Client, tmp_pa
     place = Place(tmp_path, 2)
     submit(client, place)
     client.known.clear()
-    (place.layout.array_folder(0) / "submitted.json").unlink()
+    (place.folders.array_folder(0) / "submitted.json").unlink()
     result = submit(client, place)
     assert (result.submitted, result.attempt) == ((0, 1), 1)
 
@@ -233,29 +224,29 @@ def test_memory_grows_only_where_it_was_the_cause(client: Client, tmp_path: Path
     submit(client, place)
     place.end([0, 2], exit_code=1)
     place.end([1], exit_code=None, signal=9, peak_memory_kb=990 * 1024)
-    submit(client, place, policy=RetryPolicy(memory_factor=2.0, memory_ceiling=3000), first_attempt=0)
+    repack(place, memory_factor=2.0, memory_ceiling=3000)
+    submit(client, place, first_attempt=0)
     wanted = {array.subjobs: array.resources.memory for array, _ in client.submitted[1:]}
     assert wanted == {(0, 2): 1000, (1,): 2000}
     assert {array.resources.queue for array, _ in client.submitted} == {"short"}
     assert set(folders(client)) == {"0", "1", "1.1"}
     place.end([0, 2], attempt=1)
     place.end([1], attempt=1, exit_code=1, reason="std::bad_alloc")
-    submit(client, place, policy=RetryPolicy(memory_factor=2.0, memory_ceiling=3000), first_attempt=0)
+    submit(client, place, first_attempt=0)
     assert client.submitted[-1][0].resources.memory == 3000
 
 
 def test_tries_before_the_first_do_not_count(client: Client, tmp_path: Path) -> None:
     place = Place(tmp_path, 1)
-    policy = RetryPolicy(max_retries=1)
     for attempt in range(2):
-        assert submit(client, place, policy=policy, first_attempt=0).attempt == attempt
+        assert submit(client, place, max_retries=1, first_attempt=0).attempt == attempt
         place.end([0], attempt, exit_code=1)
-    spent = submit(client, place, policy=policy, first_attempt=0)
+    spent = submit(client, place, max_retries=1, first_attempt=0)
     assert (spent.submitted, spent.spent, spent.attempt) == ((), (0,), 1)
-    again = submit(client, place, policy=policy, first_attempt=2)
+    again = submit(client, place, max_retries=1, first_attempt=2)
     assert (again.submitted, again.attempt) == ((0,), 2)
     place.end([0], 2, exit_code=1)
-    assert submit(client, place, policy=policy).submitted == (0,)
+    assert submit(client, place, max_retries=1).submitted == (0,)
 
 
 def test_nothing_is_asked_when_all_is_done(client: Client, tmp_path: Path) -> None:
@@ -277,7 +268,7 @@ def test_only_the_newest_tries_are_asked_after(client: Client, tmp_path: Path) -
     client.polled.clear()
     client.said = {1: JobState.RUNNING}
     place.end([2])
-    seen = observe(client, place.job)  # type: ignore[arg-type]
+    seen = run_on(client, place).observe()
     assert client.polled == [("1",)]
     assert seen.verdicts[1].status is SubjobStatus.RUNNING
     assert len(seen.arrays) == 2
@@ -287,7 +278,7 @@ def test_newest_arrays(client: Client, tmp_path: Path) -> None:
     place = Place(tmp_path, 3)
     arrays = [
         SubmittedArray(
-            array=build_array(client, place.job, [subjobs], attempt=attempt, part=part),  # type: ignore[arg-type]
+            array=place.job.build_array(client, [subjobs], attempt=attempt, part=part),  # type: ignore[arg-type]
             ids=("1",),
             submitted="",
         )
@@ -302,14 +293,14 @@ def test_newest_arrays(client: Client, tmp_path: Path) -> None:
 
 def test_arrays_are_read_in_the_order_of_their_tries(client: Client, tmp_path: Path) -> None:
     place = Place(tmp_path, 1)
-    assert read_intents(place.layout.arrays_folder) == ()
+    assert read_intents(place.folders.arrays_folder) == ()
     for attempt in (10, 2, 0):
-        client.submit(build_array(client, place.job, [(0,)], attempt=attempt))  # type: ignore[arg-type]
-    (place.layout.arrays_folder / "foreign").mkdir()
-    (place.layout.arrays_folder / "README").write_text("x")
-    (place.layout.array_folder(2) / "submitted.json").unlink()
-    assert [each.attempt for each in read_intents(place.layout.arrays_folder)] == [0, 2, 10]
-    assert [each.array.attempt for each in read_arrays(place.layout.arrays_folder)] == [0, 10]
+        client.submit(place.job.build_array(client, [(0,)], attempt=attempt))  # type: ignore[arg-type]
+    (place.folders.arrays_folder / "foreign").mkdir()
+    (place.folders.arrays_folder / "README").write_text("x")
+    (place.folders.array_folder(2) / "submitted.json").unlink()
+    assert [each.attempt for each in read_intents(place.folders.arrays_folder)] == [0, 2, 10]
+    assert [each.array.attempt for each in read_arrays(place.folders.arrays_folder)] == [0, 10]
 
 
 def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path) -> None:
@@ -323,9 +314,8 @@ def test_a_long_wait_reads_each_record_once(client: Client, tmp_path: Path) -> N
     submit(client, place)
     place.end([0])
     client.said = {1: JobState.RUNNING}
-    status = StatusFolder(place.layout.status_folder)
-    first = observe(client, place.job, status=status)  # type: ignore[arg-type]
-    second = observe(client, place.job, first.arrays, status=status)  # type: ignore[arg-type]
+    run = run_on(client, place)
+    first, second = run.observe(), run.observe()
     assert second.verdicts[0].record is first.verdicts[0].record
     assert second.problem is None
 
@@ -368,12 +358,11 @@ def test_the_own_limit_of_a_site_counts_elements(client: Client, tmp_path: Path)
 def test_who_ended_its_element_goes_alone_and_who_waited_loses_no_try(client: Client, tmp_path: Path) -> None:
     place = Place(tmp_path, 4)
     repack(place, subjobs_per_job=4)
-    policy = RetryPolicy(max_retries=0)
-    submit(client, place, policy=policy, first_attempt=0)
+    submit(client, place, max_retries=0, first_attempt=0)
     place.end([0])
     # The element was killed with subjob 1: the words about that are not about 2 and 3, which waited.
     client.reason = "OUT_OF_MEMORY"
-    result = submit(client, place, policy=policy, first_attempt=0)
+    result = submit(client, place, max_retries=0, first_attempt=0)
     assert (result.submitted, result.spent) == ((2, 3), (1,))
     array = client.submitted[1][0]
     assert (array.elements, array.resources.memory) == (((2, 3),), 1000)
@@ -424,21 +413,17 @@ def test_auto_packs_by_the_run_times_of_those_that_ended_well(client: Client, tm
     assert {len(element) for element in client.submitted[1][0].elements} <= {5, 6}
 
 
-@pytest.mark.parametrize(
-    ("asked", "known", "size"), [("auto", RunTimes(mean=1.0, longest=1.0), 4), ("auto", None, 1), (2, None, 2)]
-)
-def test_run_times_from_elsewhere(
-    client: Client, tmp_path: Path, asked: Any, known: RunTimes | None, size: int
-) -> None:
+@pytest.mark.parametrize(("asked", "known", "size"), [("auto", 1.0, 4), ("auto", None, 1), (2, None, 2)])
+def test_run_times_from_elsewhere(client: Client, tmp_path: Path, asked: Any, known: float | None, size: int) -> None:
     place = Place(tmp_path, 100)
     repack(place, subjobs_per_job=asked)
     called = []
 
-    def find_times() -> RunTimes | None:
+    def find_seconds() -> float | None:
         called.append(True)
         return known
 
-    submit(client, place, find_times=find_times)
+    submit(client, place, find_seconds=find_seconds)
     assert max(len(element) for element in client.submitted[0][0].elements) == size
     # The catalog is not asked for nothing.
     assert bool(called) == (asked == "auto")
@@ -446,20 +431,19 @@ def test_run_times_from_elsewhere(
 
 def test_retries_keep_away_from_bad_hosts(client: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     place = Place(tmp_path, 6)
-    repack(place, exclude_hosts=("old",))
-    policy = RetryPolicy(max_failures_per_host=2)
-    submit(client, place, policy=policy)
+    repack(place, exclude_hosts=("old",), max_failures_per_host=2)
+    submit(client, place)
     place.end([0], host="good")
     place.end([1], host="good", exit_code=1)
     place.end([2, 3], host="bad", exit_code=1)
     place.end([4, 5], host="told", exit_code=1, reason="the batch system sent SIGTERM to the job")
-    submit(client, place, policy=policy)
+    submit(client, place)
     assert [array.resources.exclude_hosts for array, _ in client.submitted] == [("old",), ("old", "bad")]
     assert caplog.messages == ["Too many subjobs failed on bad: no subjob is sent there again"]
     caplog.clear()
     client.ignored = frozenset({"exclude_hosts"})
     place.end([1, 2, 3, 4, 5], attempt=1, host="bad", exit_code=1)
-    submit(client, place, policy=policy)
+    submit(client, place)
     assert client.submitted[-1][0].resources.exclude_hosts == ("old",)
     assert caplog.messages == ["Too many subjobs failed on bad, and fake cannot exclude hosts"]
 
@@ -467,8 +451,9 @@ def test_retries_keep_away_from_bad_hosts(client: Client, tmp_path: Path, caplog
 def test_hosts_of_jobs_that_left_no_record(client: Client, tmp_path: Path) -> None:
     place = Place(tmp_path, 2)
     client.host = "bad"
+    repack(place, max_failures_per_host=2)
     submit(client, place)
-    submit(client, place, policy=RetryPolicy(max_failures_per_host=2))
+    submit(client, place)
     assert client.submitted[1][0].resources.exclude_hosts == ("bad",)
 
 
@@ -476,6 +461,6 @@ def test_a_job_that_was_given_up_goes_again_with_what_its_hold_said(client: Clie
     place = Place(tmp_path, 2)
     submit(client, place)
     client.said = dict.fromkeys(range(2), JobState.CANCELLED)
-    write_notes(str(place.layout.array_folder(0)), {0: Note(given_up="memory usage exceeded request_memory")})
+    write_notes(str(place.folders.array_folder(0)), {0: Note(given_up="memory usage exceeded request_memory")})
     submit(client, place, first_attempt=0)
     assert {array.subjobs: array.resources.memory for array, _ in client.submitted[1:]} == {(0,): 1500, (1,): 1000}
