@@ -23,6 +23,7 @@ from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.file_names import STDERR_FILE, STDOUT_FILE
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.core.tails import read_tail
+from airflow_provider_caf.core.task_ids import ALGORITHM, MERGE, parse_task_id
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.hooks.batch import open_collection
 from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout
@@ -68,7 +69,7 @@ def describe_whole(run: RunRow) -> list[str]:
     return [
         f"{task_id}: {(task.state == 'failed' and task.reason) or said[task.state]}"
         for task_id, task in sorted(run.tasks.items())
-        if "." not in task_id and task.state in said
+        if parse_task_id(task_id).calibration is None and task.state in said
     ]
 
 
@@ -144,17 +145,16 @@ def logs(arguments: Any) -> None:
 
 
 def find_task_logs(layout: CalibrationLayout, iteration: int, tasks: Mapping[str, TaskRow]) -> Iterator[Path]:
-    """Give the logs of the algorithms and merges of a pass that have failed."""
+    """Return the logs of the algorithms and merges of a pass that have failed."""
     pass_layout = layout.iteration(iteration)
-    group = f"{layout.name}.iteration_{iteration}."
-    for task_id, task in sorted(tasks.items()):
-        if task.state != "failed" or not task_id.startswith(group):
+    for task_id, row in sorted(tasks.items()):
+        task = parse_task_id(task_id)
+        if row.state != "failed" or (task.calibration, task.iteration) != (layout.name, iteration):
             continue
-        name, _, step = task_id.removeprefix(group).partition(".")
-        if step == "merge":
-            yield pass_layout.collection(name).merge_log
-        elif not step and name != "decide":
-            yield pass_layout.algorithm(name).log
+        if task.step == MERGE and task.owner is not None:
+            yield pass_layout.collection(task.owner).merge_log
+        elif task.step == ALGORITHM and task.owner is not None:
+            yield pass_layout.algorithm(task.owner).log
 
 
 def find_iteration(layout: CalibrationLayout, asked: int | None) -> int:

@@ -13,13 +13,14 @@ from airflow.sdk import DAG, Param, TaskGroup
 from airflow.sdk.definitions.param import ParamsDict
 
 from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.task_ids import CONFIGURE, FINISH, PREPARE, RUN
 from airflow_provider_caf.definitions.caf import CAF
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.run_params import describe_params
 from airflow_provider_caf.factory.assets import find_asset, parse_asset
 from airflow_provider_caf.factory.ending import add_ending
 from airflow_provider_caf.factory.iterations import add_iterations
-from airflow_provider_caf.operators.configure import CONFIGURE, ConfigureOperator
+from airflow_provider_caf.operators.configure import ConfigureOperator
 from airflow_provider_caf.operators.finish import FinishOperator
 from airflow_provider_caf.operators.member import StepOperator
 from airflow_provider_caf.operators.prepare import PrepareOperator
@@ -119,11 +120,11 @@ def _add_member(caf: CAF, member: CalibrationBase) -> tuple[BaseOperator, BaseOp
     asset = find_asset(caf.name, member.name)
     with TaskGroup(member.name, prefix_group_id=True):
         if not isinstance(member, Calibration):
-            run = StepOperator(task_id="run", outlets=[asset], **first)
+            run = StepOperator(task_id=RUN, outlets=[asset], **first)
             return run, run
-        prepare = PrepareOperator(task_id="prepare", **first)
+        prepare = PrepareOperator(task_id=PREPARE, **first)
         finish = FinishOperator(
-            task_id="finish",
+            task_id=FINISH,
             calibration=member.name,
             trigger_rule="none_failed_min_one_success",
             outlets=[asset],

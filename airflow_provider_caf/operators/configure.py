@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     import jinja2
     from airflow.sdk import Context
 
-CONFIGURE = "configure"
-"""The id of this task in every DAG that is made of a definition."""
-
 
 class ConfigureOperator(CafTask, BaseOperator):
     """Fill in the templates of the definition, apply the params of the run, and check everything at once.

@@ -10,10 +10,11 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_caf.core.task_ids import CONFIGURE, JOIN, SIGN_OFF
 from airflow_provider_caf.definitions.caf import Publish
 from airflow_provider_caf.jobs.processes import stop_tied_processes
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run
-from airflow_provider_caf.operators.configure import CONFIGURE, ConfigureOperator
+from airflow_provider_caf.operators.configure import ConfigureOperator
 from airflow_provider_caf.site.places import find_catalog, find_work_dir
 from airflow_provider_caf.status.airflow_run import RunRow
 from airflow_provider_caf.status.tasks import TaskRow
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_caf.definitions.caf import CAF
-
-JOIN, REPORT, SIGN_OFF, PUBLISH = "join", "report", "sign_off", "publish"
-"""Ids of the tasks at the end of every DAG that is made of a definition."""
 
 
 class _EndingOperator(CafTask, BaseOperator):

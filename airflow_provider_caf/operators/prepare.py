@@ -9,11 +9,12 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_caf.core.errors import CheckpointError
 from airflow_provider_caf.core.graph import find_ancestors
+from airflow_provider_caf.core.task_ids import CONFIGURE
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.resolve import Resolved
 from airflow_provider_caf.hooks.batch import find_backend
 from airflow_provider_caf.operators.base import CafOperator, find_run
-from airflow_provider_caf.operators.configure import CONFIGURE, ConfigureOperator
+from airflow_provider_caf.operators.configure import ConfigureOperator
 from airflow_provider_caf.steps.configure import RunDefinition
 from airflow_provider_caf.steps.prepare import Surroundings, prepare_calibration
 
