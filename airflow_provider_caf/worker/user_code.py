@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import airflow_provider_caf
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.json_form import normalise_json
-from airflow_provider_caf.core.reference import load_reference, parse_reference
+from airflow_provider_caf.core.reference import NoSuchModule, load_reference, parse_reference
 from airflow_provider_caf.core.suggestions import build_word_hint
 
 FILES_ENTRY = "user/_files.json"
@@ -156,7 +156,7 @@ def build_tail(error: BaseException) -> str:
 
 def _explain(error: DefinitionError, reference: str, what: str) -> DefinitionError:
     cause = error.__cause__
-    if isinstance(cause, ModuleNotFoundError) and "there is no module" in error.what:
+    if isinstance(error, NoSuchModule):
         searched = ", ".join(repr(path) for path in sys.path if path)
         return DefinitionError(f"{error.what} Searched in: {searched}.", hint=error.hint)
     if cause is None:
