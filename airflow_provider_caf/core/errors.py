@@ -151,6 +151,10 @@ class AlgorithmDied(AlgorithmFailed):
     """The process of an algorithm crashed, was killed or hung. Another try may go better."""
 
 
+class Stopped(CafError):
+    """The task was told to end, and so was what it had started."""
+
+
 class NotEnoughData(CafError):
     """The collected data do not suffice for one payload."""
 

@@ -23,7 +23,7 @@ from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies.ahead import LookAhead
 from airflow_provider_caf.core.strategies.base import Answer, Execute, Execution, FindBoundaries, Question
 from airflow_provider_caf.core.strategies.tickets import Answered, Ticket, TicketCounter
-from airflow_provider_caf.io.algorithm_pool import Finished
+from airflow_provider_caf.steps.algorithm_pool import Finished
 
 log = logging.getLogger(__name__)
 

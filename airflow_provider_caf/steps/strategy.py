@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from airflow_provider_caf.batch.wrapper import build_site_argv
+from airflow_provider_caf.core.algorithm_requests import OpenRequest
 from airflow_provider_caf.core.chain import DatabaseEntry, build_database_chain
 from airflow_provider_caf.core.errors import AlgorithmDied, AlgorithmFailed, CafError, DefinitionError, NotEnoughData
 from airflow_provider_caf.core.files import read_json, write_json, write_text
@@ -35,11 +36,11 @@ from airflow_provider_caf.core.strategies.ahead import LookAhead, list_parts
 from airflow_provider_caf.core.strategies.base import Plan, Strategy
 from airflow_provider_caf.core.strategies.drive import drive_plan
 from airflow_provider_caf.definitions.calibration import Calibration
-from airflow_provider_caf.io.algorithm_pool import AlgorithmPool
-from airflow_provider_caf.io.algorithm_process import AlgorithmProcess, Opened
 from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.io.layout import DATABASE_FILE, AlgorithmLayout, CalibrationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
+from airflow_provider_caf.steps.algorithm_pool import AlgorithmPool
+from airflow_provider_caf.steps.algorithm_process import AlgorithmProcess, Opened
 from airflow_provider_caf.steps.app_run import build_app_argv
 from airflow_provider_caf.steps.checkpoint import Checkpoint, Start, TaskState
 from airflow_provider_caf.steps.executions import Asked, Broken, Executions, describe_runs
@@ -186,7 +187,6 @@ class StrategyRun:
     def _open_process(self, number: int) -> AlgorithmProcess:
         """Start a process of the algorithm, and open it with the collected data."""
         resources = self.manifest.resources
-        this = self.calibration.iteration(self.iteration)
         process = AlgorithmProcess(
             argv=build_site_argv(resources, build_app_argv(self.layout.app, resources)),
             log_path=self.layout.worker_log(number),
@@ -196,26 +196,31 @@ class StrategyRun:
             cpus=self.definition.cpus,
         )
         try:
-            process.open(
-                algorithm=self.definition.algorithm,
-                indexes=[str(this.collection(name).merged_index) for name in self.manifest.calibration.collections],
-                settings=self.definition.settings,
-                database_chain=self.build_chain(),
-                iteration=self.iteration,
-                prefix=self.definition.prefix,
-                pre_algorithm=self.definition.pre_algorithm,
-                data_input=self.definition.data_input,
-                output_files={
-                    name: read_json(this.collection(name).outputs_file, "The list of outputs")["files"]
-                    for name in self.manifest.calibration.collections
-                },
-                runs=self._find_known_runs(),
-                copies=self.layout.copies_folder(number),
-            )
+            process.open(self._build_request(), copies=self.layout.copies_folder(number))
         except BaseException:
             process.close()
             raise
         return process
+
+    def _build_request(self) -> OpenRequest:
+        definition = self.definition
+        this = self.calibration.iteration(self.iteration)
+        collections = {name: this.collection(name) for name in self.manifest.calibration.collections}
+        return OpenRequest(
+            algorithm=definition.algorithm,
+            indexes=tuple(str(layout.merged_index) for layout in collections.values()),
+            database_chain=tuple(self.build_chain()),
+            settings=definition.settings,
+            iteration=self.iteration,
+            prefix=definition.prefix,
+            pre_algorithm=definition.pre_algorithm,
+            data_input=definition.data_input,
+            output_files={
+                name: tuple(read_json(layout.outputs_file, "The list of outputs")["files"])
+                for name, layout in collections.items()
+            },
+            runs=tuple(self._find_known_runs()),
+        )
 
     def _find_known_runs(self) -> list[ExpRun]:
         """Give the runs to work on where nothing is collected: those of the calibrations that this one depends on."""

@@ -15,11 +15,11 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from types import TracebackType
 
-from airflow_provider_caf.core.errors import AlgorithmFailed, CafError
+from airflow_provider_caf.core.errors import AlgorithmFailed, CafError, Stopped
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.strategies.base import Execute, Execution, FindBoundaries
-from airflow_provider_caf.io.algorithm_process import AlgorithmProcess, Opened
+from airflow_provider_caf.steps.algorithm_process import AlgorithmProcess, Opened
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class AlgorithmPool:
     def wait(self) -> list[Finished]:
         """Wait until a task is finished, and give all that are.
 
-        :raises CafError: if a process cannot be opened.
+        :raises CafError: if a process cannot be opened, or the task was told to end.
         """
         done = [self._finished.get()]
         while not self._finished.empty():
@@ -176,11 +176,9 @@ class _Worker:
             ticket, action = task
             result: Finished | BaseException
             try:
-                process = self._get_ready()
+                result = self._work(self._get_ready(), ticket, action)
             except BaseException as error:  # noqa: BLE001 - it is raised where the pool is waited for
                 result = error
-            else:
-                result = self._work(process, ticket, action)
             self._pool._finished.put((self, result))
             if self._closing:
                 return
@@ -196,6 +194,7 @@ class _Worker:
                 self.restarts += 1
                 self._drop()
         if self._process is not None and not self._process.is_alive:
+            self._process.refuse_stopped()
             self._drop()
         return self.open()
 
@@ -208,6 +207,8 @@ class _Worker:
                 answer = process.execute(0, action, staging=self._pool._staging, timeout=self._pool._timeout)
             else:
                 answer = process.find_boundaries(action, timeout=self._pool._timeout)
+        except Stopped:
+            raise
         except CafError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - a thread must tell how it ended, or the pool waits for ever
