@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,11 +14,11 @@ from typing import Any
 
 import airflow_provider_caf
 from airflow_provider_caf.core.atomic import write_bytes
-from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.core.names import check_file_name
 from airflow_provider_caf.worker.collect.collector import make_collector, run_collector
 from airflow_provider_caf.worker.job.subjob import fill_placeholders
+from airflow_provider_caf.worker.programs import run_program
 from airflow_provider_caf.worker.requests import Job, read_request
 from airflow_provider_caf.worker.root import crash_plainly
 from airflow_provider_caf.worker.user_code import load_user_code
@@ -119,9 +118,7 @@ def run_command(command: Any, value: Mapping[str, Any], path: str) -> int:
     sys.stdout.flush()
     try:
         # The job's own environment, with $CAF_JOB; its output goes to the logs of the attempt.
-        code = subprocess.run(
-            words, stdin=subprocess.DEVNULL, env=build_child_environment(os.environ), check=False
-        ).returncode
+        code = run_program(words).returncode
     except FileNotFoundError:
         sys.stderr.write(f"collect: {words[0]!r} does not exist or is not on PATH\n")
         return _EXIT_NOT_FOUND
