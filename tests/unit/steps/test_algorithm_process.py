@@ -20,12 +20,14 @@ import pytest
 from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.batch.wrapper import build_site_argv
 from airflow_provider_caf.core.algorithm_requests import OpenRequest
-from airflow_provider_caf.core.errors import AlgorithmFailed, CafError, DefinitionError, InputError
+from airflow_provider_caf.core.errors import AlgorithmFailed, CafError, DefinitionError, InputError, Stopped
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies.base import Execute, FindBoundaries
 from airflow_provider_caf.io.job_app import build_job_app
+from airflow_provider_caf.jobs.processes import stop_tied_processes
 from airflow_provider_caf.steps import algorithm_process
+from airflow_provider_caf.steps.algorithm_pool import AlgorithmPool
 from airflow_provider_caf.steps.algorithm_process import AlgorithmProcess, Opened, describe_exit
 from tests.waiting import LIMIT, is_running, wait_until
 
@@ -189,6 +191,21 @@ def test_a_child_that_hangs_is_ended(start: Start) -> None:
     process = start("read(); time.sleep(600)")
     with pytest.raises(AlgorithmFailed, match=r"did not answer within 0\.3 s and was ended(.|\n)*more time"):
         execute(process, 0.3)
+
+
+def test_the_end_of_the_task_is_no_answer_of_the_algorithm(start: Start, tmp_path: Path) -> None:
+    """Else a strategy would take it for a failure, and go on to other runs with a new process."""
+    process = start("read(); open('asked', 'w').close(); time.sleep(600)")
+    with AlgorithmPool(lambda number: process, workers=1, staging=tmp_path) as pool:
+        pool.start("ticket", RUN)
+        wait_until((tmp_path / "asked").exists)
+        stop_tied_processes()
+        with pytest.raises(Stopped, match="The task was told to end while the algorithm 'fit'"):
+            pool.wait()
+        # Nor may one that had nothing to do be replaced by another.
+        pool.start("other", RUN)
+        with pytest.raises(Stopped):
+            pool.wait()
 
 
 def test_a_child_that_ignores_every_signal_is_ended(start: Start) -> None:
