@@ -1,4 +1,4 @@
-"""Describe a calibration script in the experiment's environment: `script request.json --output answer.json`.
+"""Describe a calibration script in the experiment's environment: the verb `script`.
 
 ::
 
@@ -14,10 +14,9 @@ Without `input_data` the answer has the settings alone.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ from airflow_provider_caf.core.json_form import normalise_json
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.worker.basf2.read_script import describe_calibration, find_ancestors_in
 from airflow_provider_caf.worker.basf2.script import ScriptArguments, call_script, find_event_counts, load_script
-from airflow_provider_caf.worker.requests import read_request
 
 ARGUMENTS_FILE = "arguments.json"
 
@@ -38,18 +36,7 @@ _SETS = ("input_data_formats", "input_data_names")
 _NEWER = ("produced_payloads", "subsystem")
 
 
-def main(argv: Sequence[str]) -> int:
-    """Describe the script that `request.json` names."""
-    parser = argparse.ArgumentParser(prog="script", description="Describe a calibration script.")
-    parser.add_argument("request", help="path of request.json")
-    parser.add_argument("--output", required=True, help="file for the answer")
-    options = parser.parse_args(argv)
-    answer = describe_script(read_request(options.request, "request"))
-    write_bytes(Path(options.output), json.dumps(answer, indent=1).encode() + b"\n", "answer")
-    return 0
-
-
-def describe_script(request: Mapping[str, Any]) -> dict[str, Any]:
+def run(request: Mapping[str, Any]) -> dict[str, Any]:
     """Describe a script, and write what its jobs need.
 
     :raises DefinitionError: if the script cannot be used, with its traceback.
@@ -67,7 +54,7 @@ def describe_script(request: Mapping[str, Any]) -> dict[str, Any]:
     module = load_script(arguments)
     settings = describe_settings(module.settings, arguments.script)
     if request.get("input_data") is None:
-        return {"version": 1, "settings": settings, "calibrations": [], "warnings": [], "software": find_software()}
+        return {"settings": settings, "calibrations": [], "warnings": [], "software": find_software()}
     warnings: list[str] = []
     config = merge_config(settings["expert_config"], request.get("expert_config") or {}, warnings)
     data = find_input_data(settings["input_data_names"], request["input_data"], warnings)
@@ -77,14 +64,13 @@ def describe_script(request: Mapping[str, Any]) -> dict[str, Any]:
     folder = Path(request["folder"])
     folder.mkdir(parents=True, exist_ok=True)
     known = {path: iov for files in data.values() for path, iov in files.items()}
-    described = [describe_calibration(each, folder, known, warnings) for each in calibrations]
-    for each in described:
-        find_ancestors_in(described, each)
+    described = [describe_calibration(calibration, folder, known, warnings) for calibration in calibrations]
+    for calibration in described:
+        find_ancestors_in(described, calibration)
     arguments = replace(arguments, event_counts=find_event_counts(arguments.caf))
     text = json.dumps(arguments.to_json(), indent=1) + "\n"
     write_bytes(folder / ARGUMENTS_FILE, text.encode(), "arguments of the script")
     return {
-        "version": 1,
         "settings": settings,
         "calibrations": described,
         "warnings": warnings,

@@ -7,7 +7,6 @@ never on the number of processes, so that sums of floating point numbers come ou
 
 from __future__ import annotations
 
-import argparse
 import glob
 import json
 import os
@@ -28,7 +27,6 @@ from airflow_provider_caf.worker.collect.describe_object import load_describer
 from airflow_provider_caf.worker.collect.signature import FileTally
 from airflow_provider_caf.worker.job.forks import run_forked
 from airflow_provider_caf.worker.job.lock import hold_lock
-from airflow_provider_caf.worker.requests import read_request
 from airflow_provider_caf.worker.root import (
     build_temporary_path,
     check_root_path,
@@ -72,20 +70,16 @@ class MergeRequest(JsonRecord):
     progress: str | None = None
 
 
-def main(argv: Sequence[str]) -> int:
-    """Merge as `merge.json` says."""
-    parser = argparse.ArgumentParser(prog="merge", description="Merge the collector outputs of a collection.")
-    parser.add_argument("request", help="path of merge.json")
-    arguments = parser.parse_args(argv)
+def run(value: Mapping[str, Any]) -> None:
+    """Merge as a request says."""
     crash_plainly()
-    request = MergeRequest.from_json(read_request(arguments.request, "merge request"))
+    request = MergeRequest.from_json(value)
     output = Path(request.output)
     # A merge whose worker was killed may go on for a while, or on another host.
     with hold_lock(output.with_name(f".{output.name}.lock"), f"a merge into {output}"):
         _remove_left(output)
         runs = merge_collection(request)
     sys.stdout.write(f"merged {len(request.inputs)} files with {runs} runs into {request.output}\n")
-    return 0
 
 
 def merge_collection(request: MergeRequest) -> int:
