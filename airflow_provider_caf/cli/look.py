@@ -54,17 +54,17 @@ def status(arguments: Any) -> None:
                 "run_id": run.run_id,
                 "state": run.state,
                 "seconds": round(run.seconds, 1),
-                "calibrations": [each.to_json() for each in progress],
+                "calibrations": [row.to_json() for row in progress],
             }
         )
         return
     show_table(build_table(progress, _describe(run)))
-    for line in (*describe_whole(run), *(f"{each.name}: {each.reason}" for each in progress if each.reason)):
+    for line in (*describe_whole(run), *(f"{row.name}: {row.reason}" for row in progress if row.reason)):
         show_reason(line)
 
 
 def describe_whole(run: RunRow) -> list[str]:
-    """Say what the tasks of the whole run wait for, or why they have failed."""
+    """Describe what the tasks of the whole run wait for, or why they have failed."""
     said = {"failed": "failed; see its log", "awaiting_input": "waits for an answer in the web UI"}
     return [
         f"{task_id}: {(task.state == 'failed' and task.reason) or said[task.state]}"
@@ -96,7 +96,7 @@ def read_status(dag_id: str, run_id: str | None) -> tuple[RunRow, list[Calibrati
 
 
 def find_layout(run: RunRow) -> RunLayout:
-    """Give the paths of a run."""
+    """Return the paths of a run."""
     return RunLayout(work_dir=find_work_dir(), dag_id=run.dag_id, run_id=run.run_id)
 
 
@@ -125,7 +125,7 @@ def logs(arguments: Any) -> None:
         log = layout.iteration(iteration).algorithm(arguments.algorithm).log
         show_log(log, full=arguments.full)
         return
-    names = [each.name for each in manifest.calibration.collections.values()]
+    names = list(manifest.calibration.collections)
     if arguments.collection is not None and arguments.collection not in names:
         raise CafError(
             f"Calibration {layout.name!r} has no collection {arguments.collection!r}.",
@@ -158,11 +158,11 @@ def find_task_logs(layout: CalibrationLayout, iteration: int, tasks: Mapping[str
 
 
 def find_iteration(layout: CalibrationLayout, asked: int | None) -> int:
-    """Give a pass that has begun: the one asked for, or the last one.
+    """Return a pass that has begun: the one asked for, or the last one.
 
     :raises CafError: if it has not begun.
     """
-    begun = sorted(int(each.name) for each in layout.folder.iterdir() if each.name.isdecimal())
+    begun = sorted(int(path.name) for path in layout.folder.iterdir() if path.name.isdecimal())
     if not begun:
         raise CafError(f"No pass of calibration {layout.name!r} has begun.", hint="See airflow caf status.")
     if asked is not None and asked not in begun:
@@ -171,7 +171,7 @@ def find_iteration(layout: CalibrationLayout, asked: int | None) -> int:
 
 
 def find_logs(layout: CalibrationLayout, iteration: int, collection: str, subjob: int | None) -> Iterator[Path]:
-    """Say what became of failed subjobs, and give their logs."""
+    """Show what became of failed subjobs, and their logs."""
     if not layout.iteration(iteration).collection(collection).input_folder.exists():
         return
     verdicts = open_collection(layout, iteration, collection).observe(check_outputs=False).verdicts

@@ -55,12 +55,12 @@ def build_dag(caf: CAF, **dag_kwargs: Any) -> DAG:
     params = {**_build_params(caf), **options.pop("params", {})}
     with DAG(**options) as dag:
         configure = ConfigureOperator(task_id=CONFIGURE, definition=caf.to_json())
-        ends = {each.name: _add_member(resolved, each) for each in resolved.calibrations}
-        for each in resolved.calibrations:
-            if not each.dependencies:
-                configure >> ends[each.name][0]
-            for other in each.dependencies:
-                ends[other][1] >> ends[each.name][0]
+        ends = {member.name: _add_member(resolved, member) for member in resolved.calibrations}
+        for member in resolved.calibrations:
+            if not member.dependencies:
+                configure >> ends[member.name][0]
+            for other in member.dependencies:
+                ends[other][1] >> ends[member.name][0]
         add_ending(resolved, [last for _, last in ends.values()])
     # Not before: Airflow would copy them several times for every task, which takes most of the time of parsing.
     dag.params = ParamsDict(params)
@@ -68,7 +68,7 @@ def build_dag(caf: CAF, **dag_kwargs: Any) -> DAG:
 
 
 def _read_options(caf: CAF) -> dict[str, Any]:
-    """Give what a definition says of its DAG, in Airflow's words."""
+    """Return what a definition says of its DAG, in Airflow's words."""
     said = caf.dag
     options: dict[str, Any] = {
         "dag_id": caf.name,
@@ -80,7 +80,7 @@ def _read_options(caf: CAF) -> dict[str, Any]:
     if said is None:
         return options
     options["tags"] = ["caf", *(tag for tag in said.tags if tag != "caf")]
-    options["schedule"] = [parse_asset(each) for each in said.after] if said.after else said.schedule
+    options["schedule"] = [parse_asset(name) for name in said.after] if said.after else said.schedule
     options["is_paused_upon_creation"] = said.starts_paused
     for word in ("max_active_runs", "max_active_tasks"):
         if getattr(said, word) is not None:
@@ -114,7 +114,7 @@ def _build_params(caf: CAF) -> dict[str, Param]:
 
 
 def _add_member(caf: CAF, member: CalibrationBase) -> tuple[BaseOperator, BaseOperator]:
-    """Add a calibration or a step, and give its first and its last task."""
+    """Add a calibration or a step, and return its first and its last task."""
     # A calibration that this run leaves out does not hold up those behind it.
     first: dict[str, Any] = {"calibration": member.name, "trigger_rule": "none_failed"}
     asset = find_asset(caf.name, member.name)

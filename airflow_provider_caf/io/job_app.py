@@ -146,7 +146,7 @@ def collect_user_modules(
 
 
 def pack_entries(entries: dict[str, bytes]) -> bytes:
-    """Give the bytes of a zip file. They depend on names and contents only."""
+    """Return the bytes of a zip file. They depend on names and contents only."""
     # A package without __init__.py is found in a zip file by the entry of its folder only.
     folders = {
         f"{'/'.join(parts[:n])}/" for name in entries for parts in [name.split("/")] for n in range(1, len(parts))
@@ -271,12 +271,12 @@ def _check_own_module(source: str, reference: str) -> None:
 
 
 def _is_installation(path: Path) -> bool:
-    """Tell whether a folder holds installed packages, of which a job has its own."""
+    """Return whether a folder holds installed packages, of which a job has its own."""
     if {"site-packages", "dist-packages"} & set(path.parts):
         return True
     installed = [*site.getsitepackages(), *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))]
     resolved = path.resolve()
-    return any(resolved.is_relative_to(Path(each).resolve()) for each in installed) or not resolved.is_dir()
+    return any(resolved.is_relative_to(Path(folder).resolve()) for folder in installed) or not resolved.is_dir()
 
 
 def _suggest_module(name: str, paths: Sequence[str]) -> str:

@@ -18,17 +18,22 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any
 
 from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import JobFailed
 from airflow_provider_caf.core.files import open_log
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.tails import read_tail
+
+if TYPE_CHECKING:
+    from typing import Self  # novm
 
 TIED_GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL for a command of a user."""
@@ -74,10 +79,10 @@ class FreeProcess:
             stdout=stdout or subprocess.DEVNULL,
             stderr=stderr or subprocess.STDOUT,
             pass_fds=pass_fds,
-            **self._join_group(),
+            **self._find_group(),
         )
 
-    def _join_group(self) -> dict[str, Any]:
+    def _find_group(self) -> dict[str, Any]:
         # Its own session: it can be ended with what it started, and a signal to our group spares it.
         return {"start_new_session": True}
 
@@ -139,7 +144,7 @@ class TiedProcess(FreeProcess):
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env={"PATH": os.defpath},
-                process_group=0,
+                **_join_group(0),
             )
         except BaseException:
             os.close(self._line)
@@ -153,8 +158,8 @@ class TiedProcess(FreeProcess):
             raise
         _running.add(self)
 
-    def _join_group(self) -> dict[str, Any]:
-        return {"process_group": self._guard.pid}
+    def _find_group(self) -> dict[str, Any]:
+        return _join_group(self._guard.pid)
 
     def stop(self) -> None:
         """Have the guard end the command with all that it has started. A handler of a signal may call this."""
@@ -238,6 +243,13 @@ def stop_tied_processes() -> None:
     """End all commands that are tied to this process. A handler of a signal may call this."""
     for process in tuple(_running):
         process.stop()
+
+
+def _join_group(group: int) -> dict[str, Any]:
+    """Return the option of `Popen` that puts a command into a process group; 0: into one of its own."""
+    if sys.version_info >= (3, 11):
+        return {"process_group": group}
+    return {"preexec_fn": partial(os.setpgid, 0, group)}
 
 
 def _signal_group(group: int, number: int) -> None:

@@ -49,7 +49,7 @@ class ConfigureOperator(CafTask, BaseOperator):
             return fill_templates(content, context["params"], dict(context), environment)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Configure the run, and give how many input files each collection has.
+        """Configure the run, and return how many input files each collection has.
 
         :raises AirflowFailException: for whatever is wrong with definition, conf or input.
         """

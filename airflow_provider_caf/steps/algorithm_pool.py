@@ -87,14 +87,14 @@ class AlgorithmPool:
         return sum(worker.restarts for worker in self._workers)
 
     def open(self) -> Opened:
-        """Open the first process, and give what it sees.
+        """Open the first process, and return what it sees.
 
         :raises CafError: if it cannot be opened.
         """
         return self._workers[0].open().opened
 
     def start(self, ticket: Hashable, action: Execute | FindBoundaries) -> None:
-        """Give a task to a free worker, to one that is open where there is one.
+        """Put a task to a free worker, to one that is open where there is one.
 
         :raises CafError: if none is free.
         """
@@ -104,7 +104,7 @@ class AlgorithmPool:
         min(free, key=lambda worker: (not worker.is_open, worker.number)).start(ticket, action)
 
     def wait(self) -> list[Finished]:
-        """Wait until a task is finished, and give all that are.
+        """Wait until a task is finished, and return all that are.
 
         :raises CafError: if a process cannot be opened, or the task was told to end.
         """
@@ -184,7 +184,7 @@ class _Worker:
                 return
 
     def _get_ready(self) -> AlgorithmProcess:
-        """Give an open process that has not grown too large and did not die while it had nothing to do."""
+        """Return an open process that has not grown too large and did not die while it had nothing to do."""
         process = self._process
         limit = self._pool._growth
         if process is not None and limit is not None and self._first_memory:

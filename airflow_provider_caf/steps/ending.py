@@ -44,7 +44,7 @@ def join_run(layout: RunLayout, gaps: str) -> Joined:
     :raises DatabaseError: if it cannot be written.
     """
     members = list_finished(layout.folder)
-    saved = [each for each in members if each.save_payloads]
+    saved = [member for member in members if member.save_payloads]
     runs: set[ExpRun] = set()
     for member in saved:
         if isinstance(member, Calibration):

@@ -80,7 +80,7 @@ class StepRun:
         self._chain = build_database_chain(None, databases, (*step.databases, *database_chain))
 
     def run(self) -> LocalDatabase:
-        """Do the work and give the step's final database. It can be called again at any time.
+        """Do the work and return the step's final database. It can be called again at any time.
 
         :raises DefinitionError: if the definition cannot be carried out.
         :raises JobFailed: if a command fails or takes too long.

@@ -67,7 +67,7 @@ def merge_collection(
     place.merged_file.parent.mkdir(parents=True, exist_ok=True)
     place.failed_file.unlink(missing_ok=True)
     done = [verdict for _, verdict in sorted(observation.verdicts.items()) if verdict.status is SubjobStatus.DONE]
-    outputs = [str(path) for each in done for path in each.outputs]
+    outputs = [str(path) for verdict in done for path in verdict.outputs]
     write_json(place.outputs_file, {"version": 1, "files": outputs})
     if failed:
         write_json(place.failed_file, {"version": 1, "failed": list(failed), "subjobs": len(observation.verdicts)})
@@ -81,7 +81,7 @@ def merge_collection(
 
 
 def build_empty_index(collection: str, granularity: str) -> dict[str, object]:
-    """Give the index of a collection whose outputs are not merged."""
+    """Return the index of a collection whose outputs are not merged."""
     return {"version": 1, "collection": collection, "file": None, "granularity": granularity, "prefixes": {}}
 
 
@@ -120,7 +120,7 @@ def _observe_settled(run: CollectionRun) -> Observation:
 
 
 def _find_inputs(run: CollectionRun, observation: Observation) -> list[str]:
-    """Give what the collector wrote in every subjob that is done.
+    """Return what the collector wrote in every subjob that is done.
 
     :raises InputError: if one of them, by its output patterns, need not write it and did not.
     """

@@ -71,9 +71,9 @@ def choose_files(reference: str, algorithm: Algorithm) -> tuple[str, ...]:
     :raises DefinitionError: if it gives something else than paths.
     """
     given = load_user_code(reference, "data_input")(algorithm)
-    if not isinstance(given, (list, tuple)) or not all(isinstance(each, (str, os.PathLike)) for each in given):
+    if not isinstance(given, (list, tuple)) or not all(isinstance(path, (str, os.PathLike)) for path in given):
         raise DefinitionError(f"The data_input {reference!r} gave {given!r}.", hint="It gives a list of paths.")
-    return tuple(os.fspath(each) for each in given)
+    return tuple(os.fspath(path) for path in given)
 
 
 def read_runs(algorithm: Algorithm) -> tuple[ExpRun, ...]:
@@ -224,7 +224,7 @@ def check_code(value: Any, what: str) -> ResultCode:
 
 
 def describe_error(error: BaseException) -> dict[str, Any]:
-    """Give the JSON form of an error: `kind` is our class, or `Raised` for what the user's code raised."""
+    """Return the JSON form of an error: `kind` is our class, or `Raised` for what the user's code raised."""
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     if isinstance(error, CafError):
         return {
@@ -259,7 +259,7 @@ def write_frame(descriptor: int, value: Mapping[str, Any]) -> None:
 
 
 def measure_memory() -> int:
-    """Give the memory that this process has in RAM now, in kB; 0 where the system does not tell."""
+    """Return the memory that this process has in RAM now, in kB; 0 where the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     except OSError:

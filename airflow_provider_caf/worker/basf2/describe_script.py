@@ -79,7 +79,7 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_settings(settings: Any, script: str) -> dict[str, Any]:
-    """Give the settings of a script in plain words.
+    """Return the settings of a script in plain words.
 
     :raises DefinitionError: if they are something else.
     """
@@ -92,7 +92,7 @@ def describe_settings(settings: Any, script: str) -> dict[str, Any]:
     found: dict[str, Any] = {name: getattr(settings, name) for name in (*_SETTINGS, *_NEWER) if hasattr(settings, name)}
     found.update({name: sorted(getattr(settings, name)) for name in _SETS})
     found["input_data_filters"] = dict(getattr(settings, "input_data_filters", None) or {})
-    found["depends_on"] = [each.name for each in settings.depends_on or ()]
+    found["depends_on"] = [other.name for other in settings.depends_on or ()]
     plain: dict[str, Any] = normalise_json(_plain(found), f"settings of {script}")
     return plain
 
@@ -109,7 +109,7 @@ def merge_config(default: Mapping[str, Any], given: Mapping[str, Any], warnings:
 
 
 def find_input_data(names: Iterable[str], given: Mapping[str, Any], warnings: list[str]) -> dict[str, dict[str, IoV]]:
-    """Give name → file → IoV. Folders are searched for ROOT files; URIs are taken as they are.
+    """Return name → file → IoV. Folders are searched for ROOT files; URIs are taken as they are.
 
     :param given: name → list of `[folder, file or URI, [exp, run]]`.
     :raises DefinitionError: if a name that the script needs is not there, or an entry is of another form.
@@ -152,7 +152,7 @@ def _list_files(place: str, name: str) -> list[str]:
         return [place]
     path = Path(place)
     if path.is_dir():
-        return [str(each) for each in sorted(path.glob("**/*.root"))]
+        return [str(file) for file in sorted(path.glob("**/*.root"))]
     if not path.exists():
         raise InputError(
             f"The input data {name!r} names {place}, which is not there.", hint="Is it mounted on this machine?"
@@ -161,7 +161,7 @@ def _list_files(place: str, name: str) -> list[str]:
 
 
 def find_software() -> dict[str, str]:
-    """Give which release of the experiment's software this is."""
+    """Return which release of the experiment's software this is."""
     try:
         import basf2
     except ImportError:
@@ -174,9 +174,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     if isinstance(value, tuple):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     return value

@@ -68,7 +68,7 @@ def run(request: Mapping[str, Any]) -> None:
 
 
 def build_results(target: Path, calibrations: Mapping[str, Path]) -> None:
-    """Give the results the shape in which the experiment's framework leaves them, by links.
+    """Lay the results out in the shape in which the experiment's framework leaves them, by links.
 
     :param calibrations: name → the calibration's folder in the run.
     """
@@ -78,14 +78,14 @@ def build_results(target: Path, calibrations: Mapping[str, Path]) -> None:
         place = target / name
         place.mkdir(parents=True)
         _link(folder / "outputdb", place / "outputdb")
-        for iteration in sorted(each for each in folder.iterdir() if each.name.isdigit()):
+        for iteration in sorted(path for path in folder.iterdir() if path.name.isdigit()):
             (place / iteration.name).mkdir()
             for part in ("collector_output", "algorithm_output"):
                 _link(iteration / part, place / iteration.name / part)
 
 
 def find_kept(patterns: Sequence[str]) -> list[str]:
-    """Give the files that the settings want to be kept, relative to the current folder.
+    """Return the files that the settings want to be kept, relative to the current folder.
 
     :raises DefinitionError: if a pattern matches none; `stdout`, the log of the task, is always there.
     """

@@ -31,7 +31,7 @@ _EXIT_NOT_STARTED = 126
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the subjob of a job file in the current folder and give its exit code."""
+    """Run the subjob of a job file in the current folder and return its exit code."""
     parser = argparse.ArgumentParser(prog="collect", description="Run the subjob of a job file.")
     parser.add_argument("job", help="path of job.json")
     arguments = parser.parse_args(argv)
@@ -99,16 +99,16 @@ def run_before(before: Mapping[str, Any], value: Mapping[str, Any], path: str) -
     given = function(dict(value))
     if given is None:
         return 0, None
-    if not isinstance(given, (list, tuple)) or not all(isinstance(each, (str, os.PathLike)) for each in given):
+    if not isinstance(given, (list, tuple)) or not all(isinstance(path, (str, os.PathLike)) for path in given):
         raise DefinitionError(
             f"The pre_collector {reference!r} gave {given!r}.",
             hint="It gives a list of input files, or None.",
         )
-    return 0, tuple(os.fspath(each) for each in given)
+    return 0, tuple(os.fspath(path) for path in given)
 
 
 def run_command(command: Any, value: Mapping[str, Any], path: str) -> int:
-    """Run an argv list, its placeholders filled, without a shell, and give its exit code.
+    """Run an argv list, its placeholders filled, without a shell, and return its exit code.
 
     :raises InputError: if it cannot be started.
     """
@@ -132,7 +132,7 @@ def run_command(command: Any, value: Mapping[str, Any], path: str) -> int:
 
 
 def run_job(job: Job, files: Sequence[str] | None = None) -> Mapping[Any, int]:
-    """Run the collector of a job and give the collected events of each run.
+    """Run the collector of a job and return the collected events of each run.
 
     :param files: input files instead of the job's.
     :raises CafError: as `run_collector`, and if the collector or a setting is not there.
