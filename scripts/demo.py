@@ -32,7 +32,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 DAG_ID = "demo_calibration"
 CONNECTION = "demo_batch"
 _END_STATES = {"success", "failed"}
-_LIMIT_SECONDS = 900.0
+_LIMIT_SECONDS = 3600.0
 
 
 def main() -> int:

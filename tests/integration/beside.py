@@ -31,9 +31,9 @@ class Beside:
 
     def begin_for(self, items: Iterable[pytest.Item]) -> None:
         """Begin what the modules of the chosen tests name in `BESIDE`."""
-        for module in {item.module for item in items if isinstance(item, pytest.Function)}:
-            if hasattr(module, "BESIDE"):
-                self._begin(module.BESIDE)
+        modules = dict.fromkeys(item.module for item in items if isinstance(item, pytest.Function))
+        for run in (run for module in modules for run in getattr(module, "BESIDE", ())):
+            self._begin(run)
 
     def wait(self, run: Callable[[StartedAirflow], T]) -> T:
         """Give what a run has given when it has ended; where nobody has begun it, it begins now."""

@@ -8,7 +8,7 @@ from tests.integration.beside import Beside, run_demonstration
 from tests.integration.started_airflow import StartedAirflow
 
 pytestmark = pytest.mark.airflow
-BESIDE = run_demonstration
+BESIDE = (run_demonstration,)
 
 
 def test_the_demonstration_finds_the_truth(started: StartedAirflow, beside: Beside) -> None:

@@ -37,7 +37,7 @@ def run_shapes(started: StartedAirflow) -> dict[str, str]:
     return ids
 
 
-BESIDE = run_shapes
+BESIDE = (run_shapes,)
 
 
 @pytest.fixture(scope="module")

@@ -82,7 +82,7 @@ def run_scripts(started: StartedAirflow) -> dict[str, Run]:
     return found
 
 
-BESIDE = run_scripts
+BESIDE = (run_scripts,)
 
 
 @pytest.fixture(scope="module")

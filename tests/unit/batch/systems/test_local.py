@@ -175,7 +175,7 @@ def test_a_cancel_that_failed(result: CommandResult, said: str) -> None:
 def test_the_tool_needs_nothing_but_this_package() -> None:
     tool = build_tool()
     assert tool[:3] == (sys.executable, "-I", "-S")
-    assert (Path(tool[-1]) / "airflow_provider_caf" / "worker" / "pool.py").exists()
+    assert (Path(tool[-1]) / "airflow_provider_caf" / "worker" / "job" / "pool.py").exists()
     command = LocalSystem().build_lookup(make_array())
     assert command.argv == (*tool, "pool", "lookup")
 
