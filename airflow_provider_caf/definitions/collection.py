@@ -60,9 +60,8 @@ PreCollector = Annotated[str | list[str], code_or_argv("pre_collector")] | None
 class CollectorWords(Form):
     """What is said of a collection, or by a calibration of its collection `default`.
 
-    This is the table of the short form: the words that a calibration of the CAF has for its one collector, with
-    `input_data` and `granularity`, without which the short form would end where files have a name, or the collector is a
-    command.
+    This is the table of the short form: the words that a calibration of the CAF has for its one collector, and besides
+    `input_data` and `granularity`, which a short form needs whose files have a name or whose collector is a command.
     """
 
     collector: Annotated[Collector | None, Field(description="A Collector class, or the argv list of any command.")] = (
