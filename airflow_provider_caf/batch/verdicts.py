@@ -64,9 +64,6 @@ from airflow_provider_caf.batch.spec import ArraySpec, SubmittedArray
 from airflow_provider_caf.core.file_names import name_attempt, name_subjob
 from airflow_provider_caf.core.record import record
 
-CANCELLED_HERE = "it was cancelled from here"
-"""The reason of what only our own note calls cancelled, whatever word the system has for its being over."""
-
 _STARTED = frozenset({JobState.RUNNING, JobState.TRANSFERRING})
 
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
@@ -158,6 +155,7 @@ class SubjobState:
     :param missing: neither queue nor history knew it when they were last asked, and its grace time still runs.
     :param hopeless: it is held, or waits, for what will not come by itself.
     :param given_up: why we have ended it: the reason of its hold.
+    :param cancelled_here: only our own note calls it cancelled, whatever word the system has for its being over.
     """
 
     subjob: int
@@ -172,6 +170,7 @@ class SubjobState:
     missing: bool = False
     hopeless: bool = False
     given_up: str | None = None
+    cancelled_here: bool = False
 
 
 def build_state(subjob: int, attempt: int, sighting: Sighting, now: float, grace: float) -> SubjobState:
@@ -207,7 +206,8 @@ def apply_note(state: SubjobState, note: Note) -> SubjobState:
     if note.given_up is not None:
         return replace(state, state=JobState.CANCELLED, missing=False, given_up=note.given_up)
     if note.cancelled and state.state is not JobState.CANCELLED:
-        return replace(state, state=JobState.CANCELLED, missing=False, reason=CANCELLED_HERE)
+        reason = "it was cancelled from here"
+        return replace(state, state=JobState.CANCELLED, missing=False, reason=reason, cancelled_here=True)
     return state
 
 
@@ -440,7 +440,7 @@ def _judge_by_state(subjob: int, state: SubjobState, own: ExitRecord | None) -> 
         status = _LIVE[state.state]
     elif state.given_up is not None:  # row 4
         status, reason = SubjobStatus.FAILED, f"it was held and has been given up: {state.given_up}"
-    elif own is not None and state.reason == CANCELLED_HERE and not own.was_told_to_end:
+    elif own is not None and state.cancelled_here and not own.was_told_to_end:
         return None  # it was over by itself before
     elif state.state is JobState.CANCELLED:  # row 5
         status, reason = SubjobStatus.CANCELLED, reason or (None if own is None else own.reason)

@@ -6,6 +6,8 @@ from typing import Any
 
 from airflow.cli.cli_config import ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
 
+from airflow_provider_caf.status.tasks import STEPS
+
 
 def _arg(*flags: str, **words: Any) -> Arg:
     return Arg(flags, **words)  # type: ignore[no-untyped-call]
@@ -167,7 +169,7 @@ _COMMANDS = (
         _ITERATION,
         _arg(
             "--to",
-            choices=("prepare", "collect", "merge", "algorithms", "decide"),
+            choices=STEPS,
             default="collect",
             help="the first step that runs again in this pass",
         ),

@@ -23,6 +23,7 @@ from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.file_names import STDERR_FILE, STDOUT_FILE
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.core.tails import read_tail
+from airflow_provider_caf.core.task_ids import ALGORITHM, MERGE, parse_task_id
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.hooks.batch import open_collection
 from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout
@@ -53,22 +54,22 @@ def status(arguments: Any) -> None:
                 "run_id": run.run_id,
                 "state": run.state,
                 "seconds": round(run.seconds, 1),
-                "calibrations": [each.to_json() for each in progress],
+                "calibrations": [row.to_json() for row in progress],
             }
         )
         return
     show_table(build_table(progress, _describe(run)))
-    for line in (*describe_whole(run), *(f"{each.name}: {each.reason}" for each in progress if each.reason)):
+    for line in (*describe_whole(run), *(f"{row.name}: {row.reason}" for row in progress if row.reason)):
         show_reason(line)
 
 
 def describe_whole(run: RunRow) -> list[str]:
-    """Say what the tasks of the whole run wait for, or why they have failed."""
+    """Describe what the tasks of the whole run wait for, or why they have failed."""
     said = {"failed": "failed; see its log", "awaiting_input": "waits for an answer in the web UI"}
     return [
         f"{task_id}: {(task.state == 'failed' and task.reason) or said[task.state]}"
         for task_id, task in sorted(run.tasks.items())
-        if "." not in task_id and task.state in said
+        if parse_task_id(task_id).calibration is None and task.state in said
     ]
 
 
@@ -95,7 +96,7 @@ def read_status(dag_id: str, run_id: str | None) -> tuple[RunRow, list[Calibrati
 
 
 def find_layout(run: RunRow) -> RunLayout:
-    """Give the paths of a run."""
+    """Return the paths of a run."""
     return RunLayout(work_dir=find_work_dir(), dag_id=run.dag_id, run_id=run.run_id)
 
 
@@ -124,7 +125,7 @@ def logs(arguments: Any) -> None:
         log = layout.iteration(iteration).algorithm(arguments.algorithm).log
         show_log(log, full=arguments.full)
         return
-    names = [each.name for each in manifest.calibration.collections.values()]
+    names = list(manifest.calibration.collections)
     if arguments.collection is not None and arguments.collection not in names:
         raise CafError(
             f"Calibration {layout.name!r} has no collection {arguments.collection!r}.",
@@ -144,25 +145,24 @@ def logs(arguments: Any) -> None:
 
 
 def find_task_logs(layout: CalibrationLayout, iteration: int, tasks: Mapping[str, TaskRow]) -> Iterator[Path]:
-    """Give the logs of the algorithms and merges of a pass that have failed."""
+    """Return the logs of the algorithms and merges of a pass that have failed."""
     pass_layout = layout.iteration(iteration)
-    group = f"{layout.name}.iteration_{iteration}."
-    for task_id, task in sorted(tasks.items()):
-        if task.state != "failed" or not task_id.startswith(group):
+    for task_id, row in sorted(tasks.items()):
+        task = parse_task_id(task_id)
+        if row.state != "failed" or (task.calibration, task.iteration) != (layout.name, iteration):
             continue
-        name, _, step = task_id.removeprefix(group).partition(".")
-        if step == "merge":
-            yield pass_layout.collection(name).merge_log
-        elif not step and name != "decide":
-            yield pass_layout.algorithm(name).log
+        if task.step == MERGE and task.owner is not None:
+            yield pass_layout.collection(task.owner).merge_log
+        elif task.step == ALGORITHM and task.owner is not None:
+            yield pass_layout.algorithm(task.owner).log
 
 
 def find_iteration(layout: CalibrationLayout, asked: int | None) -> int:
-    """Give a pass that has begun: the one asked for, or the last one.
+    """Return a pass that has begun: the one asked for, or the last one.
 
     :raises CafError: if it has not begun.
     """
-    begun = sorted(int(each.name) for each in layout.folder.iterdir() if each.name.isdecimal())
+    begun = sorted(int(path.name) for path in layout.folder.iterdir() if path.name.isdecimal())
     if not begun:
         raise CafError(f"No pass of calibration {layout.name!r} has begun.", hint="See airflow caf status.")
     if asked is not None and asked not in begun:
@@ -171,7 +171,7 @@ def find_iteration(layout: CalibrationLayout, asked: int | None) -> int:
 
 
 def find_logs(layout: CalibrationLayout, iteration: int, collection: str, subjob: int | None) -> Iterator[Path]:
-    """Say what became of failed subjobs, and give their logs."""
+    """Show what became of failed subjobs, and their logs."""
     if not layout.iteration(iteration).collection(collection).jobs.input_folder.exists():
         return
     verdicts = open_collection(layout, iteration, collection).observe(check_outputs=False).verdicts

@@ -53,6 +53,10 @@ class DefinitionError(CafError, ValueError):
         self.causes = causes
         self.excerpt = excerpt
 
+    def within(self, *place: str | int) -> DefinitionError:
+        """Return the error of a part as one of the whole, in which the part stands at this place."""
+        return DefinitionError(self.what, hint=self.hint, where=(*place, *self.where))
+
     def __str__(self) -> str:
         place = "" if self.file is None else self.file + (f":{self.line}" if self.line is not None else "") + ": "
         return place + super().__str__() + (f"\n{self.excerpt}" if self.excerpt else "")
@@ -149,6 +153,10 @@ class AlgorithmFailed(JobFailed):
 
 class AlgorithmDied(AlgorithmFailed):
     """The process of an algorithm crashed, was killed or hung. Another try may go better."""
+
+
+class Stopped(CafError):
+    """The task was told to end, and so was what it had started."""
 
 
 class NotEnoughData(CafError):

@@ -17,6 +17,7 @@ _PACKAGE = __name__.partition(".")[0]
 _ROOMS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "core": {"io": ("files", "tails")},
     "jobs": {"batch": ("remote",), "io": ("processes", "transport")},
+    "steps": {"io": ("algorithm_pool", "algorithm_process")},
     "worker.algorithm": {"worker": ("figures", "serve", "values")},
     "worker.basf2": {
         "worker": (

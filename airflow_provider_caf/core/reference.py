@@ -18,6 +18,10 @@ from airflow_provider_caf.core.suggestions import build_word_hint
 _FORM = "Write it as 'package.module:Name' or '/path/to/file.py:Name'."
 
 
+class NoSuchModule(DefinitionError):
+    """The module that a reference names is not there."""
+
+
 def parse_reference(reference: str, what: str) -> tuple[str, str]:
     """Split a reference into its module or file and the name in it.
 
@@ -65,7 +69,7 @@ def _load_module(name: str, what: str) -> ModuleType:
     except ModuleNotFoundError as error:
         missing = error.name or name
         if name == missing or name.startswith(missing + "."):
-            raise DefinitionError(
+            raise NoSuchModule(
                 f"The {what} cannot be loaded: there is no module {missing!r}.",
                 hint="Check the spelling, install the package, or put its folder on PYTHONPATH.",
             ) from error

@@ -142,7 +142,7 @@ def _read_members(value: Any) -> list[Any]:
         try:
             members.append(member if isinstance(member, CalibrationBase) else _read_member(member))
         except DefinitionError as error:
-            raise DefinitionError(error.what, hint=error.hint, where=(index, *error.where)) from error
+            raise error.within(index) from error
     return members
 
 
@@ -265,30 +265,41 @@ class CAF(SharedWords, HasDatabases):
         return {member.name: tuple(member.dependencies) for member in self.calibrations}
 
     def _check_and_resolve(self) -> CAF:
-        members: list[CalibrationBase] = []
-        mistakes: list[DefinitionError] = []
-        places: list[int] = []
-        for number, member in enumerate(self.calibrations):
-            try:
-                members.append(member.resolve(self))
-                places.append(number)
-            except DefinitionError as error:
-                mistakes += [_move(mistake, number) for mistake in error.causes or (error,)]
+        members, mistakes = self._resolve_members()
         # A name with a slip of the pen would be told twice: as unknown, and the right one as unused.
         mistakes = mistakes or [*find_unused(self.to_json()), *find_refused_lines(self.to_json())]
         mistakes += self._find_own_asset()
-        missing = {member.name for member in self.calibrations} - {member.name for member in members}
-        if missing:
-            for member in members:
-                member.dependencies = [name for name in member.dependencies if name not in missing]
-        # The data sets are in the collections now.
-        resolved = self.model_copy(update={"calibrations": members, "input_data": {}})
-        resolved.write_out(besides=("input_data", "expert_config", "params"))
-        if members or not missing:
-            mistakes += [_move_member(error, places) for error in find_mistakes(self.name, members, self.job_budget)]
+        mistakes += self._find_among(members)
         if mistakes:
             raise join_definition_errors(mistakes, f"the CAF {self.name!r}")
+        # The data sets are in the collections now.
+        resolved = self.model_copy(update={"calibrations": [*members.values()], "input_data": {}})
+        resolved.write_out(besides=("input_data", "expert_config", "params"))
         return resolved
+
+    def _resolve_members(self) -> tuple[dict[int, CalibrationBase], list[DefinitionError]]:
+        """Return the calibrations that can be resolved, by their numbers, and the mistakes in the others."""
+        members: dict[int, CalibrationBase] = {}
+        mistakes: list[DefinitionError] = []
+        for number, member in enumerate(self.calibrations):
+            try:
+                members[number] = member.resolve(self)
+            except DefinitionError as error:
+                mistakes += [mistake.within("calibrations", number) for mistake in error.causes or (error,)]
+        return members, mistakes
+
+    def _find_among(self, members: Mapping[int, CalibrationBase]) -> list[DefinitionError]:
+        """Find the mistakes that resolved calibrations have, alone and together.
+
+        :param members: by their numbers; what depends on one that is left out is looked at without it.
+        """
+        left_out = {member.name for member in self.calibrations} - {member.name for member in members.values()}
+        if left_out and not members:
+            return []
+        for member in members.values():
+            member.dependencies = [name for name in member.dependencies if name not in left_out]
+        mistakes = find_mistakes(self.name, [*members.values()], self.job_budget)
+        return [renumber(mistake, [*members]) for mistake in mistakes]
 
     def _find_own_asset(self) -> Iterator[DefinitionError]:
         for number, other in enumerate([] if self.dag is None else self.dag.after):
@@ -300,14 +311,12 @@ class CAF(SharedWords, HasDatabases):
                 )
 
 
-def _move(error: DefinitionError, number: int) -> DefinitionError:
-    return DefinitionError(error.what, hint=error.hint, where=("calibrations", number, *error.where))
+def renumber(mistake: DefinitionError, numbers: Sequence[int]) -> DefinitionError:
+    """Return a mistake that was found among some of the calibrations as one among all of them.
 
-
-def _move_member(error: DefinitionError, places: Sequence[int]) -> DefinitionError:
-    """Return a mistake that was found among some of the calibrations, with its place among all of them."""
-    if error.where[:1] != ("calibrations",) or len(error.where) < 2:
-        return error
-    return DefinitionError(
-        error.what, hint=error.hint, where=("calibrations", places[int(error.where[1])], *error.where[2:])
-    )
+    :param numbers: of those some, in their order.
+    """
+    if mistake.where[:1] != ("calibrations",) or len(mistake.where) < 2:
+        return mistake
+    where = ("calibrations", numbers[int(mistake.where[1])], *mistake.where[2:])
+    return DefinitionError(mistake.what, hint=mistake.hint, where=where)

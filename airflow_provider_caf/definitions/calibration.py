@@ -283,8 +283,7 @@ class Calibration(FailureWords, CollectorWords, CalibrationBase):
             try:
                 collections[name] = collection.resolve(name, self.name, caf.input_data, self)
             except DefinitionError as error:
-                where = ("collections", name, *error.where)
-                mistakes.append(DefinitionError(error.what, hint=error.hint, where=where))
+                mistakes.append(error.within("collections", name))
         if mistakes:
             raise join_definition_errors(mistakes, f"calibration {self.name!r}")
         ignored = [run for runs in (caf.ignored_runs, self.ignored_runs) for run in fill(runs, [])]

@@ -15,18 +15,16 @@ from airflow_provider_caf.core.splitting import Splitting
 from airflow_provider_caf.core.strategies import BUILT_IN, find_built_in
 from airflow_provider_caf.core.strategies.base import GRANULARITIES
 from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.core.task_ids import DECIDE, TASKS_OF_RUN
 from airflow_provider_caf.definitions.algorithm import Algorithm
 from airflow_provider_caf.definitions.calibration import Calibration, CalibrationBase, ExternalCommand, OwnCalibration
 from airflow_provider_caf.definitions.collection import Collection
 from airflow_provider_caf.definitions.form import fill, is_template
 
-RESERVED_TASK_NAMES = ("decide",)
-"""Tasks that stand beside collections and algorithms in an iteration."""
-
 Place = tuple[Any, ...]
 
 
-_RESERVED_CALIBRATIONS = ("configure", "join", "outputdb", "publish", "report", "sign_off")
+_RESERVED_CALIBRATIONS = (*TASKS_OF_RUN, "outputdb")
 """Tasks of the whole CAF and the joined local database of a run stand beside the calibrations."""
 
 MAKERS = (ExternalCommand, OwnCalibration)
@@ -156,7 +154,7 @@ def _find_in_calibration(calibration: Calibration, place: Place) -> Iterator[Def
 def _find_in_collection(collection: Collection, calibration: str, place: Place) -> Iterator[DefinitionError]:
     where = f"collection {collection.name!r} of calibration {calibration!r}"
     yield from _try((*place, "name"), check_name, "collection", collection.name)
-    if collection.name in RESERVED_TASK_NAMES:
+    if collection.name == DECIDE:
         yield _reserved("collection", collection.name, calibration, place)
     if not collection.input_files and not collection.filemaps and collection.arguments is None:
         yield DefinitionError(
@@ -193,7 +191,7 @@ def _find_in_params(algorithm: Algorithm, place: Place) -> Iterator[DefinitionEr
     params.update({name: None for name in written if name not in params and name not in known})
     _, errors = strategy.parse_params(params)
     for error in errors:
-        yield _move(error, place)
+        yield error.within(*place)
 
 
 def _has_template(value: Any) -> bool:
@@ -240,7 +238,7 @@ def _find_in_granularity(algorithm: Algorithm, calibration: Calibration, place: 
 
 
 def _find_in_task_names(algorithm: Algorithm, calibration: Calibration, place: Place) -> Iterator[DefinitionError]:
-    if algorithm.name in RESERVED_TASK_NAMES:
+    if algorithm.name == DECIDE:
         yield _reserved("algorithm", algorithm.name, calibration.name, place)
     if algorithm.name in calibration.collections:
         yield DefinitionError(
@@ -274,11 +272,7 @@ def _try(place: Place, check: Callable[..., object], *args: Any) -> Iterator[Def
     try:
         check(*args)
     except DefinitionError as error:
-        yield _move(error, place)
-
-
-def _move(error: DefinitionError, place: Place) -> DefinitionError:
-    return DefinitionError(error.what, hint=error.hint, where=(*place, *error.where))
+        yield error.within(*place)
 
 
 def _add_where(errors: Iterable[DefinitionError], where: str) -> Iterator[DefinitionError]:

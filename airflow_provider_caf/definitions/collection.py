@@ -58,7 +58,11 @@ PreCollector = Annotated[str | list[str], code_or_argv("pre_collector")] | None
 
 
 class CollectorWords(Form):
-    """What is said of a collection, or by a calibration of its collection `default`."""
+    """What is said of a collection, or by a calibration of its collection `default`.
+
+    This is the table of the short form: the words that a calibration of the CAF has for its one collector, and besides
+    `input_data` and `granularity`, which a short form needs whose files have a name or whose collector is a command.
+    """
 
     collector: Annotated[Collector | None, Field(description="A Collector class, or the argv list of any command.")] = (
         None

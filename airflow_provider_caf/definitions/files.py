@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
-from airflow_provider_caf.definitions.caf import CAF
+from airflow_provider_caf.definitions.caf import CAF, renumber
 from airflow_provider_caf.definitions.calibration import DEFAULT_COLLECTION
 from airflow_provider_caf.definitions.yaml_reader import Source, Way, read_source
 
@@ -79,31 +79,35 @@ def _find_more(value: Any, mistakes: Iterable[DefinitionError]) -> list[Definiti
 
     :param mistakes: in what is not; it is left out.
     """
-    wheres = [mistake.where for mistake in mistakes]
     members = value.get("calibrations") if isinstance(value, dict) else None
     if not isinstance(members, list):
         return []
-    bad = {where[1] for where in wheres if where[:1] == ("calibrations",) and len(where) > 1}
-    good = [number for number, each in enumerate(members) if number not in bad and isinstance(each, dict)]
-    names = {members[number].get("name") for number in good}
-    rest = {word: each for word, each in value.items() if (word,) not in [where[:1] for where in wheres]}
-    # Whether what depends on the others is there cannot be said of what is left out.
-    rest["calibrations"] = [
-        {word: [one for one in each if one in names] if word == "depends_on" else each for word, each in member.items()}
-        for member in (members[number] for number in good)
-    ]
+    wheres = [mistake.where for mistake in mistakes]
+    bad_words = {where[0] for where in wheres if where}
+    bad_members = {where[1] for where in wheres if where[:1] == ("calibrations",) and len(where) > 1}
+    good = [number for number, member in enumerate(members) if number not in bad_members and isinstance(member, dict)]
+    if not good:
+        return []
+    rest = {"name": "x", **{word: said for word, said in value.items() if word not in bad_words}}
+    rest["calibrations"] = _take_members([members[number] for number in good])
     try:
-        if good:
-            CAF.from_json({"name": "x", **rest}).resolve()
+        CAF.from_json(rest).resolve()
     except DefinitionError as error:
-        return [
-            DefinitionError(
-                mistake.what, hint=mistake.hint, where=("calibrations", good[int(mistake.where[1])], *mistake.where[2:])
-            )
-            for mistake in error.causes or (error,)
-            if mistake.where[:1] == ("calibrations",) and len(mistake.where) > 1
-        ]
+        found = [renumber(mistake, good) for mistake in error.causes or (error,)]
+        # What the rest of the definition has without the others says nothing of it.
+        return [mistake for mistake in found if mistake.where[:1] == ("calibrations",) and len(mistake.where) > 1]
     return []
+
+
+def _take_members(members: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
+    """Return some calibrations without their dependencies on others: whether those are there cannot be said."""
+    names = {member.get("name") for member in members}
+    return [
+        {**member, "depends_on": [name for name in member["depends_on"] if name in names]}
+        if "depends_on" in member
+        else member
+        for member in members
+    ]
 
 
 def place_errors(source: Source, error: DefinitionError) -> DefinitionError:
@@ -117,23 +121,27 @@ def find_way(value: Any, where: Iterable[Any]) -> Way:
     """Return the way in what was written that belongs to a place in the resolved definition.
 
     There the short form of a calibration is a collection like the others.
+
+    :param value: what was written. The way ends where that has nothing: one word may stand for a list of one.
     """
-    way: Way = ()
-    rest = list(where)
-    while rest:
-        part = rest.pop(0)
-        if (part, *rest[:1]) == ("collections", DEFAULT_COLLECTION) and value.get("collector") is not None:
-            rest.pop(0)
-            continue
-        way = (*way, part)
-        # One word may stand for a list of one.
+    way = tuple(where)
+    if way[:1] == ("calibrations",) and way[2:4] == ("collections", DEFAULT_COLLECTION) and _is_short(value, way[1]):
+        way = (*way[:2], *way[4:])
+    for length, part in enumerate(way, start=1):
         if not isinstance(value, (dict, list)):
-            return way
+            return way[:length]
         try:
             value = value[part]
         except (KeyError, IndexError, TypeError):
-            return way
+            return way[:length]
     return way
+
+
+def _is_short(value: Any, number: int) -> bool:
+    try:
+        return value["calibrations"][number].get("collector") is not None
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return False
 
 
 def run_definitions(path: Path) -> list[CAF]:

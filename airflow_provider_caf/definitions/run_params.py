@@ -200,18 +200,19 @@ def apply_params(definition: Mapping[str, Any], params: Mapping[str, Any]) -> di
     """
     # The options and params have been filled in.
     run: dict[str, Any] = {word: value for word, value in definition.items() if word not in ("expert_config", "params")}
+    # An empty param leaves the definition as it is, but for two: an empty connection is none, no tags are no tags.
+    given = {word: value for word, value in params.items() if value not in (None, "", [], {})}
     if params.get("connection") == NO_CONNECTION:
         run.pop("connection", None)
-    # An empty param leaves the definition as it is.
-    given = {word: value for word, value in params.items() if value not in (None, "", [], {})}
-    if "connection" in given:
+    elif "connection" in given:
         run.pop("backend", None)
-    run |= {word: given[word] for word in ("backend", "connection", "requested_iov") if word in given}
-    for word in ("input_data", "backend_args"):
-        if word in given:
-            run[word] = {**run.get(word, {}), **given[word]}
-    if "ignored_runs" in given:
-        run["ignored_runs"] = [*run.get("ignored_runs", []), *given["ignored_runs"]]
+    for word, value in given.items():
+        if word in ("backend", "connection", "requested_iov"):
+            run[word] = value
+        elif word in ("input_data", "backend_args"):
+            run[word] = {**run.get(word, {}), **value}
+        elif word == "ignored_runs":
+            run[word] = [*run.get(word, []), *value]
     if params.get("global_tags") is not None:
         run["database_chain"] = _replace_tags(run.get("database_chain", []), params["global_tags"])
     run["calibrations"] = [_apply_to_member(member, run, given) for member in run.get("calibrations", [])]

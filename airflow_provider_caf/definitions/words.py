@@ -98,7 +98,7 @@ def read_list(read: Callable[[Any], Any], what: str) -> Callable[[Any], list[Any
             try:
                 items.append(item if is_template(item) else read(item))
             except DefinitionError as error:
-                raise DefinitionError(error.what, hint=error.hint, where=(index, *error.where)) from error
+                raise error.within(index) from error
         return items
 
     return read_all

@@ -13,13 +13,14 @@ from airflow.sdk import DAG, Param, TaskGroup
 from airflow.sdk.definitions.param import ParamsDict
 
 from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.task_ids import CONFIGURE, FINISH, PREPARE, RUN
 from airflow_provider_caf.definitions.caf import CAF
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.run_params import describe_params
 from airflow_provider_caf.factory.assets import find_asset, parse_asset
 from airflow_provider_caf.factory.ending import add_ending
 from airflow_provider_caf.factory.iterations import add_iterations
-from airflow_provider_caf.operators.configure import CONFIGURE, ConfigureOperator
+from airflow_provider_caf.operators.configure import ConfigureOperator
 from airflow_provider_caf.operators.finish import FinishOperator
 from airflow_provider_caf.operators.member import StepOperator
 from airflow_provider_caf.operators.prepare import PrepareOperator
@@ -54,12 +55,12 @@ def build_dag(caf: CAF, **dag_kwargs: Any) -> DAG:
     params = {**_build_params(caf), **options.pop("params", {})}
     with DAG(**options) as dag:
         configure = ConfigureOperator(task_id=CONFIGURE, definition=caf.to_json())
-        ends = {each.name: _add_member(resolved, each) for each in resolved.calibrations}
-        for each in resolved.calibrations:
-            if not each.dependencies:
-                configure >> ends[each.name][0]
-            for other in each.dependencies:
-                ends[other][1] >> ends[each.name][0]
+        ends = {member.name: _add_member(resolved, member) for member in resolved.calibrations}
+        for member in resolved.calibrations:
+            if not member.dependencies:
+                configure >> ends[member.name][0]
+            for other in member.dependencies:
+                ends[other][1] >> ends[member.name][0]
         add_ending(resolved, [last for _, last in ends.values()])
     # Not before: Airflow would copy them several times for every task, which takes most of the time of parsing.
     dag.params = ParamsDict(params)
@@ -67,7 +68,7 @@ def build_dag(caf: CAF, **dag_kwargs: Any) -> DAG:
 
 
 def _read_options(caf: CAF) -> dict[str, Any]:
-    """Give what a definition says of its DAG, in Airflow's words."""
+    """Return what a definition says of its DAG, in Airflow's words."""
     said = caf.dag
     options: dict[str, Any] = {
         "dag_id": caf.name,
@@ -79,7 +80,7 @@ def _read_options(caf: CAF) -> dict[str, Any]:
     if said is None:
         return options
     options["tags"] = ["caf", *(tag for tag in said.tags if tag != "caf")]
-    options["schedule"] = [parse_asset(each) for each in said.after] if said.after else said.schedule
+    options["schedule"] = [parse_asset(name) for name in said.after] if said.after else said.schedule
     options["is_paused_upon_creation"] = said.starts_paused
     for word in ("max_active_runs", "max_active_tasks"):
         if getattr(said, word) is not None:
@@ -113,17 +114,17 @@ def _build_params(caf: CAF) -> dict[str, Param]:
 
 
 def _add_member(caf: CAF, member: CalibrationBase) -> tuple[BaseOperator, BaseOperator]:
-    """Add a calibration or a step, and give its first and its last task."""
+    """Add a calibration or a step, and return its first and its last task."""
     # A calibration that this run leaves out does not hold up those behind it.
     first: dict[str, Any] = {"calibration": member.name, "trigger_rule": "none_failed"}
     asset = find_asset(caf.name, member.name)
     with TaskGroup(member.name, prefix_group_id=True):
         if not isinstance(member, Calibration):
-            run = StepOperator(task_id="run", outlets=[asset], **first)
+            run = StepOperator(task_id=RUN, outlets=[asset], **first)
             return run, run
-        prepare = PrepareOperator(task_id="prepare", **first)
+        prepare = PrepareOperator(task_id=PREPARE, **first)
         finish = FinishOperator(
-            task_id="finish",
+            task_id=FINISH,
             calibration=member.name,
             trigger_rule="none_failed_min_one_success",
             outlets=[asset],

@@ -7,13 +7,10 @@ from datetime import timedelta
 
 from airflow.sdk import BaseOperator, Param
 
+from airflow_provider_caf.core.task_ids import JOIN, PUBLISH, REPORT, SIGN_OFF
 from airflow_provider_caf.definitions.caf import CAF, SignOff
 from airflow_provider_caf.factory.assets import find_asset
 from airflow_provider_caf.operators.ending import (
-    JOIN,
-    PUBLISH,
-    REPORT,
-    SIGN_OFF,
     JoinOperator,
     PublishOperator,
     ReportOperator,

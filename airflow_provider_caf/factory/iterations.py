@@ -10,8 +10,9 @@ from typing import Any
 
 from airflow.sdk import BaseOperator, TaskGroup
 
+from airflow_provider_caf.core.task_ids import DECIDE, MERGE, SUBMIT, WAIT, name_pass
 from airflow_provider_caf.definitions.calibration import Calibration
-from airflow_provider_caf.operators.decide import DecideOperator, build_iteration_id
+from airflow_provider_caf.operators.decide import DecideOperator
 from airflow_provider_caf.operators.merge import CollectorMergeOperator
 from airflow_provider_caf.operators.strategy import StrategyOperator
 from airflow_provider_caf.operators.submit import CollectorSubmitOperator
@@ -27,19 +28,19 @@ def add_iterations(calibration: Calibration, *, after: BaseOperator, before: Bas
 
 def _add_iteration(calibration: Calibration, iteration: int, after: BaseOperator) -> DecideOperator:
     names: dict[str, Any] = {"calibration": calibration.name, "iteration": iteration}
-    with TaskGroup(build_iteration_id(iteration)):
+    with TaskGroup(name_pass(iteration)):
         last: list[BaseOperator] = []
         for collection in calibration.collections.values():
             with TaskGroup(collection.name):
-                submit = CollectorSubmitOperator(task_id="submit", collection=collection.name, **names)
-                wait = BatchJobSensor(task_id="wait", collection=collection.name, **names)
-                merge = CollectorMergeOperator(task_id="merge", collection=collection.name, **names)
+                submit = CollectorSubmitOperator(task_id=SUBMIT, collection=collection.name, **names)
+                wait = BatchJobSensor(task_id=WAIT, collection=collection.name, **names)
+                merge = CollectorMergeOperator(task_id=MERGE, collection=collection.name, **names)
             after >> submit >> wait >> merge
             last.append(merge)
         for algorithm in calibration.algorithms:
             strategy = StrategyOperator(task_id=algorithm.name, algorithm=algorithm.name, **names)
             (last or [after]) >> strategy
             last = [strategy]
-        decide = DecideOperator(task_id="decide", **names)
+        decide = DecideOperator(task_id=DECIDE, **names)
         last >> decide
     return decide

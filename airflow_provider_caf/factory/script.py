@@ -12,12 +12,11 @@ from typing import Any
 
 from airflow.sdk import DAG, Param
 
+from airflow_provider_caf.core.task_ids import DESCRIBE, RUN
 from airflow_provider_caf.factory.assets import find_asset, parse_asset
 from airflow_provider_caf.operators.script import (
     CAF_CONFIG,
-    DESCRIBE,
     INPUT_DATA,
-    RUN,
     DescribeScriptOperator,
     RunDescribedOperator,
 )

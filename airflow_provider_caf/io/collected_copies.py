@@ -12,7 +12,7 @@ from airflow_provider_caf.core.errors import InputError
 
 def copy_collected(
     indexes: Sequence[str], output_files: Mapping[str, Sequence[str]], folder: Path
-) -> tuple[list[str], dict[str, Sequence[str]]]:
+) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
     """Copy what was collected: merged files with their indexes, which name the file beside them, or single outputs.
 
     :returns: the indexes of the copies, and for each collection its outputs, copies where they are not merged.
@@ -20,7 +20,7 @@ def copy_collected(
     if folder.exists():
         shutil.rmtree(folder)  # of a process that was killed together with us
     copied = []
-    outputs = dict(output_files)
+    outputs = {name: tuple(files) for name, files in output_files.items()}
     for index in map(Path, indexes):
         try:
             value = json.loads(index.read_text("utf-8"))
@@ -28,7 +28,7 @@ def copy_collected(
             target.parent.mkdir(parents=True, exist_ok=True)
             if value["file"] is None:
                 name = str(value["collection"])
-                outputs[name] = [_copy_output(Path(path), folder / name) for path in outputs.get(name, ())]
+                outputs[name] = tuple(_copy_output(Path(path), folder / name) for path in outputs.get(name, ()))
             else:
                 file = Path(str(value["file"])).name
                 shutil.copyfile(index.parent / file, folder / file)
@@ -39,7 +39,7 @@ def copy_collected(
                 hint="Is the disk full? Else run the merge again.",
             ) from error
         copied.append(str(target))
-    return copied, outputs
+    return tuple(copied), outputs
 
 
 def _copy_output(path: Path, folder: Path) -> str:

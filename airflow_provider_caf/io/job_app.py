@@ -231,12 +231,12 @@ def _check_own_module(source: str, reference: str) -> None:
 
 
 def _is_installation(path: Path) -> bool:
-    """Tell whether a folder holds installed packages, of which a job has its own."""
+    """Return whether a folder holds installed packages, of which a job has its own."""
     if {"site-packages", "dist-packages"} & set(path.parts):
         return True
     installed = [*site.getsitepackages(), *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))]
     resolved = path.resolve()
-    return any(resolved.is_relative_to(Path(each).resolve()) for each in installed) or not resolved.is_dir()
+    return any(resolved.is_relative_to(Path(folder).resolve()) for folder in installed) or not resolved.is_dir()
 
 
 def _suggest_module(name: str, paths: Sequence[str]) -> str:

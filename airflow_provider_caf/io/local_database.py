@@ -367,7 +367,10 @@ def _add_entries(old: Sequence[PayloadEntry], new: Sequence[PayloadEntry]) -> tu
 
 
 def _win_already(old: list[PayloadEntry], new: list[PayloadEntry]) -> bool:
-    """Tell whether lines stand in the text so that putting them behind it would change no run's payload.
+    """Return whether lines stand in the text so that putting them behind it would change no run's payload.
+
+    They do if all of them are there, and no line behind one of them has a run of it, but for new lines that come after
+    it in `new` as well.
 
     :param old: the lines of one name.
     :param new: lines of the same name, each once.
@@ -375,13 +378,9 @@ def _win_already(old: list[PayloadEntry], new: list[PayloadEntry]) -> bool:
     if old[-len(new) :] == new:
         return True
     order = {entry: number for number, entry in enumerate(new)}
-    if not order.keys() <= set(old):
-        return False
-    for earlier, later in _find_overlapping_pairs(old):
-        # The later line takes runs from the earlier one. From a new line only one that comes after it in `new` may.
-        if earlier in order and order.get(later, -1) <= order[earlier]:
-            return False
-    return True
+    return order.keys() <= set(old) and all(
+        order.get(later, -1) > order[earlier] for earlier, later in _find_overlapping_pairs(old) if earlier in order
+    )
 
 
 def _find_overlapping_pairs(entries: list[PayloadEntry]) -> Iterator[tuple[PayloadEntry, PayloadEntry]]:

@@ -1,10 +1,13 @@
-"""Start commands on this machine, each in a group of its own with all that it starts.
+"""Start programs on this machine. Nothing else outside of `worker` does.
+
+Every program is in a process group with all that it starts, and gets the variables of this process without Airflow's
+own (see `core.environment`).
 
 A `TiedProcess` ends with us, whatever kills us. A guard, a small shell, reads a pipe that only this process writes to;
 the command is in the guard's process group. When the pipe closes, or has a line, the guard ends the group: SIGTERM
 first, SIGKILL some seconds later. `PR_SET_PDEATHSIG` would depend on the thread that started the command and would
 reach the command alone. The group has the number of the guard, which is there longer than the command: nobody else can
-have got it meanwhile.
+have got it meanwhile. `stop_tied_processes` ends all of them, for the `on_kill` of a task.
 
 A `FreeProcess` goes on when we die: a command that submits or cancels must not stop half-way.
 """
@@ -16,10 +19,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
+
+from airflow_provider_caf.core.environment import build_child_environment
+from airflow_provider_caf.core.errors import JobFailed
+from airflow_provider_caf.core.files import open_log
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.tails import read_tail
 
 if TYPE_CHECKING:
     from typing import Self  # novm
@@ -40,13 +51,40 @@ class FreeProcess:
     """A command in a session of its own. Use it in a `with` statement.
 
     :param argv: its words.
-    :param options: for `subprocess.Popen`: folder, variables, files. Give `env`: see `core.environment`.
+    :param variables: set beside those of this process, and over them.
+    :param folder: in which it runs; None: ours.
+    :param stdin: what it reads; None: nothing.
+    :param stdout: where it prints to; None: what it prints is lost.
+    :param stderr: None: where `stdout` goes.
+    :param pass_fds: descriptors that it gets under the same numbers.
     :raises OSError: if it cannot be started.
     """
 
-    def __init__(self, argv: Sequence[str], **options: Any) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        variables: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        stdin: IO[bytes] | None = None,
+        stdout: IO[bytes] | None = None,
+        stderr: IO[bytes] | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        self._process = subprocess.Popen(
+            argv,
+            cwd=folder,
+            env=build_child_environment(os.environ, variables),
+            stdin=stdin or subprocess.DEVNULL,
+            stdout=stdout or subprocess.DEVNULL,
+            stderr=stderr or subprocess.STDOUT,
+            pass_fds=pass_fds,
+            **self._find_group(),
+        )
+
+    def _find_group(self) -> dict[str, Any]:
         # Its own session: it can be ended with what it started, and a signal to our group spares it.
-        self._process = subprocess.Popen(argv, **{"start_new_session": True, **options})
+        return {"start_new_session": True}
 
     def __enter__(self) -> Self:
         return self
@@ -62,11 +100,20 @@ class FreeProcess:
         return self._process.pid
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the command's end, and give its exit code, or minus its signal.
+        """Wait for the command's end, and return its exit code, or minus its signal.
 
-        :raises subprocess.TimeoutExpired: if it takes longer.
+        :param timeout: in seconds; None: as long as it takes.
+        :raises TimeoutError: if it takes longer.
         """
-        return self._process.wait(timeout)
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(str(error)) from None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the command is over. What it has started may go on."""
+        return self._process.poll() is not None
 
     def end(self) -> None:
         """End the command with all that it has started: asked first, then killed."""
@@ -84,7 +131,11 @@ class FreeProcess:
 class TiedProcess(FreeProcess):
     """A command that ends with us, and of which nothing is left behind. See `FreeProcess`."""
 
+    is_stopped = False
+    """Whether `stop` was called: it did not end by itself."""
+
     def __init__(self, argv: Sequence[str], **options: Any) -> None:
+        self._closing = threading.Lock()
         reader, self._line = os.pipe()
         try:
             self._guard = subprocess.Popen(
@@ -101,14 +152,18 @@ class TiedProcess(FreeProcess):
         finally:
             os.close(reader)
         try:
-            super().__init__(argv, **options, start_new_session=False, **_join_group(self._guard.pid))
+            super().__init__(argv, **options)
         except BaseException:
             self.close()
             raise
         _running.add(self)
 
+    def _find_group(self) -> dict[str, Any]:
+        return _join_group(self._guard.pid)
+
     def stop(self) -> None:
         """Have the guard end the command with all that it has started. A handler of a signal may call this."""
+        self.is_stopped = True
         with contextlib.suppress(OSError):  # it is over
             os.write(self._line, b"\n")
 
@@ -117,13 +172,71 @@ class TiedProcess(FreeProcess):
         self.stop()
         self._process.wait()
 
+    def kill(self) -> None:
+        """Kill the command with all that it has started, also while another thread waits for it or closes it."""
+        with self._closing:
+            if self._guard.returncode is None:
+                _signal_group(self._guard.pid, signal.SIGKILL)
+
     def close(self) -> None:
         """End the guard, and what the command has left running."""
         _running.discard(self)
-        if self._guard.returncode is None:
-            _signal_group(self._guard.pid, signal.SIGKILL)
-            self._guard.wait()
-            os.close(self._line)
+        with self._closing:
+            if self._guard.returncode is None:
+                _signal_group(self._guard.pid, signal.SIGKILL)
+                self._guard.wait()
+                # A handler of a signal that still knows us must not write into whatever gets this number next.
+                line, self._line = self._line, -1
+                os.close(line)
+
+
+@record
+class Ended:
+    """How a command ended that printed to a log.
+
+    :param exit_code: or minus its signal.
+    :param is_late: it took longer than it may, and was ended.
+    :param tail: the last lines that it printed.
+    """
+
+    exit_code: int
+    is_late: bool
+    tail: str
+
+
+def run_logged(
+    what: str,
+    argv: Sequence[str],
+    log: Path,
+    *,
+    variables: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    timeout: float | None = None,
+) -> Ended:
+    """Run a tied command of a user to its end. What it prints is added to a log that only this user may read.
+
+    :param what: what it is to the reader, at the beginning of a sentence.
+    :param timeout: in seconds; what takes longer is ended.
+    :raises JobFailed: if it cannot be started.
+    """
+    with open_log(log) as output:
+        start = output.tell()
+        try:
+            process = TiedProcess(argv, variables=variables, folder=folder, stdout=output)
+        except OSError as error:
+            raise JobFailed(
+                f"{what} cannot be started: {argv[0]!r}: {error.strerror}.",
+                hint="Check the program's name and that the worker has it.",
+            ) from error
+        with process:
+            is_late = False
+            try:
+                process.wait(timeout)
+            except TimeoutError:
+                is_late = True
+                process.end()
+            exit_code = process.wait()
+    return Ended(exit_code=exit_code, is_late=is_late, tail=read_tail(log, start=start))
 
 
 def stop_tied_processes() -> None:

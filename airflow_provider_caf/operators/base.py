@@ -42,7 +42,7 @@ of them, although it is a `JobFailed`."""
 
 
 def find_run(context: Context) -> RunLayout:
-    """Give the paths of the DAG run that a task belongs to."""
+    """Return the paths of the DAG run that a task belongs to."""
     ti = context["ti"]
     return RunLayout(work_dir=find_work_dir(), dag_id=ti.dag_id, run_id=ti.run_id)
 
@@ -84,7 +84,7 @@ class CafTask:
     outlets: list[Any]
 
     def emit(self, context: Context, extra: dict[str, Any]) -> None:
-        """Give the task's asset, where it has one, what belongs to the event."""
+        """Attach to the asset of the task, where it has one, what belongs to the event."""
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra = extra
 
@@ -120,7 +120,7 @@ class CafOperator(CafTask, BaseOperator):
         return open_results(context, self.calibration)
 
     def emit_asset(self, context: Context, database: LocalDatabase, *, passes: int) -> None:
-        """Say that the payloads of this calibration are ready."""
+        """Announce that the payloads of this calibration are ready."""
         ti = context["ti"]
         entries = database.entries()
         names = [entry.name for entry in entries]
@@ -157,7 +157,7 @@ class CollectionOperator(CafOperator):
 
 
 def _span(entries: Sequence[PayloadEntry]) -> list[int] | None:
-    """Give the IoV from the first to the last run of some payloads."""
+    """Return the IoV from the first to the last run of some payloads."""
     if not entries:
         return None
     low = min(entry.iov.low for entry in entries)

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     import jinja2
     from airflow.sdk import Context
 
-CONFIGURE = "configure"
-"""The id of this task in every DAG that is made of a definition."""
-
 
 class ConfigureOperator(CafTask, BaseOperator):
     """Fill in the templates of the definition, apply the params of the run, and check everything at once.
@@ -52,7 +49,7 @@ class ConfigureOperator(CafTask, BaseOperator):
             return fill_templates(content, context["params"], dict(context), environment)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Configure the run, and give how many input files each collection has.
+        """Configure the run, and return how many input files each collection has.
 
         :raises AirflowFailException: for whatever is wrong with definition, conf or input.
         """

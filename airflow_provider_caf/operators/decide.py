@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import SkipMixin
 
 from airflow_provider_caf.core.iteration import IterationAction
+from airflow_provider_caf.core.task_ids import parse_task_id
 from airflow_provider_caf.operators.base import CafOperator
 from airflow_provider_caf.site.metrics import count
 from airflow_provider_caf.steps.decide import decide_pass
@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_caf.io.layout import CalibrationLayout
-
-
-def build_iteration_id(iteration: int) -> str:
-    """Give the name of the task group of a pass."""
-    return f"iteration_{iteration}"
 
 
 class DecideOperator(CafOperator, SkipMixin):
@@ -49,9 +44,9 @@ class DecideOperator(CafOperator, SkipMixin):
             self.skip(ti=ti, tasks=[self.dag.get_task(task_id) for task_id in self._find_later_tasks()])
 
     def _find_later_tasks(self) -> list[str]:
-        group = re.compile(rf"{re.escape(self.calibration)}\.{build_iteration_id(0)[:-1]}(\d+)\.")
+        tasks = map(parse_task_id, self.dag.task_ids)
         return sorted(
-            task_id
-            for task_id in self.dag.task_ids
-            if (match := group.match(task_id)) is not None and int(match[1]) > self.iteration
+            task.task_id
+            for task in tasks
+            if task.calibration == self.calibration and (task.iteration or 0) > self.iteration
         )

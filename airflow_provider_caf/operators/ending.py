@@ -10,10 +10,11 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_caf.core.task_ids import CONFIGURE, JOIN, SIGN_OFF
 from airflow_provider_caf.definitions.caf import Publish
 from airflow_provider_caf.jobs.processes import stop_tied_processes
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run
-from airflow_provider_caf.operators.configure import CONFIGURE, ConfigureOperator
+from airflow_provider_caf.operators.configure import ConfigureOperator
 from airflow_provider_caf.site.places import find_catalog, find_work_dir
 from airflow_provider_caf.status.airflow_run import RunRow
 from airflow_provider_caf.status.tasks import TaskRow
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_caf.definitions.caf import CAF
-
-JOIN, REPORT, SIGN_OFF, PUBLISH = "join", "report", "sign_off", "publish"
-"""Ids of the tasks at the end of every DAG that is made of a definition."""
 
 
 class _EndingOperator(CafTask, BaseOperator):
@@ -46,17 +44,17 @@ class JoinOperator(_EndingOperator):
     """Make the joined local database of the run, and deal with its gaps."""
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Join, and give the database's path, its payloads and a summary for whoever signs off.
+        """Join, and return the database's path, its payloads and a summary for whoever signs off.
 
         :raises AirflowFailException: if there are gaps and the definition does not allow them.
         """
         run = find_run(context)
         with failing_for_good(context):
             joined = join_run(run, self.find_caf(context).gaps)
-        for each in joined.filled:
-            self.log.info("Payload %s: %s extended to %s.", each.name, each.before, each.after)
-        for name, gap in joined.gaps.items():
-            self.log.warning("Payload %s leaves gaps: %s", name, gap)
+        for gap in joined.filled:
+            self.log.info("Payload %s: %s extended to %s.", gap.name, gap.before, gap.after)
+        for name, report in joined.gaps.items():
+            self.log.warning("Payload %s leaves gaps: %s", name, report)
         self.emit(context, {"database": joined.database, "payloads": dict(joined.payloads), "run_id": run.run_id})
         return {
             "database": joined.database,
@@ -70,7 +68,7 @@ class ReportOperator(_EndingOperator):
     """Write the report of the run, however its calibrations ended."""
 
     def execute(self, context: Context) -> str:
-        """Write it, and give its path."""
+        """Write it, and return its path."""
         # Drawing is heavy to import.
         from airflow_provider_caf.report.build import write_report
 
@@ -81,7 +79,7 @@ class ReportOperator(_EndingOperator):
 
 
 def _read_run(context: Context) -> RunRow:
-    """Give what a task can know of its run: the states of the tasks, and when it began."""
+    """Return what a task can know of its run: the states of the tasks, and when it began."""
     ti = context["ti"]
     states = ti.get_task_states(ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
     return RunRow(
@@ -115,7 +113,7 @@ class PublishOperator(_EndingOperator):
     """Keep who signed off, and publish the result, once."""
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Publish, and give what was done.
+        """Publish, and return what was done.
 
         :raises AirflowFailException: if the command of the site fails.
         :raises CheckpointError: if an earlier try has died, and nobody knows how far it came.
@@ -141,7 +139,7 @@ class PublishOperator(_EndingOperator):
 
 
 def describe_joined(joined: Joined) -> str:
-    """Give the summary of a result in Markdown, for whoever signs off."""
+    """Return the summary of a result in Markdown, for whoever signs off."""
     lines = ["| payload | IoVs |", "|---|---|"]
     lines += [f"| {name} | {count} |" for name, count in joined.payloads.items()]
     if joined.gaps:

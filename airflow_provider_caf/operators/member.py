@@ -22,17 +22,16 @@ class StepOperator(CafOperator):
     """Import payloads, run an external command, or run a calibration of an own type."""
 
     ui_color = "#efe6f7"
-    _run: StepRun | None = None
 
     def run_step(self, context: Context, layout: CalibrationLayout) -> dict[str, Any]:
-        """Run it, and give its local database and how many payloads are in it."""
+        """Run it, and return its local database and how many payloads are in it."""
         resolved, record = find_member(self, context)
         if isinstance(record, Calibration):
             raise CheckpointError(
                 f"{self.calibration!r} is no step that collects nothing any more.",
                 hint="The definition changed its type since the run began: trigger a new run.",
             )
-        self._run = StepRun(
+        step = StepRun(
             record,
             layout,
             ancestors=list_ancestors(resolved, self.calibration),
@@ -40,15 +39,9 @@ class StepOperator(CafOperator):
             run_id=context["ti"].run_id,
             say=self.log.info,
         )
-        database = self._run.run()
+        database = step.run()
         entries = database.entries()
         resources = Resources(python=resolved.caf.backend_args.get("python"))
         self.open_results(context).add_final(entries, read_values(database, entries, resources))
         self.emit_asset(context, database, passes=1)
         return {"database": str(database.folder), "iovs": len(entries)}
-
-    def on_kill(self) -> None:
-        """End the command, also one that is about to begin."""
-        if self._run is not None:
-            self._run.stop()
-        super().on_kill()

@@ -9,11 +9,12 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_caf.core.errors import CheckpointError
 from airflow_provider_caf.core.graph import find_ancestors
+from airflow_provider_caf.core.task_ids import CONFIGURE
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.resolve import Resolved
 from airflow_provider_caf.hooks.batch import find_backend
 from airflow_provider_caf.operators.base import CafOperator, find_run
-from airflow_provider_caf.operators.configure import CONFIGURE, ConfigureOperator
+from airflow_provider_caf.operators.configure import ConfigureOperator
 from airflow_provider_caf.steps.configure import RunDefinition
 from airflow_provider_caf.steps.prepare import Surroundings, prepare_calibration
 
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def find_member(operator: CafOperator, context: Context) -> tuple[Resolved, CalibrationBase]:
-    """Give the definition of the run, and in it the calibration of a task.
+    """Return the definition of the run, and in it the calibration of a task.
 
     :raises AirflowSkipException: if this run leaves the calibration out.
     :raises DefinitionError: if the definition is not as it should be.
@@ -43,16 +44,16 @@ def find_member(operator: CafOperator, context: Context) -> tuple[Resolved, Cali
     resolved = configure.resolve(context)
     if operator.calibration not in resolved.chosen:
         raise AirflowSkipException(f"This run leaves out calibration {operator.calibration!r}.")
-    return resolved, next(each for each in resolved.caf.calibrations if each.name == operator.calibration)
+    return resolved, next(member for member in resolved.caf.calibrations if member.name == operator.calibration)
 
 
 def list_ancestors(resolved: Resolved, name: str) -> tuple[str, ...]:
-    """Give the calibrations that one depends on and that run, nearest first, and warn of those that do not."""
+    """Return the calibrations that one depends on and that run, nearest first, and warn of those that do not."""
     ancestors = find_ancestors(resolved.caf.map_dependencies(), name)
-    for each in ancestors:
-        if each not in resolved.chosen:
-            log.warning("This run leaves out calibration %s: its payloads are not seen.", each)
-    return tuple(each for each in ancestors if each in resolved.chosen)
+    for ancestor in ancestors:
+        if ancestor not in resolved.chosen:
+            log.warning("This run leaves out calibration %s: its payloads are not seen.", ancestor)
+    return tuple(ancestor for ancestor in ancestors if ancestor in resolved.chosen)
 
 
 class PrepareOperator(CafOperator):
@@ -83,7 +84,7 @@ class PrepareOperator(CafOperator):
         results = self.open_results(context)
         results.begin_iteration(0)
         results.add_selections(record, manifests)
-        counts = {each.collection.name: {"files": len(each.files), "subjobs": len(each.subjobs)} for each in manifests}
+        counts = {one.collection.name: {"files": len(one.files), "subjobs": len(one.subjobs)} for one in manifests}
         for name, count in counts.items():
             self.log.info("Collection %s: %d files in %d subjobs.", name, count["files"], count["subjobs"])
         return {"folder": str(layout.folder), "collections": counts}

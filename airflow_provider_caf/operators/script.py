@@ -14,6 +14,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
 
 from airflow_provider_caf.core.errors import CafError, DefinitionError
+from airflow_provider_caf.core.task_ids import DESCRIBE
 from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.jobs.processes import stop_tied_processes
 from airflow_provider_caf.operators.base import failing_for_good
@@ -23,8 +24,6 @@ from airflow_provider_caf.site.places import find_work_dir
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-DESCRIBE, RUN = "describe", "run"
 
 CAF_CONFIG, INPUT_DATA = "caf_config", "input_data"
 """The params of such a DAG."""

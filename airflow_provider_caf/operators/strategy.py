@@ -35,7 +35,7 @@ class StrategyOperator(CafOperator):
         self.algorithm = algorithm
 
     def run_step(self, context: Context, layout: CalibrationLayout) -> dict[str, Any]:
-        """Run the strategy, and give how many executions and payloads there were."""
+        """Run the strategy, and return how many executions and payloads there were."""
         run = StrategyRun(
             layout,
             self.iteration,

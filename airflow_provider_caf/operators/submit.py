@@ -32,7 +32,7 @@ class CollectorSubmitOperator(CollectionOperator):
         self.submitted = submitted
 
     def run_step(self, context: Context, layout: CalibrationLayout) -> dict[str, Any]:
-        """Submit, and give how many subjobs there are and the ids of the arrays."""
+        """Submit, and return how many subjobs there are and the ids of the arrays."""
         run = open_collection(layout, self.iteration, self.collection)
         run.write_jobs()
         results = self.open_results(context)

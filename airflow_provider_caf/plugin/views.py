@@ -13,6 +13,7 @@ from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.tails import cut_tail
+from airflow_provider_caf.core.task_ids import PREPARE, RUN, SUBMIT, WAIT, TaskName, parse_task_id
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.stored import read_caf
 from airflow_provider_caf.io.catalog import (
@@ -77,7 +78,7 @@ def build_run(run: RunRow, catalog: Catalog) -> dict[str, Any]:
         "whole": [
             {"task_id": task_id, **_pick(task, "state", "reason")}
             for task_id, task in run.tasks.items()
-            if "." not in task_id
+            if parse_task_id(task_id).calibration is None
         ],
         "calibrations": [
             _build_progress(progress, run) for progress in read_progress(run.dag_id, run.run_id, run.tasks, catalog)
@@ -281,7 +282,9 @@ def _build_failure(row: FailedSubjobRow, catalog: Catalog) -> dict[str, Any]:
         **_pick(row, "exit_code", "signal", "host", "reason", "ended"),
         "path": logs[0].path if logs else row.log,
         "tail": cut_tail(logs[0].text[-_TAIL_LETTERS:], _TAIL_LINES) if logs else None,
-        "task_id": f"{row.calibration}.iteration_{row.iteration}.{row.collection}.wait",
+        "task_id": TaskName(
+            calibration=row.calibration, iteration=row.iteration, owner=row.collection, step=WAIT
+        ).task_id,
     }
 
 
@@ -383,13 +386,14 @@ def _list_resets(run: RunRow, name: str) -> list[dict[str, Any]]:
     begun = sorted(
         {task.iteration for task, row in own.items() if task.iteration is not None and row.state not in UNBEGUN}
     )
-    if any(task.step == "run" for task in own):
-        return [{"step": "run", "iteration": None, "tasks": [f"{name}.run"]}]
-    found: list[dict[str, Any]] = [{"step": "prepare", "iteration": None, "tasks": [f"{name}.prepare"]}]
     steps = {task.step for task in own}
+    first = RUN if RUN in steps else PREPARE
+    found: list[dict[str, Any]] = [
+        {"step": first, "iteration": None, "tasks": [TaskName(calibration=name, step=first).task_id]}
+    ]
     for iteration in begun:
         for step in STEPS[1:]:
-            if step in ("collect", "merge") and "submit" not in steps:
+            if step in ("collect", "merge") and SUBMIT not in steps:
                 continue
             tasks = find_first_tasks(run.tasks, name, iteration, step)
             if any(run.tasks[task_id].state not in UNBEGUN for task_id in tasks):

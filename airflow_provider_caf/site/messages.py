@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import jinja2
 
+from airflow_provider_caf.core.task_ids import parse_task_id
 from airflow_provider_caf.site.page import build_run_address
 
-_IN_PASS = re.compile(r"iteration_(\d+)\.")
 _LONGEST_REASON = 1500
 
 
@@ -40,13 +39,11 @@ def build_message(context: Mapping[str, Any]) -> str:
 
 
 def _name_task(ti: Any) -> str:
-    calibration, _, rest = ti.task_id.partition(".")
-    if not rest:
-        return f"the task {calibration}"
-    match = _IN_PASS.match(rest)
-    if match is None:
-        return f"calibration {calibration}, {rest}"
-    return f"calibration {calibration}, iteration {match[1]}, {rest[match.end() :]}"
+    task = parse_task_id(ti.task_id)
+    if task.calibration is None:
+        return f"the task {task.label}"
+    iteration = "" if task.iteration is None else f"iteration {task.iteration}, "
+    return f"calibration {task.calibration}, {iteration}{task.label}"
 
 
 def _shorten(text: str) -> str:

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.task_ids import ALGORITHM, DECIDE, FINISH, MERGE, PREPARE, RUN, SUBMIT, WAIT, TaskName
 from airflow_provider_caf.definitions.calibration import CalibrationBase
 from airflow_provider_caf.definitions.stored import read_caf
 from airflow_provider_caf.io.catalog import Catalog, ExecutionCount, FailedSubjobRow, SubjobsRow
-from airflow_provider_caf.status.tasks import FINISHED, UNBEGUN, TaskName, TaskRow, group_by_calibration
+from airflow_provider_caf.status.tasks import FINISHED, UNBEGUN, TaskRow, group_by_calibration
 
 LEFT_OUT, NOT_REACHED = "left out", "not reached"
 
@@ -147,14 +148,14 @@ def judge_state(tasks: Tasks) -> tuple[str, int | None]:
     begun = [task.iteration for task, row in tasks.items() if task.iteration is not None and row.state not in UNBEGUN]
     iteration = max(begun, default=None)
     steps = {task.step: row.state for task, row in tasks.items() if task.iteration is None}
-    prepare = steps.get("prepare")
-    if "success" in (steps.get("finish"), steps.get("run")):
+    prepare = steps.get(PREPARE)
+    if "success" in (steps.get(FINISH), steps.get(RUN)):
         return "completed", iteration
     if "failed" in {row.state for row in tasks.values()}:
         return "failed", iteration
     unbegun = {"skipped": LEFT_OUT, "upstream_failed": "upstream failed", None: "waiting"}
-    if "run" in steps:
-        return unbegun.get(steps["run"], "running"), iteration
+    if RUN in steps:
+        return unbegun.get(steps[RUN], "running"), iteration
     if prepare != "success":
         return unbegun.get(prepare, "preparing"), iteration
     return _judge_pass(tasks, iteration), iteration
@@ -164,27 +165,27 @@ def _judge_pass(tasks: Tasks, iteration: int | None) -> str:
     open_steps = {
         task.step for task, row in tasks.items() if task.iteration == (iteration or 0) and row.state not in FINISHED
     }
-    if open_steps & {"submit", "wait"}:
+    if open_steps & {SUBMIT, WAIT}:
         return "collecting"
-    if "merge" in open_steps:
+    if MERGE in open_steps:
         return "merging"
-    return "running algorithms" if "algorithm" in open_steps else "deciding"
+    return "running algorithms" if ALGORITHM in open_steps else "deciding"
 
 
 def find_checkpoint(tasks: Tasks, iteration: int | None) -> str | None:
     """Return the last step that a whole pass has behind it, in the words of the CAF."""
     steps = {task.step: row.state for task, row in tasks.items() if task.iteration is None}
-    if "success" in (steps.get("finish"), steps.get("run")):
+    if "success" in (steps.get(FINISH), steps.get(RUN)):
         return "finished"
-    if steps.get("prepare") != "success":
+    if steps.get(PREPARE) != "success":
         return None
     reached = "prepared"
     for word, step in (
-        ("submitted", "submit"),
-        ("collected", "wait"),
-        ("merged", "merge"),
-        ("algorithms run", "algorithm"),
-        ("decided", "decide"),
+        ("submitted", SUBMIT),
+        ("collected", WAIT),
+        ("merged", MERGE),
+        ("algorithms run", ALGORITHM),
+        ("decided", DECIDE),
     ):
         states = [row.state for task, row in tasks.items() if task.iteration == iteration and task.step == step]
         if iteration is None or any(state != "success" for state in states):
@@ -196,7 +197,7 @@ def find_checkpoint(tasks: Tasks, iteration: int | None) -> str | None:
 def _list_algorithms(tasks: Tasks, iteration: int, executed: Iterable[ExecutionCount]) -> tuple[AlgorithmProgress, ...]:
     found = []
     for task, row in tasks.items():
-        if task.step == "algorithm" and task.iteration == iteration:
+        if task.step == ALGORITHM and task.iteration == iteration:
             place = (task.calibration, iteration, task.owner)
             own = [count for count in executed if (count.calibration, count.iteration, count.algorithm) == place]
             found.append(
@@ -239,6 +240,6 @@ def _find_reason(tasks: Tasks, failure: FailedSubjobRow | None) -> str:
     )
     if row.reason:
         return f"{broken.task_id}: {row.reason}"
-    if failure is not None and broken.step in ("wait", "merge"):
+    if failure is not None and broken.step in (WAIT, MERGE):
         return f"subjob {failure.subjob} of {failure.collection}: {failure.reason}"
     return f"the task {broken.task_id} failed; see its log"

@@ -1,27 +1,14 @@
-"""The tasks of a run as the factory names them, and the steps of a calibration that they are.
-
-====================================================  =============================================================
-task id                                               step
-====================================================  =============================================================
-`<calibration>.prepare`                               checks and resolves
-`<calibration>.iteration_<k>.<collection>.submit`     and `.wait`, `.merge`: one collection in pass k
-`<calibration>.iteration_<k>.<algorithm>`             one algorithm in pass k
-`<calibration>.iteration_<k>.decide`                  the end of pass k
-`<calibration>.finish`                                the end of the calibration
-`<calibration>.run`                                   a step that collects nothing
-anything without a dot                                of the whole run
-====================================================  =============================================================
-"""
+"""The states of a run's tasks: which belong to a calibration, which begin a step, which are under way."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.core.task_ids import ALGORITHM, PREPARE, RUN, SUBMIT, WAIT, TaskName, parse_task_id
 
 ACTIVE = {"running", "deferred", "queued", "scheduled", "up_for_reschedule", "up_for_retry", "awaiting_input"}
 """States of tasks that may have jobs on their way."""
@@ -33,8 +20,7 @@ UNBEGUN = (None, "skipped", "upstream_failed")
 STEPS = ("prepare", "collect", "merge", "algorithms", "decide")
 """Where a calibration can go back to."""
 
-_IN_PASS = re.compile(r"iteration_(\d+)\.(.+)")
-_FIRST_STEPS = {"collect": "submit", "algorithms": "algorithm"}
+_FIRST_STEPS = {"collect": SUBMIT, "algorithms": ALGORITHM}
 """The first tasks of a step, where they have another name."""
 
 
@@ -54,37 +40,6 @@ class TaskRow:
     reason: str | None = None
 
 
-@record
-class TaskName:
-    """The parts of a task id.
-
-    :param calibration: None for a task of the whole run.
-    :param iteration: None for one outside of the passes.
-    :param owner: the collection or the algorithm.
-    :param step: `prepare`, `submit`, `wait`, `merge`, `algorithm`, `decide`, `finish`, `run`; of the whole run the id.
-    """
-
-    task_id: str
-    calibration: str | None
-    iteration: int | None
-    owner: str | None
-    step: str
-
-
-def parse_task_id(task_id: str) -> TaskName:
-    """Parse a task id."""
-    calibration, _, rest = task_id.partition(".")
-    if not rest:
-        return TaskName(task_id=task_id, calibration=None, iteration=None, owner=None, step=task_id)
-    match = _IN_PASS.fullmatch(rest)
-    if match is None:
-        return TaskName(task_id=task_id, calibration=calibration, iteration=None, owner=None, step=rest)
-    owner, _, step = match[2].partition(".")
-    if not step:
-        owner, step = ("", "decide") if owner == "decide" else (owner, "algorithm")
-    return TaskName(task_id=task_id, calibration=calibration, iteration=int(match[1]), owner=owner or None, step=step)
-
-
 def group_by_calibration(tasks: Mapping[str, TaskRow]) -> dict[str, dict[TaskName, TaskRow]]:
     """Return the tasks of each calibration."""
     found: dict[str, dict[TaskName, TaskRow]] = {}
@@ -101,7 +56,8 @@ def check_calibration(tasks: Iterable[str], name: str) -> None:
     :param tasks: the ids of all its tasks.
     :raises CafError: if it has not.
     """
-    names = sorted({task_id.partition(".")[0] for task_id in tasks if "." in task_id})
+    owners = {parse_task_id(task_id).calibration for task_id in tasks}
+    names = sorted(owner for owner in owners if owner is not None)
     if name not in names:
         raise CafError(
             f"There is no calibration {name!r} in this run.", hint=build_word_hint(name, names, "calibrations")
@@ -119,10 +75,10 @@ def find_first_tasks(tasks: Mapping[str, TaskRow], calibration: str, iteration: 
     check_calibration(tasks, calibration)
     own = group_by_calibration(tasks)[calibration]
     steps = {name.step for name in own}
-    if "run" in steps and "prepare" not in steps:
-        return [f"{calibration}.run"]
-    if to == "prepare":
-        return [f"{calibration}.prepare"]
+    if RUN in steps and PREPARE not in steps:
+        return [TaskName(calibration=calibration, step=RUN).task_id]
+    if to == PREPARE:
+        return [TaskName(calibration=calibration, step=PREPARE).task_id]
     passes = sorted({name.iteration for name in own if name.iteration is not None})
     begun = [name.iteration for name, row in own.items() if name.iteration is not None and row.state not in UNBEGUN]
     number = max(begun, default=0) if iteration is None else iteration
@@ -150,7 +106,7 @@ def find_failed_waits(tasks: Mapping[str, TaskRow], calibration: str | None = No
         task_id
         for task_id, task in tasks.items()
         if task.state == "failed"
-        and (name := parse_task_id(task_id)).step == "wait"
+        and (name := parse_task_id(task_id)).step == WAIT
         and (calibration is None or name.calibration == calibration)
     )
 
@@ -160,6 +116,6 @@ def find_collecting(active: Iterable[str]) -> list[tuple[str, int, str]]:
     found = []
     for task_id in active:
         name = parse_task_id(task_id)
-        if name.step in ("submit", "wait") and name.iteration is not None:
+        if name.step in (SUBMIT, WAIT) and name.iteration is not None:
             found.append((name.calibration or "", name.iteration, name.owner or ""))
     return list(dict.fromkeys(found))

@@ -9,17 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_caf.batch.spec import Resources
-from airflow_provider_caf.core.errors import DefinitionError, TransportError, join_definition_errors
-from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
+from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.core.signals import name_signal
 from airflow_provider_caf.core.suggestions import build_word_hint
-from airflow_provider_caf.core.tails import cut_tail
 from airflow_provider_caf.definitions.algorithm import Algorithm
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.collection import Collection
 from airflow_provider_caf.io.layout import CalibrationLayout
-from airflow_provider_caf.steps.app_run import build_app_argv, run_app
+from airflow_provider_caf.steps.app_run import AppFiles, build_app_argv, run_app
 from airflow_provider_caf.steps.file_metadata import HowToRead
 
 _TIMEOUT = 600.0
@@ -51,7 +48,6 @@ def describe_code(calibration: Calibration, layout: CalibrationLayout, resources
     collections = [collection for collection in calibration.collections.values() if collection.reference is not None]
     answer = _ask(
         {
-            "version": 1,
             "collectors": [_build_collector(collection) for collection in collections],
             "algorithms": [_build_algorithm(algorithm) for algorithm in calibration.algorithms],
             "functions": [{"reference": reference} for reference in _list_functions(calibration)],
@@ -86,19 +82,18 @@ def describe_code(calibration: Calibration, layout: CalibrationLayout, resources
 
 
 def _ask(request: dict[str, Any], layout: CalibrationLayout, resources: Resources) -> dict[str, Any]:
-    question, answer = layout.folder / "describe.json", layout.folder / "description.json"
-    write_json(question, request, mode=PRIVATE)
-    answer.unlink(missing_ok=True)
-    words = ("describe", str(question), "--output", str(answer))
-    result = run_app(layout.description_app, resources, words, _TIMEOUT)
-    if result.exit_code != 0 or not answer.exists():
-        tried = (*build_app_argv(layout.description_app, resources), "describe")
-        end = name_signal(-result.exit_code) if result.exit_code < 0 else f"exit code {result.exit_code}"
-        raise TransportError(
-            f"Importing the classes of calibration {layout.name!r} ended with {end}:\n{cut_tail(result.stderr)}",
-            hint=f"Does the job's Python start, and does the site's setup work? Try: {' '.join(tried)}",
-        )
-    described: dict[str, Any] = read_json(answer, "The description of the classes")
+    tried = (*build_app_argv(layout.description_app, resources), "describe")
+    answer = run_app(
+        "describe",
+        request,
+        layout.description_app,
+        resources,
+        what=f"Importing the classes of calibration {layout.name!r}",
+        timeout=_TIMEOUT,
+        hint=f"Does the job's Python start, and does the site's setup work? Try: {' '.join(tried)}",
+        files=AppFiles(request=layout.folder / "describe.json", answer=layout.folder / "description.json"),
+    )
+    described: dict[str, Any] = answer.value
     return described
 
 

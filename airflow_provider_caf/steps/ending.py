@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import CheckpointError, JobFailed, NotEnoughData
-from airflow_provider_caf.core.files import PRIVATE, open_log, read_json, write_json
+from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.payloads import FilledGap, GapReport, fill_gaps
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.core.tails import read_tail
 from airflow_provider_caf.definitions.caf import Publish
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.io.layout import RunLayout, slug
 from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.jobs.processes import TiedProcess
+from airflow_provider_caf.jobs.processes import run_logged
 from airflow_provider_caf.steps.finish import join_database, list_finished, read_executed_runs
 from airflow_provider_caf.steps.gaps import write_gaps
 
@@ -48,7 +44,7 @@ def join_run(layout: RunLayout, gaps: str) -> Joined:
     :raises DatabaseError: if it cannot be written.
     """
     members = list_finished(layout.folder)
-    saved = [each for each in members if each.save_payloads]
+    saved = [member for member in members if member.save_payloads]
     runs: set[ExpRun] = set()
     for member in saved:
         if isinstance(member, Calibration):
@@ -139,30 +135,18 @@ class Publication:
                 f"{self._begun} and clear this task. If they have, mark the task as success.",
             )
         write_json(self._begun, {"version": 1, "command": command}, mode=PRIVATE)
-        with open_log(self._log) as output:
-            start = output.tell()
-            try:
-                with TiedProcess(
-                    command,
-                    env=build_child_environment(os.environ),
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                ) as process:
-                    code = process.wait()
-            except OSError as error:
-                self._begun.unlink()
-                raise JobFailed(
-                    f"The command of publish cannot be started: {command[0]!r}: {error.strerror}.",
-                    hint="Check the program's name and that the worker has it.",
-                ) from error
-        if code != 0:
+        try:
+            ended = run_logged("The command of publish", command, self._log)
+        except JobFailed:
+            self._begun.unlink()
+            raise
+        if ended.exit_code != 0:
             # It has ended and says that it failed: to run it again is for a person to decide, by a clear.
             self._begun.unlink()
             raise JobFailed(
-                f"The command of publish failed with exit code {code}.",
+                f"The command of publish failed with exit code {ended.exit_code}.",
                 hint="Mend the cause and clear this task.",
                 log=str(self._log),
-                log_tail=read_tail(self._log, start=start),
+                log_tail=ended.tail,
             )
         return f"ran {command[0]}"

@@ -23,7 +23,7 @@ from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies.ahead import LookAhead
 from airflow_provider_caf.core.strategies.base import Answer, Execute, Execution, FindBoundaries, Question
 from airflow_provider_caf.core.strategies.tickets import Answered, Ticket, TicketCounter
-from airflow_provider_caf.io.algorithm_pool import Finished
+from airflow_provider_caf.steps.algorithm_pool import Finished
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +96,8 @@ class Executions:
         self._look_ahead = look_ahead
         self._note = note
         self._counter = TicketCounter()
-        self._answered = {each.ticket: each for each in known}
-        self._known: dict[Ticket, Answer] = {ticket: each.answer for ticket, each in self._answered.items()}
+        self._answered = {answered.ticket: answered for answered in known}
+        self._known: dict[Ticket, Answer] = {ticket: answered.answer for ticket, answered in self._answered.items()}
         self._earlier = frozenset(self._answered)
         self._errors: dict[Ticket, CafError] = {}
         self._running: dict[Ticket, Question] = {}
@@ -116,7 +116,7 @@ class Executions:
         return len(made - self._used)
 
     def execute(self, number: int, action: Execute) -> Execution:
-        """Give what an execution gave, under its number in the plan."""
+        """Return what an execution gave, under its number in the plan."""
         ticket = self._ask(action)
         answer = self._known[ticket]
         assert isinstance(answer, Execution)
@@ -132,7 +132,7 @@ class Executions:
         return execution
 
     def find_boundaries(self, action: FindBoundaries) -> tuple[ExpRun, ...]:
-        """Give the boundaries that the algorithm found.
+        """Return the boundaries that the algorithm found.
 
         :raises CafError: if it could not be asked.
         """
@@ -144,7 +144,7 @@ class Executions:
         return answer
 
     def flush(self) -> None:
-        """Tell of the executions that were not told of yet."""
+        """Note the executions that were not noted yet."""
         if self._unnoted:
             self._note(tuple(self._unnoted))
             self._unnoted.clear()
@@ -203,5 +203,5 @@ class Executions:
 
 
 def describe_runs(runs: Sequence[ExpRun]) -> str:
-    """Say which runs, as in `run 1.3` or `12 runs from 1.3 to 1.20`."""
+    """Describe runs, as in `run 1.3` or `12 runs from 1.3 to 1.20`."""
     return f"run {runs[0]}" if len(runs) == 1 else f"{len(runs)} runs from {runs[0]} to {runs[-1]}"

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
 
 from airflow_provider_caf.batch.spec import Resources
-from airflow_provider_caf.core.errors import InputError, TransportError
-from airflow_provider_caf.core.files import is_uri, read_json, write_json
+from airflow_provider_caf.core.errors import InputError
+from airflow_provider_caf.core.files import is_uri
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.core.tails import cut_tail
 from airflow_provider_caf.io.filemap import MappedFile
 from airflow_provider_caf.io.metadata_cache import MetadataCache, build_mapped, measure
 from airflow_provider_caf.steps.app_run import run_app
@@ -51,7 +48,7 @@ def read_metadata(
     processes: int | None = None,
     note: Callable[[dict[str, MappedFile]], None] | None = None,
 ) -> dict[str, MappedFile]:
-    """Tell what is in files.
+    """Return what is in files.
 
     :param app: a job app.
     :param resources: the environment of the processes.
@@ -95,31 +92,26 @@ def read_metadata(
 def _look_into(
     files: Sequence[str], how: HowToRead, app: Path, resources: Resources
 ) -> tuple[dict[str, MappedFile], list[str]]:
-    with tempfile.TemporaryDirectory(prefix="caf-metadata-") as folder:
-        request, output = Path(folder) / "request.json", Path(folder) / "answer.json"
-        write_json(
-            request,
-            {
-                "version": 1,
-                "files": list(files),
-                "how": how.how,
-                "tree": how.tree,
-                "exp_branch": how.exp_branch,
-                "run_branch": how.run_branch,
-            },
-        )
-        states = {file: measure(file) for file in files}
-        result = run_app(app, resources, ("metadata", str(request), "--output", str(output)), _TIMEOUT)
-        if result.exit_code != 0 or not output.exists():
-            raise TransportError(
-                f"Looking into {len(files)} files ended with exit code {result.exit_code}:\n{cut_tail(result.stderr)}",
-                hint="Does the job's Python start, and does it have ROOT?",
-            )
-        answers: Iterable[dict[str, Any]] = read_json(output, "The metadata of files")["files"]
+    states = {file: measure(file) for file in files}
+    answer = run_app(
+        "metadata",
+        {
+            "files": list(files),
+            "how": how.how,
+            "tree": how.tree,
+            "exp_branch": how.exp_branch,
+            "run_branch": how.run_branch,
+        },
+        app,
+        resources,
+        what=f"Looking into {len(files)} files",
+        timeout=_TIMEOUT,
+        hint="Does the job's Python start, and does it have ROOT?",
+    )
     found, faults = {}, []
-    for file, answer in zip(files, answers, strict=True):
-        if answer["ok"]:
-            found[file] = build_mapped(states[file], answer["low"], answer["high"], answer["events"])
+    for file, seen in zip(files, answer.value["files"], strict=True):
+        if seen["ok"]:
+            found[file] = build_mapped(states[file], seen["low"], seen["high"], seen["events"])
         else:
-            faults.append(str(answer["error"]))
+            faults.append(str(seen["error"]))
     return found, faults

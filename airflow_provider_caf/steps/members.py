@@ -6,23 +6,16 @@ payloads of any other calibration.
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 from airflow_provider_caf.core.chain import DatabaseEntry, build_database_chain
-from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import DefinitionError, JobFailed
-from airflow_provider_caf.core.files import open_log, write_json
+from airflow_provider_caf.core.files import write_json
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.reference import load_reference
 from airflow_provider_caf.core.signals import name_signal
 from airflow_provider_caf.core.suggestions import build_word_hint
-from airflow_provider_caf.core.tails import read_tail
 from airflow_provider_caf.definitions.calibration import (
     CalibrationBase,
     ExternalCommand,
@@ -31,7 +24,7 @@ from airflow_provider_caf.definitions.calibration import (
 )
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.jobs.processes import TiedProcess
+from airflow_provider_caf.jobs.processes import run_logged
 from airflow_provider_caf.steps.finish import join_database
 from airflow_provider_caf.steps.manifest import write_step
 
@@ -85,11 +78,9 @@ class StepRun:
         self._say = say
         databases = [str(layout.sibling(name).database) for name in ancestors]
         self._chain = build_database_chain(None, databases, (*step.databases, *database_chain))
-        self._process: TiedProcess | None = None
-        self._stopped = threading.Event()
 
     def run(self) -> LocalDatabase:
-        """Do the work and give the step's final database. It can be called again at any time.
+        """Do the work and return the step's final database. It can be called again at any time.
 
         :raises DefinitionError: if the definition cannot be carried out.
         :raises JobFailed: if a command fails or takes too long.
@@ -105,12 +96,6 @@ class StepRun:
             self._run_own(self.step)
         join_database(self.layout)
         return LocalDatabase(self.layout.database)
-
-    def stop(self) -> None:
-        """End a command that runs, with all that it has started."""
-        self._stopped.set()
-        if self._process is not None:
-            self._process.stop()
 
     def _import(self, step: ImportedPayloads) -> None:
         source = LocalDatabase(step.folder)
@@ -183,56 +168,29 @@ class StepRun:
             "CAF_RUN_ID": self._run_id,
             **{name: str(value) for name, value in step.environment.items()},
         }
-        environment = build_child_environment(os.environ, given)
         log = self.layout.command_log
         self._say(f"Runs {argv}; it prints to {log}")
-        with open_log(log) as output:
-            start = output.tell()
-            with _start(argv, self.layout.folder, environment, output, step.name) as process:
-                self._process = process
-                code, timed_out = self._wait(process, step.timeout)
-        for line in read_tail(log, start=start).splitlines():
+        what = f"The command of step {step.name!r}"
+        ended = run_logged(what, argv, log, variables=given, folder=self.layout.folder, timeout=step.timeout)
+        for line in ended.tail.splitlines():
             self._say(f"| {line}")
-        self._judge(code, step.timeout if timed_out else None, log, start)
+        if ended.is_late:
+            how = f"no end within {step.timeout:g} s"
+        elif ended.exit_code < 0:
+            how = f"ended by signal {name_signal(-ended.exit_code).removeprefix('signal ')}"
+        else:
+            how = f"exit code {ended.exit_code}"
+        if ended.exit_code != 0 or ended.is_late:
+            raise JobFailed(
+                f"{what} failed: {how}.",
+                hint="Mend the cause and clear this task: it runs again from its beginning.",
+                log=str(log),
+                log_tail=ended.tail,
+            )
         self._take_over(database)
-
-    def _wait(self, process: TiedProcess, timeout: float | None) -> tuple[int, bool]:
-        """Wait for a command; give its exit code, and tell whether it took too long."""
-        if self._stopped.is_set():
-            process.stop()
-        try:
-            return process.wait(timeout), False
-        except subprocess.TimeoutExpired:
-            process.end()
-            return process.wait(), True
-
-    def _judge(self, code: int, timeout: float | None, log: Path, start: int) -> None:
-        if code == 0 and timeout is None:
-            return
-        how = f"ended by signal {name_signal(-code).removeprefix('signal ')}" if code < 0 else f"exit code {code}"
-        if timeout is not None:
-            how = f"no end within {timeout:g} s"
-        raise JobFailed(
-            f"The command of step {self.step.name!r} failed: {how}.",
-            hint="Mend the cause and clear this task: it runs again from its beginning.",
-            log=str(log),
-            log_tail=read_tail(log, start=start),
-        )
 
 
 def _fill(word: str, places: Mapping[str, str]) -> str:
     for name, path in places.items():
         word = word.replace(f"{{{name}}}", path)
     return word
-
-
-def _start(argv: Sequence[str], folder: Path, environment: Mapping[str, str], output: Any, name: str) -> TiedProcess:
-    try:
-        return TiedProcess(
-            argv, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-        )
-    except OSError as error:
-        raise JobFailed(
-            f"The command of step {name!r} cannot be started: {argv[0]!r}: {error.strerror}.",
-            hint="Check the program's name and that the worker has it.",
-        ) from error

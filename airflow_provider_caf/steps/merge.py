@@ -7,14 +7,12 @@ from collections.abc import Callable
 
 from airflow_provider_caf.batch.polling import decide_interval
 from airflow_provider_caf.batch.verdicts import SubjobStatus
-from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import InputError
-from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
+from airflow_provider_caf.core.files import read_json, write_json
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.core.tails import cut_tail
 from airflow_provider_caf.io.layout import CalibrationLayout, CollectionLayout
 from airflow_provider_caf.jobs.observation import Observation
-from airflow_provider_caf.steps.app_run import run_app
+from airflow_provider_caf.steps.app_run import AppFiles, run_app
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.progress import Progress, following
 from airflow_provider_caf.steps.results import CalibrationResults
@@ -69,7 +67,7 @@ def merge_collection(
     place.merged_file.parent.mkdir(parents=True, exist_ok=True)
     place.failed_file.unlink(missing_ok=True)
     done = [verdict for _, verdict in sorted(observation.verdicts.items()) if verdict.status is SubjobStatus.DONE]
-    outputs = [str(path) for each in done for path in each.outputs]
+    outputs = [str(path) for verdict in done for path in verdict.outputs]
     write_json(place.outputs_file, {"version": 1, "files": outputs})
     if failed:
         write_json(place.failed_file, {"version": 1, "failed": list(failed), "subjobs": len(observation.verdicts)})
@@ -83,27 +81,32 @@ def merge_collection(
 
 
 def build_empty_index(collection: str, granularity: str) -> dict[str, object]:
-    """Give the index of a collection whose outputs are not merged."""
+    """Return the index of a collection whose outputs are not merged."""
     return {"version": 1, "collection": collection, "file": None, "granularity": granularity, "prefixes": {}}
 
 
 def _merge_files(run: CollectionRun, place: CollectionLayout, inputs: list[str]) -> int:
-    """Merge, and give how many runs are in the merged file."""
-    write_json(
-        place.merge_request,
-        {
-            "version": 1,
-            "collection": place.name,
-            "inputs": inputs,
-            "output": str(place.merged_file),
-            "index": str(place.merged_index),
-            "granularity": run.manifest.granularity,
-            "progress": str(place.merge_progress),
-        },
-    )
-    what = f"Merging collection {place.name!r} of {run.calibration.name!r}"
-    with following(place.merge_progress, Progress(what, len(inputs), "files")):
-        _run_merge(run, place)
+    """Merge, and return how many runs are in the merged file."""
+    title = f"Merging collection {place.name!r} of"
+    with following(place.merge_progress, Progress(f"{title} {run.calibration.name!r}", len(inputs), "files")):
+        run_app(
+            "merge",
+            {
+                "collection": place.name,
+                "inputs": inputs,
+                "output": str(place.merged_file),
+                "index": str(place.merged_index),
+                "granularity": run.manifest.granularity,
+                "progress": str(place.merge_progress),
+            },
+            run.calibration.app,
+            run.manifest.resources,
+            what=f"{title} calibration {run.calibration.name!r}",
+            timeout=_TIMEOUT,
+            hint=f"The whole output is in {place.merge_log}.",
+            error=InputError,
+            files=AppFiles(request=place.merge_request, answer=None, log=place.merge_log),
+        )
     index = read_json(place.merged_index, f"The index of collection {place.name!r}")
     return len({tuple(one[:2]) for prefix in index["prefixes"].values() for one in prefix["runs"]})
 
@@ -117,7 +120,7 @@ def _observe_settled(run: CollectionRun) -> Observation:
 
 
 def _find_inputs(run: CollectionRun, observation: Observation) -> list[str]:
-    """Give what the collector wrote in every subjob that is done.
+    """Return what the collector wrote in every subjob that is done.
 
     :raises InputError: if one of them, by its output patterns, need not write it and did not.
     """
@@ -136,16 +139,3 @@ def _find_inputs(run: CollectionRun, observation: Observation) -> list[str]:
             hint=f"Algorithms read {COLLECTOR_OUTPUT}: have the command write it, and add it to output_patterns.",
         )
     return [path for paths in found.values() for path in paths]
-
-
-def _run_merge(run: CollectionRun, place: CollectionLayout) -> None:
-    words = ("merge", str(place.merge_request))
-    result = run_app(run.calibration.app, run.manifest.resources, words, _TIMEOUT)
-    text = result.stdout + result.stderr
-    write_bytes(place.merge_log, text.encode("utf-8", "replace"), durable=False, mode=PRIVATE)
-    if result.exit_code != 0:
-        raise InputError(
-            f"Merging collection {place.name!r} of calibration {run.calibration.name!r} failed (exit code "
-            f"{result.exit_code}):\n" + cut_tail(text),
-            hint=f"The whole output is in {place.merge_log}.",
-        )

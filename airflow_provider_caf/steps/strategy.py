@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from airflow_provider_caf.batch.wrapper import build_site_argv
+from airflow_provider_caf.core.algorithm_requests import OpenRequest
 from airflow_provider_caf.core.chain import DatabaseEntry, build_database_chain
 from airflow_provider_caf.core.errors import AlgorithmDied, AlgorithmFailed, CafError, DefinitionError, NotEnoughData
 from airflow_provider_caf.core.files import read_json, write_json, write_text
@@ -35,11 +36,11 @@ from airflow_provider_caf.core.strategies.ahead import LookAhead, list_parts
 from airflow_provider_caf.core.strategies.base import Plan, Strategy
 from airflow_provider_caf.core.strategies.drive import drive_plan
 from airflow_provider_caf.definitions.calibration import Calibration
-from airflow_provider_caf.io.algorithm_pool import AlgorithmPool
-from airflow_provider_caf.io.algorithm_process import AlgorithmProcess, Opened
 from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.io.layout import DATABASE_FILE, AlgorithmLayout, CalibrationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
+from airflow_provider_caf.steps.algorithm_pool import AlgorithmPool
+from airflow_provider_caf.steps.algorithm_process import AlgorithmProcess, Opened
 from airflow_provider_caf.steps.app_run import build_app_argv
 from airflow_provider_caf.steps.checkpoint import Checkpoint, Start, TaskState
 from airflow_provider_caf.steps.executions import Asked, Broken, Executions, describe_runs
@@ -145,17 +146,19 @@ class StrategyRun:
             # Packed when the run begins and not once for all: who corrects an algorithm clears this task alone. A
             # retry that has finished executions goes on with the code that made them.
             functions = (self.definition.pre_algorithm, self.definition.data_input)
-            build_job_app(self.layout.app, [self.definition.algorithm, *(each for each in functions if each)])
+            build_job_app(
+                self.layout.app, [self.definition.algorithm, *(function for function in functions if function)]
+            )
         self._checkpoint.accept()
         if known:
             log.info("%d finished executions of an earlier try are used again.", len(known))
 
     def _describe_origin(self) -> str:
-        """Give a digest of what executions depend on, apart from the code."""
+        """Return a digest of what executions depend on, apart from the code."""
         this = self.calibration.iteration(self.iteration)
         collected = []
-        for each in self.manifest.calibration.collections.values():
-            layout = this.collection(each.name)
+        for name in self.manifest.calibration.collections:
+            layout = this.collection(name)
             for path in (layout.merged_file, layout.merged_index):
                 status = path.stat() if path.exists() else None
                 collected.append([path.name, status and status.st_size, status and status.st_mtime_ns])
@@ -186,7 +189,6 @@ class StrategyRun:
     def _open_process(self, number: int) -> AlgorithmProcess:
         """Start a process of the algorithm, and open it with the collected data."""
         resources = self.manifest.resources
-        this = self.calibration.iteration(self.iteration)
         process = AlgorithmProcess(
             argv=build_site_argv(resources, build_app_argv(self.layout.app, resources)),
             log_path=self.layout.worker_log(number),
@@ -196,29 +198,34 @@ class StrategyRun:
             cpus=self.definition.cpus,
         )
         try:
-            process.open(
-                algorithm=self.definition.algorithm,
-                indexes=[str(this.collection(name).merged_index) for name in self.manifest.calibration.collections],
-                settings=self.definition.settings,
-                database_chain=self.build_chain(),
-                iteration=self.iteration,
-                prefix=self.definition.prefix,
-                pre_algorithm=self.definition.pre_algorithm,
-                data_input=self.definition.data_input,
-                output_files={
-                    name: read_json(this.collection(name).outputs_file, "The list of outputs")["files"]
-                    for name in self.manifest.calibration.collections
-                },
-                runs=self._find_known_runs(),
-                copies=self.layout.copies_folder(number),
-            )
+            process.open(self._build_request(), copies=self.layout.copies_folder(number))
         except BaseException:
             process.close()
             raise
         return process
 
+    def _build_request(self) -> OpenRequest:
+        definition = self.definition
+        this = self.calibration.iteration(self.iteration)
+        collections = {name: this.collection(name) for name in self.manifest.calibration.collections}
+        return OpenRequest(
+            algorithm=definition.algorithm,
+            indexes=tuple(str(layout.merged_index) for layout in collections.values()),
+            database_chain=tuple(self.build_chain()),
+            settings=definition.settings,
+            iteration=self.iteration,
+            prefix=definition.prefix,
+            pre_algorithm=definition.pre_algorithm,
+            data_input=definition.data_input,
+            output_files={
+                name: tuple(read_json(layout.outputs_file, "The list of outputs")["files"])
+                for name, layout in collections.items()
+            },
+            runs=tuple(self._find_known_runs()),
+        )
+
     def _find_known_runs(self) -> list[ExpRun]:
-        """Give the runs to work on where nothing is collected: those of the calibrations that this one depends on."""
+        """Return the runs to work on where nothing is collected: those of the calibrations that this one depends on."""
         calibration = self.manifest.calibration
         if calibration.collections:
             return []
@@ -233,7 +240,7 @@ class StrategyRun:
         return sorted(runs)
 
     def _find_runs(self, opened: Opened) -> tuple[ExpRun, ...]:
-        """Give the runs that the strategy works on."""
+        """Return the runs that the strategy works on."""
         calibration = self.manifest.calibration
         runs = filter_runs(opened.runs, requested=calibration.requested_iov, ignored=calibration.ignored_runs)
         if not runs:
@@ -278,7 +285,7 @@ class StrategyRun:
             replayed=executions.replayed,
             wasted=executions.wasted,
             broken=len(executions.broken),
-            codes=tuple(int(each.execution.code) for each in reports),
+            codes=tuple(int(report.execution.code) for report in reports),
             committed=committed,
         )
         self._write_result(result)
@@ -307,11 +314,11 @@ class StrategyRun:
             plan.close()
 
     def build_chain(self) -> tuple[DatabaseEntry, ...]:
-        """Give what the algorithm sees: the algorithms before it in this pass, the previous pass, then the rest."""
+        """Return what the algorithm sees: the algorithms before it in this pass, the previous pass, then the rest."""
         return build_database_chain(None, self._list_earlier_databases(), self.manifest.database_chain)
 
     def _list_earlier_databases(self) -> list[str]:
-        names = [each.name for each in self.manifest.calibration.algorithms]
+        names = [algorithm.name for algorithm in self.manifest.calibration.algorithms]
         before = names[: names.index(self.layout.name)]
         this = self.calibration.iteration(self.iteration)
         earlier = [str(this.algorithm(name).database) for name in reversed(before)]
@@ -321,11 +328,11 @@ class StrategyRun:
 
     def _note(self, asked: Sequence[Asked]) -> None:
         """Record executions that the plan asked for."""
-        for each in asked:
-            execution = each.execution
+        for answer in asked:
+            execution = answer.execution
             self._executions.append(execution)
-            what = describe_runs(execution.runs)
-            log.info("Execution %d: %s for %s (%.3g s).", execution.key, execution.code.name, what, each.seconds)
+            runs = describe_runs(execution.runs)
+            log.info("Execution %d: %s for %s (%.3g s).", execution.key, execution.code.name, runs, answer.seconds)
         self.results.add_executions(self.iteration, self.layout.name, asked, self.layout.staging_folder)
 
     def _write_file(self, action: WriteFile) -> None:
@@ -342,12 +349,14 @@ class StrategyRun:
         runs = sorted({run for execution in self._executions for run in execution.runs})
         filled: tuple[FilledGap, ...] = ()
         if self.definition.fill_gaps:
-            entries, filled = fill_gaps([each.entry for each in committed], runs)
-            committed = tuple(replace(each, entry=entry) for each, entry in zip(committed, entries, strict=True))
+            entries, filled = fill_gaps([payload.entry for payload in committed], runs)
+            committed = tuple(replace(payload, entry=entry) for payload, entry in zip(committed, entries, strict=True))
         database = LocalDatabase(self.layout.database)
         database.create()
         staging = self.layout.staging_folder
-        database.commit([(each.entry.name, staging / each.entry.file_name, each.entry.iov) for each in committed])
+        database.commit(
+            [(payload.entry.name, staging / payload.entry.file_name, payload.entry.iov) for payload in committed]
+        )
         write_gaps(self.layout.gaps, database.check_gaps(runs), filled)
         self.results.add_payloads(self.iteration, self.layout.name, committed)
         return committed
@@ -384,7 +393,7 @@ class StrategyRun:
                 log=str(self.layout.log),
             )
         # One that died comes first: it is what a retry may mend.
-        worst = next((each for each in broken if isinstance(each.error, AlgorithmDied)), broken[0])
+        worst = next((one for one in broken if isinstance(one.error, AlgorithmDied)), broken[0])
         error = worst.error
         what = (
             f"{len(broken)} of {result.executions} executions {where} broke. One was for "

@@ -10,9 +10,7 @@ from typing import Any
 
 from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.core.errors import CafError
-from airflow_provider_caf.core.files import read_json, write_json
 from airflow_provider_caf.core.payloads import PayloadEntry
-from airflow_provider_caf.core.tails import cut_tail
 from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.app_run import run_app
@@ -25,7 +23,7 @@ _MOST = 5000
 
 
 def read_values(database: LocalDatabase, entries: Sequence[PayloadEntry], resources: Resources) -> list[Any]:
-    """Give the value of each payload, None where it is no small JSON.
+    """Return the value of each payload, None where it is no small JSON.
 
     They are only shown: that they cannot be read is logged, and fails nothing.
     """
@@ -38,18 +36,19 @@ def read_values(database: LocalDatabase, entries: Sequence[PayloadEntry], resour
 
 
 def _read(database: LocalDatabase, entries: Sequence[PayloadEntry], resources: Resources) -> list[Any]:
+    payloads = [{"name": entry.name, "file": str(database.get_file(entry))} for entry in entries]
     with tempfile.TemporaryDirectory(prefix="caf-values-") as folder:
-        app, request, output = (Path(folder) / name for name in ("app.pyz", "request.json", "answer.json"))
+        app = Path(folder) / "app.pyz"
         build_job_app(app, ())
-        payloads = [{"name": entry.name, "file": str(database.get_file(entry))} for entry in entries]
-        write_json(request, {"version": 1, "payloads": payloads})
-        result = run_app(app, resources, ("values", str(request), "--output", str(output)), _TIMEOUT)
-        if result.exit_code != 0:
-            raise CafError(
-                f"Reading {len(entries)} payloads ended with exit code {result.exit_code}:\n{cut_tail(result.stderr)}",
-                hint="Does the job's Python have ROOT? Its path is `python` in backend_args.",
-            )
-        answer = read_json(output, "The values of payloads")
+        answer = run_app(
+            "values",
+            {"payloads": payloads},
+            app,
+            resources,
+            what=f"Reading {len(entries)} payloads",
+            timeout=_TIMEOUT,
+            hint="Does the job's Python have ROOT? Its path is `python` in backend_args.",
+        ).value
     for fault in answer["faults"][:3]:
         log.warning("A value cannot be shown: %s", fault)
     values: list[Any] = answer["values"]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
-import subprocess
 import tempfile
 from typing import IO
 
 from airflow_provider_caf.batch.spec import Command, CommandResult, TextFile
-from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import TransportError, TransportTimeout
 from airflow_provider_caf.core.files import write_text
 from airflow_provider_caf.jobs.processes import FreeProcess, TiedProcess
@@ -42,7 +39,7 @@ class LocalTransport:
             with self._start(command, stdin, stdout, stderr, hold) as process:
                 try:
                     exit_code = process.wait(command.timeout)
-                except subprocess.TimeoutExpired as error:
+                except TimeoutError as error:
                     process.end()
                     printed = _read(stderr).strip()[-500:]
                     raise TransportTimeout(
@@ -69,7 +66,7 @@ class LocalTransport:
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
-                env=build_child_environment(os.environ, command.environment),
+                variables=command.environment,
                 pass_fds=() if hold is None else (hold,),
             )
         except FileNotFoundError as error:

@@ -20,16 +20,14 @@ import struct
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_caf.core.chain import DatabaseEntry
+from airflow_provider_caf.core.algorithm_requests import BoundariesRequest, CloseRequest, ExecuteRequest, OpenRequest
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.iov import ExpRun, IoV
-from airflow_provider_caf.core.json_form import JsonRecord, build_json
+from airflow_provider_caf.core.json_form import build_json
 from airflow_provider_caf.core.payloads import build_payload_file_name
-from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.worker.algorithm.algorithm import Algorithm, make_algorithm, set_attributes
 from airflow_provider_caf.worker.collect.collected import CollectedData, read_index
@@ -73,9 +71,9 @@ def choose_files(reference: str, algorithm: Algorithm) -> tuple[str, ...]:
     :raises DefinitionError: if it gives something else than paths.
     """
     given = load_user_code(reference, "data_input")(algorithm)
-    if not isinstance(given, (list, tuple)) or not all(isinstance(each, (str, os.PathLike)) for each in given):
+    if not isinstance(given, (list, tuple)) or not all(isinstance(path, (str, os.PathLike)) for path in given):
         raise DefinitionError(f"The data_input {reference!r} gave {given!r}.", hint="It gives a list of paths.")
-    return tuple(os.fspath(each) for each in given)
+    return tuple(os.fspath(path) for path in given)
 
 
 def read_runs(algorithm: Algorithm) -> tuple[ExpRun, ...]:
@@ -90,49 +88,6 @@ def read_runs(algorithm: Algorithm) -> tuple[ExpRun, ...]:
         raise DefinitionError(
             f"find_collected_runs() of the {algorithm._session.what} gave {given!r}.", hint="It gives runs."
         ) from error
-
-
-@record
-class _Open(JsonRecord):
-    noun = "request"
-
-    algorithm: str
-    indexes: tuple[str, ...]
-    database_chain: tuple[DatabaseEntry, ...]
-    settings: Mapping[str, Any] | None = None
-    iteration: int = 0
-    output_folder: str = "."
-    prefix: str | None = None
-    pre_algorithm: str | None = None
-    data_input: str | None = None
-    output_files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    runs: tuple[ExpRun, ...] = ()
-    cpus: int = 1
-
-
-@record
-class _Execute(JsonRecord):
-    noun = "request"
-
-    key: int
-    runs: tuple[ExpRun, ...]
-    iov: IoV
-    staging: str
-    settings: Mapping[str, Any] | None = None
-    input: Any = None
-
-
-@record
-class _FindBoundaries(JsonRecord):
-    noun = "request"
-
-    runs: tuple[ExpRun, ...]
-    settings: Mapping[str, Any] | None = None
-
-
-@record
-class _Close(JsonRecord):
-    noun = "request"
 
 
 class AlgorithmService:
@@ -164,7 +119,7 @@ class AlgorithmService:
 
     def open(self, words: dict[str, Any]) -> dict[str, Any]:
         """Make the algorithm and look at the collected data."""
-        request = _Open.from_json(words)
+        request = OpenRequest.from_json(words)
         if self._algorithm is not None:
             self._algorithm._session.data.close()
         crash_plainly()
@@ -197,7 +152,7 @@ class AlgorithmService:
     def execute(self, words: dict[str, Any]) -> dict[str, Any]:
         """Run the algorithm once."""
         algorithm = self._get_algorithm()
-        request = _Execute.from_json(words)
+        request = ExecuteRequest.from_json(words)
         session = algorithm._session
         algorithm.runs = tuple(sorted(request.runs))
         algorithm.iov = request.iov
@@ -219,7 +174,7 @@ class AlgorithmService:
     def find_boundaries(self, words: dict[str, Any]) -> dict[str, Any]:
         """Ask the algorithm for each run whether a payload begins with it."""
         algorithm = self._get_algorithm()
-        request = _FindBoundaries.from_json(words)
+        request = BoundariesRequest.from_json(words)
         runs = request.runs
         set_attributes(algorithm, dict(request.settings or {}))
         boundaries = []
@@ -239,7 +194,7 @@ class AlgorithmService:
 
     def close(self, words: dict[str, Any]) -> dict[str, Any]:
         """Close the files."""
-        _Close.from_json(words)
+        CloseRequest.from_json(words)
         if self._algorithm is not None:
             self._algorithm._session.finish()
             self._algorithm._session.data.close()
@@ -269,7 +224,7 @@ def check_code(value: Any, what: str) -> ResultCode:
 
 
 def describe_error(error: BaseException) -> dict[str, Any]:
-    """Give the JSON form of an error: `kind` is our class, or `Raised` for what the user's code raised."""
+    """Return the JSON form of an error: `kind` is our class, or `Raised` for what the user's code raised."""
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     if isinstance(error, CafError):
         return {
@@ -304,7 +259,7 @@ def write_frame(descriptor: int, value: Mapping[str, Any]) -> None:
 
 
 def measure_memory() -> int:
-    """Give the memory that this process has in RAM now, in kB; 0 where the system does not tell."""
+    """Return the memory that this process has in RAM now, in kB; 0 where the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     except OSError:

@@ -1,4 +1,4 @@
-"""Describe a calibration script in the experiment's environment: `script request.json --output answer.json`.
+"""Describe a calibration script in the experiment's environment: the verb `script`.
 
 ::
 
@@ -14,10 +14,9 @@ Without `input_data` the answer has the settings alone.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ from airflow_provider_caf.core.json_form import normalise_json
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.worker.basf2.read_script import describe_calibration, find_ancestors_in
 from airflow_provider_caf.worker.basf2.script import ScriptArguments, call_script, find_event_counts, load_script
-from airflow_provider_caf.worker.requests import read_request
 
 ARGUMENTS_FILE = "arguments.json"
 
@@ -38,18 +36,7 @@ _SETS = ("input_data_formats", "input_data_names")
 _NEWER = ("produced_payloads", "subsystem")
 
 
-def main(argv: Sequence[str]) -> int:
-    """Describe the script that `request.json` names."""
-    parser = argparse.ArgumentParser(prog="script", description="Describe a calibration script.")
-    parser.add_argument("request", help="path of request.json")
-    parser.add_argument("--output", required=True, help="file for the answer")
-    options = parser.parse_args(argv)
-    answer = describe_script(read_request(options.request, "request"))
-    write_bytes(Path(options.output), json.dumps(answer, indent=1).encode() + b"\n", "answer")
-    return 0
-
-
-def describe_script(request: Mapping[str, Any]) -> dict[str, Any]:
+def run(request: Mapping[str, Any]) -> dict[str, Any]:
     """Describe a script, and write what its jobs need.
 
     :raises DefinitionError: if the script cannot be used, with its traceback.
@@ -67,7 +54,7 @@ def describe_script(request: Mapping[str, Any]) -> dict[str, Any]:
     module = load_script(arguments)
     settings = describe_settings(module.settings, arguments.script)
     if request.get("input_data") is None:
-        return {"version": 1, "settings": settings, "calibrations": [], "warnings": [], "software": find_software()}
+        return {"settings": settings, "calibrations": [], "warnings": [], "software": find_software()}
     warnings: list[str] = []
     config = merge_config(settings["expert_config"], request.get("expert_config") or {}, warnings)
     data = find_input_data(settings["input_data_names"], request["input_data"], warnings)
@@ -77,14 +64,13 @@ def describe_script(request: Mapping[str, Any]) -> dict[str, Any]:
     folder = Path(request["folder"])
     folder.mkdir(parents=True, exist_ok=True)
     known = {path: iov for files in data.values() for path, iov in files.items()}
-    described = [describe_calibration(each, folder, known, warnings) for each in calibrations]
-    for each in described:
-        find_ancestors_in(described, each)
+    described = [describe_calibration(calibration, folder, known, warnings) for calibration in calibrations]
+    for calibration in described:
+        find_ancestors_in(described, calibration)
     arguments = replace(arguments, event_counts=find_event_counts(arguments.caf))
     text = json.dumps(arguments.to_json(), indent=1) + "\n"
     write_bytes(folder / ARGUMENTS_FILE, text.encode(), "arguments of the script")
     return {
-        "version": 1,
         "settings": settings,
         "calibrations": described,
         "warnings": warnings,
@@ -93,7 +79,7 @@ def describe_script(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_settings(settings: Any, script: str) -> dict[str, Any]:
-    """Give the settings of a script in plain words.
+    """Return the settings of a script in plain words.
 
     :raises DefinitionError: if they are something else.
     """
@@ -106,7 +92,7 @@ def describe_settings(settings: Any, script: str) -> dict[str, Any]:
     found: dict[str, Any] = {name: getattr(settings, name) for name in (*_SETTINGS, *_NEWER) if hasattr(settings, name)}
     found.update({name: sorted(getattr(settings, name)) for name in _SETS})
     found["input_data_filters"] = dict(getattr(settings, "input_data_filters", None) or {})
-    found["depends_on"] = [each.name for each in settings.depends_on or ()]
+    found["depends_on"] = [other.name for other in settings.depends_on or ()]
     plain: dict[str, Any] = normalise_json(_plain(found), f"settings of {script}")
     return plain
 
@@ -123,7 +109,7 @@ def merge_config(default: Mapping[str, Any], given: Mapping[str, Any], warnings:
 
 
 def find_input_data(names: Iterable[str], given: Mapping[str, Any], warnings: list[str]) -> dict[str, dict[str, IoV]]:
-    """Give name → file → IoV. Folders are searched for ROOT files; URIs are taken as they are.
+    """Return name → file → IoV. Folders are searched for ROOT files; URIs are taken as they are.
 
     :param given: name → list of `[folder, file or URI, [exp, run]]`.
     :raises DefinitionError: if a name that the script needs is not there, or an entry is of another form.
@@ -166,7 +152,7 @@ def _list_files(place: str, name: str) -> list[str]:
         return [place]
     path = Path(place)
     if path.is_dir():
-        return [str(each) for each in sorted(path.glob("**/*.root"))]
+        return [str(file) for file in sorted(path.glob("**/*.root"))]
     if not path.exists():
         raise InputError(
             f"The input data {name!r} names {place}, which is not there.", hint="Is it mounted on this machine?"
@@ -175,7 +161,7 @@ def _list_files(place: str, name: str) -> list[str]:
 
 
 def find_software() -> dict[str, str]:
-    """Give which release of the experiment's software this is."""
+    """Return which release of the experiment's software this is."""
     try:
         import basf2
     except ImportError:
@@ -188,9 +174,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     if isinstance(value, tuple):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     return value

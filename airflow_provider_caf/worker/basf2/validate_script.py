@@ -1,4 +1,4 @@
-"""Run a validation script on the finished output of a calibration: `validate request.json`.
+"""Run a validation script on the finished output of a calibration: the verb `validate`.
 
 ::
 
@@ -15,7 +15,6 @@ script runs in the folder `files`, and what it writes stays there.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -28,24 +27,14 @@ from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.worker.basf2.script import guard_script, import_script, set_up_caf
-from airflow_provider_caf.worker.requests import read_request
 
 RESULTS_FOLDER = "calibration_results"
 FILES_FOLDER = "files"
 SUMMARY_FILE = "validation.json"
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the validation that `request.json` asks for, in a folder of the current one."""
-    parser = argparse.ArgumentParser(prog="validate", description="Run a validation script.")
-    parser.add_argument("request", help="path of request.json")
-    options = parser.parse_args(argv)
-    run_validation(read_request(options.request, "request"))
-    return 0
-
-
-def run_validation(request: Mapping[str, Any]) -> None:
-    """Run a validation script, and keep which files it wants to be kept.
+def run(request: Mapping[str, Any]) -> None:
+    """Run a validation script in a folder of the current one, and keep which files it wants to be kept.
 
     :raises DefinitionError: if it cannot be used, raises, or does not leave a file that its settings name.
     """
@@ -79,7 +68,7 @@ def run_validation(request: Mapping[str, Any]) -> None:
 
 
 def build_results(target: Path, calibrations: Mapping[str, Path]) -> None:
-    """Give the results the shape in which the experiment's framework leaves them, by links.
+    """Lay the results out in the shape in which the experiment's framework leaves them, by links.
 
     :param calibrations: name → the calibration's folder in the run.
     """
@@ -89,14 +78,14 @@ def build_results(target: Path, calibrations: Mapping[str, Path]) -> None:
         place = target / name
         place.mkdir(parents=True)
         _link(folder / "outputdb", place / "outputdb")
-        for iteration in sorted(each for each in folder.iterdir() if each.name.isdigit()):
+        for iteration in sorted(path for path in folder.iterdir() if path.name.isdigit()):
             (place / iteration.name).mkdir()
             for part in ("collector_output", "algorithm_output"):
                 _link(iteration / part, place / iteration.name / part)
 
 
 def find_kept(patterns: Sequence[str]) -> list[str]:
-    """Give the files that the settings want to be kept, relative to the current folder.
+    """Return the files that the settings want to be kept, relative to the current folder.
 
     :raises DefinitionError: if a pattern matches none; `stdout`, the log of the task, is always there.
     """

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,11 +14,11 @@ from typing import Any
 
 import airflow_provider_caf
 from airflow_provider_caf.core.atomic import write_bytes
-from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.core.names import check_file_name
 from airflow_provider_caf.worker.collect.collector import make_collector, run_collector
 from airflow_provider_caf.worker.job.subjob import fill_placeholders
+from airflow_provider_caf.worker.programs import run_program
 from airflow_provider_caf.worker.requests import Job, read_request
 from airflow_provider_caf.worker.root import crash_plainly
 from airflow_provider_caf.worker.user_code import load_user_code
@@ -32,7 +31,7 @@ _EXIT_NOT_STARTED = 126
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the subjob of a job file in the current folder and give its exit code."""
+    """Run the subjob of a job file in the current folder and return its exit code."""
     parser = argparse.ArgumentParser(prog="collect", description="Run the subjob of a job file.")
     parser.add_argument("job", help="path of job.json")
     arguments = parser.parse_args(argv)
@@ -100,16 +99,16 @@ def run_before(before: Mapping[str, Any], value: Mapping[str, Any], path: str) -
     given = function(dict(value))
     if given is None:
         return 0, None
-    if not isinstance(given, (list, tuple)) or not all(isinstance(each, (str, os.PathLike)) for each in given):
+    if not isinstance(given, (list, tuple)) or not all(isinstance(path, (str, os.PathLike)) for path in given):
         raise DefinitionError(
             f"The pre_collector {reference!r} gave {given!r}.",
             hint="It gives a list of input files, or None.",
         )
-    return 0, tuple(os.fspath(each) for each in given)
+    return 0, tuple(os.fspath(path) for path in given)
 
 
 def run_command(command: Any, value: Mapping[str, Any], path: str) -> int:
-    """Run an argv list, its placeholders filled, without a shell, and give its exit code.
+    """Run an argv list, its placeholders filled, without a shell, and return its exit code.
 
     :raises InputError: if it cannot be started.
     """
@@ -119,9 +118,7 @@ def run_command(command: Any, value: Mapping[str, Any], path: str) -> int:
     sys.stdout.flush()
     try:
         # The job's own environment, with $CAF_JOB; its output goes to the logs of the attempt.
-        code = subprocess.run(
-            words, stdin=subprocess.DEVNULL, env=build_child_environment(os.environ), check=False
-        ).returncode
+        code = run_program(words).returncode
     except FileNotFoundError:
         sys.stderr.write(f"collect: {words[0]!r} does not exist or is not on PATH\n")
         return _EXIT_NOT_FOUND
@@ -135,7 +132,7 @@ def run_command(command: Any, value: Mapping[str, Any], path: str) -> int:
 
 
 def run_job(job: Job, files: Sequence[str] | None = None) -> Mapping[Any, int]:
-    """Run the collector of a job and give the collected events of each run.
+    """Run the collector of a job and return the collected events of each run.
 
     :param files: input files instead of the job's.
     :raises CafError: as `run_collector`, and if the collector or a setting is not there.

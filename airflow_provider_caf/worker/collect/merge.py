@@ -7,7 +7,6 @@ never on the number of processes, so that sums of floating point numbers come ou
 
 from __future__ import annotations
 
-import argparse
 import glob
 import json
 import os
@@ -28,7 +27,6 @@ from airflow_provider_caf.worker.collect.describe_object import load_describer
 from airflow_provider_caf.worker.collect.signature import FileTally
 from airflow_provider_caf.worker.job.forks import run_forked
 from airflow_provider_caf.worker.job.lock import hold_lock
-from airflow_provider_caf.worker.requests import read_request
 from airflow_provider_caf.worker.root import (
     build_temporary_path,
     check_root_path,
@@ -72,20 +70,16 @@ class MergeRequest(JsonRecord):
     progress: str | None = None
 
 
-def main(argv: Sequence[str]) -> int:
-    """Merge as `merge.json` says."""
-    parser = argparse.ArgumentParser(prog="merge", description="Merge the collector outputs of a collection.")
-    parser.add_argument("request", help="path of merge.json")
-    arguments = parser.parse_args(argv)
+def run(value: Mapping[str, Any]) -> None:
+    """Merge as a request says."""
     crash_plainly()
-    request = MergeRequest.from_json(read_request(arguments.request, "merge request"))
+    request = MergeRequest.from_json(value)
     output = Path(request.output)
     # A merge whose worker was killed may go on for a while, or on another host.
     with hold_lock(output.with_name(f".{output.name}.lock"), f"a merge into {output}"):
         _remove_left(output)
         runs = merge_collection(request)
     sys.stdout.write(f"merged {len(request.inputs)} files with {runs} runs into {request.output}\n")
-    return 0
 
 
 def merge_collection(request: MergeRequest) -> int:
@@ -109,7 +103,7 @@ def merge_collection(request: MergeRequest) -> int:
         with _make_folder(build_temporary_path(output)) as folder:
             counts, tally = _merge_groups(folder, str(temporary), request)
         content, keys = inspect_file(str(temporary), "merged file")
-        tally.check(keys, {place for each in content.values() for place in each.list_places()})
+        tally.check(keys, {place for part in content.values() for place in part.list_places()})
         _check_sums(counts, content, request)
         publish_file(temporary, output, "merged file")
     finally:
@@ -117,11 +111,11 @@ def merge_collection(request: MergeRequest) -> int:
     index = build_index(request, content)
     text = json.dumps(index, sort_keys=True, separators=(",", ":")) + "\n"
     write_bytes(Path(request.index), text.encode(), "index")
-    return len({run for each in content.values() for run in each.events})
+    return len({run for part in content.values() for run in part.events})
 
 
 def _build_note(request: MergeRequest, groups: Sequence[Sequence[str]]) -> Callable[[int], None] | None:
-    """Give what is called with the number of a group that is done."""
+    """Return what is called with the number of a group that is done."""
     if request.progress is None:
         return None
     path, done = Path(request.progress), 0
@@ -219,7 +213,7 @@ def merge_files(inputs: Sequence[str], output: str, shown: str, *, warnings: boo
 
 
 def build_index(request: MergeRequest, contents: Mapping[str, Content]) -> dict[str, Any]:
-    """Give the index of a merged file.
+    """Return the index of a merged file.
 
     :raises InputError: if no run was collected, or the prefixes differ in granularity.
     """
@@ -298,8 +292,8 @@ def _check_sums(
 def _add_counts(counts: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
     """Put together what the groups found."""
     total: dict[str, dict[str, Any]] = {}
-    for each in counts:
-        for prefix, found in each.items():
+    for group in counts:
+        for prefix, found in group.items():
             so_far = total.setdefault(prefix, {"events": 0})
             so_far["events"] += found["events"]
             for granularity in set(found) - {"events"}:

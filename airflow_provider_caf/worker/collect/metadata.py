@@ -1,4 +1,4 @@
-"""Tell which runs and how many events are in files: `metadata request.json --output answer.json`.
+"""Tell which runs and how many events are in files: the verb `metadata`.
 
 ::
 
@@ -12,33 +12,21 @@ its files: the tree `persistent` with the object `FileMetaData` (framework/datao
 
 from __future__ import annotations
 
-import argparse
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import CafError, InputError
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.worker.collect.events import EventFile
-from airflow_provider_caf.worker.requests import read_request
 from airflow_provider_caf.worker.root import open_root_file
 
 _BASF2_TREE = "persistent"
 _BASF2_LEAVES = ("m_experimentLow", "m_runLow", "m_experimentHigh", "m_runHigh", "m_nFullEvents")
 
 
-def main(argv: Sequence[str]) -> int:
+def run(request: Mapping[str, Any]) -> dict[str, Any]:
     """Look into the files that the request names."""
-    parser = argparse.ArgumentParser(prog="metadata", description="Tell which runs and events are in files.")
-    parser.add_argument("request", help="path of the request")
-    parser.add_argument("--output", required=True, help="file for the answer")
-    arguments = parser.parse_args(argv)
-    request = read_request(arguments.request, "request for metadata")
-    answer = {"version": 1, "files": [_look_into(path, request) for path in request["files"]]}
-    write_bytes(Path(arguments.output), json.dumps(answer).encode(), "answer")
-    return 0
+    return {"files": [_look_into(path, request) for path in request["files"]]}
 
 
 def _look_into(path: str, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,7 +38,7 @@ def _look_into(path: str, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_tree(path: str, names: Mapping[str, str]) -> tuple[ExpRun, ExpRun, int]:
-    """Give the first and the last run in the tree of a file, and the number of its events.
+    """Return the first and the last run in the tree of a file, and the number of its events.
 
     :param names: `tree`, `exp_branch`, `run_branch`.
     :raises InputError: if the file cannot be read, or has no such tree or branch, or no event.
@@ -58,14 +46,14 @@ def read_tree(path: str, names: Mapping[str, str]) -> tuple[ExpRun, ExpRun, int]
     with EventFile(path, names["tree"]) as file:
         if not file.count:
             raise InputError(f"The tree {names['tree']!r} in {path} has no event.", hint="Leave the file out.")
-        columns = [file.get_column(names[each]).read_range(0, file.count) for each in ("exp_branch", "run_branch")]
+        columns = [file.get_column(names[branch]).read_range(0, file.count) for branch in ("exp_branch", "run_branch")]
         where = f"An event of tree {names['tree']!r} in {path}"
         runs = [ExpRun.of_event(run, where) for run in set(zip(*columns))]
         return min(runs), max(runs), file.count
 
 
 def read_basf2(path: str) -> tuple[ExpRun, ExpRun, int]:
-    """Give the first and the last run of a file of basf2, and the number of its events.
+    """Return the first and the last run of a file of basf2, and the number of its events.
 
     :raises InputError: if the file cannot be read, or has no such metadata.
     """

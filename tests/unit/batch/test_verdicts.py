@@ -153,6 +153,9 @@ def say(state: JobState, **changes: Any) -> SubjobState:
         (4, [], say(JobState.CANCELLED, given_up="no disk"), SubjobStatus.FAILED, "given up: no disk"),
         (5, [], say(JobState.CANCELLED), SubjobStatus.CANCELLED, None),
         (5, [BAD], say(JobState.CANCELLED), SubjobStatus.CANCELLED, "it broke"),
+        # Who has cancelled it is no matter of the words in the reason.
+        (5, [BAD], say(JobState.CANCELLED, reason="it was cancelled from here"), SubjobStatus.CANCELLED, "from here"),
+        (7, [BAD], say(JobState.CANCELLED, cancelled_here=True, reason="any"), SubjobStatus.FAILED, "it broke; any"),
         (6, [make_end(outputs={"gone": 1})], say(JobState.EXITED), SubjobStatus.FAILED, "gone is gone"),
         (7, [BAD], say(JobState.EXITED, reason="OUT_OF_MEMORY"), SubjobStatus.FAILED, "it broke; OUT_OF_MEMORY"),
         (7, [BAD], None, SubjobStatus.FAILED, "it broke"),

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, BaseOperator, BaseSensorOperator
 from airflow.serialization.serialized_objects import DagSerialization
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from airflow_provider_caf import (
     CAF,
+    Algorithm,
     Calibration,
     CalibrationBase,
     Collection,
@@ -22,6 +25,7 @@ from airflow_provider_caf import (
     build_dags,
 )
 from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.task_ids import TaskName, parse_task_id
 from airflow_provider_caf.operators.configure import ConfigureOperator
 from airflow_provider_caf.operators.decide import DecideOperator
 from airflow_provider_caf.operators.finish import FinishOperator
@@ -55,6 +59,45 @@ def list_after(dag: DAG, task_id: str) -> set[str]:
 
 def list_before(dag: DAG, task_id: str) -> set[str]:
     return set(dag.get_task(task_id).upstream_task_ids)
+
+
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,8}", fullmatch=True).filter(lambda name: name != "decide")
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(NAMES.map(lambda name: f"c{name}"), min_size=1, max_size=3, unique=True),
+    st.lists(NAMES, min_size=2, max_size=4, unique=True),
+    st.integers(min_value=0, max_value=12),
+)
+def test_every_task_is_called_as_the_table_of_task_ids_says(
+    names: list[str], inside: list[str], repetitions: int
+) -> None:
+    collections = {name: Collection(collector="hits:HitCollector", input_files=["/d/*.root"]) for name in inside[1:]}
+    algorithms = [Algorithm("hits:Mean", name=inside[0])]
+    members = [
+        Calibration(name, algorithms=algorithms, collections=collections, max_iterations=repetitions) for name in names
+    ]
+    dag = build(*members, ImportedPayloads("imported", folder="/db"))
+    built = {
+        TaskName(step=step, calibration=name, iteration=iteration, owner=owner).task_id
+        for name in names
+        for iteration in range(repetitions + 1)
+        for owner, step in [(inside[0], "algorithm"), (None, "decide")]
+        + [(collection, step) for collection in collections for step in ("submit", "wait", "merge")]
+    }
+    built |= {TaskName(step=step, calibration=name).task_id for name in names for step in ("prepare", "finish")}
+    built |= {TaskName(step="run", calibration="imported").task_id}
+    assert {task_id for task_id in dag.task_ids if parse_task_id(task_id).calibration is not None} == built
+    for task in dag.tasks:
+        name = parse_task_id(task.task_id)
+        assert name.task_id == task.task_id
+        assert name.group_id == (None if task.task_group is None else task.task_group.group_id)
+        assert (name.calibration, name.iteration, name.owner) == (
+            getattr(task, "calibration", None),
+            getattr(task, "iteration", None),
+            getattr(task, "collection", getattr(task, "algorithm", None)),
+        )
 
 
 def test_the_tasks_of_a_calibration() -> None:

@@ -53,7 +53,7 @@ def test_a_command_ends_with_its_starter_and_so_does_what_it_started(tmp_path: P
 def test_a_command_that_hears_no_sigterm_ends_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "TIED_GRACE", 0.1)
     deaf = 'trap "" TERM; ' + FAMILY
-    process = TiedProcess(("sh", "-c", deaf, "family", str(tmp_path / "pids")), env=dict(os.environ))
+    process = TiedProcess(("sh", "-c", deaf, "family", str(tmp_path / "pids")))
     with process:
         wait_until(lambda: (tmp_path / "pids").exists() and len((tmp_path / "pids").read_text().split()) == 2)
         family = [int(word) for word in (tmp_path / "pids").read_text().split()]
@@ -92,7 +92,7 @@ def test_a_command_that_must_not_stop_half_way_goes_on(tmp_path: Path) -> None:
 
 def test_nothing_is_left_of_a_tied_command_that_has_ended(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    with TiedProcess(("sh", "-c", f"sleep 600 & echo $! >{pids}; exit 3"), env=dict(os.environ)) as process:
+    with TiedProcess(("sh", "-c", f"sleep 600 & echo $! >{pids}; exit 3")) as process:
         assert process.wait() == 3
     wait_until(lambda: not is_running(int(pids.read_text())))
     assert processes._running == set()
@@ -104,7 +104,7 @@ def test_nothing_is_left_of_a_tied_command_that_has_ended(tmp_path: Path) -> Non
 def test_a_command_that_cannot_be_started_leaves_no_guard() -> None:
     before = set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
     with pytest.raises(FileNotFoundError):
-        TiedProcess(("no-such-program-anywhere",), env={})
+        TiedProcess(("no-such-program-anywhere",))
     assert set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()) == before
     assert processes._running == set()
 
@@ -118,6 +118,6 @@ def test_a_tied_command_that_takes_too_long_is_ended(tmp_path: Path) -> None:
 
 
 def test_a_free_command_that_is_ended(tmp_path: Path) -> None:
-    with FreeProcess(("sleep", "600"), env={}) as process:
+    with FreeProcess(("sleep", "600")) as process:
         process.end()
         assert process.wait() == -signal.SIGTERM

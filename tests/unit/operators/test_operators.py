@@ -27,6 +27,7 @@ from airflow_provider_caf.core.errors import (
     JobFailed,
     NotEnoughData,
     PollError,
+    Stopped,
     SubmitError,
     SubmitRefused,
     SubmitUnknown,
@@ -132,7 +133,7 @@ def test_what_no_retry_mends_fails_at_once(error: type[CafError]) -> None:
     "error",
     [
         *(TransportError, TransportTimeout, SubmitError, SubmitRefused, SubmitUnknown, PollError),
-        *(DatabaseError, CheckpointError, AlgorithmDied),
+        *(DatabaseError, CheckpointError, AlgorithmDied, Stopped),
     ],
 )
 def test_what_a_retry_may_mend_stays_as_it_is(error: type[CafError]) -> None:
@@ -162,6 +163,7 @@ def test_every_error_was_thought_of() -> None:
             "DatabaseError",
             "CheckpointError",
             "AlgorithmDied",
+            "Stopped",
         ),
     }
 

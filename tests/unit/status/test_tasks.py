@@ -19,7 +19,6 @@ from airflow_provider_caf.status.tasks import (
     find_failed_waits,
     find_first_tasks,
     group_by_calibration,
-    parse_task_id,
 )
 
 
@@ -127,23 +126,6 @@ def test_what_the_whole_run_waits_for_is_said() -> None:
     assert run.seconds == 0
     told = {"configure": TaskRow(state="failed", reason="there is no file")}
     assert describe_whole(replace(run, tasks=told)) == ["configure: there is no file"]
-
-
-@pytest.mark.parametrize(
-    ("task_id", "parts"),
-    [
-        ("configure", (None, None, None, "configure")),
-        ("cal.prepare", ("cal", None, None, "prepare")),
-        ("cal.iteration_12.hits.wait", ("cal", 12, "hits", "wait")),
-        ("cal.iteration_0.fit", ("cal", 0, "fit", "algorithm")),
-        ("cal.iteration_0.decide", ("cal", 0, None, "decide")),
-        ("iteration_1.iteration_0.iteration_2", ("iteration_1", 0, "iteration_2", "algorithm")),
-        ("step.run", ("step", None, None, "run")),
-    ],
-)
-def test_what_a_task_id_says(task_id: str, parts: tuple[object, ...]) -> None:
-    name = parse_task_id(task_id)
-    assert (name.calibration, name.iteration, name.owner, name.step) == parts
 
 
 def test_failed_subjobs_are_submitted_again_by_the_tasks_that_wait_for_them() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +15,7 @@ from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.io.filemap import MappedFile, read_filemap, write_filemap
 from airflow_provider_caf.io.metadata_cache import MetadataCache
 from airflow_provider_caf.steps import file_metadata
+from airflow_provider_caf.steps.app_run import Answer
 from airflow_provider_caf.steps.manifest import CollectionManifest
 
 if TYPE_CHECKING:
@@ -118,11 +118,10 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(tmp_path: Path, monk
     file, cache = tmp_path / "a.root", MetadataCache(tmp_path / "cache.sqlite")
     file.write_text("before")
 
-    def read_and_change(_app: Path, _resources: Resources, words: tuple[str, ...], _timeout: float) -> Any:
-        answer = {"ok": True, "low": [1, 1], "high": [1, 2], "events": 3}
-        Path(words[-1]).write_text(json.dumps({"version": 1, "files": [answer]}))
+    def read_and_change(*_words: object, **_options: object) -> Answer:
         file.write_text("and after")
-        return SimpleNamespace(exit_code=0, stdout="", stderr="")
+        seen = {"ok": True, "low": [1, 1], "high": [1, 2], "events": 3}
+        return Answer(value={"version": 1, "files": [seen]}, printed="")
 
     monkeypatch.setattr(file_metadata, "run_app", read_and_change)
     how = file_metadata.HowToRead()

@@ -16,6 +16,7 @@ from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.definitions.calibration import ExternalCommand
 from airflow_provider_caf.definitions.stored import read_stored_member
 from airflow_provider_caf.io.local_database import LocalDatabase
+from airflow_provider_caf.jobs.processes import stop_tied_processes
 from airflow_provider_caf.steps.finish import list_finished
 from airflow_provider_caf.steps.members import StepRun
 from tests.waiting import is_running_with, wait_until
@@ -162,7 +163,7 @@ def test_a_kill_of_the_task_ends_the_command(lab: Lab) -> None:
 
     def stop() -> None:
         wait_until(lambda: is_running_with("600.45654"))
-        running.stop()
+        stop_tied_processes()
 
     threading.Thread(target=stop).start()
     with pytest.raises(JobFailed, match="ended by signal SIGTERM"):

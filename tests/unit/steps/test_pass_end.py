@@ -142,7 +142,7 @@ def test_an_output_that_is_no_root_file_is_told(lab: Lab) -> None:
     with pytest.raises(InputError) as caught:
         lab.merge()
     text = str(caught.value)
-    assert "Merging collection 'default' of calibration 'vertex' failed" in text
+    assert "Merging collection 'default' of calibration 'vertex' ended with exit code 1" in text
     assert "CollectorOutput.root" in text
     assert "not a ROOT file" in text
     assert "default.merge.log" in str(caught.value.hint)

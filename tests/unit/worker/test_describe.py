@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_caf.core.errors import InputError
-from airflow_provider_caf.worker.describe import main
+from airflow_provider_caf.worker.__main__ import EXIT_ERROR, main
 
 Describe = Callable[..., dict[str, Any]]
 
@@ -20,7 +19,7 @@ Describe = Callable[..., dict[str, Any]]
 def describe(tmp_path: Path, write_json: Callable[[str, Any], str]) -> Describe:
     def run(**lists: Any) -> dict[str, Any]:
         request, answer = write_json("refs.json", {"version": 1, **lists}), tmp_path / "answer.json"
-        assert main([request, "--output", str(answer)]) == 0
+        assert main(["describe", request, "--output", str(answer)]) == 0
         value: dict[str, Any] = json.loads(answer.read_text())
         return value
 
@@ -86,12 +85,14 @@ def test_prints_of_a_module_do_not_come_between(
     )
     request = write_json("refs.json", {"version": 1, "collectors": [{"reference": f"{tmp_path}/loud.py:Loud"}]})
     read_end, write_end = os.pipe()
-    assert main([request, "--out-fd", str(write_end)]) == 0
+    assert main(["describe", request, "--out-fd", str(write_end)]) == 0
     with os.fdopen(read_end) as stream:
         assert json.loads(stream.read())["collectors"][0]["prefix"] == "Loud"
     assert "hello" in capfd.readouterr().out
 
 
-def test_a_missing_request_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"The list of references .*no\.json cannot be read"):
-        main([str(tmp_path / "no.json"), "--output", str(tmp_path / "a")])
+def test_a_missing_request_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = str(tmp_path / "no.json")
+    assert main(["describe", missing, "--output", str(tmp_path / "a")]) == EXIT_ERROR
+    assert f"The list of references {missing} cannot be read" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()

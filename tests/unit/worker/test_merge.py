@@ -18,12 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_caf.core.errors import CafError, DefinitionError, InputError
+from airflow_provider_caf.worker.__main__ import main
 from airflow_provider_caf.worker.collect import merge as merging
 from airflow_provider_caf.worker.collect.collector import Collector, run_collector
 from airflow_provider_caf.worker.collect.contents import inspect_file
 from airflow_provider_caf.worker.collect.merge import (
     MergeRequest,
-    main,
     merge_collection,
     merge_files,
     split_evenly,
@@ -305,10 +305,10 @@ def test_the_verb(tmp_path: Path, outputs: list[str], write_json: Any, capsys: p
         "index": str(tmp_path / "m.index.json"),
         "processes": 2,
     }
-    assert main([write_json("merge.json", request)]) == 0
+    assert main(["merge", write_json("merge.json", request)]) == 0
     assert "merged 3 files with 4 runs" in capsys.readouterr().out
     with pytest.raises(DefinitionError, match="unknown field 'proceses'"):
-        main([write_json("merge.json", {**request, "proceses": 2})])
+        merging.run({**request, "proceses": 2})
 
 
 def test_the_index_names_a_file_in_another_folder(tmp_path: Path, outputs: list[str]) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.core.iov import ExpRun
-from airflow_provider_caf.worker.collect.metadata import main, read_basf2
+from airflow_provider_caf.worker.__main__ import main
+from airflow_provider_caf.worker.collect.metadata import read_basf2
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +62,7 @@ def test_a_file_that_cannot_be_read_stops_no_other(
     broken.write_text("no ROOT file")
     names = {"tree": "events", "exp_branch": "exp", "run_branch": "run"}
     request = write_json("look.json", {"version": 1, "files": [str(broken), str(basf2_file)], "how": "basf2", **names})
-    assert main([request, "--output", str(tmp_path / "answer.json")]) == 0
+    assert main(["metadata", request, "--output", str(tmp_path / "answer.json")]) == 0
     first, second = json.loads((tmp_path / "answer.json").read_text())["files"]
     assert not first["ok"]
     assert str(broken) in first["error"]

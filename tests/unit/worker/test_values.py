@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.core.payloads import build_payload_file_name
-from airflow_provider_caf.worker.algorithm.values import main
+from airflow_provider_caf.worker.__main__ import main
 from airflow_provider_caf.worker.constants import save_payload
 from airflow_provider_caf.worker.root import load_root
 
@@ -20,7 +20,7 @@ def ask(tmp_path: Path) -> Any:
         request, output = tmp_path / "request.json", tmp_path / "answer.json"
         given = [{"name": name, "file": str(file)} for name, file in payloads]
         request.write_text(json.dumps({"version": 1, "payloads": given}))
-        assert main([str(request), "--output", str(output)]) == 0
+        assert main(["values", str(request), "--output", str(output)]) == 0
         answer: dict[str, Any] = json.loads(output.read_text())
         return answer
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -17,8 +16,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
-from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.splitting import Splitting, plan_subjobs
+from airflow_provider_caf.worker.programs import run_program
 
 _INPUT_FILE = "__BACKEND_INPUT_FILES__.json"
 _LISTS = ("output_patterns", "cmd", "args", "input_files", "setup_cmds")
@@ -417,14 +416,7 @@ class Local(Backend):
             raise BackendError(f"The folder {folder} of {job} cannot be made ready: {error}.") from error
         job.result, job.status = Result(job), "running"
         with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
-            ended = subprocess.run(
-                ["/bin/bash", str(script.absolute())],
-                cwd=folder,
-                env=build_child_environment(os.environ),
-                stdout=out,
-                stderr=err,
-                check=False,
-            )
+            ended = run_program(["/bin/bash", str(script.absolute())], folder=folder, stdout=out, stderr=err)
         (folder / self.exit_code_file).write_text(f"{ended.returncode}\n", encoding="utf-8")
         job.status = "failed" if ended.returncode else "completed"
 

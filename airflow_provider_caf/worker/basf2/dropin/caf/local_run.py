@@ -13,10 +13,8 @@ taken up again after a failure: for that there is Airflow.
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
+import multiprocessing  # noqa: TID251 - a strategy gets a queue of it, and no other program is started
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,12 +23,12 @@ from typing import Any
 
 import airflow_provider_caf
 from airflow_provider_caf.core.chain import DatabaseEntry
-from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.graph import find_ancestors, order_calibrations
 from airflow_provider_caf.worker.basf2.dropin.caf.backends import Job, Local, SubJob
 from airflow_provider_caf.worker.basf2.dropin.caf.utils import AlgResult, ExpRun, IoV
 from airflow_provider_caf.worker.basf2.read_script import describe_chain
 from airflow_provider_caf.worker.basf2.steering import DATABASE_FILE, STEERING_FILE, write_job_files
+from airflow_provider_caf.worker.programs import run_program
 
 _HINT = (
     "caf: running on this machine, without restart and without a batch system. With both: "
@@ -220,10 +218,10 @@ def _run_strategy(strategy: Any, iov: IoV | None, iteration: int, queue: Any) ->
 
 def _run_subjob(subjob: SubJob) -> None:
     folder = subjob.working_dir
-    environment = build_child_environment(os.environ, {"CAF_JOB": str(folder / "job.json"), "CAF_APP": _find_app()})
+    variables = {"CAF_JOB": str(folder / "job.json"), "CAF_APP": _find_app()}
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         argv = ["basf2", STEERING_FILE]
-        ended = subprocess.run(argv, cwd=folder, env=environment, stdout=out, stderr=err, check=False)
+        ended = run_program(argv, folder=folder, variables=variables, stdout=out, stderr=err)
     if ended.returncode:
         raise RuntimeError(
             f"The collector job {subjob.name} ended with exit code {ended.returncode}. Look at {folder / 'stderr'}."

@@ -8,7 +8,6 @@ import functools
 import json
 import os
 import shutil
-import subprocess
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -16,9 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import ParseResult, urlparse
 
-from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.iov import IoV as CoreIoV
 from airflow_provider_caf.core.iov import find_iov_gaps
+from airflow_provider_caf.worker.programs import CAPTURED, run_program
 
 b2info_newline = "\n       "
 
@@ -306,7 +305,9 @@ def get_iov_from_file(file_path: str) -> IoV:
     """Return the IoV of the data in a file, as the software's own command tells it."""
     # Which Python function knows it is not the same in all releases; the command is.
     argv = ["b2file-metadata-show", "--json", str(file_path)]
-    found = json.loads(subprocess.check_output(argv, env=build_child_environment(os.environ)))
+    shown = run_program(argv, stdout=CAPTURED)
+    shown.check_returncode()
+    found = json.loads(shown.stdout)
     return IoV(found["experimentLow"], found["runLow"], found["experimentHigh"], found["runHigh"])
 
 

@@ -15,21 +15,19 @@ import select
 import shutil
 import signal
 import struct
-import subprocess
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
 from airflow_provider_caf.core import errors
-from airflow_provider_caf.core.chain import DatabaseEntry
-from airflow_provider_caf.core.environment import build_child_environment
-from airflow_provider_caf.core.errors import AlgorithmDied, AlgorithmFailed, CafError, DefinitionError
+from airflow_provider_caf.core.algorithm_requests import BoundariesRequest, CloseRequest, ExecuteRequest, OpenRequest
+from airflow_provider_caf.core.errors import AlgorithmDied, AlgorithmFailed, CafError, DefinitionError, Stopped
 from airflow_provider_caf.core.files import open_log
 from airflow_provider_caf.core.iov import ExpRun
-from airflow_provider_caf.core.json_form import build_json, read_list, read_with
+from airflow_provider_caf.core.json_form import JsonRecord, read_list, read_with
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.signals import name_signal
@@ -43,6 +41,7 @@ from airflow_provider_caf.core.strategies.base import (
 )
 from airflow_provider_caf.core.tails import cut_tail, read_tail
 from airflow_provider_caf.io.collected_copies import copy_collected
+from airflow_provider_caf.jobs.processes import TiedProcess
 
 START_TIMEOUT = 600.0
 """Seconds for `open`: setup lines and the import of ROOT from a network file system take minutes at times."""
@@ -101,8 +100,8 @@ class AlgorithmProcess:
         self._name = name
         self._cpus = cpus
         self._copies: Path | None = None
-        self._reaping = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: TiedProcess | None = None
+        self._is_stopped = False
         self._to_child = self._from_child = self._life = -1
         self._opened: Opened | None = None
         self.memory_kb = 0
@@ -130,15 +129,22 @@ class AlgorithmProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Tell whether it runs and can be asked."""
-        return self._process is not None and not self._has_ended()
+        """Return whether it runs and can be asked."""
+        return self._process is not None and not self._process.has_ended
 
     def kill(self) -> None:
         """Kill the process with all that it started, also while another thread waits for its answer."""
-        with self._reaping:
-            if self._process is not None and self._process.returncode is None:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self._process.pid, signal.SIGKILL)
+        process = self._process
+        if process is not None:
+            process.kill()
+
+    def refuse_stopped(self) -> None:
+        """Do nothing, if the process was not ended together with the task.
+
+        :raises Stopped: if it was: nobody may take its end for an answer of the algorithm.
+        """
+        if self._is_stopped or (self._process is not None and self._process.is_stopped):
+            raise Stopped(f"The task was told to end while the {self._name} worked.", hint="Run it again.")
 
     def start(self) -> None:
         """Start the process, if it does not run.
@@ -154,16 +160,12 @@ class AlgorithmProcess:
         words = zip(("--in-fd", "--out-fd", "--life-fd"), ends, strict=True)
         try:
             with open_log(self._log_path) as log:
-                self._process = subprocess.Popen(
+                self._process = TiedProcess(
                     [*self._argv, "algorithm", *(word for pair in words for word in map(str, pair))],
-                    stdin=subprocess.DEVNULL,
+                    variables=self._environment,
+                    folder=self._cwd,
                     stdout=log,
-                    stderr=log,
-                    cwd=self._cwd,
-                    env=build_child_environment(os.environ, self._environment),
                     pass_fds=ends,
-                    # A group of its own: what an algorithm starts is ended with it.
-                    start_new_session=True,
                 )
         except OSError as error:
             self._close_pipes()
@@ -179,63 +181,27 @@ class AlgorithmProcess:
         os.set_blocking(self._from_child, False)
 
     def open(
-        self,
-        *,
-        algorithm: str,
-        indexes: Sequence[str],
-        settings: Mapping[str, Any] | None = None,
-        database_chain: Iterable[DatabaseEntry] = (),
-        iteration: int = 0,
-        prefix: str | None = None,
-        pre_algorithm: str | None = None,
-        data_input: str | None = None,
-        output_files: Mapping[str, Sequence[str]] | None = None,
-        runs: Sequence[ExpRun] = (),
-        copies: Path | None = None,
-        timeout: float | None = START_TIMEOUT,
+        self, request: OpenRequest, *, copies: Path | None = None, timeout: float | None = START_TIMEOUT
     ) -> Opened:
         """Start the process and open the algorithm with its collected data.
 
         A `pre_algorithm` may change the collected data: it gets copies, which are removed with the process.
 
-        :param algorithm: the reference of its class.
-        :param indexes: the index of each collection.
-        :param prefix: what it reads, instead of its own.
-        :param pre_algorithm: the reference of a function that runs before.
-        :param data_input: the reference of a function that chooses the input files.
-        :param output_files: for each collection the files that its subjobs have left.
-        :param runs: what it works on where there are no collections.
+        :param request: `output_folder` and `cpus` in it are those of this process.
         :param copies: a folder for the copies; nobody else uses it.
         :param timeout: in seconds.
         :raises DefinitionError: if class, settings or prefix are not there.
         :raises InputError: if collected data cannot be read.
         :raises AlgorithmFailed: if the process breaks.
         """
-        if pre_algorithm is not None:
+        if request.pre_algorithm is not None:
             if copies is None:
                 raise CafError("A pre_algorithm needs a folder for its copies.", hint="Give `copies`.")
             self._copies = copies
-            indexes, output_files = copy_collected(indexes, output_files or {}, copies)
+            indexes, files = copy_collected(request.indexes, request.output_files, copies)
+            request = replace(request, indexes=indexes, output_files=files)
         self.start()
-        request = {
-            "do": "open",
-            "algorithm": algorithm,
-            "settings": dict(settings or {}),
-            "indexes": list(indexes),
-            "database_chain": [entry.to_job_json() for entry in database_chain],
-            "iteration": iteration,
-            "output_folder": str(self._cwd),
-            "prefix": prefix,
-            "pre_algorithm": pre_algorithm,
-            "data_input": data_input,
-            "output_files": {name: list(files) for name, files in (output_files or {}).items()},
-            "runs": build_json(runs),
-            "cpus": self._cpus,
-        }
-        return self._open(request, timeout)
-
-    def _open(self, request: Mapping[str, Any], timeout: float | None) -> Opened:
-        answer = self._ask(request, timeout)
+        answer = self._ask("open", replace(request, output_folder=str(self._cwd), cpus=self._cpus), timeout)
         with self._refuse_nonsense():
             self._opened = Opened(
                 runs=_READ_RUNS(answer["runs"], "runs"),
@@ -253,27 +219,24 @@ class AlgorithmProcess:
         :raises AlgorithmFailed: if the algorithm raises, or the process breaks.
         :raises DefinitionError: if it gives no result code, or a setting or payload cannot be.
         """
-        answer = self._ask(
-            {
-                "do": "execute",
-                "key": key,
-                "runs": build_json(action.runs),
-                "iov": action.iov.to_json(),
-                "settings": None if action.settings is None else dict(action.settings),
-                "input": action.input,
-                "staging": str(staging),
-            },
-            timeout,
+        request = ExecuteRequest(
+            key=key,
+            runs=action.runs,
+            iov=action.iov,
+            staging=str(staging),
+            settings=action.settings,
+            input=action.input,
         )
+        answer = self._ask("execute", request, timeout)
         with self._refuse_nonsense():
-            payloads = [{k: v for k, v in each.items() if k != "file"} for each in answer["payloads"]]
+            payloads = [{k: v for k, v in payload.items() if k != "file"} for payload in answer["payloads"]]
             return Execution(
                 key=key,
                 runs=action.runs,
                 iov=action.iov,
                 code=ResultCode.from_json(answer["code"]),
                 output=answer["output"],
-                payloads=tuple(StagedPayload.from_json(each) for each in payloads),
+                payloads=tuple(map(StagedPayload.from_json, payloads)),
                 monitored=READ_MONITORED(answer.get("monitored", []), "monitored numbers"),
                 figures=READ_FIGURES(answer.get("figures", []), "figures"),
             )
@@ -283,9 +246,7 @@ class AlgorithmProcess:
 
         :raises AlgorithmFailed: as `execute`.
         """
-        settings = None if action.settings is None else dict(action.settings)
-        request = {"do": "boundaries", "runs": build_json(action.runs), "settings": settings}
-        answer = self._ask(request, timeout)
+        answer = self._ask("boundaries", BoundariesRequest(runs=action.runs, settings=action.settings), timeout)
         with self._refuse_nonsense():
             return _READ_RUNS(answer["boundaries"], "boundaries")
 
@@ -294,10 +255,10 @@ class AlgorithmProcess:
         if self._process is not None:
             with contextlib.suppress(CafError):
                 # All results are in our hands: how it ends does not matter any more.
-                self._ask({"do": "close"}, _CLOSE_TIMEOUT)
+                self._ask("close", CloseRequest(), _CLOSE_TIMEOUT)
         self._end()
 
-    def _ask(self, request: Mapping[str, Any], timeout: float | None) -> dict[str, Any]:
+    def _ask(self, do: str, request: JsonRecord, timeout: float | None) -> dict[str, Any]:
         if self._process is None:
             raise AlgorithmFailed(
                 f"The process of the {self._name} is not running.",
@@ -305,7 +266,7 @@ class AlgorithmProcess:
                 log=str(self._log_path),
             )
         deadline = None if timeout is None else time.monotonic() + timeout
-        text = json.dumps(request).encode()
+        text = json.dumps({"do": do, **request.to_json()}).encode()
         try:
             self._send(_LENGTH.pack(len(text)) + text, deadline)
             (length,) = _LENGTH.unpack(self._receive(_LENGTH.size, deadline))
@@ -364,7 +325,7 @@ class AlgorithmProcess:
             if poll.poll(left * 1000):
                 return
             # A grandchild may hold the pipe of a dead child open: its end alone does not tell.
-            if self._has_ended() and not poll.poll(0):
+            if not self.is_alive and not poll.poll(0):
                 raise EOFError
 
     def _fail(self, reason: str | None, *, was_hanging: bool = False) -> NoReturn:
@@ -372,9 +333,11 @@ class AlgorithmProcess:
 
         :param reason: None: because it is gone, or cannot be spoken to any more.
         """
-        if reason is None and not self._wait_for_end(_END_WAIT):
+        process = self._process
+        if reason is None and process is not None and not _wait_for_end(process, _END_WAIT):
             reason = "closed its pipes before it answered, and was ended"
         status = self._end()
+        self.refuse_stopped()
         hint = "The log has what it printed last."
         if was_hanging:
             hint = "Give the execution more time, or look in the log for what it was doing."
@@ -421,31 +384,14 @@ class AlgorithmProcess:
         self._close_pipes()
         status = 0
         if process is not None:
-            # It sees the end of its pipe and goes, or has gone. Until it is reaped, nobody else has its number.
-            self._wait_for_end(_LOOK_INTERVAL)
-            with self._reaping:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                status = process.wait()
-                self._process = None
+            # It sees the end of its pipe and goes, or has gone.
+            _wait_for_end(process, _LOOK_INTERVAL)
+            process.close()
+            status = process.wait()
+            self._is_stopped, self._process = process.is_stopped, None
         if self._copies is not None and self._copies.exists():
             shutil.rmtree(self._copies)
         return status
-
-    def _has_ended(self) -> bool:
-        """Tell whether the child is dead, without reaping it."""
-        if self._process is None:
-            return True
-        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return self._process.returncode is not None or os.waitid(os.P_PID, self._process.pid, flags) is not None
-
-    def _wait_for_end(self, seconds: float) -> bool:
-        deadline = time.monotonic() + seconds
-        while not self._has_ended():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.005)
-        return True
 
     def _close_pipes(self) -> None:
         for descriptor in (self._to_child, self._from_child, self._life):
@@ -457,8 +403,17 @@ class AlgorithmProcess:
 _READ_RUNS = read_list(read_with(ExpRun.from_json))
 
 
+def _wait_for_end(process: TiedProcess, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not process.has_ended:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
 def describe_exit(status: int) -> str:
-    """Say how a process ended.
+    """Describe how a process ended.
 
     :param status: its exit code, or minus the signal.
     """

@@ -15,11 +15,11 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from types import TracebackType
 
-from airflow_provider_caf.core.errors import AlgorithmFailed, CafError
+from airflow_provider_caf.core.errors import AlgorithmFailed, CafError, Stopped
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.strategies.base import Execute, Execution, FindBoundaries
-from airflow_provider_caf.io.algorithm_process import AlgorithmProcess, Opened
+from airflow_provider_caf.steps.algorithm_process import AlgorithmProcess, Opened
 
 log = logging.getLogger(__name__)
 
@@ -87,14 +87,14 @@ class AlgorithmPool:
         return sum(worker.restarts for worker in self._workers)
 
     def open(self) -> Opened:
-        """Open the first process, and give what it sees.
+        """Open the first process, and return what it sees.
 
         :raises CafError: if it cannot be opened.
         """
         return self._workers[0].open().opened
 
     def start(self, ticket: Hashable, action: Execute | FindBoundaries) -> None:
-        """Give a task to a free worker, to one that is open where there is one.
+        """Put a task to a free worker, to one that is open where there is one.
 
         :raises CafError: if none is free.
         """
@@ -104,9 +104,9 @@ class AlgorithmPool:
         min(free, key=lambda worker: (not worker.is_open, worker.number)).start(ticket, action)
 
     def wait(self) -> list[Finished]:
-        """Wait until a task is finished, and give all that are.
+        """Wait until a task is finished, and return all that are.
 
-        :raises CafError: if a process cannot be opened.
+        :raises CafError: if a process cannot be opened, or the task was told to end.
         """
         done = [self._finished.get()]
         while not self._finished.empty():
@@ -176,17 +176,15 @@ class _Worker:
             ticket, action = task
             result: Finished | BaseException
             try:
-                process = self._get_ready()
+                result = self._work(self._get_ready(), ticket, action)
             except BaseException as error:  # noqa: BLE001 - it is raised where the pool is waited for
                 result = error
-            else:
-                result = self._work(process, ticket, action)
             self._pool._finished.put((self, result))
             if self._closing:
                 return
 
     def _get_ready(self) -> AlgorithmProcess:
-        """Give an open process that has not grown too large and did not die while it had nothing to do."""
+        """Return an open process that has not grown too large and did not die while it had nothing to do."""
         process = self._process
         limit = self._pool._growth
         if process is not None and limit is not None and self._first_memory:
@@ -196,6 +194,7 @@ class _Worker:
                 self.restarts += 1
                 self._drop()
         if self._process is not None and not self._process.is_alive:
+            self._process.refuse_stopped()
             self._drop()
         return self.open()
 
@@ -208,6 +207,8 @@ class _Worker:
                 answer = process.execute(0, action, staging=self._pool._staging, timeout=self._pool._timeout)
             else:
                 answer = process.find_boundaries(action, timeout=self._pool._timeout)
+        except Stopped:
+            raise
         except CafError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - a thread must tell how it ended, or the pool waits for ever

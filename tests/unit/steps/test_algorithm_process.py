@@ -19,13 +19,16 @@ import pytest
 
 from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.batch.wrapper import build_site_argv
-from airflow_provider_caf.core.errors import AlgorithmFailed, CafError, DefinitionError, InputError
+from airflow_provider_caf.core.algorithm_requests import OpenRequest
+from airflow_provider_caf.core.errors import AlgorithmFailed, CafError, DefinitionError, InputError, Stopped
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies.base import Execute, FindBoundaries
-from airflow_provider_caf.io import algorithm_process
-from airflow_provider_caf.io.algorithm_process import AlgorithmProcess, Opened, describe_exit
 from airflow_provider_caf.io.job_app import build_job_app
+from airflow_provider_caf.jobs.processes import stop_tied_processes
+from airflow_provider_caf.steps import algorithm_process
+from airflow_provider_caf.steps.algorithm_pool import AlgorithmPool
+from airflow_provider_caf.steps.algorithm_process import AlgorithmProcess, Opened, describe_exit
 from tests.waiting import LIMIT, is_running, wait_until
 
 PRELUDE = """
@@ -55,6 +58,7 @@ print("hello from the child", flush=True)
 write({**OPENED, "argv": sys.argv, "request": read()})
 """
 
+OPEN = OpenRequest(algorithm="m:A", indexes=())
 RUN = Execute(runs=(ExpRun(1, 1),), iov=IoV(1, 1, 1, 1))
 
 Start = Callable[..., AlgorithmProcess]
@@ -78,7 +82,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             }
         )
         started.append(process)
-        process.open(algorithm="m:A", indexes=[], timeout=LIMIT)
+        process.open(OPEN, timeout=LIMIT)
         return process
 
     yield run
@@ -189,6 +193,21 @@ def test_a_child_that_hangs_is_ended(start: Start) -> None:
         execute(process, 0.3)
 
 
+def test_the_end_of_the_task_is_no_answer_of_the_algorithm(start: Start, tmp_path: Path) -> None:
+    """Else a strategy would take it for a failure, and go on to other runs with a new process."""
+    process = start("read(); open('asked', 'w').close(); time.sleep(600)")
+    with AlgorithmPool(lambda number: process, workers=1, staging=tmp_path) as pool:
+        pool.start("ticket", RUN)
+        wait_until((tmp_path / "asked").exists)
+        stop_tied_processes()
+        with pytest.raises(Stopped, match="The task was told to end while the algorithm 'fit'"):
+            pool.wait()
+        # Nor may one that had nothing to do be replaced by another.
+        pool.start("other", RUN)
+        with pytest.raises(Stopped):
+            pool.wait()
+
+
 def test_a_child_that_ignores_every_signal_is_ended(start: Start) -> None:
     process = start(
         "for number in (signal.SIGTERM, signal.SIGIO, signal.SIGHUP): signal.signal(number, signal.SIG_IGN)\n"
@@ -275,7 +294,7 @@ def test_a_python_that_is_not_there_is_told(tmp_path: Path) -> None:
         argv=["/nowhere/python", "a"], log_path=tmp_path / "log", cwd=tmp_path, name="algorithm 'fit'"
     )
     with pytest.raises(AlgorithmFailed, match="The algorithm 'fit' cannot be started: No such file or directory"):
-        process.open(algorithm="m:A", indexes=[])
+        process.open(OPEN)
     process.close()
     with pytest.raises(CafError, match="is not open"):
         process.opened  # noqa: B018
@@ -373,7 +392,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def open_real(app: Path, folder: Path) -> AlgorithmProcess:
     process = AlgorithmProcess(argv=[sys.executable, str(app)], log_path=folder / "real.log", cwd=folder, name="busy")
-    process.open(algorithm="busy:Busy", indexes=[])
+    process.open(OpenRequest(algorithm="busy:Busy", indexes=()))
     return process
 
 
@@ -392,13 +411,14 @@ def test_the_real_child_crashes_in_cpp_and_says_where(real: Path, tmp_path: Path
 PARENT = """
 import sys
 from pathlib import Path
+from airflow_provider_caf.core.algorithm_requests import OpenRequest
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.strategies.base import Execute
-from airflow_provider_caf.io import algorithm_process
-from airflow_provider_caf.io.algorithm_process import AlgorithmProcess
+from airflow_provider_caf.steps import algorithm_process
+from airflow_provider_caf.steps.algorithm_process import AlgorithmProcess
 app, folder, mode = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 process = AlgorithmProcess(argv=[sys.executable, str(app)], log_path=folder / "real.log", cwd=folder)
-process.open(algorithm="busy:Busy", indexes=[])
+process.open(OpenRequest(algorithm="busy:Busy", indexes=()))
 print(process.pid, flush=True)
 if mode == "idle":
     sys.stdin.read()

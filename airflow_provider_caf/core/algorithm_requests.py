@@ -1,0 +1,88 @@
+"""The requests to the process of an algorithm: the task writes them, the process reads them.
+
+In a frame a request has its word besides, `{"do": "open", …}`: `open`, `execute`, `boundaries` or `close`, which has no
+more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any
+
+from airflow_provider_caf.core.chain import DatabaseEntry
+from airflow_provider_caf.core.iov import ExpRun, IoV
+from airflow_provider_caf.core.json_form import JsonRecord, build_fields
+from airflow_provider_caf.core.record import record
+
+
+@record
+class OpenRequest(JsonRecord):
+    """Make the algorithm, and look at its collected data.
+
+    :param algorithm: the reference of its class.
+    :param indexes: the index of each collection.
+    :param output_folder: where it may write extra files.
+    :param prefix: what it reads, instead of its own.
+    :param pre_algorithm: the reference of a function that runs before, and may change the collected data.
+    :param data_input: the reference of a function that chooses the input files.
+    :param output_files: for each collection the files that its subjobs have left.
+    :param runs: what it works on where there are no collections.
+    :param cpus: how many threads it may use.
+    """
+
+    noun = "request"
+
+    algorithm: str
+    indexes: tuple[str, ...]
+    database_chain: tuple[DatabaseEntry, ...] = ()
+    settings: Mapping[str, Any] | None = None
+    iteration: int = 0
+    output_folder: str = "."
+    prefix: str | None = None
+    pre_algorithm: str | None = None
+    data_input: str | None = None
+    output_files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    runs: tuple[ExpRun, ...] = ()
+    cpus: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that `from_json` reads, the database chain as it stands in job files."""
+        return {**build_fields(self), "database_chain": [entry.to_job_json() for entry in self.database_chain]}
+
+
+@record
+class ExecuteRequest(JsonRecord):
+    """Run the algorithm once.
+
+    :param key: the number of the execution.
+    :param staging: the folder for the payload files.
+    :param settings: set before; None: none.
+    :param input: what the strategy hands to it.
+    """
+
+    noun = "request"
+
+    key: int
+    runs: tuple[ExpRun, ...]
+    iov: IoV
+    staging: str
+    settings: Mapping[str, Any] | None = None
+    input: Any = None
+
+
+@record
+class BoundariesRequest(JsonRecord):
+    """Ask which of the runs begin a new payload."""
+
+    noun = "request"
+
+    runs: tuple[ExpRun, ...]
+    settings: Mapping[str, Any] | None = None
+
+
+@record
+class CloseRequest(JsonRecord):
+    """Close the files and end."""
+
+    noun = "request"

@@ -1,0 +1,45 @@
+"""Start the programs that a collector job or a calibration script runs: the one place of `worker` that does.
+
+What the wrapper of a subjob starts is its own affair (`worker.job.subjob`): it measures what that used, and a thousand
+short jobs would pay for the import of `subprocess`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from airflow_provider_caf.core.environment import build_child_environment
+
+
+def run_program(
+    argv: Sequence[str],
+    *,
+    folder: Path | None = None,
+    variables: Mapping[str, str] | None = None,
+    stdout: IO[bytes] | int | None = None,
+    stderr: IO[bytes] | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program to its end. It reads nothing, and gets our variables without those of Airflow.
+
+    :param folder: in which it runs; None: ours.
+    :param variables: set beside ours, and over them.
+    :param stdout: a file; `CAPTURED`: it is in the result; None: ours.
+    :param stderr: a file; None: ours.
+    :raises OSError: if it cannot be started.
+    """
+    return subprocess.run(
+        argv,
+        cwd=folder,
+        env=build_child_environment(os.environ, variables),
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        check=False,
+    )
+
+
+CAPTURED = subprocess.PIPE
