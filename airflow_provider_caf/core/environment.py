@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def build_child_environment(variables: Mapping[str, str], more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Give the variables of a child process: all but Airflow's own, and what is given for it.
+    """Return the variables of a child process: all but Airflow's own, and what is given for it.
 
     Airflow's carry keys, passwords and connections, under any name (`AIRFLOW__*`, `AIRFLOW_CONN_*`, `AIRFLOW_VAR_*`,
     `_AIRFLOW_*`, `__AIRFLOW_*`), and no job needs them. Nor `AIRFLOW_HOME`: the configuration that lies there has the

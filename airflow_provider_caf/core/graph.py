@@ -39,7 +39,7 @@ def order_calibrations(depends: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
 
 
 def find_ancestors(depends: Mapping[str, Iterable[str]], name: str) -> tuple[str, ...]:
-    """Give all calibrations that one depends on, directly or not, nearest first.
+    """Return all calibrations that one depends on, directly or not, nearest first.
 
     The distance is that of the longest way, so a calibration always comes before those that it was itself
     made with: its payloads are the newer ones. Those at one distance come in the order in which they are

@@ -85,12 +85,12 @@ def check_payload_name(name: str) -> None:
 
 
 def build_payload_file_name(name: str, revision: str) -> str:
-    """Give the name of a payload's file."""
+    """Return the name of a payload's file."""
     return f"dbstore_{name}_rev_{revision}.root"
 
 
 def build_database(entries: Iterable[PayloadEntry]) -> str:
-    """Give the text of a `database.txt`."""
+    """Return the text of a `database.txt`."""
     return "".join(f"dbstore/{entry.name} {entry.revision} {entry.iov}\n" for entry in entries)
 
 
@@ -124,7 +124,7 @@ def _parse_words(words: list[str]) -> PayloadEntry:
 
 
 def find_payload(entries: Iterable[PayloadEntry], name: str, run: ExpRun) -> PayloadEntry | None:
-    """Give the entry of a payload that is valid for a run, or None.
+    """Return the entry of a payload that is valid for a run, or None.
 
     :param entries: in the order of the file; the last one that holds the run wins.
     """

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def suggest_word(word: str, known: Iterable[str]) -> str | None:
-    """Give the known word that looks most like this one, or None if none is near."""
+    """Return the known word that looks most like this one, or None if none is near."""
     words = sorted(known)
     near = difflib.get_close_matches(word, words, n=1)
     if near:
@@ -19,7 +19,7 @@ def suggest_word(word: str, known: Iterable[str]) -> str | None:
 
 
 def build_word_hint(word: str, known: Iterable[str], plural: str) -> str:
-    """Give the hint for a word that is not known.
+    """Return the hint for a word that is not known.
 
     :param plural: what the known words are, such as `parameters`.
     """

@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def cut_tail(text: str, lines: int = 20) -> str:
-    """Give the last lines of a text."""
+    """Return the last lines of a text."""
     return "\n".join(text.splitlines()[-lines:])
 
 
 def read_tail(path: Path, lines: int = 20, size: int = 16 * 1024, start: int = 0) -> str:
-    """Give the last lines of a log; nothing if there is none.
+    """Return the last lines of a log; nothing if there is none.
 
     :param size: of so many bytes at its end; more are not read.
     :param start: nothing before this byte is read.
@@ -28,7 +28,7 @@ def read_tail(path: Path, lines: int = 20, size: int = 16 * 1024, start: int = 0
 
 
 def read_end(path: Path, size: int) -> tuple[str, bool] | None:
-    """Give the end of a log, and whether that is all of it; None if there is none or it is empty.
+    """Return the end of a log, and whether that is all of it; None if there is none or it is empty.
 
     :param size: at most so many bytes; of a longer log the first line that is cut is left out.
     """

@@ -87,7 +87,7 @@ class AlgorithmPool:
         return sum(worker.restarts for worker in self._workers)
 
     def open(self) -> Opened:
-        """Open the first process, and give what it sees.
+        """Open the first process, and return what it sees.
 
         :raises CafError: if it cannot be opened.
         """
@@ -104,7 +104,7 @@ class AlgorithmPool:
         min(free, key=lambda worker: (not worker.is_open, worker.number)).start(ticket, action)
 
     def wait(self) -> list[Finished]:
-        """Wait until a task is finished, and give all that are.
+        """Wait until a task is finished, and return all that are.
 
         :raises CafError: if a process cannot be opened.
         """
@@ -186,7 +186,7 @@ class _Worker:
                 return
 
     def _get_ready(self) -> AlgorithmProcess:
-        """Give an open process that has not grown too large and did not die while it had nothing to do."""
+        """Return an open process that has not grown too large and did not die while it had nothing to do."""
         process = self._process
         limit = self._pool._growth
         if process is not None and limit is not None and self._first_memory:

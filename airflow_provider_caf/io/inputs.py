@@ -122,7 +122,7 @@ def select_files(files: Sequence[str], files_to_iovs: Mapping[str, IoV], request
 
 
 def _resolve_pattern(pattern: str, base: Path | None) -> tuple[list[str], str, str]:
-    """Give the files of one pattern, or what is wrong with it and a hint."""
+    """Return the files of one pattern, or what is wrong with it and a hint."""
     if is_uri(pattern):
         return [pattern], "", ""
     text = _expand(pattern)

@@ -249,7 +249,7 @@ def write_root_file(path: str, what: str, *, compression: int | None = None) -> 
 
 
 def build_temporary_path(target: Path) -> Path:
-    """Give the hidden name beside the target under which it is written."""
+    """Return the hidden name beside the target under which it is written."""
     return target.with_name(build_temporary_name(target.name))
 
 

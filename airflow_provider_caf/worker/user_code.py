@@ -83,7 +83,7 @@ def make_user_object(cls: type[_T], reference: str, what: str) -> _T:
 
 
 def read_travelling_files() -> dict[str, str]:
-    """Give the module of each named file that travels in the job app; nothing outside of an app."""
+    """Return the module of each named file that travels in the job app; nothing outside of an app."""
     loader = getattr(airflow_provider_caf, "__loader__", None)
     archive = getattr(loader, "archive", None)
     if loader is None or archive is None:
@@ -113,7 +113,7 @@ def apply_settings(target: Any, settings: Mapping[str, Any], reserved: Collectio
 
 
 def list_settings(target: Any, reserved: Collection[str]) -> list[str]:
-    """Give the names of the public attributes that are data, sorted."""
+    """Return the names of the public attributes that are data, sorted."""
     names = set(vars(target))
     for cls in type(target).__mro__:
         names.update(getattr(cls, "__annotations__", {}))
@@ -128,7 +128,7 @@ def _is_setting(value: Any) -> bool:
 
 
 def build_plain_value(value: Any, where: str) -> Any:
-    """Give a value made of what JSON has; numbers and arrays of numpy become plain ones.
+    """Return a value made of what JSON has; numbers and arrays of numpy become plain ones.
 
     :param where: what the value is to the reader.
     :raises DefinitionError: if something in it has no JSON form; NaN has none.
@@ -149,7 +149,7 @@ def _unpack(value: Any, depth: int) -> Any:
 
 
 def build_tail(error: BaseException) -> str:
-    """Give the last lines of an error's traceback, indented."""
+    """Return the last lines of an error's traceback, indented."""
     lines = [line for entry in traceback.format_tb(error.__traceback__) for line in entry.splitlines()]
     return "\n".join(f"    | {line}" for line in lines[-_SHOWN_LINES:])
 

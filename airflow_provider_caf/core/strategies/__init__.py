@@ -64,7 +64,7 @@ BUILT_IN: dict[str, type[Strategy]] = {
 
 
 def load_strategy(reference: str) -> type[Strategy]:
-    """Give a strategy class by its built-in name, or import one of the user's own.
+    """Return a strategy class by its built-in name, or import one of the user's own.
 
     Importing runs the user's module: call this where the strategy is used, not where a definition is read.
 
@@ -83,7 +83,7 @@ def load_strategy(reference: str) -> type[Strategy]:
 
 
 def find_built_in(name: str) -> type[Strategy]:
-    """Give a built-in strategy class.
+    """Return a built-in strategy class.
 
     :raises DefinitionError: if there is none of that name.
     """

@@ -36,7 +36,7 @@ def drive_plan(
     report: Callable[[Report], object],
     write_file: Callable[[WriteFile], object],
 ) -> Outcome:
-    """Drive a plan to its end and give its outcome.
+    """Drive a plan to its end and return its outcome.
 
     An exception of one of the functions goes through, and the plan is closed.
 
@@ -74,7 +74,7 @@ def drive_plan(
 
 
 def build_entries(commit: Commit) -> tuple[PayloadEntry, ...]:
-    """Give the lines that a commit adds to the local database.
+    """Return the lines that a commit adds to the local database.
 
     A payload's own IoV comes first, then the commit's, then the execution's.
     """

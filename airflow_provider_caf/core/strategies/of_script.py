@@ -56,7 +56,7 @@ def _conclude(done: Execution) -> Outcome:
 
 
 def read_results(output: Any) -> list[tuple[IoV, ResultCode]]:
-    """Give what a script's strategy reported: IoVs with result codes.
+    """Return what a script's strategy reported: IoVs with result codes.
 
     :raises AlgorithmFailed: if it is something else.
     """

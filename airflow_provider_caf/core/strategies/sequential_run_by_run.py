@@ -45,7 +45,7 @@ class SequentialRunByRun(Strategy):
     }
 
     def build_experiment_settings(self, exp: int) -> Mapping[str, Any] | None:
-        """Give the attributes to set on the algorithm for one experiment; a hook for subclasses.
+        """Return the attributes to set on the algorithm for one experiment; a hook for subclasses.
 
         It is asked if the parameter `has_experiment_settings` is true. Attributes stay set, so name the same
         ones for every experiment.

@@ -87,7 +87,7 @@ class Algorithm:
         """Get ready: called once in each process, when `input_files`, `output_files` and constants are there."""
 
     def find_collected_runs(self) -> tuple[ExpRun, ...]:
-        """Give the runs that were collected, after `open_collected`.
+        """Return the runs that were collected, after `open_collected`.
 
         Write it where collections are not merged: then nobody else can tell.
         """
@@ -108,7 +108,7 @@ class Algorithm:
         )
 
     def get(self, name: str, *, runs: Iterable[ExpRun] | None = None, prefix: str | None = None) -> Any:
-        """Give a collected object, merged over the runs of this execution only.
+        """Return a collected object, merged over the runs of this execution only.
 
         :param runs: fewer of these runs.
         :param prefix: where to look, if not in `self.prefix`.
@@ -124,7 +124,7 @@ class Algorithm:
         return self._session.get(name, chosen, prefix)
 
     def list_names(self, prefix: str | None = None) -> tuple[str, ...]:
-        """Give the names of the collected objects."""
+        """Return the names of the collected objects."""
         return self._session.data.list_names(prefix)
 
     def count_events(self) -> int:
@@ -247,11 +247,11 @@ class AlgorithmSession:
         self.figures = []
 
     def build_shown(self) -> dict[str, Any]:
-        """Give the JSON form of what is only for people."""
+        """Return the JSON form of what is only for people."""
         return {"monitored": build_json(self.monitored), "figures": build_json(self.figures)}
 
     def get(self, name: str, runs: tuple[ExpRun, ...], prefix: str | None) -> Any:
-        """Give a collected object; the same one again until `finish`."""
+        """Return a collected object; the same one again until `finish`."""
         key = (name, runs, prefix)
         if key not in self._objects:
             self._objects[key] = self.data.get(name, runs, prefix)

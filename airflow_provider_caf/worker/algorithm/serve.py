@@ -269,7 +269,7 @@ def check_code(value: Any, what: str) -> ResultCode:
 
 
 def describe_error(error: BaseException) -> dict[str, Any]:
-    """Give the JSON form of an error: `kind` is our class, or `Raised` for what the user's code raised."""
+    """Return the JSON form of an error: `kind` is our class, or `Raised` for what the user's code raised."""
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     if isinstance(error, CafError):
         return {
@@ -304,7 +304,7 @@ def write_frame(descriptor: int, value: Mapping[str, Any]) -> None:
 
 
 def measure_memory() -> int:
-    """Give the memory that this process has in RAM now, in kB; 0 where the system does not tell."""
+    """Return the memory that this process has in RAM now, in kB; 0 where the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     except OSError:

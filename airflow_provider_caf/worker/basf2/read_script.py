@@ -28,7 +28,7 @@ _RUNNER = "SeqAlgorithmsRunner"
 def describe_calibration(
     calibration: Any, folder: Path, known: Mapping[str, IoV], warnings: list[str]
 ) -> dict[str, Any]:
-    """Give a calibration in plain words, and write the side files of its collections.
+    """Return a calibration in plain words, and write the side files of its collections.
 
     :param folder: of the side files of the whole script.
     :param known: the IoVs of the input files that the script was given.
@@ -124,7 +124,7 @@ def _write_file_map(target: Path, files: Iterable[str], iovs: Mapping[str, IoV])
 
 
 def _read_uri(path: str) -> str:
-    """Give a local path for a `file://` URI, which the release's Collection makes of each path."""
+    """Return a local path for a `file://` URI, which the release's Collection makes of each path."""
     parts = urlsplit(path)
     return unquote(parts.path) if parts.scheme == "file" else path
 
@@ -139,7 +139,7 @@ def _find_granularity(collectors: Iterable[Any], where: str) -> str:
 
 
 def describe_splitter(splitter: Any, where: str) -> dict[str, Any]:
-    """Give how a collection is split into subjobs, in the words of a definition.
+    """Return how a collection is split into subjobs, in the words of a definition.
 
     :raises DefinitionError: if the splitter is one of the script's own.
     """
@@ -172,7 +172,7 @@ def _take(generator: Any, limit: int) -> Iterable[Any]:
 
 
 def describe_chain(databases: Iterable[Any]) -> list[dict[str, str]]:
-    """Give a database chain with the first hit first, in the words of a definition.
+    """Return a database chain with the first hit first, in the words of a definition.
 
     basf2 looks at all local databases before any global tag; among either, what was added last counts first.
     """
@@ -193,7 +193,7 @@ def describe_chain(databases: Iterable[Any]) -> list[dict[str, str]]:
 
 
 def describe_algorithm(algorithm: Any, calibration: str, warnings: list[str]) -> dict[str, Any]:
-    """Give an algorithm in plain words.
+    """Return an algorithm in plain words.
 
     A built-in strategy is run by ours, which makes the same decisions. One of the script's own runs in the algorithm's
     process.

@@ -75,7 +75,7 @@ class ScriptArguments(JsonRecord):
 
 
 def find_event_counts(caf: str) -> dict[str, int]:
-    """Give the events that the functions of `prompt.utils` have counted; of the release's nothing is known."""
+    """Return the events that the functions of `prompt.utils` have counted; of the release's nothing is known."""
     if caf != DROPIN:
         return {}
     counts: dict[str, int] = importlib.import_module("prompt.utils").event_counts
@@ -183,7 +183,7 @@ def call_script(module: ModuleType, arguments: ScriptArguments) -> list[Any]:
 
 
 def check_calibrations(given: Any, script: str) -> list[Any]:
-    """Give the calibrations that a script returned, whatever holds them.
+    """Return the calibrations that a script returned, whatever holds them.
 
     :raises DefinitionError: if there are none, or one is something else, or two have one name.
     """

@@ -153,7 +153,7 @@ class ScriptAlgorithm(Algorithm):
         return ResultCode.OK if queue.final_state == strategy.COMPLETED else ResultCode.FAILURE
 
     def _build_chain(self) -> list[Any]:
-        """Give the database chain in the classes of `caf`, where the last entry counts first."""
+        """Return the database chain in the classes of `caf`, where the last entry counts first."""
         utils = importlib.import_module("caf.utils")
         return [
             utils.LocalDatabase(str(Path(entry.value, DATABASE_FILE)))
@@ -163,7 +163,7 @@ class ScriptAlgorithm(Algorithm):
         ]
 
     def _list_ignored_runs(self) -> list[Any]:
-        """Give the collected runs that this calibration leaves out, for whatever reason."""
+        """Return the collected runs that this calibration leaves out, for whatever reason."""
         run_class = importlib.import_module("caf.utils").ExpRun
         return [run_class(*run) for run in self.collected_runs if run not in set(self.runs)]
 
@@ -190,7 +190,7 @@ def run_pre_algorithm(algorithm: ScriptAlgorithm) -> None:
 
 
 def build_runs(runs: Iterable[ExpRun]) -> Any:
-    """Give runs as the C++ classes want them."""
+    """Return runs as the C++ classes want them."""
     root = load_root()
     pair = root.std.pair("int", "int")
     vector = root.std.vector(pair)()
@@ -200,12 +200,12 @@ def build_runs(runs: Iterable[ExpRun]) -> Any:
 
 
 def build_iov(iov: IoV) -> Any:
-    """Give an IoV as the C++ classes want it."""
+    """Return an IoV as the C++ classes want it."""
     return load_root().Belle2.IntervalOfValidity(*iov)
 
 
 def read_output(cpp: Any) -> Any:
-    """Give what an algorithm has put into its JSON output.
+    """Return what an algorithm has put into its JSON output.
 
     :raises DefinitionError: if it is no JSON.
     """
@@ -217,7 +217,7 @@ def read_output(cpp: Any) -> Any:
 
 
 def read_committed(path: Path) -> tuple[PayloadEntry, ...]:
-    """Give the lines of the database into which the software commits.
+    """Return the lines of the database into which the software commits.
 
     :raises DatabaseError: if it cannot be read.
     """

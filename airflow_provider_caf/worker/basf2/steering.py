@@ -74,7 +74,7 @@ def run_steering(job: Job) -> None:
 
 
 def build_whole_path(basf2: Any, reconstruction: Any, collecting: Any, files: Sequence[str]) -> Any:
-    """Give the path with an input module that reads these files, and with a file for histograms."""
+    """Return the path with an input module that reads these files, and with a file for histograms."""
     names = {module.type(): module for module in [*reconstruction.modules(), *collecting.modules()]}
     main_path = basf2.create_path()
     given = next((names[name] for name in _INPUTS if name in names), None)
@@ -124,7 +124,7 @@ def set_conditions(conditions: Any, chain: Iterable[DatabaseEntry], *, new_paylo
 
 
 def write_job_files(folder: Path, collectors: Iterable[Any], before: Any, where: str) -> list[str]:
-    """Write what the jobs of a collection need beside their `job.json`, and give the names of the files.
+    """Write what the jobs of a collection need beside their `job.json`, and return the names of the files.
 
     :param before: the path before the collectors, or None.
     :param where: the collection, for messages.
@@ -186,7 +186,7 @@ def read_path(file: Path) -> Any:
 
 
 def _build_literal(value: Any) -> str:
-    """Give the text of a value. Infinity has no literal of its own; a number that is too large reads as it."""
+    """Return the text of a value. Infinity has no literal of its own; a number that is too large reads as it."""
     if isinstance(value, float) and math.isinf(value):
         return "1e999" if value > 0 else "-1e999"
     if isinstance(value, dict):
@@ -199,7 +199,7 @@ def _build_literal(value: Any) -> str:
 
 
 def _find_serialiser() -> Any:
-    """Give the software's own functions; they know what belongs to a path in this release."""
+    """Return the software's own functions; they know what belongs to a path in this release."""
     try:
         return importlib.import_module("basf2.pickle_path")
     except ModuleNotFoundError:

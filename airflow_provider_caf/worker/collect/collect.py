@@ -32,7 +32,7 @@ _EXIT_NOT_STARTED = 126
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the subjob of a job file in the current folder and give its exit code."""
+    """Run the subjob of a job file in the current folder and return its exit code."""
     parser = argparse.ArgumentParser(prog="collect", description="Run the subjob of a job file.")
     parser.add_argument("job", help="path of job.json")
     arguments = parser.parse_args(argv)
@@ -109,7 +109,7 @@ def run_before(before: Mapping[str, Any], value: Mapping[str, Any], path: str) -
 
 
 def run_command(command: Any, value: Mapping[str, Any], path: str) -> int:
-    """Run an argv list, its placeholders filled, without a shell, and give its exit code.
+    """Run an argv list, its placeholders filled, without a shell, and return its exit code.
 
     :raises InputError: if it cannot be started.
     """

@@ -128,7 +128,7 @@ class Collector:
         """Do what is left after the last event; `self.runs` are known, `self.get(name, run)` works."""
 
     def exp_run(self, event: Event) -> ExpRun:
-        """Give the run of an event; the base class takes it from `exp_branch` and `run_branch`."""
+        """Return the run of an event; the base class takes it from `exp_branch` and `run_branch`."""
         return ExpRun(event[self.exp_branch], event[self.run_branch])
 
     def run_over(self, files: Sequence[str]) -> None:
@@ -176,7 +176,7 @@ class Collector:
         self._frames.book_tree(name, frame, columns)
 
     def get(self, name: str, run: ExpRun | None = None) -> Any:
-        """Give the copy of a registered object.
+        """Return the copy of a registered object.
 
         :param run: whose copy; None: the current run's.
         :raises DefinitionError: if nothing is registered under that name, or there is no current run.
@@ -245,7 +245,7 @@ def check_hooks(collector: Collector) -> None:
 
 
 def find_prefix(collector: Collector) -> str:
-    """Give the folder of a collector's objects.
+    """Return the folder of a collector's objects.
 
     :raises DefinitionError: if it cannot be a folder's name.
     """
@@ -286,7 +286,7 @@ def make_collector(reference: str, settings: Mapping[str, Any], granularity: str
 
 
 def start_trigger_skim(collector: Collector) -> TriggerSkim | None:
-    """Give the trigger skim of a collector, ready for its first event, or None if it has none."""
+    """Return the trigger skim of a collector, ready for its first event, or None if it has none."""
     if collector.trigger_skim is None:
         return None
     skim = TriggerSkim.from_setting(collector.trigger_skim, f"collector {type(collector).__name__!r}")

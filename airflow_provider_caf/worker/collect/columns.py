@@ -265,7 +265,7 @@ class NumberColumn:
         self._values: Sequence[Any] = ()
 
     def read(self, entry: int) -> Any:
-        """Give the number of an event."""
+        """Return the number of an event."""
         index = entry - self._first
         if not 0 <= index < len(self._values):
             self._load(entry)
@@ -273,7 +273,7 @@ class NumberColumn:
         return self._values[index]
 
     def read_range(self, first: int, last: int) -> Sequence[Any]:
-        """Give the numbers of the events `first … last - 1`, as an array of their type."""
+        """Return the numbers of the events `first … last - 1`, as an array of their type."""
         values = self._fetch(first, last)
         if len(values) < last - first:
             raise self._build_error(first + len(values))
@@ -328,7 +328,7 @@ class TreeColumn:
         self._value: Any = None
 
     def read(self, entry: int) -> Any:
-        """Give the value of an event."""
+        """Return the value of an event."""
         if entry != self._entry:
             self._entry = -1
             state = load_reader().read_event(self._tree, entry, self._name)
@@ -359,7 +359,7 @@ class TreeColumn:
         return type(self._tree).__getattr__(self._tree, self._name)
 
     def read_range(self, first: int, last: int) -> Sequence[Any]:
-        """Give the numbers of the events `first … last - 1`.
+        """Return the numbers of the events `first … last - 1`.
 
         :raises InputError: if the branch holds something else than one number per event.
         """
@@ -400,7 +400,7 @@ class TableColumn(TreeColumn):
 
 
 def find_sizes(title: str, count: int) -> list[int]:
-    """Give the fixed dimensions of a leaf, the innermost last.
+    """Return the fixed dimensions of a leaf, the innermost last.
 
     :param title: such as `x[n][2][3]`; those of packed numbers do not tell.
     :param count: their product.
@@ -425,11 +425,11 @@ class TupleColumn:
             ) from error
 
     def read(self, entry: int) -> Any:
-        """Give the value of an event."""
+        """Return the value of an event."""
         return self._values[entry]
 
     def read_range(self, first: int, last: int) -> Sequence[Any]:
-        """Give the numbers of the events `first … last - 1`.
+        """Return the numbers of the events `first … last - 1`.
 
         :raises InputError: if the field holds something else than one number per event.
         """
@@ -445,7 +445,7 @@ Column = Union[NumberColumn, TreeColumn, TupleColumn]
 
 
 def find_changes(*columns: Sequence[Any]) -> list[int]:
-    """Give the places where one of several columns of equal length may have another number than before, with the first.
+    """Return the places where one of several columns of equal length may have another number than before, with the first.
 
     Arrays are compared in C++, as one loop over a million events in Python costs as much as all that a frame fills.
     """
@@ -459,7 +459,7 @@ def find_changes(*columns: Sequence[Any]) -> list[int]:
 
 
 def check_numbers(values: Sequence[Any], where: str) -> Sequence[Any]:
-    """Give values back if each is one number.
+    """Return values back if each is one number.
 
     :raises InputError: if not.
     """
@@ -469,7 +469,7 @@ def check_numbers(values: Sequence[Any], where: str) -> Sequence[Any]:
 
 
 def build_read_error(where: str, entry: int, state: int | None = None) -> InputError:
-    """Give the error of an event that cannot be read.
+    """Return the error of an event that cannot be read.
 
     :param state: why, as the reader says it; None: not known.
     """
@@ -487,7 +487,7 @@ def build_read_error(where: str, entry: int, state: int | None = None) -> InputE
 
 @cache
 def load_reader() -> Any:
-    """Give the functions that read events, compiled once in a process."""
+    """Return the functions that read events, compiled once in a process."""
     root = load_root()
     root.gInterpreter.Declare(_READER)
     return root.airflow_provider_caf

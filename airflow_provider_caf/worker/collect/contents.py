@@ -25,7 +25,7 @@ class Content:
     objects: Mapping[str, Mapping[ExpRun, str]]
 
     def list_places(self) -> set[str]:
-        """Give where the objects are in the file."""
+        """Return where the objects are in the file."""
         return {place for places in self.objects.values() for place in places.values()}
 
 

@@ -19,7 +19,7 @@ Stretch = tuple[ExpRun, int, int]
 """A run and its events `first … last - 1` that follow one another in a file."""
 
 Choose = Callable[[ExpRun, Sequence[int]], Sequence[int]]
-"""Give those of some entries of a run that the trigger chooses."""
+"""Return those of some entries of a run that the trigger chooses."""
 
 
 class EventTaker(Protocol):
@@ -41,7 +41,7 @@ class EventTaker(Protocol):
         """Finish a run for now."""
 
     def exp_run(self, event: Event) -> ExpRun:
-        """Give the run of an event."""
+        """Return the run of an event."""
 
     def collect(self, event: Any) -> None:
         """Take one event."""
@@ -75,7 +75,7 @@ class EventLoop:
     def choose_events(
         self, files: Iterable[str], enter: Callable[[ExpRun], None] | None = None
     ) -> Iterator[tuple[EventFile, ExpRun, Sequence[int]]]:
-        """Give the chosen events, file by file, and in a file by the runs that follow one another.
+        """Return the chosen events, file by file, and in a file by the runs that follow one another.
 
         :param enter: is told the run before its events are chosen.
         """

@@ -119,7 +119,7 @@ class FrameRun:
         self._counter = self.frame.Count()
 
     def list_results(self) -> list[Any]:
-        """Give all that ROOT has to run."""
+        """Return all that ROOT has to run."""
         return [self._counter, *self.results.values()]
 
     def check_count(self) -> None:
@@ -208,7 +208,7 @@ class FrameLoop:
         self.current.trees[name] = path
 
     def run(self, collector: Any) -> None:
-        """Have everything booked, run it, and give the objects to their runs.
+        """Have everything booked, run it, and return the objects to their runs.
 
         :param collector: its hooks `start_run`, `collect_frame` and `end_run` are called.
         :raises CafError: if ROOT could not run it.

@@ -39,7 +39,7 @@ _MAX_LENGTH = 200
 
 
 def check_object_name(name: str, what: str) -> str:
-    """Refuse a name that cannot be a folder or key of a ROOT file; else give it.
+    """Refuse a name that cannot be a folder or key of a ROOT file; else return it.
 
     :param what: what is named, such as `prefix of collector 'Vertex'`.
     :raises DefinitionError: if it is such a name.
@@ -53,7 +53,7 @@ def check_object_name(name: str, what: str) -> str:
 
 
 def build_key(name: str, run: ExpRun) -> str:
-    """Give the key of an object of a run."""
+    """Return the key of an object of a run."""
     return f"{name}_{run}"
 
 
@@ -112,11 +112,11 @@ class RunObjects:
         self._originals[name] = original
 
     def get_copies(self, run: ExpRun) -> dict[str, Any]:
-        """Give the copies that a run has; `add_copy` adds to the same mapping."""
+        """Return the copies that a run has; `add_copy` adds to the same mapping."""
         return self._copies.setdefault(run if self._is_per_run else ALL_RUNS, {})
 
     def add_copy(self, name: str, run: ExpRun) -> Any:
-        """Give the copy of an object for a run, made now if there is none.
+        """Return the copy of an object for a run, made now if there is none.
 
         :raises DefinitionError: if nothing is registered under that name.
         """
@@ -257,7 +257,7 @@ def count_content(item: Any) -> float:
 
 
 def _build_empty(item: Any, name: str) -> Any:
-    """Give an empty object of the same kind."""
+    """Return an empty object of the same kind."""
     root = load_root()
     if isinstance(item, root.TTree):
         with keep_directory():

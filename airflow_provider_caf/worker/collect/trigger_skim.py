@@ -151,7 +151,7 @@ class TriggerSkim:
         return chosen
 
     def choose(self, rows: bytes, events: Sequence[int], prefix: str) -> Sequence[int]:
-        """Give those of some events that are chosen.
+        """Return those of some events that are chosen.
 
         :param rows: one byte per event and line.
         :param prefix: makes of the number of an event what `is_chosen` needs to know of it.
@@ -184,7 +184,7 @@ class TriggerSkim:
         return bool(self.on_missing)
 
     def build_line_error(self, line: str, results: Mapping[str, int], where: str) -> InputError:
-        """Give the error of a line that an event does not have."""
+        """Return the error of a line that an event does not have."""
         hint = build_word_hint(line, results, "lines of this event")
         return InputError(f"The trigger line {line!r} is missing: {where}.", hint=f"{hint} {_HINT}")
 
@@ -257,7 +257,7 @@ class TriggerColumn:
         self._lines = load_root().std.vector["std::string"](list(skim.lines))
 
     def choose(self, run: object, entries: Sequence[int]) -> Sequence[int]:
-        """Give those of some entries of one run that are chosen.
+        """Return those of some entries of one run that are chosen.
 
         :raises InputError: if one cannot be read, or a line is missing and nothing was said for that.
         """
@@ -299,7 +299,7 @@ def check_trigger_skim(value: Any, branch: Any, what: str) -> None:
 
 
 def find_results(event: Any, branch: str) -> Mapping[str, int] | None:
-    """Give the trigger results of an event that comes from no tree, or None if it has none.
+    """Return the trigger results of an event that comes from no tree, or None if it has none.
 
     :raises InputError: if they are no map.
     """

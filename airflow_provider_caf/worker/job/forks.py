@@ -20,7 +20,7 @@ Task = Callable[[], Any]
 def run_forked(
     tasks: Sequence[Task], processes: int, what: str, *, note: Callable[[int], None] | None = None
 ) -> list[Any]:
-    """Run functions, each in a child process, and give their answers in order.
+    """Run functions, each in a child process, and return their answers in order.
 
     :param tasks: they give what JSON can say.
     :param processes: how many run at the same time.

@@ -65,7 +65,7 @@ def submit(array_file: str) -> int:
 
 
 def _start_once(array: Mapping[str, Any], files: PoolFiles) -> dict[str, Any]:
-    """Give the identity of the array's pool, which is started if there never was one.
+    """Return the identity of the array's pool, which is started if there never was one.
 
     Whoever takes the lock and finds no identity starts the pool, and hands the lock on to it by the fork. A
     pool that is dead is not started again: what it has left undone is lost, and goes into another array.
@@ -137,7 +137,7 @@ def _run_pool(array: Mapping[str, Any], files: PoolFiles, *, keep: set[int], wri
 
 
 def count_slots(array: Mapping[str, Any]) -> int:
-    """Give how many elements run at a time: one per core this process may use, if nothing is said."""
+    """Return how many elements run at a time: one per core this process may use, if nothing is said."""
     resources = array.get("resources") or {}
     slots = resources.get("max_processes") or len(os.sched_getaffinity(0))
     return int(min(slots, resources.get("throttle") or slots))

@@ -90,7 +90,7 @@ class PoolFiles:
         return False
 
     def read_identity(self) -> dict[str, Any] | None:
-        """Give the pool's identity, or None while there never was a pool."""
+        """Return the pool's identity, or None while there never was a pool."""
         try:
             with open(self.id_file, "rb") as file:
                 identity = json.loads(file.read())
@@ -103,7 +103,7 @@ class PoolFiles:
         return identity
 
     def wait_for_identity(self, limit: float = _START_LIMIT) -> dict[str, Any] | None:
-        """Give the pool's identity, or None where there never was a pool.
+        """Return the pool's identity, or None where there never was a pool.
 
         :param limit: seconds to wait for one that is starting.
         :raises PoolError: if it takes longer.
@@ -148,11 +148,11 @@ class PoolFiles:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.journal_file)
 
     def open_journal(self) -> int:
-        """Give a file descriptor that appends to the journal."""
+        """Return a file descriptor that appends to the journal."""
         return os.open(self.journal_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
 
     def read_journal(self, elements: int) -> tuple[list[str], dict[int, int]]:
-        """Give the last letter of each element, and the processes that were started.
+        """Return the last letter of each element, and the processes that were started.
 
         A line that was cut off by a full disk, or names an element that there is not, is passed over.
 
@@ -187,7 +187,7 @@ class PoolFiles:
             os.close(descriptor)
 
     def read_cancels(self, elements: int) -> set[int]:
-        """Give all elements that were asked to be cancelled so far."""
+        """Return all elements that were asked to be cancelled so far."""
         wanted: set[int] = set()
         try:
             with open(self.cancel_file, "rb") as file:

@@ -172,7 +172,7 @@ def _make_folder(attempt: Attempt) -> str:
 
 
 def build_argv(job: Mapping[str, Any], job_file: str, app: str) -> list[str]:
-    """Give the argv of a job.
+    """Return the argv of a job.
 
     A command runs as it is, with its placeholders filled; the job app does the rest: collectors in Python,
     what has to run before a collector, and files that it needs beside it.
@@ -337,7 +337,7 @@ def write_record(path: str, record: Mapping[str, Any]) -> None:
 
 
 def format_time(seconds: float) -> str:
-    """Give a time in UTC, ISO 8601 with milliseconds."""
+    """Return a time in UTC, ISO 8601 with milliseconds."""
     milliseconds = int(seconds * 1000)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(milliseconds // 1000)) + f".{milliseconds % 1000:03d}Z"
 
