@@ -73,7 +73,7 @@ class ExpRun(NamedTuple):
         """
         hint = "An experiment and a run number are needed, both whole and at least 0: see exp_run(event)."
         try:
-            exp, run = (int(each) for each in values)
+            exp, run = (int(value) for value in values)
             if (exp, run) == tuple(values) and min(exp, run) >= 0:
                 if max(exp, run) <= MAX_NUMBER:
                     return cls(exp, run)

@@ -60,6 +60,12 @@ _NEW_NAMES = {
     for name in names
 }
 _NEW_NAMES[f"{_PACKAGE}.io.jobs"] = f"{_PACKAGE}.jobs"
+_STRATEGIES = {
+    "sequential": ("sequential_boundaries", "sequential_run_by_run"),
+    "simple": ("simple_run_by_run", "single_iov"),
+}
+for _new, _olds in _STRATEGIES.items():
+    _NEW_NAMES.update({f"{_PACKAGE}.core.strategies.{old}": f"{_PACKAGE}.core.strategies.{_new}" for old in _olds})
 
 
 class _MovedFinder(MetaPathFinder, Loader):

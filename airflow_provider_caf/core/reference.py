@@ -50,7 +50,7 @@ def load_reference(reference: str, what: str) -> Any:
     value: Any = module
     for word in name.split("."):
         if not hasattr(value, word):
-            known = [each for each in vars(value) if not each.startswith("_")]
+            known = [member for member in vars(value) if not member.startswith("_")]
             raise DefinitionError(
                 f"The {what} {reference!r} is not there: {source} has no {name!r}.",
                 hint=build_word_hint(name, known, "names there"),

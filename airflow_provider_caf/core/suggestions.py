@@ -13,7 +13,7 @@ def suggest_word(word: str, known: Iterable[str]) -> str | None:
     if near:
         return near[0]
     # The distance counts a capital letter as a mistake like every other; people do not.
-    folded = {each.casefold(): each for each in words}
+    folded = {known_word.casefold(): known_word for known_word in words}
     near = difflib.get_close_matches(word.casefold(), folded, n=1)
     return folded[near[0]] if near else None
 

@@ -26,10 +26,8 @@ from airflow_provider_caf.core.strategies.base import (
     fail,
 )
 from airflow_provider_caf.core.strategies.params import Param
-from airflow_provider_caf.core.strategies.sequential_boundaries import SequentialBoundaries
-from airflow_provider_caf.core.strategies.sequential_run_by_run import SequentialRunByRun
-from airflow_provider_caf.core.strategies.simple_run_by_run import SimpleRunByRun
-from airflow_provider_caf.core.strategies.single_iov import SingleIOV
+from airflow_provider_caf.core.strategies.sequential import SequentialBoundaries, SequentialRunByRun
+from airflow_provider_caf.core.strategies.simple import SimpleRunByRun, SingleIOV
 from airflow_provider_caf.core.suggestions import build_word_hint
 
 __all__ = [

@@ -160,7 +160,7 @@ class _Shadow:
 
     def _check_guesses(self, known: Mapping[Ticket, Answer]) -> None:
         """Strike out the guesses that came true, and begin again if one did not."""
-        for ticket in [each for each in self._guesses if each in known]:
+        for ticket in [guessed for guessed in self._guesses if guessed in known]:
             answer = known[ticket]
             # A plan that died of a guess read what only a real answer has.
             if self._died or not (isinstance(answer, Execution) and answer.code.is_success):

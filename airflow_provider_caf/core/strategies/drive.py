@@ -23,14 +23,11 @@ from airflow_provider_caf.core.strategies.base import (
     WriteFile,
 )
 
-ExecuteFunction = Callable[[int, Execute], Execution]
-"""Runs the algorithm. It gets the number of the execution, from 0, which is the key of what it gives."""
-
 
 def drive_plan(
     plan: Plan,
     *,
-    execute: ExecuteFunction,
+    execute: Callable[[int, Execute], Execution],
     find_boundaries: Callable[[FindBoundaries], Iterable[ExpRun]],
     commit: Callable[[Commit], object],
     report: Callable[[Report], object],
@@ -40,8 +37,9 @@ def drive_plan(
 
     An exception of one of the functions goes through, and the plan is closed.
 
-    :param plan: what `Strategy.plan` gave, not yet started.
-    :raises DefinitionError: if the plan yields or gives something that is no action or outcome.
+    :param plan: what `Strategy.plan` returned, not yet started.
+    :param execute: runs the algorithm; it gets the number of the execution, from 0, which is the execution's key.
+    :raises DefinitionError: if the plan yields or returns something that is no action or outcome.
     """
     number = 0
     answer: Any = None

@@ -1,4 +1,4 @@
-"""What SequentialRunByRun and SequentialBoundaries share: one experiment, step after step.
+"""SequentialRunByRun and SequentialBoundaries: experiment by experiment, step after step.
 
 A *step* is a group of neighbouring runs with the first run of its IoV. A step without enough data takes
 the next one in, until there is enough. A success is held back until the next success: if the data run out
@@ -9,15 +9,32 @@ All groups are slices of one tuple of runs, so only what is executed is copied.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+import functools
+from bisect import bisect_left
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.results import ResultCode
-from airflow_provider_caf.core.strategies.base import Action, Commit, Execute, Execution, Report
+from airflow_provider_caf.core.strategies.base import (
+    Action,
+    Commit,
+    Execute,
+    Execution,
+    FindBoundaries,
+    Part,
+    Plan,
+    Report,
+    Strategy,
+    complete,
+    fail,
+)
+from airflow_provider_caf.core.strategies.params import Param
+
+_SHOWN_REASONS = 5
 
 
 @record
@@ -77,7 +94,7 @@ def merge_steps(
 ) -> Generator[Action, Any, Execution | None]:
     """Execute the steps of one experiment, commit and report its successes.
 
-    Gives None if all its runs are covered, else the execution that ended it, which is not reported. A success
+    Return None if all its runs are covered, else the execution that ended it, which is not reported. A success
     that was held back is dropped then.
 
     :param steps: at least one; together they hold all runs, in order.
@@ -90,7 +107,7 @@ def merge_steps(
     last = len(steps) - 1
     done: Execution | None = None
     for number, step in enumerate(steps):
-        high = experiment.high if number == last else _run_before(steps[number + 1].low)
+        high = experiment.high if number == last else steps[number + 1].low._replace(run=steps[number + 1].low.run - 1)
         done = yield Execute(runs=runs[first : step.stop], iov=IoV.between(low, high), settings=settings)
         if done.code.is_success:
             if held is not None:
@@ -114,5 +131,119 @@ def merge_steps(
     return None
 
 
-def _run_before(run: ExpRun) -> ExpRun:
-    return ExpRun(run.exp, run.run - 1)
+class _Sequential(Strategy):
+    """Go through the experiments, of which each is a part of the plan."""
+
+    allowed_granularities: ClassVar[tuple[str, ...]] = ("run",)
+    known_params: ClassVar[Mapping[str, Param]] = {
+        "iov_coverage": Param(kind="iov", text="What all payloads together have to cover; it has to contain all runs."),
+    }
+    ends_at_failure: ClassVar[bool]
+    """Whether an experiment that fails is the last one."""
+
+    def plan(self, runs: tuple[ExpRun, ...]) -> Plan:
+        """Go through the experiments."""
+        if not runs:
+            return fail("There is no run to calibrate.")
+        reasons: list[str] = []
+        for experiment in split_experiments(runs, self.params["iov_coverage"]):
+            reason: str = yield from self._plan_experiment(experiment)
+            if reason:
+                reasons.append(reason)
+                if self.ends_at_failure:
+                    break
+        if not reasons:
+            return complete()
+        rest = len(reasons) - _SHOWN_REASONS
+        return fail(" ".join(reasons[:_SHOWN_REASONS]) + (f" {rest} more experiments failed." if rest > 0 else ""))
+
+    def split_plan(self, runs: tuple[ExpRun, ...]) -> Iterable[Callable[[], Part]]:
+        """Take each experiment on its own; where one ends the plan, what was executed after it is in vain."""
+        for experiment in split_experiments(runs, self.params["iov_coverage"]):
+            yield functools.partial(self._plan_experiment, experiment)
+
+    def _plan_experiment(self, experiment: Experiment) -> Generator[Action, Any, str]:
+        """Go through one experiment, and return why it failed, or nothing."""
+        raise NotImplementedError
+
+
+def _describe_end(ended: Execution) -> str:
+    first, last = ended.runs[0], ended.runs[-1]
+    return f"The algorithm answered {ended.code.name} in experiment {first.exp} for {first} to {last}."
+
+
+class SequentialRunByRun(_Sequential):
+    """Take `step_size` runs at a time, and more as long as there is not enough data.
+
+    Experiments never mix. The payloads of an experiment follow one another without a gap: each IoV ends
+    just before the first run of the next one. A success is committed and reported when the next one is
+    there; if the data of the experiment run out before, the rest is merged with the last success in one
+    more execution.
+
+    A failure of the algorithm, or an experiment without enough data, is reported and ends the experiment; a
+    success that was held back is dropped. The other experiments are still done, and the strategy fails.
+    """
+
+    known_params: ClassVar[Mapping[str, Param]] = {
+        "has_experiment_settings": Param(
+            kind="bool", default=False, text="Ask `build_experiment_settings` for each experiment."
+        ),
+        "step_size": Param(kind="int", default=1, minimum=1, text="How many runs to add at a time."),
+    }
+    ends_at_failure = False
+
+    def build_experiment_settings(self, exp: int) -> Mapping[str, Any] | None:
+        """Return the attributes to set on the algorithm for one experiment; a hook for subclasses.
+
+        It is called if the parameter `has_experiment_settings` is true. Attributes stay set, so name the same
+        ones for every experiment.
+        """
+        return None
+
+    def _plan_experiment(self, experiment: Experiment) -> Generator[Action, Any, str]:
+        runs, size = experiment.runs, self.params["step_size"]
+        settings = self.build_experiment_settings(runs[0].exp) if self.params["has_experiment_settings"] else None
+        firsts = range(0, len(runs), size)
+        steps = tuple(Step(stop=min(first + size, len(runs)), low=runs[first]) for first in firsts)
+        ended: Execution | None = yield from merge_steps(experiment, steps, settings)
+        if ended is None:
+            return ""
+        yield Report(execution=ended)
+        return _describe_end(ended)
+
+
+class SequentialBoundaries(_Sequential):
+    """Begin a new payload at each boundary that has enough data behind it.
+
+    A boundary is the first run of a payload. The algorithm is asked for them, experiment by experiment,
+    unless `payload_boundaries` gives them; an empty list there means one payload for each experiment. The
+    first run of each experiment always is a boundary. One without data before the next is left out: the
+    payload before it goes on. Else the rule is that of SequentialRunByRun, with the runs between two
+    boundaries as a step.
+
+    A failure of the algorithm, an experiment without enough data, or an algorithm that finds no boundary
+    ends the strategy at once. That last result is not reported, and a success that was held back is
+    dropped; payloads of earlier experiments stay committed.
+    """
+
+    known_params: ClassVar[Mapping[str, Param]] = {
+        "payload_boundaries": Param(
+            kind="runs",
+            text="The first runs of the payloads; null asks the algorithm, [] is one per experiment.",
+        ),
+    }
+    ends_at_failure = True
+
+    def _plan_experiment(self, experiment: Experiment) -> Generator[Action, Any, str]:
+        runs, exp = experiment.runs, experiment.runs[0].exp
+        boundaries: tuple[ExpRun, ...] | None = self.params["payload_boundaries"]
+        if boundaries is None:
+            boundaries = yield FindBoundaries(runs=runs)
+            if not boundaries:
+                return f"The algorithm found no payload boundary in experiment {exp}."
+        lows = sorted({ExpRun(exp, 0), *(boundary for boundary in boundaries if boundary.exp == exp)})
+        firsts = [bisect_left(runs, low) for low in lows]
+        stops = [*firsts[1:], len(runs)]
+        steps = tuple(Step(stop=stop, low=low) for low, first, stop in zip(lows, firsts, stops) if first < stop)
+        ended: Execution | None = yield from merge_steps(experiment, steps)
+        return "" if ended is None else _describe_end(ended)

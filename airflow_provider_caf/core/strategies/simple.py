@@ -1,4 +1,4 @@
-"""SimpleRunByRun: each run alone."""
+"""SingleIOV and SimpleRunByRun: one execution over everything, or each run alone."""
 
 from __future__ import annotations
 
@@ -23,6 +23,33 @@ from airflow_provider_caf.core.strategies.base import (
 from airflow_provider_caf.core.strategies.params import Param
 
 _SHOWN_RUNS = 5
+
+
+class SingleIOV(Strategy):
+    """Execute once over all runs, whatever their experiments.
+
+    The payloads get the IoV from the first to the last run, or `apply_iov` where it is given. They are
+    committed if the algorithm answers OK or ITERATE; every other answer is a failure. The result is
+    reported in any case. It is the only built-in strategy that can use data collected with the
+    granularity `all`.
+    """
+
+    known_params: ClassVar[Mapping[str, Param]] = {
+        "apply_iov": Param(kind="iov", text="The IoV of the payloads, instead of first to last run."),
+    }
+
+    def plan(self, runs: tuple[ExpRun, ...]) -> Plan:
+        """Execute, report, and commit if it was a success."""
+        if not runs:
+            return fail("There is no run to calibrate.")
+        iov: IoV = self.params["apply_iov"] or IoV.between(runs[0], runs[-1])
+        done: Execution = yield Execute(runs=runs, iov=iov)
+        if not done.code.is_success:
+            yield Report(execution=done)
+            return fail(f"The algorithm answered {done.code.name} for the {len(runs)} runs of {iov}.")
+        yield Commit(execution=done)
+        yield Report(execution=done)
+        return complete()
 
 
 class SimpleRunByRun(Strategy):
@@ -54,11 +81,11 @@ class SimpleRunByRun(Strategy):
             else:
                 (thin if done.code is ResultCode.NOT_ENOUGH_DATA else failed).append(run)
             yield Report(execution=done)
-        reasons = [
-            f"{what} in {len(some)} of {len(runs)} runs ({_show_runs(some)})"
-            for what, some in (("the algorithm failed", failed), ("not enough data", thin))
-            if some
-        ]
+        reasons = []
+        for what, some in (("the algorithm failed", failed), ("not enough data", thin)):
+            if some:
+                shown = ", ".join(map(str, some[:_SHOWN_RUNS])) + (", …" if len(some) > _SHOWN_RUNS else "")
+                reasons.append(f"{what} in {len(some)} of {len(runs)} runs ({shown})")
         if not reasons:
             return complete()
         text = "No payload: " + "; ".join(reasons) + "."
@@ -73,8 +100,3 @@ class SimpleRunByRun(Strategy):
     def _plan_run(self, run: ExpRun) -> Generator[Action, Any, Execution]:
         done: Execution = yield Execute(runs=(run,), iov=IoV.between(run, run))
         return done
-
-
-def _show_runs(runs: list[ExpRun]) -> str:
-    shown = ", ".join(str(run) for run in runs[:_SHOWN_RUNS])
-    return shown if len(runs) <= _SHOWN_RUNS else f"{shown}, …"
