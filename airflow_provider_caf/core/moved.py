@@ -47,9 +47,7 @@ _ROOMS: Mapping[str, Mapping[str, Sequence[str]]] = {
             "trigger_skim",
         ),
     },
-    "worker.job": {
-        "worker": ("forks", "lock", "outputs", "pool", "pool_files", "pool_loop", "processes", "starts", "subjob")
-    },
+    "worker.job": {"worker": ("forks", "lock", "outputs", "pool", "pool_files", "pool_loop", "processes", "subjob")},
 }
 """New room, old room, and what went from one to the other, with all that is below it."""
 
@@ -60,12 +58,13 @@ _NEW_NAMES = {
     for name in names
 }
 _NEW_NAMES[f"{_PACKAGE}.io.jobs"] = f"{_PACKAGE}.jobs"
-_STRATEGIES = {
-    "sequential": ("sequential_boundaries", "sequential_run_by_run"),
-    "simple": ("simple_run_by_run", "single_iov"),
+_JOINED = {
+    "core.strategies.sequential": ("core.strategies.sequential_boundaries", "core.strategies.sequential_run_by_run"),
+    "core.strategies.simple": ("core.strategies.simple_run_by_run", "core.strategies.single_iov"),
+    "worker.job.outputs": ("worker.starts",),
 }
-for _new, _olds in _STRATEGIES.items():
-    _NEW_NAMES.update({f"{_PACKAGE}.core.strategies.{old}": f"{_PACKAGE}.core.strategies.{_new}" for old in _olds})
+for _new, _olds in _JOINED.items():
+    _NEW_NAMES.update({f"{_PACKAGE}.{old}": f"{_PACKAGE}.{_new}" for old in _olds})
 
 
 class _MovedFinder(MetaPathFinder, Loader):

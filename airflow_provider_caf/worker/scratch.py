@@ -44,7 +44,7 @@ def count_restarts() -> int:
 
 
 def move_job(job: dict[str, Any], job_file: str, scratch: str) -> dict[str, Any]:
-    """Return a job with the paths that the files have which travelled with it, and write it back for who reads it later.
+    """Return a job with the new paths of the files that travelled with it, and write it back for later readers.
 
     A path below which nothing travelled stays: it may be of a file system that every machine sees.
     """

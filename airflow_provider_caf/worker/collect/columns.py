@@ -445,7 +445,7 @@ Column = Union[NumberColumn, TreeColumn, TupleColumn]
 
 
 def find_changes(*columns: Sequence[Any]) -> list[int]:
-    """Return the places where one of several columns of equal length may have another number than before, with the first.
+    """Return the places where one of several columns of equal length may change its number, with the first place.
 
     Arrays are compared in C++, as one loop over a million events in Python costs as much as all that a frame fills.
     """
