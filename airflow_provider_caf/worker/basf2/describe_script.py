@@ -24,10 +24,10 @@ from typing import Any
 
 from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import DefinitionError, InputError
-from airflow_provider_caf.core.iov import IoV
+from airflow_provider_caf.core.iov import ALWAYS, IoV
 from airflow_provider_caf.core.json_form import normalise_json
 from airflow_provider_caf.core.suggestions import build_word_hint
-from airflow_provider_caf.worker.basf2.read_script import describe_calibration, find_ancestors_in
+from airflow_provider_caf.worker.basf2.read_script import check_dependencies, describe_calibration
 from airflow_provider_caf.worker.basf2.script import ScriptArguments, call_script, find_event_counts, load_script
 from airflow_provider_caf.worker.requests import read_request
 
@@ -55,19 +55,19 @@ def describe_script(request: Mapping[str, Any]) -> dict[str, Any]:
     :raises DefinitionError: if the script cannot be used, with its traceback.
     :raises InputError: if there is no input for it.
     """
-    given = {name: request.get(name) for name in ("script", "caf", "script_folders", "requested_iov")}
     arguments = ScriptArguments(
-        script=str(given["script"]),
-        caf=str(given["caf"]),
-        script_folders=tuple(given["script_folders"] or ()),
-        requested_iov=IoV.from_json(given["requested_iov"] or [0, 0, -1, -1]),
+        script=str(request.get("script")),
+        caf=str(request.get("caf")),
+        script_folders=tuple(request.get("script_folders") or ()),
+        requested_iov=IoV.from_json(request.get("requested_iov") or ALWAYS),
         expert_config={},
         input_data={},
     )
     module = load_script(arguments)
     settings = describe_settings(module.settings, arguments.script)
+    answer = {"version": 1, "settings": settings, "calibrations": [], "warnings": [], "software": find_software()}
     if request.get("input_data") is None:
-        return {"version": 1, "settings": settings, "calibrations": [], "warnings": [], "software": find_software()}
+        return answer
     warnings: list[str] = []
     config = merge_config(settings["expert_config"], request.get("expert_config") or {}, warnings)
     data = find_input_data(settings["input_data_names"], request["input_data"], warnings)
@@ -77,19 +77,12 @@ def describe_script(request: Mapping[str, Any]) -> dict[str, Any]:
     folder = Path(request["folder"])
     folder.mkdir(parents=True, exist_ok=True)
     known = {path: iov for files in data.values() for path, iov in files.items()}
-    described = [describe_calibration(each, folder, known, warnings) for each in calibrations]
-    for each in described:
-        find_ancestors_in(described, each)
+    described = [describe_calibration(calibration, folder, known, warnings) for calibration in calibrations]
+    check_dependencies(described)
     arguments = replace(arguments, event_counts=find_event_counts(arguments.caf))
     text = json.dumps(arguments.to_json(), indent=1) + "\n"
     write_bytes(folder / ARGUMENTS_FILE, text.encode(), "arguments of the script")
-    return {
-        "version": 1,
-        "settings": settings,
-        "calibrations": described,
-        "warnings": warnings,
-        "software": find_software(),
-    }
+    return {**answer, "calibrations": described, "warnings": warnings}
 
 
 def describe_settings(settings: Any, script: str) -> dict[str, Any]:
@@ -106,7 +99,7 @@ def describe_settings(settings: Any, script: str) -> dict[str, Any]:
     found: dict[str, Any] = {name: getattr(settings, name) for name in (*_SETTINGS, *_NEWER) if hasattr(settings, name)}
     found.update({name: sorted(getattr(settings, name)) for name in _SETS})
     found["input_data_filters"] = dict(getattr(settings, "input_data_filters", None) or {})
-    found["depends_on"] = [each.name for each in settings.depends_on or ()]
+    found["depends_on"] = [needed.name for needed in settings.depends_on or ()]
     plain: dict[str, Any] = normalise_json(_plain(found), f"settings of {script}")
     return plain
 
@@ -123,7 +116,7 @@ def merge_config(default: Mapping[str, Any], given: Mapping[str, Any], warnings:
 
 
 def find_input_data(names: Iterable[str], given: Mapping[str, Any], warnings: list[str]) -> dict[str, dict[str, IoV]]:
-    """Give name → file → IoV. Folders are searched for ROOT files; URIs are taken as they are.
+    """Find the input files: name → file → IoV. Folders are searched for ROOT files; URIs are taken as they are.
 
     :param given: name → list of `[folder, file or URI, [exp, run]]`.
     :raises DefinitionError: if a name that the script needs is not there, or an entry is of another form.
@@ -166,7 +159,7 @@ def _list_files(place: str, name: str) -> list[str]:
         return [place]
     path = Path(place)
     if path.is_dir():
-        return [str(each) for each in sorted(path.glob("**/*.root"))]
+        return [str(file) for file in sorted(path.glob("**/*.root"))]
     if not path.exists():
         raise InputError(
             f"The input data {name!r} names {place}, which is not there.", hint="Is it mounted on this machine?"
@@ -185,12 +178,11 @@ def find_software() -> dict[str, str]:
 
 
 def _plain(value: Any) -> Any:
+    """Return a value with lists in the place of sets."""
     if isinstance(value, (set, frozenset)):
         return sorted(value)
-    if isinstance(value, tuple):
-        return [_plain(each) for each in value]
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
     if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
+        return {key: _plain(item) for key, item in value.items()}
     return value

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from airflow_provider_caf.core import strategies as core
 from airflow_provider_caf.core.iov import ExpRun as CoreRun
-from airflow_provider_caf.core.iov import IoV as CoreIoV
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies.base import Commit, Execute, Execution, FinalState, FindBoundaries, Report
 from airflow_provider_caf.core.strategies.drive import drive_plan
@@ -115,7 +114,7 @@ class _BuiltIn(AlgorithmStrategy):
 
     def _build_params(self) -> dict[str, Any]:
         known = self.plan_class.list_params()
-        return {name: _plain(value) for name, value in self.algorithm.params.items() if name in known}
+        return {name: value for name, value in self.algorithm.params.items() if name in known}
 
     def _find_runs(self, iov: IoV | None) -> tuple[CoreRun, ...]:
         collected = set(runs_from_vector(self.algorithm.algorithm.getRunListFromAllData()))
@@ -153,8 +152,10 @@ class _BuiltIn(AlgorithmStrategy):
         if action.iov is not None and action.iov != action.execution.iov:
             before, after = action.execution.iov, IoV(*action.iov)._cpp_iov
             for query in payloads:
+                iov = query.iov
+                own = (iov.getExperimentLow(), iov.getRunLow(), iov.getExperimentHigh(), iov.getRunHigh())
                 # One that the algorithm has given an IoV of its own keeps it.
-                if _read_iov(query.iov) == before:
+                if own == before:
                     query.iov = after
         self.machine.algorithm.algorithm.commit(payloads)
 
@@ -204,11 +205,3 @@ class SequentialBoundaries(_BuiltIn):
     plan_class = core.SequentialBoundaries
     allowed_granularities: ClassVar[list[str]] = ["run"]
     usable_params: ClassVar[dict[str, Any]] = {"iov_coverage": IoV, "payload_boundaries": []}
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _read_iov(iov: Any) -> CoreIoV:
-    return CoreIoV(iov.getExperimentLow(), iov.getRunLow(), iov.getExperimentHigh(), iov.getRunHigh())
