@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
-from heapq import heapify, heappop, heappush
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.suggestions import build_word_hint
@@ -26,14 +25,12 @@ def order_calibrations(depends: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
         raise _build_cycle_error(error.args[1], edges) from None
     places = {name: place for place, name in enumerate(edges)}
     order: list[str] = []
-    ready = [(places[name], name) for name in sorter.get_ready()]
-    heapify(ready)
-    while ready:
-        _, name = heappop(ready)
-        order.append(name)
-        sorter.done(name)
-        for freed in sorter.get_ready():
-            heappush(ready, (places[freed], freed))
+    ready: set[str] = set()
+    while sorter.is_active():
+        ready.update(sorter.get_ready())
+        order.append(min(ready, key=places.__getitem__))
+        ready.remove(order[-1])
+        sorter.done(order[-1])
     return tuple(order)
 
 

@@ -58,44 +58,26 @@ def _normalise(value: Any, where: str, depth: int) -> Any:
     )
 
 
-def read_text(value: Any, where: str) -> str:
-    """Read a text.
+def _build_reader(accepts: Callable[[Any], bool], wanted: str) -> _Convert:
+    """Return the reader of values that are accepted. Others are a `DefinitionError`, with what was wanted."""
 
-    :raises DefinitionError: if it is something else.
-    """
-    if not isinstance(value, str):
-        raise _wrong_type(value, where, "a text")
-    return value
+    def read(value: Any, where: str) -> Any:
+        if not accepts(value):
+            raise _wrong_type(value, where, wanted)
+        return value
 
-
-def read_flag(value: Any, where: str) -> bool:
-    """Read true or false.
-
-    :raises DefinitionError: if it is something else.
-    """
-    if not isinstance(value, bool):
-        raise _wrong_type(value, where, "true or false")
-    return value
+    return read
 
 
-def read_whole_number(value: Any, where: str) -> int:
-    """Read a whole number.
-
-    :raises DefinitionError: if it is something else.
-    """
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _wrong_type(value, where, "a whole number")
-    return value
+def _is_number(value: Any, *kinds: type) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
-def read_number(value: Any, where: str) -> float:
-    """Read a finite number.
-
-    :raises DefinitionError: if it is something else.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise _wrong_type(value, where, "a number")
-    return value
+read_text = _build_reader(lambda value: isinstance(value, str), "a text")
+read_flag = _build_reader(lambda value: isinstance(value, bool), "true or false")
+read_whole_number = _build_reader(lambda value: _is_number(value, int), "a whole number")
+read_number = _build_reader(lambda value: _is_number(value, int, float) and math.isfinite(value), "a number")
+"""A finite one."""
 
 
 def read_object(value: Any, where: str) -> dict[str, Any]:

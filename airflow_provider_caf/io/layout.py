@@ -33,7 +33,6 @@ from airflow_provider_caf.core.file_names import name_attempt, name_exit_record,
 from airflow_provider_caf.core.names import check_file_name, check_name
 from airflow_provider_caf.core.record import record
 
-DATABASE_FILE = "database.txt"
 DEFINITION_FILE = "definition.json"
 
 _LONGEST_SLUG = 80

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import sys
 import traceback
 from collections.abc import Collection, Mapping
@@ -80,6 +81,23 @@ def make_user_object(cls: type[_T], reference: str, what: str) -> _T:
             f"The {what} {reference!r} cannot be made: {type(error).__name__}: {error}\n{build_tail(error)}",
             hint=f"{cls.__name__}() has to work without arguments; settings are set afterwards.",
         ) from error
+
+
+def refuse_arguments(cls: Any, words: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+    """Refuse arguments for a class without a constructor: Python would take and forget them, as `__new__` has some."""
+    if (words or options) and cls.__init__ is object.__init__:
+        raise TypeError(f"{cls.__name__}() takes no arguments.")
+
+
+def read_paths(value: Any, what: str, hint: str) -> tuple[str, ...]:
+    """Read the paths that a function of the user returned.
+
+    :param what: the function to the reader, such as `data_input 'module:function'`.
+    :raises DefinitionError: if it returned something else.
+    """
+    if not isinstance(value, (list, tuple)) or not all(isinstance(path, (str, os.PathLike)) for path in value):
+        raise DefinitionError(f"The {what} gave {value!r}.", hint=hint)
+    return tuple(os.fspath(path) for path in value)
 
 
 def read_travelling_files() -> dict[str, str]:
@@ -159,15 +177,11 @@ def _explain(error: DefinitionError, reference: str, what: str) -> DefinitionErr
     if isinstance(cause, ModuleNotFoundError) and "there is no module" in error.what:
         searched = ", ".join(repr(path) for path in sys.path if path)
         return DefinitionError(f"{error.what} Searched in: {searched}.", hint=error.hint)
-    if cause is None:
-        return error
-    if isinstance(cause, FileNotFoundError):
+    if cause is None or isinstance(cause, FileNotFoundError):
         return error
     hint = "Import it by hand to see where."
-    if isinstance(cause, ImportError) and (cause.name or "").partition(".")[0] in (
-        "airflow",
-        "airflow_provider_caf",
-    ):
+    missing = (cause.name or "").partition(".")[0] if isinstance(cause, ImportError) else ""
+    if missing in ("airflow", "airflow_provider_caf"):
         module = PurePosixPath(reference.rpartition(":")[0]).name
         hint = f"In a job there is no Airflow: keep the {what} in a module apart from the DAG ({module})."
     return DefinitionError(f"{error.what}\n{build_tail(cause)}", hint=hint)

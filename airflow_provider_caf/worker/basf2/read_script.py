@@ -12,11 +12,12 @@ from urllib.parse import unquote, urlsplit
 
 from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.file_names import DATABASE_FILE
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.json_form import normalise_json
 from airflow_provider_caf.core.names import build_slug
 from airflow_provider_caf.core.strategies import BUILT_IN
-from airflow_provider_caf.worker.basf2.steering import DATABASE_FILE, write_job_files
+from airflow_provider_caf.worker.basf2.steering import write_job_files
 
 FILE_MAP = "files.json"
 """Which files a collection reads, beside its paths."""

@@ -89,7 +89,7 @@ def build_results(target: Path, calibrations: Mapping[str, Path]) -> None:
         place = target / name
         place.mkdir(parents=True)
         _link(folder / "outputdb", place / "outputdb")
-        for iteration in sorted(each for each in folder.iterdir() if each.name.isdigit()):
+        for iteration in sorted(path for path in folder.iterdir() if path.name.isdigit()):
             (place / iteration.name).mkdir()
             for part in ("collector_output", "algorithm_output"):
                 _link(iteration / part, place / iteration.name / part)

@@ -88,7 +88,7 @@ class EventFile:
         """Return the names of the branches, or the fields of an RNTuple."""
         if self.tree is None:
             return [str(name) for name in self.frame.GetColumnNames()]
-        return [str(each.GetName()) for each in self.tree.GetListOfBranches()]
+        return [str(branch.GetName()) for branch in self.tree.GetListOfBranches()]
 
     def build_where(self, name: str) -> str:
         """Say where a branch is to the reader."""

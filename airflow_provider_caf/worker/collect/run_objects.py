@@ -86,7 +86,7 @@ class RunObjects:
     def register(self, name: str, original: Any) -> None:
         """Take an object of which each run gets a copy.
 
-        :raises DefinitionError: if the name is taken or cannot be, or ROOT cannot merge such an object, or it
+        :raises DefinitionError: if the name is taken or not allowed, or ROOT cannot merge such an object, or it
             is not empty.
         """
         check_object_name(name, f"name of an object of the {self._what}")
@@ -161,9 +161,7 @@ class RunObjects:
                 copies[name] = item.CloneTree(-1, "fast")
             copies[name].SetName(key)
         else:
-            copies[name] = item.Clone(key)
-            if hasattr(item, "SetDirectory"):
-                copies[name].SetDirectory(load_root().nullptr)
+            copies[name] = _clone(item, key)
         if name not in self._originals:
             self.register(name, _build_empty(copies[name], name))
 
@@ -189,19 +187,15 @@ class RunObjects:
         self._write_run_range(events)
 
     def _copy(self, name: str, run: ExpRun) -> Any:
-        root = load_root()
         original = self._originals[name]
         key = build_key(name, run)
-        if isinstance(original, root.TTree):
+        if isinstance(original, load_root().TTree):
             # The copy shares the addresses of the original's branches, and writes itself into its folder.
             with keep_directory(self._get_folder(name)):
                 copy = original.CloneTree(0)
             copy.SetName(key)
             return copy
-        copy = original.Clone(key)
-        if hasattr(copy, "SetDirectory"):
-            copy.SetDirectory(root.nullptr)
-        return copy
+        return _clone(original, key)
 
     def _get_folder(self, name: str) -> Any:
         return self._directory.mkdir(name, "", True)
@@ -256,15 +250,21 @@ def count_content(item: Any) -> float:
     return 0.0
 
 
+def _clone(item: Any, name: str) -> Any:
+    """Return a copy that is in no folder: one that is closed would delete it."""
+    copy = item.Clone(name)
+    if hasattr(copy, "SetDirectory"):
+        copy.SetDirectory(load_root().nullptr)
+    return copy
+
+
 def _build_empty(item: Any, name: str) -> Any:
     """Return an empty object of the same kind."""
     root = load_root()
     if isinstance(item, root.TTree):
         with keep_directory():
             return item.CloneTree(0)
-    empty = item.Clone(name)
-    if hasattr(empty, "SetDirectory"):
-        empty.SetDirectory(root.nullptr)
+    empty = _clone(item, name)
     if isinstance(empty, root.TGraph):
         empty.Set(0)
     elif hasattr(empty, "Reset"):

@@ -79,7 +79,7 @@ class TriggerSkim:
     :param useRandomNumbersForPreScale: whether chance decides; else a counter for each line.
     :param resultOnMissing: 0 or 1: the decision where an event has no results, and what a line counts as that
         is not among them; None: both are errors.
-    :raises DefinitionError: if one of them cannot be.
+    :raises DefinitionError: if one of them is wrong.
     """
 
     def __init__(
@@ -90,11 +90,12 @@ class TriggerSkim:
         useRandomNumbersForPreScale: bool = True,
         resultOnMissing: int | None = None,
     ) -> None:
+        on_missing = int(resultOnMissing) if isinstance(resultOnMissing, bool) else resultOnMissing
         self.lines = _parse_lines(triggerLines)
         self.expected = _check("expectedResult", expectedResult, RESULTS)
         self.mode = _check("logicMode", logicMode, MODES)
         self.is_random = _check("useRandomNumbersForPreScale", useRandomNumbersForPreScale, (True, False))
-        self.on_missing = _check("resultOnMissing", _to_number(resultOnMissing), (None, 0, 1))
+        self.on_missing = _check("resultOnMissing", on_missing, (None, 0, 1))
         self.seen = 0
         self.chosen = 0
         self._counters = dict.fromkeys(self.lines, 0)
@@ -105,7 +106,7 @@ class TriggerSkim:
         """Make one of a setting: the parameters as a mapping, or a finished one.
 
         :param what: whose setting it is to the reader, such as `collector 'Hits'`.
-        :raises DefinitionError: if it is neither, or a parameter is unknown, missing or cannot be.
+        :raises DefinitionError: if it is neither, or a parameter is unknown, missing or wrong.
         """
         if isinstance(value, TriggerSkim):
             return value
@@ -137,7 +138,7 @@ class TriggerSkim:
 
         :param results: line → result; None: the event has none.
         :param event: which event it is; a random prescale depends on it and on nothing else.
-        :raises InputError: if results are missing and nothing was said for that.
+        :raises InputError: if results are missing and `resultOnMissing` is None.
         """
         if results is None:
             return self.decide_without_results(1, event)
@@ -175,7 +176,7 @@ class TriggerSkim:
         """Decide about events that have no trigger results.
 
         :param count: how many they are.
-        :raises InputError: if nothing was said for that.
+        :raises InputError: if `resultOnMissing` is None.
         """
         if self.on_missing is None:
             raise InputError(f"There are no trigger results: {where}.", hint=_HINT)
@@ -195,11 +196,13 @@ class TriggerSkim:
         return chosen
 
     def _decide_plainly(self, row: bytes) -> bool | None:
-        """Decide for all events with such a row, or give None where a prescale has to be asked."""
+        """Decide for all events with such a row, or return None where a prescale decides."""
         if self.on_missing is None and _MISSING in row:
             raise KeyError(list(self.lines)[row.index(_MISSING)])
-        is_asked = any(code == _EXPECTED and prescale > 1 for code, prescale in zip(row, self.lines.values()))
-        self._known[row] = None if is_asked else self._join([self._counts(*each, "") for each in zip(row, self.lines)])
+        is_open = any(code == _EXPECTED and prescale > 1 for code, prescale in zip(row, self.lines.values()))
+        self._known[row] = (
+            None if is_open else self._join([self._counts(code, line, "") for code, line in zip(row, self.lines)])
+        )
         return self._known[row]
 
     def _counts(self, code: int, line: str, event: str) -> bool:
@@ -285,12 +288,12 @@ class TriggerColumn:
 
 
 def check_trigger_skim(value: Any, branch: Any, what: str) -> None:
-    """Refuse the settings of a collector that cannot be.
+    """Refuse wrong trigger settings of a collector.
 
     :param value: its `trigger_skim`.
     :param branch: its `trigger_branch`.
     :param what: what it is to the reader, such as `collector 'Hits'`.
-    :raises DefinitionError: if one of them cannot be.
+    :raises DefinitionError: if one of them is wrong.
     """
     if not isinstance(branch, str) or not branch:
         raise DefinitionError(f"The trigger_branch of the {what} is {branch!r}.", hint="Give the name of a branch.")
@@ -341,13 +344,9 @@ def _check(name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
     is_flag = allowed == (True, False)
     # 1.0 and True equal 1: a type that is not the one meant is a mistake, too.
     if value not in allowed or isinstance(value, float) or isinstance(value, bool) != is_flag:
-        words = ", ".join(repr(each) for each in allowed)
+        words = ", ".join(map(repr, allowed))
         raise DefinitionError(f"The {name} of a TriggerSkim is {value!r}.", hint=f"Use one of {words}.")
     return value
-
-
-def _to_number(value: Any) -> Any:
-    return int(value) if isinstance(value, bool) else value
 
 
 def _code(result: Any, expected: int) -> int:

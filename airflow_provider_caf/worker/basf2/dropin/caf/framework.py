@@ -250,10 +250,12 @@ class _OfAlgorithms:
 
 
 class Calibration(CalibrationBase, _HasDatabases):
-    """Collections, then algorithms. The arguments are those of the default collection.
+    """Collections, then algorithms.
 
     :param name: has to be unique.
+    :param collector: that of the default collection.
     :param algorithms: one C++ algorithm, or a list of them.
+    :param values: the other arguments of the default collection, in the order of `Collection`; also by name.
     """
 
     moves = ("submit_collector", "complete", "run_algorithms", "iterate", "fail_fully")
@@ -270,29 +272,8 @@ class Calibration(CalibrationBase, _HasDatabases):
     max_collector_jobs = _OfDefaultCollection()
     backend_args = _OfDefaultCollection()
 
-    def __init__(
-        self,
-        name: str,
-        collector: Any = None,
-        algorithms: Any = None,
-        input_files: Any = None,
-        pre_collector_path: Any = None,
-        database_chain: Iterable[Any] | None = None,
-        output_patterns: Iterable[str] | None = None,
-        max_files_per_collector_job: int | None = None,
-        max_collector_jobs: int | None = None,
-        backend_args: Mapping[str, Any] | None = None,
-    ) -> None:
-        default = Collection(
-            collector,
-            input_files,
-            pre_collector_path,
-            database_chain,
-            output_patterns,
-            max_files_per_collector_job,
-            max_collector_jobs,
-            backend_args,
-        )
+    def __init__(self, name: str, collector: Any = None, algorithms: Any = None, *values: Any, **options: Any) -> None:
+        default = Collection(collector, *values, **options)
         self.collections: dict[str, Collection] = {self.default_collection_name: default}
         self._algorithms: list[Algorithm] = []
         super().__init__(name)
@@ -301,7 +282,7 @@ class Calibration(CalibrationBase, _HasDatabases):
         self.results: dict[int, Any] = {}
         self.max_iterations: int | None = None
         self.ignored_runs: list[ExpRun] | None = None
-        self.database_chain = list(database_chain) if database_chain else _build_default_chain()
+        self.database_chain = list(default.database_chain)
         self.algorithms_runner: Any = runners.SeqAlgorithmsRunner
         self.backend: Any = None
         self.collector_full_update_interval = 30

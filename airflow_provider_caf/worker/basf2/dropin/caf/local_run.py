@@ -26,11 +26,12 @@ from typing import Any
 import airflow_provider_caf
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.environment import build_child_environment
+from airflow_provider_caf.core.file_names import DATABASE_FILE
 from airflow_provider_caf.core.graph import find_ancestors, order_calibrations
 from airflow_provider_caf.worker.basf2.dropin.caf.backends import Job, Local, SubJob
 from airflow_provider_caf.worker.basf2.dropin.caf.utils import AlgResult, ExpRun, IoV
 from airflow_provider_caf.worker.basf2.read_script import describe_chain
-from airflow_provider_caf.worker.basf2.steering import DATABASE_FILE, STEERING_FILE, write_job_files
+from airflow_provider_caf.worker.basf2.steering import STEERING_FILE, write_job_files
 
 _HINT = (
     "caf: running on this machine, without restart and without a batch system. With both: "

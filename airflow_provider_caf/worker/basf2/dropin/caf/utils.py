@@ -155,14 +155,14 @@ def iov_from_runvector(iov_vector: Iterable[Any]) -> IoV:
     return iov_from_runs(runs_from_vector(iov_vector))
 
 
-def vector_from_runs(runs: Iterable[ExpRun]) -> Any:
+def vector_from_runs(runs: Iterable[tuple[int, int]]) -> Any:
     """Return runs as the C++ classes want them."""
     import ROOT
 
     pair = ROOT.std.pair("int", "int")
     vector = ROOT.std.vector(pair)()
     for run in runs:
-        vector.push_back(pair(run[0], run[1]))
+        vector.push_back(pair(*run))
     return vector
 
 
