@@ -58,13 +58,9 @@ _NEW_NAMES = {
     for name in names
 }
 _NEW_NAMES[f"{_PACKAGE}.io.jobs"] = f"{_PACKAGE}.jobs"
-_JOINED = {
-    "core.strategies.sequential": ("core.strategies.sequential_boundaries", "core.strategies.sequential_run_by_run"),
-    "core.strategies.simple": ("core.strategies.simple_run_by_run", "core.strategies.single_iov"),
-    "worker.job.outputs": ("worker.starts",),
-}
-for _new, _olds in _JOINED.items():
-    _NEW_NAMES.update({f"{_PACKAGE}.{old}": f"{_PACKAGE}.{_new}" for old in _olds})
+_NEW_NAMES[f"{_PACKAGE}.worker.starts"] = f"{_PACKAGE}.worker.job.outputs"
+for _name in ("sequential", "sequential_boundaries", "sequential_run_by_run", "simple_run_by_run", "single_iov"):
+    _NEW_NAMES[f"{_PACKAGE}.core.strategies.{_name}"] = f"{_PACKAGE}.core.strategies.built_in"
 
 
 class _MovedFinder(MetaPathFinder, Loader):

@@ -76,6 +76,14 @@ def load_root() -> Any:
     return ROOT
 
 
+@cache
+def declare(code: str) -> Any:
+    """Compile C++ code of ours, once in a process, and return our namespace."""
+    root = load_root()
+    root.gInterpreter.Declare(code)
+    return root.airflow_provider_caf
+
+
 def crash_plainly() -> None:
     """Let a crash end this process by its signal, with the Python lines on stderr.
 
@@ -192,7 +200,8 @@ def record_errors(*, warnings: bool = False) -> Iterator[list[str]]:
     :returns: the list that is filled when the context ends.
     """
     root = load_root()
-    recorder = _declare_recorder()
+    # In C++: a handler written in Python would run in the middle of ROOT's own error handling.
+    recorder = declare(_RECORDER)
     recorder.start(warnings)
     messages: list[str] = []
     try:
@@ -201,14 +210,6 @@ def record_errors(*, warnings: bool = False) -> Iterator[list[str]]:
         recorder.stop()
         messages.extend(str(text) for text in recorder.messages)
         root.gROOT.cd()
-
-
-@cache
-def _declare_recorder() -> Any:
-    root = load_root()
-    # In C++: a handler written in Python would run in the middle of ROOT's own error handling.
-    root.gInterpreter.Declare(_RECORDER)
-    return root.airflow_provider_caf
 
 
 @contextmanager

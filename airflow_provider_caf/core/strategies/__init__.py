@@ -25,9 +25,13 @@ from airflow_provider_caf.core.strategies.base import (
     complete,
     fail,
 )
+from airflow_provider_caf.core.strategies.built_in import (
+    SequentialBoundaries,
+    SequentialRunByRun,
+    SimpleRunByRun,
+    SingleIOV,
+)
 from airflow_provider_caf.core.strategies.params import Param
-from airflow_provider_caf.core.strategies.sequential import SequentialBoundaries, SequentialRunByRun
-from airflow_provider_caf.core.strategies.simple import SimpleRunByRun, SingleIOV
 from airflow_provider_caf.core.suggestions import build_word_hint
 
 __all__ = [

@@ -151,16 +151,8 @@ class Answered:
                     hint="It has to have one of the two.",
                 )
             question = Execute(runs=kept.runs, iov=kept.iov, settings=kept.settings, input=kept.input)
-            answer = Execution(
-                key=0,
-                runs=kept.runs,
-                iov=kept.iov,
-                code=kept.code,
-                output=kept.output,
-                payloads=kept.payloads,
-                monitored=kept.monitored,
-                figures=kept.figures,
-            )
+            names = ("runs", "iov", "code", "output", "payloads", "monitored", "figures")
+            answer = Execution(key=0, **{name: getattr(kept, name) for name in names})
         return cls(question=question, answer=answer, repeat=kept.repeat, seconds=kept.seconds, ended=kept.ended)
 
 

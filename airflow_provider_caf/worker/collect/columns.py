@@ -11,12 +11,11 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Callable, Sequence
-from functools import cache
 from math import prod
 from typing import Any, Union
 
 from airflow_provider_caf.core.errors import InputError
-from airflow_provider_caf.worker.root import load_root
+from airflow_provider_caf.worker.root import declare, load_root
 
 NUMBER_CODES = {
     "Bool_t": "b",
@@ -485,9 +484,6 @@ def build_read_error(where: str, entry: int, state: int | None = None) -> InputE
     )
 
 
-@cache
 def load_reader() -> Any:
     """Return the functions that read events, compiled once in a process."""
-    root = load_root()
-    root.gInterpreter.Declare(_READER)
-    return root.airflow_provider_caf
+    return declare(_READER)

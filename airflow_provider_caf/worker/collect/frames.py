@@ -11,7 +11,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -20,7 +19,7 @@ from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.worker.collect.columns import load_reader
 from airflow_provider_caf.worker.collect.events import EventFile
 from airflow_provider_caf.worker.collect.run_objects import RunObjects, check_object_name
-from airflow_provider_caf.worker.root import keep_directory, load_root
+from airflow_provider_caf.worker.root import declare, keep_directory, load_root
 
 _PATTERN = "*[]"
 """A frame takes a path with one of these for a pattern."""
@@ -115,7 +114,7 @@ class FrameRun:
                     f"{self.run} do not follow one another.",
                     hint="Do not enable implicit multi-threading, or leave prescale, limit and trigger away.",
                 )
-            self.frame = _load_chooser().choose_entries(self.frame, root.std.vector["ULong64_t"](array("Q", bounds)))
+            self.frame = declare(_CHOOSER).choose_entries(self.frame, root.std.vector["ULong64_t"](array("Q", bounds)))
         self._counter = self.frame.Count()
 
     def list_results(self) -> list[Any]:
@@ -275,10 +274,3 @@ def check_frame_file(file: EventFile) -> None:
             f"The {file.build_where(name)} has a basket without entries, and ROOT's frames misread the event after it.",
             hint="Write collect(event), which reads it; or make the file without empty chunks.",
         )
-
-
-@cache
-def _load_chooser() -> Any:
-    root = load_root()
-    root.gInterpreter.Declare(_CHOOSER)
-    return root.airflow_provider_caf

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from functools import cache
 from hashlib import blake2b
 from inspect import signature
 from pathlib import PurePosixPath
@@ -20,7 +19,7 @@ from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.worker.collect.columns import build_read_error, load_reader
 from airflow_provider_caf.worker.collect.events import EventFile
-from airflow_provider_caf.worker.root import load_root
+from airflow_provider_caf.worker.root import declare, load_root
 
 RESULTS = (-1, 0, 1)
 MODES = ("or", "and")
@@ -274,7 +273,8 @@ class TriggerColumn:
 
     def _read(self, entries: Sequence[int]) -> bytes:
         rows = array("B", bytes(len(entries) * len(self._skim.lines)))
-        read = _load_reader().read_trigger_lines
+        load_reader()  # has a function that this code calls
+        read = declare(_READER).read_trigger_lines
         numbers = array("q", entries)
         done = read(self._file.tree, self._branch, self._lines, self._skim.expected, numbers, len(numbers), rows)
         if done < len(numbers):
@@ -353,10 +353,3 @@ def _code(result: Any, expected: int) -> int:
     if result is None:
         return _MISSING
     return _EXPECTED if int(result) == expected else _OTHER
-
-
-@cache
-def _load_reader() -> Any:
-    reader = load_reader()
-    load_root().gInterpreter.Declare(_READER)
-    return reader

@@ -23,14 +23,6 @@ from tests.unit.io.databases import WIDE, A, find_fault, find_md5, list_names, s
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> LocalDatabase:
-    """A database with one payload, 'Old', valid always."""
-    made = LocalDatabase(tmp_path / "run" / "outputdb")
-    made.commit([("Old", write_source(tmp_path, "old"), WIDE)])
-    return made
-
-
 class TestFailedWrites:
     def test_a_full_disk_is_told_and_nothing_is_lost(
         self, database: LocalDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
