@@ -69,20 +69,18 @@ def check_work_dir(work_dir: Path) -> None:
     """
     text = str(work_dir)
     hint = "Set [caf] work_dir to an absolute path that every machine of the batch system sees."
-    if any(unicodedata.category(letter).startswith("C") for letter in text):
-        # Surrogates, of a name that is no UTF-8, are among these: jobs get paths in JSON.
-        raise DefinitionError(f"The work folder {text!r} has a letter in its name that is not to be seen.", hint=hint)
-    if text.startswith("~"):
-        raise DefinitionError(
-            f"The work folder {text!r} begins with '~', which is another folder for each user.", hint=hint
-        )
-    if not work_dir.is_absolute():
-        raise DefinitionError(f"The work folder {text!r} is not an absolute path.", hint=hint)
-    if ".." in work_dir.parts:
-        raise DefinitionError(f"The work folder {text!r} has '..' in it.", hint=hint)
-    if len(work_dir.parts) < 2:
+    # Surrogates, of a name that is no UTF-8, are among the letters that are not to be seen: jobs get paths in JSON.
+    is_hidden = any(unicodedata.category(letter).startswith("C") for letter in text)
+    for is_wrong, fault in (
+        (is_hidden, "has a letter in its name that is not to be seen"),
+        (text.startswith("~"), "begins with '~', which is another folder for each user"),
+        (not work_dir.is_absolute(), "is not an absolute path"),
+        (".." in work_dir.parts, "has '..' in it"),
         # The catalog and the cache of file metadata lie beside it.
-        raise DefinitionError(f"The work folder is {text!r}, which has no name and no place beside it.", hint=hint)
+        (len(work_dir.parts) < 2, "has no name and no place beside it"),
+    ):
+        if is_wrong:
+            raise DefinitionError(f"The work folder {text!r} {fault}.", hint=hint)
 
 
 def make_work_dir(work_dir: Path) -> None:
