@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.core.suggestions import check_word
 
 
 def order_calibrations(depends: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
@@ -45,8 +45,7 @@ def find_ancestors(depends: Mapping[str, Iterable[str]], name: str) -> tuple[str
     :raises DefinitionError: if `name` or one that is depended on does not exist, or if there is a cycle.
     """
     edges = _read_edges(depends)
-    if name not in edges:
-        raise DefinitionError(f"There is no calibration {name!r}.", hint=build_word_hint(name, edges, "calibrations"))
+    check_word(name, edges, f"There is no calibration {name!r}.", "calibrations")
     distance = {name: 0}
     for calibration in reversed(order_calibrations(edges)):
         if calibration in distance:
@@ -61,11 +60,9 @@ def _read_edges(depends: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ..
     edges = {name: tuple(needed) for name, needed in depends.items()}
     for name, dependencies in edges.items():
         for needed in dependencies:
-            if needed not in edges:
-                raise DefinitionError(
-                    f"Calibration {name!r} depends on {needed!r}, which does not exist.",
-                    hint=build_word_hint(needed, edges, "calibrations"),
-                )
+            check_word(
+                needed, edges, f"Calibration {name!r} depends on {needed!r}, which does not exist.", "calibrations"
+            )
     return edges
 
 

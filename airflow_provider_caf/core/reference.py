@@ -40,7 +40,7 @@ def parse_reference(reference: str, what: str) -> tuple[str, str]:
 def load_reference(reference: str, what: str) -> Any:
     """Import what a reference names.
 
-    An error that the user's module raises while it is imported is shown with its own type and text.
+    An error that the user's module raises while it is imported is shown with its type and text.
 
     :param what: what it is to the reader, such as `strategy`.
     :raises DefinitionError: if the module, the file or the name in it is not there, or the import fails.

@@ -112,7 +112,7 @@ def _cut(files: Sequence[str], splitting: Splitting) -> list[Sequence[str]]:
 
 
 def share_budget(budget: int, files: Mapping[Any, int]) -> dict[Any, int]:
-    """Share a number of subjobs by numbers of files: in proportion, at least one each, in sum the budget at most.
+    """Share a number of subjobs by numbers of files: in proportion, at least one per key, in sum the budget at most.
 
     What is left after rounding down goes to those with the largest remainders, the first of equal ones first.
 

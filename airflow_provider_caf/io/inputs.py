@@ -44,7 +44,7 @@ def resolve_input_files(patterns: Sequence[str], where: str, *, base: Path | Non
     :param patterns: as written in the definition.
     :param where: whose files they are, for the message: "calibration 'a', collection 'b'".
     :param base: the folder that relative patterns start from; None refuses them, because the folder in which
-        a task runs is nobody's choice.
+        a task runs is not chosen by the user.
     :raises InputError: if patterns match nothing, name a folder, or are relative without a base.
     """
     found: set[str] = set()

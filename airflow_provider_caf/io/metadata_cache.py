@@ -63,9 +63,9 @@ class MetadataCache:
         :raises CafError: if the file is damaged or cannot be written.
         """
         rows = [
-            (path, how, each.size, each.mtime_ns, *each.iov, each.events)
-            for path, each in files.items()
-            if each.size is not None
+            (path, how, file.size, file.mtime_ns, *file.iov, file.events)
+            for path, file in files.items()
+            if file.size is not None
         ]
         with self._open() as connection:
             connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)

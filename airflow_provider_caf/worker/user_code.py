@@ -19,7 +19,7 @@ import airflow_provider_caf
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.json_form import normalise_json
 from airflow_provider_caf.core.reference import load_reference, parse_reference
-from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.core.suggestions import check_word
 
 FILES_ENTRY = "user/_files.json"
 """In the job app: which named files travel in it, and as which modules."""
@@ -120,8 +120,7 @@ def apply_settings(target: Any, settings: Mapping[str, Any], reserved: Collectio
     """
     known = list_settings(target, reserved)
     for name, value in settings.items():
-        if name not in known:
-            raise DefinitionError(f"The {what} has no setting {name!r}.", hint=build_word_hint(name, known, "settings"))
+        check_word(name, known, f"The {what} has no setting {name!r}.", "settings")
         try:
             setattr(target, name, value)
         except (AttributeError, TypeError, ValueError) as error:

@@ -53,7 +53,6 @@ class SingleIOV(Strategy):
     }
 
     def plan(self, runs: tuple[ExpRun, ...]) -> Plan:
-        """Execute, report, and commit if it was a success."""
         if not runs:
             return fail("There is no run to calibrate.")
         iov: IoV = self.params["apply_iov"] or IoV.between(runs[0], runs[-1])
@@ -83,7 +82,6 @@ class SimpleRunByRun(Strategy):
     }
 
     def plan(self, runs: tuple[ExpRun, ...]) -> Plan:
-        """Execute run after run."""
         if not runs:
             return fail("There is no run to calibrate.")
         thin: list[ExpRun] = []
@@ -108,7 +106,6 @@ class SimpleRunByRun(Strategy):
         return complete(text)
 
     def split_plan(self, runs: tuple[ExpRun, ...]) -> Iterable[Callable[[], Part]]:
-        """Take each run on its own."""
         return (functools.partial(self._plan_run, run) for run in runs)
 
     def _plan_run(self, run: ExpRun) -> Generator[Action, Any, Execution]:
@@ -221,7 +218,6 @@ class _Sequential(Strategy):
     """Whether an experiment that fails is the last one."""
 
     def plan(self, runs: tuple[ExpRun, ...]) -> Plan:
-        """Go through the experiments."""
         if not runs:
             return fail("There is no run to calibrate.")
         reasons: list[str] = []

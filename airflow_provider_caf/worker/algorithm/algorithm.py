@@ -79,7 +79,7 @@ class Algorithm:
     def find_collected_runs(self) -> tuple[ExpRun, ...]:
         """Return the runs that were collected, after `open_collected`.
 
-        Write it where collections are not merged: then nobody else can tell.
+        Write it where collections are not merged: then only the algorithm knows them.
         """
         return self._session.data.runs
 

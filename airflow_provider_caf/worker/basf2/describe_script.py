@@ -26,7 +26,7 @@ from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.core.iov import ALWAYS, IoV
 from airflow_provider_caf.core.json_form import normalise_json
-from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.core.suggestions import build_word_hint, check_word
 from airflow_provider_caf.worker.basf2.read_script import check_dependencies, describe_calibration
 from airflow_provider_caf.worker.basf2.script import ScriptArguments, call_script, find_event_counts, load_script
 from airflow_provider_caf.worker.requests import read_request
@@ -124,11 +124,8 @@ def find_input_data(names: Iterable[str], given: Mapping[str, Any], warnings: li
     """
     wanted = list(names)
     for name in wanted:
-        if name not in given:
-            raise DefinitionError(
-                f"The script reads the input data {name!r}, which input_data does not have.",
-                hint=build_word_hint(name, given, "names in it"),
-            )
+        what = f"The script reads the input data {name!r}, which input_data does not have."
+        check_word(name, given, what, "names in it")
     others = sorted(set(given) - set(wanted))
     if others:
         warnings.append(f"The script does not read the input data {', '.join(map(repr, others))}.")

@@ -1,4 +1,4 @@
-"""Read the events of a tree or RNTuple as ROOT itself gives them, and only the branches that somebody asks for.
+"""Read the events of a tree or RNTuple as ROOT itself gives them, and only the branches that are asked for.
 
 All reading is ROOT's own `TBranch::GetEntry`, after `TTree::LoadTree` has found the entry in chains and friends. A loop
 over a tree in PyROOT takes some 30 µs an event, as each attribute looks its branch up by name. So numbers are fetched a

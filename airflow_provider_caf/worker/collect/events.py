@@ -1,4 +1,4 @@
-"""The events of an input file, of which only the branches are read that somebody asks for."""
+"""The events of an input file, of which only the branches are read that are asked for."""
 
 from __future__ import annotations
 

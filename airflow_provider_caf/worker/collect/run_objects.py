@@ -18,7 +18,7 @@ from typing import Any
 
 from airflow_provider_caf.core.errors import CafError, DefinitionError, InputError
 from airflow_provider_caf.core.iov import ExpRun
-from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.core.suggestions import check_word
 from airflow_provider_caf.worker.collect.describe_object import describe_item
 from airflow_provider_caf.worker.collect.signature import check_faults
 from airflow_provider_caf.worker.root import keep_directory, load_root
@@ -123,11 +123,7 @@ class RunObjects:
         copies = self.get_copies(run)
         if name in copies:
             return copies[name]
-        if name not in self._originals:
-            raise DefinitionError(
-                f"The {self._what} has not registered {name!r}.",
-                hint=build_word_hint(name, self._originals, "registered names"),
-            )
+        check_word(name, self._originals, f"The {self._what} has not registered {name!r}.", "registered names")
         if self._directory is None:
             raise DefinitionError(
                 f"The {self._what} asks for {name!r} before any run.",

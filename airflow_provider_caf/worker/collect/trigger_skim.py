@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from airflow_provider_caf.core.errors import DefinitionError, InputError
-from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.core.suggestions import build_word_hint, check_word
 from airflow_provider_caf.worker.collect.columns import build_read_error, load_reader
 from airflow_provider_caf.worker.collect.events import EventFile
 from airflow_provider_caf.worker.root import declare, load_root
@@ -116,11 +116,7 @@ class TriggerSkim:
             )
         known = list(signature(TriggerSkim).parameters)
         for name in value:
-            if name not in known:
-                raise DefinitionError(
-                    f"The trigger_skim of the {what} has no parameter {name!r}.",
-                    hint=build_word_hint(str(name), known, "parameters"),
-                )
+            check_word(str(name), known, f"The trigger_skim of the {what} has no parameter {name!r}.", "parameters")
         if "triggerLines" not in value:
             raise DefinitionError(
                 f"The trigger_skim of the {what} has no triggerLines.", hint="Name the trigger lines that count."

@@ -106,7 +106,7 @@ class Result:
 class SubjobSplitter(ABC):
     """Split a job into subjobs.
 
-    :param arguments_generator: the arguments of each.
+    :param arguments_generator: the arguments of the subjobs.
     """
 
     def __init__(self, *, arguments_generator: ArgumentsGenerator | None = None) -> None:
@@ -147,7 +147,6 @@ class MaxFilesSplitter(SubjobSplitter):
         self.max_files_per_subjob = max_files_per_subjob
 
     def create_subjobs(self, job: Job) -> None:
-        """Make the subjobs of a job."""
         self._create(job, Splitting(max_files_per_collector_job=self.max_files_per_subjob))
 
 
@@ -161,7 +160,6 @@ class MaxSubjobsSplitter(SubjobSplitter):
         self.max_subjobs = max_subjobs
 
     def create_subjobs(self, job: Job) -> None:
-        """Make the subjobs of a job."""
         self._create(job, Splitting(max_collector_jobs=self.max_subjobs))
 
 
@@ -193,7 +191,6 @@ class ArgumentsSplitter(SubjobSplitter):
         self.max_subjobs = max_subjobs
 
     def create_subjobs(self, job: Job) -> None:
-        """Make the subjobs of a job."""
         assert self.arguments_generator is not None
         generator = self.arguments_generator.generator
         for number in count():
@@ -333,7 +330,6 @@ class SubJob(Job):
 
     @property
     def job_dict(self) -> dict[str, Any]:
-        """The form that JSON has."""
         return {"id": self.id, "input_files": list(self.input_files), "args": list(self.args)}
 
     def __getattr__(self, name: str) -> Any:
