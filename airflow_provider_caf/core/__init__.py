@@ -1,1 +1,1 @@
-"""The pure heart: no clock, no file, no process, nothing but the standard library."""
+"""Runs, IoVs, strategies, splitting, payload text, JSON of records, writing of files: with the standard library alone."""

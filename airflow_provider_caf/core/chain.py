@@ -1,4 +1,4 @@
-"""What constants a process sees: local databases and global tags in order, first hit wins."""
+"""The database chain of a process: local databases and global tags in order, first hit wins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a calibration runs its collectors and algorithms once more."""
+"""The decision after a pass: whether a calibration runs its collectors and algorithms once more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of signals."""
+"""The names of the signals that end a process."""
 
 from __future__ import annotations
 

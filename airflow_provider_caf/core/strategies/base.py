@@ -1,4 +1,4 @@
-"""The words in which a strategy speaks: actions that it yields, and what the driver sends back.
+"""The base class of strategies, the actions that they yield, and what the driver sends back.
 
 A strategy is a generator. It yields an action, the driver carries it out and sends the answer in. Because a
 plan is a pure function of the answers, a restart replays the recorded answers, and a second instance may run

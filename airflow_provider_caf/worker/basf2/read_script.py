@@ -1,4 +1,4 @@
-"""Read a calibration of a script by its attributes, whosever classes it is made of, into plain words."""
+"""Read a calibration of a script into plain words, by its attributes: its classes may be ours or the release's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run one try of one subjob: its own folder, its argv, its outputs, its exit record .
+"""Run one try of one subjob: its own folder, its argv, its outputs, its exit record.
 
 A job of a batch system does this by the verb `subjob`; the local pool calls the same functions, many at a
 time.

@@ -1,4 +1,4 @@
-"""The machine that strategies use to execute an algorithm."""
+"""State machines: the one with which strategies execute an algorithm, and its base classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of a calibration script."""
+"""The settings of calibration and validation scripts, and the filters of input data."""
 
 from __future__ import annotations
 
