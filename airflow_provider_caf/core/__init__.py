@@ -1,1 +1,1 @@
-"""Runs, IoVs, strategies, splitting, payload text, JSON of records, writing of files: with the standard library alone."""
+"""Runs, IoVs, strategies, splitting, payload text, records, names and files: the standard library alone."""

@@ -23,6 +23,7 @@ from airflow_provider_caf.core.payloads import PayloadEntry, parse_database
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.temporary import build_temporary_name
 from airflow_provider_caf.worker.algorithm.algorithm import Algorithm
+from airflow_provider_caf.worker.basf2.dropin.caf.strategies import StrategyResults
 from airflow_provider_caf.worker.basf2.dropin.caf.utils import vector_from_runs
 from airflow_provider_caf.worker.basf2.script import ScriptArguments, call_script, load_script
 from airflow_provider_caf.worker.basf2.steering import set_conditions
@@ -132,7 +133,7 @@ class ScriptAlgorithm(Algorithm):
         It commits by itself, with IoVs of its own. What it reports becomes the output of this one execution.
         """
         strategy = self._wrapped.strategy(self._wrapped)
-        queue = _Results()
+        queue = StrategyResults()
         output_folder = Path("files").absolute()
         output_folder.mkdir(exist_ok=True)
         strategy.setup_from_dict(
@@ -169,22 +170,6 @@ class ScriptAlgorithm(Algorithm):
         """Return the collected runs that this calibration leaves out, for whatever reason."""
         run_class = importlib.import_module("caf.utils").ExpRun
         return [run_class(*run) for run in self.collected_runs if run not in set(self.runs)]
-
-
-class _Results:
-    """What a strategy of the reference sends its results to; there it is a queue between processes."""
-
-    def __init__(self) -> None:
-        self.results: list[Any] = []
-        self.final_state: str | None = None
-
-    def put(self, message: Any) -> None:
-        """Take a result, or the final state."""
-        if message["type"] == "result":
-            iov, code = message["value"]
-            self.results.append([list(map(int, iov)), int(code)])
-        else:
-            self.final_state = str(message["value"])
 
 
 def run_pre_algorithm(algorithm: ScriptAlgorithm) -> None:

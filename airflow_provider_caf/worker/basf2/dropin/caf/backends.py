@@ -412,17 +412,16 @@ class Local(Backend):
         except OSError as error:
             raise BackendError(f"The folder {folder} of {job} cannot be made ready: {error}.") from error
         job.result, job.status = Result(job), "running"
-        with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
-            ended = subprocess.run(
-                ["/bin/bash", str(script.absolute())],
-                cwd=folder,
-                env=build_child_environment(os.environ),
-                stdout=out,
-                stderr=err,
-                check=False,
-            )
-        (folder / self.exit_code_file).write_text(f"{ended.returncode}\n", encoding="utf-8")
-        job.status = "failed" if ended.returncode else "completed"
+        code = run_in_folder(["/bin/bash", str(script.absolute())], folder)
+        (folder / self.exit_code_file).write_text(f"{code}\n", encoding="utf-8")
+        job.status = "failed" if code else "completed"
+
+
+def run_in_folder(argv: list[str], folder: Path, variables: Mapping[str, str] | None = None) -> int:
+    """Run a command with its output in the files `stdout` and `stderr` of its folder, and return its exit code."""
+    environment = build_child_environment(os.environ, variables)
+    with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
+        return subprocess.run(argv, cwd=folder, env=environment, stdout=out, stderr=err, check=False).returncode
 
 
 class Batch(Backend):
