@@ -174,7 +174,7 @@ class TestFileSizeLimit:
         assert after["database.txt"] == before["database.txt"]
         assert not [name for name, data in after.items() if name.endswith(".root") and find_fault(name, data)]
         assert any(name.endswith(".tmp") for name in after)
-        LocalDatabase(database.folder).commit([(f"P{n}", sources / str(n), A) for n in range(count)])
+        LocalDatabase(database.folder).commit([(f"P{n}", tmp_path / "sources" / str(n), A) for n in range(count)])
         assert database.verify() == count + 1
         assert len(list_names(database.folder)) == count + 2
 
