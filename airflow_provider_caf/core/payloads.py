@@ -154,11 +154,7 @@ def find_payload(entries: Iterable[PayloadEntry], name: str, run: ExpRun) -> Pay
 
     :param entries: in the order of the file; the last one that holds the run wins.
     """
-    found = None
-    for entry in entries:
-        if entry.name == name and entry.iov.contains(run):
-            found = entry
-    return found
+    return next((entry for entry in reversed(tuple(entries)) if entry.name == name and entry.iov.contains(run)), None)
 
 
 def find_gaps(entries: Iterable[PayloadEntry], name: str, runs: Iterable[ExpRun]) -> GapReport:

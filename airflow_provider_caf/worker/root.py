@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_caf.core.atomic import build_write_error, publish_file
+from airflow_provider_caf.core.atomic import build_write_error, publish_file, write_all
 from airflow_provider_caf.core.errors import CafError, InputError
 from airflow_provider_caf.core.temporary import build_temporary_name
 
@@ -269,10 +269,7 @@ def find_write_errno(path: Path) -> int:
     """Find out why a write to a file failed, by writing more to it; 0 where that works. ROOT does not keep it."""
     try:
         with path.open("ab", buffering=0) as stream:
-            rest = memoryview(bytes(_PROBE_SIZE))
-            while rest:
-                # A disk that runs full takes a part first, and refuses at the next write.
-                rest = rest[stream.write(rest) :]
+            write_all(stream.write, bytes(_PROBE_SIZE))
     except OSError as error:
         return error.errno or 0
     return 0

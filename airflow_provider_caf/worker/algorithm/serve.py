@@ -24,6 +24,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_caf.core.atomic import write_all
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.iov import ExpRun, IoV
@@ -284,9 +285,7 @@ def read_frame(descriptor: int) -> dict[str, Any] | None:
 def write_frame(descriptor: int, value: Mapping[str, Any]) -> None:
     """Write one answer."""
     text = json.dumps(value).encode()
-    rest = memoryview(_LENGTH.pack(len(text)) + text)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+    write_all(lambda rest: os.write(descriptor, rest), _LENGTH.pack(len(text)) + text)
 
 
 def measure_memory() -> int:
