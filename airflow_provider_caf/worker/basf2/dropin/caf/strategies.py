@@ -65,12 +65,7 @@ class AlgorithmStrategy(_SetUp, ABC):
     FAILED = "FAILED"
 
     def __init__(self, algorithm: Any) -> None:
-        self.algorithm = algorithm
-        self.input_files: list[str] = []
-        self.output_dir: Any = ""
-        self.output_database_dir: Any = ""
-        self.database_chain: list[Any] = []
-        self.dependent_databases: list[Any] = []
+        super().__init__(algorithm)
         self.ignored_runs: list[Any] = []
         self.results: list[IoV_Result] = []
         self.queue: Any = None
