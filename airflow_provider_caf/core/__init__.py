@@ -1,1 +1,1 @@
-"""The pure heart: no clock, no file, no process, nothing but the standard library."""
+"""Runs, IoVs, strategies, splitting, payload text, records, names and files: the standard library alone."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.iov import ExpRun, IoV
-from airflow_provider_caf.core.json_form import JsonRecord, build_fields
+from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.record import record
 
 
@@ -48,7 +48,7 @@ class OpenRequest(JsonRecord):
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that `from_json` reads, the database chain as it stands in job files."""
-        return {**build_fields(self), "database_chain": [entry.to_job_json() for entry in self.database_chain]}
+        return {**self.build_fields(), "database_chain": [entry.to_job_json() for entry in self.database_chain]}
 
 
 @record

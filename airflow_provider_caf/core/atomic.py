@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from airflow_provider_caf.core.errors import CafError
@@ -36,10 +37,7 @@ def write_bytes(
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(descriptor, "wb", buffering=0) as file:
-            rest = memoryview(data)
-            while rest:
-                # A disk that runs full takes a part first, and refuses at the next write.
-                rest = rest[file.write(rest) :]
+            write_all(file.write, data)
             if durable:
                 os.fsync(descriptor)
         temporary.replace(target)
@@ -49,6 +47,16 @@ def write_bytes(
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise build_write_error(target, what, error.errno or 0) from error
+
+
+def write_all(write: Callable[[memoryview], int], data: bytes) -> None:
+    """Write all bytes: a disk that runs full takes a part first, and refuses at the next write.
+
+    :param write: the unbuffered write of a file, which returns how many bytes it took.
+    """
+    rest = memoryview(data)
+    while rest:
+        rest = rest[write(rest) :]
 
 
 def publish_file(temporary: Path, target: Path, what: str = "") -> None:

@@ -1,4 +1,4 @@
-"""What constants a process sees: local databases and global tags in order, first hit wins."""
+"""The database chain of a process: local databases and global tags in order, first hit wins."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.core.json_form import JsonRecord, read_fields
+from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.record import record
 
 LOCAL = "local"
@@ -46,15 +46,12 @@ class DatabaseEntry(JsonRecord):
         return {"kind": self.kind, _JOB_FIELDS[self.kind]: self.value}
 
     @classmethod
-    def from_json(cls, value: Any, where: str | None = None) -> DatabaseEntry:
-        """Read the form of `to_json` or that of `to_job_json`.
-
-        :raises DefinitionError: if a field is missing, unknown or wrong.
-        """
-        if isinstance(value, Mapping) and "value" not in value:
-            job_field = _JOB_FIELDS.get(str(value.get("kind")))
-            value = {"value" if name == job_field else name: item for name, item in value.items()}
-        return read_fields(cls, value, where)
+    def translate(cls, value: Any) -> Any:
+        """Read the form of `to_job_json`, too."""
+        if not isinstance(value, Mapping) or "value" in value:
+            return value
+        job_field = _JOB_FIELDS.get(str(value.get("kind")))
+        return {"value" if name == job_field else name: item for name, item in value.items()}
 
 
 def build_database_chain(

@@ -1,10 +1,10 @@
-"""Times to read."""
+"""Durations as text for people."""
 
 from __future__ import annotations
 
 
 def describe_seconds(seconds: float) -> str:
-    """Give a time to read: `0.4 s`, `11 s`, `3 min 20 s`, `2 h 05 min`."""
+    """Return a duration as text: `0.4 s`, `11 s`, `3 min 20 s`, `2 h 05 min`."""
     if 0 < seconds < 9.95:
         return f"{seconds:.2g} s"
     whole = round(seconds)

@@ -1,4 +1,4 @@
-"""Which variables a process may inherit that runs a user's code or a command of a site."""
+"""The environment variables of a process that runs a user's code or a command of a site."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ SUBMITTED_FILE = "submitted.json"
 SCRIPT_FILE = "run.sh"
 STDOUT_FILE = "stdout.log"
 STDERR_FILE = "stderr.log"
+DATABASE_FILE = "database.txt"
 
 ENDED_BY_SYSTEM = "batch system"
 ENDED_BY_POOL = "local pool"

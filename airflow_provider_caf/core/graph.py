@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
-from heapq import heapify, heappop, heappush
 
 from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.core.suggestions import check_word
 
 
 def order_calibrations(depends: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
@@ -24,22 +23,19 @@ def order_calibrations(depends: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
         sorter.prepare()
     except CycleError as error:
         raise _build_cycle_error(error.args[1], edges) from None
-    place = {name: index for index, name in enumerate(edges)}
-    ready = [place[name] for name in sorter.get_ready()]
-    heapify(ready)
-    names = list(edges)
-    order = []
-    while ready:
-        name = names[heappop(ready)]
-        order.append(name)
-        sorter.done(name)
-        for freed in sorter.get_ready():
-            heappush(ready, place[freed])
+    places = {name: place for place, name in enumerate(edges)}
+    order: list[str] = []
+    ready: set[str] = set()
+    while sorter.is_active():
+        ready.update(sorter.get_ready())
+        order.append(min(ready, key=places.__getitem__))
+        ready.remove(order[-1])
+        sorter.done(order[-1])
     return tuple(order)
 
 
 def find_ancestors(depends: Mapping[str, Iterable[str]], name: str) -> tuple[str, ...]:
-    """Give all calibrations that one depends on, directly or not, nearest first.
+    """Return all calibrations that one depends on, directly or not, nearest first.
 
     The distance is that of the longest way, so a calibration always comes before those that it was itself
     made with: its payloads are the newer ones. Those at one distance come in the order in which they are
@@ -49,35 +45,32 @@ def find_ancestors(depends: Mapping[str, Iterable[str]], name: str) -> tuple[str
     :raises DefinitionError: if `name` or one that is depended on does not exist, or if there is a cycle.
     """
     edges = _read_edges(depends)
-    if name not in edges:
-        raise DefinitionError(f"There is no calibration {name!r}.", hint=build_word_hint(name, edges, "calibrations"))
+    check_word(name, edges, f"There is no calibration {name!r}.", "calibrations")
     distance = {name: 0}
-    for each in reversed(order_calibrations(edges)):
-        if each in distance:
-            for needed in edges[each]:
-                distance[needed] = max(distance.get(needed, 0), distance[each] + 1)
-    place = {each: index for index, each in enumerate(edges)}
+    for calibration in reversed(order_calibrations(edges)):
+        if calibration in distance:
+            for needed in edges[calibration]:
+                distance[needed] = max(distance.get(needed, 0), distance[calibration] + 1)
     del distance[name]
-    return tuple(sorted(distance, key=lambda each: (distance[each], place[each])))
+    # The sort is stable: at one distance the order is that of the definition.
+    return tuple(sorted(filter(distance.__contains__, edges), key=distance.__getitem__))
 
 
 def _read_edges(depends: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
     edges = {name: tuple(needed) for name, needed in depends.items()}
-    for name, needed in edges.items():
-        for each in needed:
-            if each not in edges:
-                raise DefinitionError(
-                    f"Calibration {name!r} depends on {each!r}, which does not exist.",
-                    hint=build_word_hint(each, edges, "calibrations"),
-                )
+    for name, dependencies in edges.items():
+        for needed in dependencies:
+            check_word(
+                needed, edges, f"Calibration {name!r} depends on {needed!r}, which does not exist.", "calibrations"
+            )
     return edges
 
 
 def _build_cycle_error(cycle: list[str], edges: Mapping[str, tuple[str, ...]]) -> DefinitionError:
     # graphlib gives each before the one that needs it; "a → b" is to be read as "a depends on b".
     ring = list(reversed(cycle))[:-1]
-    place = {name: index for index, name in enumerate(edges)}
-    start = min(range(len(ring)), key=lambda index: place[ring[index]])
+    names = list(edges)
+    start = min(range(len(ring)), key=lambda index: names.index(ring[index]))
     ring = ring[start:] + ring[:start]
     return DefinitionError(
         f"The calibrations depend on one another in a circle: {' → '.join([*ring, ring[0]])}.",

@@ -46,7 +46,7 @@ class ExpRun(NamedTuple):
         return cls.from_json(text.split("."), text)
 
     def to_json(self) -> list[int]:
-        """Give `[exp, run]`."""
+        """Return `[exp, run]`."""
         return [self.exp, self.run]
 
     @classmethod
@@ -73,7 +73,7 @@ class ExpRun(NamedTuple):
         """
         hint = "An experiment and a run number are needed, both whole and at least 0: see exp_run(event)."
         try:
-            exp, run = (int(each) for each in values)
+            exp, run = (int(value) for value in values)
             if (exp, run) == tuple(values) and min(exp, run) >= 0:
                 if max(exp, run) <= MAX_NUMBER:
                     return cls(exp, run)
@@ -103,7 +103,7 @@ class IoV(NamedTuple):
         return cls.from_json(text.split(","), text)
 
     def to_json(self) -> list[int]:
-        """Give `[exp_low, run_low, exp_high, run_high]`."""
+        """Return `[exp_low, run_low, exp_high, run_high]`."""
         return list(self)
 
     @classmethod
@@ -133,7 +133,7 @@ class IoV(NamedTuple):
 
     @classmethod
     def spanning(cls, runs: Iterable[ExpRun]) -> IoV:
-        """Give the smallest IoV that holds all runs.
+        """Return the smallest IoV that holds all runs.
 
         :raises ValueError: if there is no run.
         """
@@ -177,7 +177,7 @@ class IoV(NamedTuple):
         return self.low <= other.end and other.low <= self.end
 
     def intersect(self, other: IoV) -> IoV | None:
-        """Give what the two share, or None."""
+        """Return what the two share, or None."""
         if not self.overlaps(other):
             return None
         high = self.high if self.end <= other.end else other.high
@@ -191,7 +191,7 @@ ALWAYS = IoV(0, 0, -1, -1)
 def filter_runs(
     runs: Iterable[ExpRun], *, requested: IoV | None = None, ignored: Iterable[ExpRun] = ()
 ) -> tuple[ExpRun, ...]:
-    """Give the sorted runs inside the requested IoV that are not ignored."""
+    """Return the sorted runs inside the requested IoV that are not ignored."""
     left_out = set(ignored)
     return tuple(
         sorted(run for run in set(runs) if run not in left_out and (requested is None or requested.contains(run)))
@@ -199,7 +199,7 @@ def filter_runs(
 
 
 def find_uncovered_runs(runs: Iterable[ExpRun], iovs: Iterable[IoV]) -> tuple[ExpRun, ...]:
-    """Give the runs that lie in none of the IoVs, sorted."""
+    """Return the runs that lie in none of the IoVs, sorted."""
     ordered = sorted(iovs, key=lambda iov: (iov.low, iov.end))
     uncovered = []
     furthest: ExpRun | None = None
@@ -215,7 +215,7 @@ def find_uncovered_runs(runs: Iterable[ExpRun], iovs: Iterable[IoV]) -> tuple[Ex
 
 
 def find_iov_gaps(iovs: Iterable[IoV]) -> tuple[IoV, ...]:
-    """Give the runs between neighbouring IoVs that none of them holds, as IoVs, sorted.
+    """Return the runs between neighbouring IoVs that none of them holds, as IoVs, sorted.
 
     Only inside an experiment: whether there are runs between the last one of an experiment and the first one
     of the next is not known. IoVs may overlap.

@@ -1,4 +1,4 @@
-"""Whether a calibration runs its collectors and algorithms once more."""
+"""The decision after a pass: whether a calibration runs its collectors and algorithms once more."""
 
 from __future__ import annotations
 
@@ -40,22 +40,15 @@ def decide_iteration(codes: Iterable[ResultCode], iteration: int, max_iterations
     :param max_iterations: at least 0.
     """
     results = list(codes)
-    wanting = sum(code is ResultCode.ITERATE for code in results)
+    wanting = results.count(ResultCode.ITERATE)
+    action, limit_reached = IterationAction.FINISH, False
+    reason = f"{wanting} of {len(results)} results of iteration {iteration} ask for another one"
     if not wanting:
-        return IterationDecision(
-            action=IterationAction.FINISH,
-            limit_reached=False,
-            reason=f"No result of iteration {iteration} asks for another one.",
-        )
-    asked = f"{wanting} of {len(results)} results of iteration {iteration} ask for another one"
-    if iteration < max_iterations:
-        return IterationDecision(
-            action=IterationAction.ITERATE,
-            limit_reached=False,
-            reason=f"{asked}; {max_iterations - iteration} left.",
-        )
-    return IterationDecision(
-        action=IterationAction.FINISH,
-        limit_reached=True,
-        reason=f"{asked}, but the limit of {max_iterations} repetitions is reached.",
-    )
+        reason = f"No result of iteration {iteration} asks for another one."
+    elif iteration < max_iterations:
+        action = IterationAction.ITERATE
+        reason += f"; {max_iterations - iteration} left."
+    else:
+        limit_reached = True
+        reason += f", but the limit of {max_iterations} repetitions is reached."
+    return IterationDecision(action=action, limit_reached=limit_reached, reason=reason)

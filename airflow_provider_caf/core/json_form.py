@@ -18,8 +18,7 @@ from airflow_provider_caf.core.suggestions import build_word_hint
 
 _T = TypeVar("_T")
 _R = TypeVar("_R", bound="JsonRecord")
-_Read = Callable[[Any, str], Any]
-_Build = Callable[[Any, str], Any]
+_Convert = Callable[[Any, str], Any]
 
 _MAX_DEPTH = 50
 
@@ -59,44 +58,26 @@ def _normalise(value: Any, where: str, depth: int) -> Any:
     )
 
 
-def read_text(value: Any, where: str) -> str:
-    """Read a text.
+def _build_reader(accepts: Callable[[Any], bool], wanted: str) -> _Convert:
+    """Return the reader of values that are accepted. Others are a `DefinitionError`, with what was wanted."""
 
-    :raises DefinitionError: if it is something else.
-    """
-    if not isinstance(value, str):
-        raise _wrong_type(value, where, "a text")
-    return value
+    def read(value: Any, where: str) -> Any:
+        if not accepts(value):
+            raise _wrong_type(value, where, wanted)
+        return value
 
-
-def read_flag(value: Any, where: str) -> bool:
-    """Read true or false.
-
-    :raises DefinitionError: if it is something else.
-    """
-    if not isinstance(value, bool):
-        raise _wrong_type(value, where, "true or false")
-    return value
+    return read
 
 
-def read_whole_number(value: Any, where: str) -> int:
-    """Read a whole number.
-
-    :raises DefinitionError: if it is something else.
-    """
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _wrong_type(value, where, "a whole number")
-    return value
+def _is_number(value: Any, *kinds: type) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
-def read_number(value: Any, where: str) -> float:
-    """Read a finite number.
-
-    :raises DefinitionError: if it is something else.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise _wrong_type(value, where, "a number")
-    return value
+read_text = _build_reader(lambda value: isinstance(value, str), "a text")
+read_flag = _build_reader(lambda value: isinstance(value, bool), "true or false")
+read_whole_number = _build_reader(lambda value: _is_number(value, int), "a whole number")
+read_number = _build_reader(lambda value: _is_number(value, int, float) and math.isfinite(value), "a number")
+"""A finite one."""
 
 
 def read_object(value: Any, where: str) -> dict[str, Any]:
@@ -180,7 +161,7 @@ class JsonRecord:
 
         :raises DefinitionError: if a value has no JSON form.
         """
-        return build_fields(self)
+        return self.build_fields()
 
     @classmethod
     def from_json(cls: type[_R], value: Any, where: str | None = None) -> _R:
@@ -189,7 +170,55 @@ class JsonRecord:
         :param where: what it is to the reader, instead of its noun and name.
         :raises DefinitionError: if a field is missing, unknown or wrong.
         """
-        return read_fields(cls, value, where)
+        value = cls.translate(value)
+        if where is None:
+            where = _name_place(cls.noun, value.get("name") if isinstance(value, Mapping) else None)
+        if not isinstance(value, Mapping):
+            raise DefinitionError(
+                f"The {where} is {value!r}, not an object.", hint="Write a mapping of names to values."
+            )
+        plan = _plan(cls)
+        if cls.version is not None:
+            _check_version(cls, value, where)
+        given: dict[str, Any] = {}
+        for name, form, is_required in plan:
+            if name in value:
+                item = value[name]
+                given[name] = item if type(item) is form.exact else form.read(item, f"{name!r} of the {where}")
+            elif is_required:
+                raise _missing(name, where)
+        if not cls.is_shared and len(value) > len(given) + (cls.version is not None):
+            known = [*([] if cls.version is None else ["version"]), *(field.name for field in plan)]
+            unknown = next(name for name in value if name not in known)
+            raise DefinitionError(
+                f"The {where} has an unknown field {unknown!r}.", hint=build_word_hint(str(unknown), known, "fields")
+            )
+        return cls(**given)
+
+    @classmethod
+    def translate(cls, value: Any) -> Any:
+        """Return the form of `to_json` for another one that is to be read as well; any other value as it is."""
+        return value
+
+    def build_fields(self, *, besides: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Return the form of `to_json` without the fields that stand elsewhere."""
+        cls = type(self)
+        value: dict[str, Any] = {} if cls.version is None else {"version": cls.version}
+        for name, form, _ in _plan(cls):
+            if name in besides:
+                continue
+            item = getattr(self, name)
+            if item is None or form.build is None:
+                value[name] = item
+                continue
+            try:
+                value[name] = form.build(item, name)
+            except DefinitionError:
+                value[name] = form.build(item, f"{name} of {_name_place(cls.noun, getattr(self, 'name', None))}")
+        for name in cls.short_fields:
+            if not value[name]:
+                del value[name]
+        return value
 
 
 class _Form(NamedTuple):
@@ -199,8 +228,8 @@ class _Form(NamedTuple):
     :param build: None: values are written as they are.
     """
 
-    read: _Read
-    build: _Build | None = None
+    read: _Convert
+    build: _Convert | None = None
     exact: type | None = None
 
 
@@ -208,48 +237,6 @@ class _Field(NamedTuple):
     name: str
     form: _Form
     is_required: bool
-
-
-def build_fields(record: JsonRecord, *, besides: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return the object with the fields of a record, but for those that stand elsewhere."""
-    cls = type(record)
-    value: dict[str, Any] = {} if cls.version is None else {"version": cls.version}
-    for name, form, _ in _plan(cls):
-        if name in besides:
-            continue
-        item = getattr(record, name)
-        if item is None or form.build is None:
-            value[name] = item
-            continue
-        try:
-            value[name] = form.build(item, name)
-        except DefinitionError:
-            value[name] = form.build(item, f"{name} of {_name_place(cls.noun, getattr(record, 'name', None))}")
-    for name in cls.short_fields:
-        if not value[name]:
-            del value[name]
-    return value
-
-
-def read_fields(cls: type[_R], value: Any, where: str | None = None) -> _R:
-    """Read the fields of a record from an object, see `JsonRecord.from_json`."""
-    if where is None:
-        where = _name_place(cls.noun, value.get("name") if isinstance(value, Mapping) else None)
-    _check_object(value, where)
-    plan = _plan(cls)
-    if cls.version is not None:
-        _check_version(cls, value, where)
-    given: dict[str, Any] = {}
-    for name, form, is_required in plan:
-        if name in value:
-            item = value[name]
-            given[name] = item if type(item) is form.exact else form.read(item, f"{name!r} of the {where}")
-        elif is_required:
-            raise _missing(name, where)
-    if not cls.is_shared and len(value) > len(given) + (cls.version is not None):
-        known = [field.name for field in plan]
-        _refuse_unknown(value, known if cls.version is None else ["version", *known], where)
-    return cls(**given)
 
 
 def _check_version(cls: type[JsonRecord], value: Mapping[str, Any], where: str) -> None:
@@ -261,27 +248,23 @@ def _check_version(cls: type[JsonRecord], value: Mapping[str, Any], where: str) 
         raise cls.version_error(what, hint=cls.version_hint)
 
 
-def _plan(cls: type[JsonRecord]) -> tuple[_Field, ...]:
-    """Return how the fields of a record are read and written, found out once."""
-    if cls not in _PLANS:
-        _PLANS[cls] = _make_plan(cls)
-    return _PLANS[cls]
-
-
 _PLANS: dict[type, tuple[_Field, ...]] = {}
 
 
-def _make_plan(cls: type[JsonRecord]) -> tuple[_Field, ...]:
+def _plan(cls: type[JsonRecord]) -> tuple[_Field, ...]:
+    """Return how the fields of a record are read and written, found out once."""
+    if cls in _PLANS:
+        return _PLANS[cls]
     own = [field for field in fields(cls) if field.name not in cls.left_out]  # type: ignore[arg-type]
-    hints = _find_hints(cls, {field.name: str(field.type) for field in own})
-    return tuple(
-        _Field(
-            field.name,
-            _find_form(hints[field.name]),
-            field.default is MISSING and field.default_factory is MISSING,
-        )
+    texts = {field.name: ast.unparse(_Unions().visit(ast.parse(str(field.type), mode="eval"))) for field in own}
+    # The annotations stand in the module of the class.
+    holder = type(cls.__name__, (), {"__annotations__": texts, "__module__": cls.__module__})
+    hints = get_type_hints(holder, localns={"Union": Union}, include_extras=True)
+    _PLANS[cls] = tuple(
+        _Field(field.name, _find_form(hints[field.name]), field.default is field.default_factory is MISSING)
         for field in own
     )
+    return _PLANS[cls]
 
 
 class _Unions(ast.NodeTransformer):
@@ -291,13 +274,6 @@ class _Unions(ast.NodeTransformer):
         self.generic_visit(node)
         members = ast.Tuple(elts=[node.left, node.right], ctx=ast.Load())
         return ast.Subscript(value=ast.Name(id="Union", ctx=ast.Load()), slice=members, ctx=ast.Load())
-
-
-def _find_hints(cls: type, annotations: Mapping[str, str]) -> dict[str, Any]:
-    """Return the types that annotations name in the module of a class."""
-    texts = {name: ast.unparse(_Unions().visit(ast.parse(text, mode="eval"))) for name, text in annotations.items()}
-    holder = type(cls.__name__, (), {"__annotations__": texts, "__module__": cls.__module__})
-    return get_type_hints(holder, localns={"Union": Union}, include_extras=True)
 
 
 def _find_form(hint: Any) -> _Form:
@@ -331,8 +307,6 @@ def _build_list_form(item: _Form) -> _Form:
     build = item.build
     if build is None:
         return _Form(read_list(item.read), lambda value, where: list(value))
-    if build is _build_by_class:
-        return _Form(read_list(item.read), lambda value, where: [member.to_json() for member in value])
     return _Form(read_list(item.read), lambda value, where: [build(member, where) for member in value])
 
 
@@ -359,23 +333,8 @@ def _name_place(noun: str, name: Any) -> str:
     return f"{noun} {name!r}" if isinstance(name, str) else noun
 
 
-def _check_object(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise DefinitionError(f"The {where} is {value!r}, not an object.", hint="Write a mapping of names to values.")
-    return value
-
-
 def _missing(name: str, where: str) -> DefinitionError:
     return DefinitionError(f"The {where} has no {name!r}.", hint=f"Add {name!r}.")
-
-
-def _refuse_unknown(value: Mapping[str, Any], known: Iterable[str], where: str) -> None:
-    known = list(known)
-    for name in value:
-        if name not in known:
-            raise DefinitionError(
-                f"The {where} has an unknown field {name!r}.", hint=build_word_hint(str(name), known, "fields")
-            )
 
 
 def _wrong_type(value: Any, where: str, wanted: str) -> DefinitionError:

@@ -6,7 +6,7 @@ An old name gives a module that takes everything from the new one. Nothing in th
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -14,53 +14,26 @@ from types import ModuleType
 
 _PACKAGE = __name__.partition(".")[0]
 
-_ROOMS: Mapping[str, Mapping[str, Sequence[str]]] = {
-    "core": {"io": ("files", "tails")},
-    "jobs": {"batch": ("remote",), "io": ("processes", "transport")},
-    "steps": {"io": ("algorithm_pool", "algorithm_process")},
-    "worker.algorithm": {"worker": ("figures", "serve", "values")},
-    "worker.basf2": {
-        "worker": (
-            "describe_script",
-            "dropin",
-            "read_script",
-            "script",
-            "script_algorithm",
-            "steering",
-            "validate_script",
-        ),
-    },
-    "worker.collect": {
-        "worker": (
-            "collected",
-            "collector",
-            "columns",
-            "contents",
-            "describe_histogram",
-            "describe_object",
-            "event_loop",
-            "events",
-            "frames",
-            "merge",
-            "metadata",
-            "run_objects",
-            "signature",
-            "trigger_skim",
-        ),
-    },
-    "worker.job": {
-        "worker": ("forks", "lock", "outputs", "pool", "pool_files", "pool_loop", "processes", "starts", "subjob")
-    },
-}
-"""New room, old room, and what went from one to the other, with all that is below it."""
+_MOVED = (
+    ("batch", "jobs", "remote"),
+    ("io", "core", "files tails"),
+    ("io", "jobs", "processes transport"),
+    ("io", "steps", "algorithm_pool algorithm_process"),
+    ("worker", "worker.algorithm", "figures serve values"),
+    ("worker", "worker.basf2", "describe_script dropin read_script script script_algorithm steering validate_script"),
+    ("worker", "worker.collect", "collected collector columns contents describe_histogram describe_object event_loop"),
+    ("worker", "worker.collect", "events frames merge metadata run_objects signature trigger_skim"),
+    ("worker", "worker.job", "forks lock outputs pool pool_files pool_loop processes subjob"),
+)
+"""Old room, new room, and what went from one to the other, with all that is below it."""
 
 _NEW_NAMES = {
-    f"{_PACKAGE}.{old}.{name}": f"{_PACKAGE}.{new}.{name}"
-    for new, moves in _ROOMS.items()
-    for old, names in moves.items()
-    for name in names
+    f"{_PACKAGE}.{old}.{name}": f"{_PACKAGE}.{new}.{name}" for old, new, names in _MOVED for name in names.split()
 }
 _NEW_NAMES[f"{_PACKAGE}.io.jobs"] = f"{_PACKAGE}.jobs"
+_NEW_NAMES[f"{_PACKAGE}.worker.starts"] = f"{_PACKAGE}.worker.job.outputs"
+for _name in ("sequential", "sequential_boundaries", "sequential_run_by_run", "simple_run_by_run", "single_iov"):
+    _NEW_NAMES[f"{_PACKAGE}.core.strategies.{_name}"] = f"{_PACKAGE}.core.strategies.built_in"
 
 
 class _MovedFinder(MetaPathFinder, Loader):

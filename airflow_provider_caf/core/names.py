@@ -14,7 +14,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*")
 
 
 def check_name(kind: str, name: str) -> str:
-    """Refuse a name that cannot be a folder, a task id and part of a batch job's name; else give it.
+    """Refuse a name that cannot be a folder, a task id and part of a batch job's name; else return it.
 
     :param kind: what is named, such as `calibration`.
     :raises DefinitionError: with a name that would do.
@@ -29,7 +29,7 @@ def check_name(kind: str, name: str) -> str:
 
 
 def check_file_name(name: str) -> str:
-    """Refuse a name that cannot be a file in a folder of ours; else give it.
+    """Refuse a name that cannot be a file in a folder of ours; else return it.
 
     :raises DefinitionError: if it has folders, begins with a dot, or has characters that need quoting.
     """
@@ -42,7 +42,7 @@ def check_file_name(name: str) -> str:
 
 
 def build_slug(name: object) -> str:
-    """Give an allowed name that looks like this one."""
+    """Return an allowed name that looks like this one."""
     plain = unicodedata.normalize("NFKD", str(name)).encode("ascii", "ignore").decode()
     slug = re.sub(r"[^A-Za-z0-9_-]+", "_", plain).lstrip("_-")[:MAX_NAME_LENGTH].rstrip("_-")
     return slug or "unnamed"

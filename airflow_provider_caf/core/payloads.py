@@ -13,9 +13,13 @@ read.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 from airflow_provider_caf.core.errors import DatabaseError, DefinitionError
+from airflow_provider_caf.core.file_names import DATABASE_FILE
 from airflow_provider_caf.core.iov import ExpRun, IoV, find_iov_gaps, find_uncovered_runs
 from airflow_provider_caf.core.record import record
 
@@ -85,12 +89,12 @@ def check_payload_name(name: str) -> None:
 
 
 def build_payload_file_name(name: str, revision: str) -> str:
-    """Give the name of a payload's file."""
+    """Return the name of a payload's file."""
     return f"dbstore_{name}_rev_{revision}.root"
 
 
 def build_database(entries: Iterable[PayloadEntry]) -> str:
-    """Give the text of a `database.txt`."""
+    """Return the text of a `database.txt`."""
     return "".join(f"dbstore/{entry.name} {entry.revision} {entry.iov}\n" for entry in entries)
 
 
@@ -113,6 +117,28 @@ def parse_database(text: str, where: str) -> tuple[PayloadEntry, ...]:
     return tuple(entries)
 
 
+@contextmanager
+def explain_unreadable(folder: Path) -> Iterator[None]:
+    """Say what is wrong where the text of a local database cannot be read.
+
+    :param folder: the folder of the database.
+    :raises DatabaseError: for what the system says, and for a text that is not UTF-8.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DatabaseError(
+            f"There is no local database in {folder}: it has no {DATABASE_FILE}.",
+            hint="Check the path in the database chain, or whether the task that makes it has run.",
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatabaseError(
+            f"The local database {folder / DATABASE_FILE} could not be read: "
+            f"{getattr(error, 'strerror', None) or error}.",
+            hint="Check that the folder is mounted here and that you may read it; or make it again.",
+        ) from error
+
+
 def _parse_words(words: list[str]) -> PayloadEntry:
     if len(words) != 3:
         raise DefinitionError(f"The line has {len(words)} words instead of 3.")
@@ -124,15 +150,11 @@ def _parse_words(words: list[str]) -> PayloadEntry:
 
 
 def find_payload(entries: Iterable[PayloadEntry], name: str, run: ExpRun) -> PayloadEntry | None:
-    """Give the entry of a payload that is valid for a run, or None.
+    """Return the entry of a payload that is valid for a run, or None.
 
     :param entries: in the order of the file; the last one that holds the run wins.
     """
-    found = None
-    for entry in entries:
-        if entry.name == name and entry.iov.contains(run):
-            found = entry
-    return found
+    return next((entry for entry in reversed(tuple(entries)) if entry.name == name and entry.iov.contains(run)), None)
 
 
 def find_gaps(entries: Iterable[PayloadEntry], name: str, runs: Iterable[ExpRun]) -> GapReport:
@@ -178,7 +200,7 @@ def fill_gaps(
         for gap in find_iov_gaps(iovs):
             number = by_end.pop(ExpRun(gap.exp_low, gap.run_low - 1))
             by_end[gap.end] = number
-            new[number] = _extend(new[number], gap.end)
+            new[number] = replace(new[number], iov=IoV.between(new[number].iov.low, gap.end))
         last_ends = {end.exp: end for end in sorted(by_end)}
         for run in find_uncovered_runs(wanted, [new[number].iov for number in numbers]):
             end = last_ends.get(run.exp)
@@ -186,17 +208,13 @@ def fill_gaps(
                 number = by_end.pop(end)
                 by_end[run] = number
                 last_ends[run.exp] = run
-                new[number] = _extend(new[number], run)
+                new[number] = replace(new[number], iov=IoV.between(new[number].iov.low, run))
     filled = tuple(
         FilledGap(name=old.name, before=old.iov, after=entry.iov)
         for old, entry in zip(entries, new)
         if old.iov != entry.iov
     )
     return tuple(new), filled
-
-
-def _extend(entry: PayloadEntry, end: ExpRun) -> PayloadEntry:
-    return PayloadEntry(name=entry.name, revision=entry.revision, iov=IoV.between(entry.iov.low, end))
 
 
 def merge_entries(*databases: Iterable[PayloadEntry]) -> tuple[PayloadEntry, ...]:

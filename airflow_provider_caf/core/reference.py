@@ -44,7 +44,7 @@ def parse_reference(reference: str, what: str) -> tuple[str, str]:
 def load_reference(reference: str, what: str) -> Any:
     """Import what a reference names.
 
-    An error that the user's module raises while it is imported is shown with its own type and text.
+    An error that the user's module raises while it is imported is shown with its type and text.
 
     :param what: what it is to the reader, such as `strategy`.
     :raises DefinitionError: if the module, the file or the name in it is not there, or the import fails.
@@ -54,7 +54,7 @@ def load_reference(reference: str, what: str) -> Any:
     value: Any = module
     for word in name.split("."):
         if not hasattr(value, word):
-            known = [each for each in vars(value) if not each.startswith("_")]
+            known = [member for member in vars(value) if not member.startswith("_")]
             raise DefinitionError(
                 f"The {what} {reference!r} is not there: {source} has no {name!r}.",
                 hint=build_word_hint(name, known, "names there"),

@@ -1,4 +1,4 @@
-"""What an algorithm answers, with the numbers the reference framework uses."""
+"""The result codes of an execution, with the numbers that the reference framework uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow_provider_caf.core.errors import DefinitionError
 
 
 class ResultCode(IntEnum):
-    """The answer of one execution of an algorithm."""
+    """The result of one execution of an algorithm."""
 
     OK = 0
     ITERATE = 1

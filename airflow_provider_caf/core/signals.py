@@ -1,4 +1,4 @@
-"""Names of signals."""
+"""The names of the signals that end a process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 
 
 def name_signal(number: int) -> str:
-    """Give the name of a signal, such as `SIGKILL`; `signal 40` where it has none, as most real-time signals."""
+    """Return the name of a signal, such as `SIGKILL`; `signal 40` where it has none, as most real-time signals."""
     try:
         return signal.Signals(number).name
     except ValueError:

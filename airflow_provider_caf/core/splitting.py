@@ -102,17 +102,12 @@ def _cut(files: Sequence[str], splitting: Splitting) -> list[Sequence[str]]:
         return [files[first : first + size] for first in range(0, len(files), size)]
     jobs = min(splitting.max_collector_jobs, len(files))
     size, larger = divmod(len(files), jobs)
-    parts = []
-    first = 0
-    for index in range(jobs):
-        stop = first + size + (1 if index < larger else 0)
-        parts.append(files[first:stop])
-        first = stop
-    return parts
+    firsts = [index * size + min(index, larger) for index in range(jobs + 1)]
+    return [files[first:stop] for first, stop in zip(firsts, firsts[1:])]
 
 
 def share_budget(budget: int, files: Mapping[Any, int]) -> dict[Any, int]:
-    """Share a number of subjobs by numbers of files: in proportion, at least one each, in sum the budget at most.
+    """Share a number of subjobs by numbers of files: in proportion, at least one per key, in sum the budget at most.
 
     What is left after rounding down goes to those with the largest remainders, the first of equal ones first.
 

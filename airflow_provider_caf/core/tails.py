@@ -17,14 +17,7 @@ def read_tail(path: Path, lines: int = 20, size: int = 16 * 1024, start: int = 0
     :param size: of so many bytes at its end; more are not read.
     :param start: nothing before this byte is read.
     """
-    try:
-        with path.open("rb") as log:
-            end = log.seek(0, os.SEEK_END)
-            log.seek(max(end - size, start))
-            text = log.read(size).decode("utf-8", "replace")
-    except OSError:
-        return ""  # the failure itself is told; a log that is gone adds nothing
-    return cut_tail(text, lines)
+    return cut_tail(_read_last(path, size, start)[0].decode("utf-8", "replace"), lines)
 
 
 def read_end(path: Path, size: int) -> tuple[str, bool] | None:
@@ -32,14 +25,19 @@ def read_end(path: Path, size: int) -> tuple[str, bool] | None:
 
     :param size: at most so many bytes; of a longer log the first line that is cut is left out.
     """
-    try:
-        with path.open("rb") as log:
-            length = log.seek(0, os.SEEK_END)
-            log.seek(max(length - size, 0))
-            content = log.read(size)
-    except OSError:
-        return None  # the failure itself is told; a log that is gone adds nothing
+    content, length = _read_last(path, size)
     is_whole = length <= size
     if not is_whole:
         content = content.partition(b"\n")[2] or content
     return (content.decode("utf-8", "replace"), is_whole) if content else None
+
+
+def _read_last(path: Path, size: int, start: int = 0) -> tuple[bytes, int]:
+    """Return the last bytes of a file, and its length; nothing where it is gone: that adds nothing to a failure."""
+    try:
+        with path.open("rb") as log:
+            length = log.seek(0, os.SEEK_END)
+            log.seek(max(length - size, start))
+            return log.read(size), length
+    except OSError:
+        return b"", 0

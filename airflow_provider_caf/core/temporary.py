@@ -9,7 +9,7 @@ _LONGEST_NAME = 100
 
 
 def build_temporary_name(target: str = "") -> str:
-    """Give a hidden name that nobody else has: not another process, nor one on another host of a shared folder.
+    """Return a hidden name that no other process has, on this host or on another one that shares the folder.
 
     The number of a process would not do. It comes again on each host, in each container and after each boot.
 

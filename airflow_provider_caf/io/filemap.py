@@ -46,11 +46,7 @@ class _FileMap(JsonRecord):
 
 
 def read_filemap(path: Path) -> dict[str, MappedFile]:
-    """Read a file map.
-
-    :raises InputError: if it is missing or cut off, or of another version.
-    :raises DefinitionError: if a field is missing, unknown or wrong.
-    """
+    """Read a file map, see `read_filemap_and_how`."""
     return read_filemap_and_how(path)[0]
 
 

@@ -42,24 +42,20 @@ def resolve_input_files(patterns: Sequence[str], where: str, *, base: Path | Non
     :param patterns: as written in the definition.
     :param where: whose files they are, for the message: "calibration 'a', collection 'b'".
     :param base: the folder that relative patterns start from; None refuses them, because the folder in which
-        a task runs is nobody's choice.
+        a task runs is not chosen by the user.
     :raises InputError: if patterns match nothing, name a folder, or are relative without a base.
     """
     found: set[str] = set()
-    problems: list[str] = []
-    hints: list[str] = []
+    problems = [] if patterns else [InputError("there is no pattern", hint="Give the collection input_files.")]
     for pattern in patterns:
-        files, problem, hint = _resolve_pattern(pattern, base)
-        found.update(files)
-        if problem:
-            problems.append(problem)
-            hints.append(hint)
-    if not patterns:
-        problems, hints = ["there is no pattern"], ["Give the collection input_files."]
+        try:
+            found.update(_resolve_pattern(pattern, base))
+        except InputError as error:
+            problems.append(error)
     if problems:
         raise InputError(
-            f"The input files of {where} could not be found: {_join_shown(problems)}",
-            hint=" ".join(dict.fromkeys(hints[:_SHOWN])),
+            f"The input files of {where} could not be found: {_join_shown([problem.what for problem in problems])}",
+            hint=" ".join(dict.fromkeys(str(problem.hint) for problem in problems[:_SHOWN])),
         )
     return tuple(sorted(found))
 
@@ -114,29 +110,27 @@ def select_files(files: Sequence[str], files_to_iovs: Mapping[str, IoV], request
     return tuple(path for path in files if iovs[path].overlaps(requested_iov))
 
 
-def _resolve_pattern(pattern: str, base: Path | None) -> tuple[list[str], str, str]:
-    """Give the files of one pattern, or what is wrong with it and a hint."""
+def _resolve_pattern(pattern: str, base: Path | None) -> list[str]:
+    """Return the files of one pattern.
+
+    :raises InputError: with a part of a sentence, if there is none.
+    """
     if is_uri(pattern):
-        return [pattern], "", ""
+        return [pattern]
     text = _expand(pattern)
     if "\0" in text or not text:
-        return [], f"{pattern!r} is not a path", "Write an absolute path, a glob, or a URI such as root://…"
+        raise InputError(f"{pattern!r} is not a path", hint="Write an absolute path, a glob, or a URI such as root://…")
     if not text.startswith("/"):
         if base is None:
-            return (
-                [],
-                f"{pattern!r} is not an absolute path",
-                "Write absolute paths, or URIs such as root://…",
-            )
+            hint = "Write absolute paths, or URIs such as root://…"
+            raise InputError(f"{pattern!r} is not an absolute path", hint=hint)
         text = f"{base}/{text}"
     if _is_folder(text):
-        return [], f"{pattern!r} is a folder", f"To take its files write {text.rstrip('/') + '/*.root'!r}."
-    if os.path.lexists(text):
-        return [_normalise(text)], "", ""
-    files = _match_glob(text)
-    if files:
-        return files, "", ""
-    return [], f"{pattern!r} matches no file", _describe_nearest_folder(text)
+        raise InputError(f"{pattern!r} is a folder", hint=f"To take its files write {text.rstrip('/') + '/*.root'!r}.")
+    files = [_normalise(text)] if os.path.lexists(text) else _match_glob(text)
+    if not files:
+        raise InputError(f"{pattern!r} matches no file", hint=_describe_nearest_folder(text))
+    return files
 
 
 def _match_glob(pattern: str) -> list[str]:

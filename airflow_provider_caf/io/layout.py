@@ -26,20 +26,14 @@ import os
 import re
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.job_folders import JobFolders
 from airflow_provider_caf.core.names import check_count, check_file_name, check_name
 from airflow_provider_caf.core.record import record
 
-DATABASE_FOLDER = "outputdb"
-DATABASE_FILE = "database.txt"
-APP_FILE = "app.pyz"
-RESULT_FILE = "result.json"
-GAPS_FILE = "iov_gaps.json"
 DEFINITION_FILE = "definition.json"
-JSON_SUFFIX = ".json"
-ROOT_SUFFIX = ".root"
 
 _LONGEST_SLUG = 80
 _LONGEST_DAG_ID = 200
@@ -75,20 +69,18 @@ def check_work_dir(work_dir: Path) -> None:
     """
     text = str(work_dir)
     hint = "Set [caf] work_dir to an absolute path that every machine of the batch system sees."
-    if any(unicodedata.category(letter).startswith("C") for letter in text):
-        # Surrogates, of a name that is no UTF-8, are among these: jobs get paths in JSON.
-        raise DefinitionError(f"The work folder {text!r} has a letter in its name that is not to be seen.", hint=hint)
-    if text.startswith("~"):
-        raise DefinitionError(
-            f"The work folder {text!r} begins with '~', which is another folder for each user.", hint=hint
-        )
-    if not work_dir.is_absolute():
-        raise DefinitionError(f"The work folder {text!r} is not an absolute path.", hint=hint)
-    if ".." in work_dir.parts:
-        raise DefinitionError(f"The work folder {text!r} has '..' in it.", hint=hint)
-    if len(work_dir.parts) < 2:
+    # Surrogates, of a name that is no UTF-8, are among the letters that are not to be seen: jobs get paths in JSON.
+    is_hidden = any(unicodedata.category(letter).startswith("C") for letter in text)
+    for is_wrong, fault in (
+        (is_hidden, "has a letter in its name that is not to be seen"),
+        (text.startswith("~"), "begins with '~', which is another folder for each user"),
+        (not work_dir.is_absolute(), "is not an absolute path"),
+        (".." in work_dir.parts, "has '..' in it"),
         # The catalog and the cache of file metadata lie beside it.
-        raise DefinitionError(f"The work folder is {text!r}, which has no name and no place beside it.", hint=hint)
+        (len(work_dir.parts) < 2, "has no name and no place beside it"),
+    ):
+        if is_wrong:
+            raise DefinitionError(f"The work folder {text!r} {fault}.", hint=hint)
 
 
 def make_work_dir(work_dir: Path) -> None:
@@ -111,13 +103,29 @@ def make_work_dir(work_dir: Path) -> None:
 
 
 def metadata_cache_file(work_dir: Path) -> Path:
-    """Give the SQLite file beside the work folder with what is known of input files."""
+    """Return the SQLite file beside the work folder with what is known of input files."""
     return work_dir.with_name(f"{work_dir.name}_file_metadata.sqlite")
 
 
 def default_catalog_file(work_dir: Path) -> Path:
-    """Give the results catalog's SQLite file beside the work folder, where no connection is set."""
+    """Return the results catalog's SQLite file beside the work folder, where no connection is set."""
     return work_dir.with_name(f"{work_dir.name}_catalog.sqlite")
+
+
+class _Path:
+    """A path of a layout, as an attribute.
+
+    :param folder: the attribute with the folder in which it is.
+    :param pattern: the path in that folder; `{0.name}` stands for the name of the layout.
+    """
+
+    def __init__(self, folder: str, pattern: str) -> None:
+        self._folder = folder
+        self._pattern = pattern
+
+    def __get__(self, layout: Any, owner: type) -> Path:
+        folder: Path = getattr(layout, self._folder)
+        return folder / self._pattern.format(layout)
 
 
 @record
@@ -133,10 +141,22 @@ class CollectionLayout:
     calibration_folder: Path
     name: str
 
-    @property
-    def manifest(self) -> Path:
-        """What was resolved once for all iterations: input files, splitting, database chain."""
-        return self.calibration_folder / "manifest" / f"{self.name}{JSON_SUFFIX}"
+    manifest = _Path("calibration_folder", "manifest/{0.name}.json")
+    """What was resolved once for all iterations: input files, splitting, database chain."""
+    merged_file = _Path("iteration_folder", "merged/{0.name}.root")
+    """The file with the collected objects of all subjobs."""
+    merged_index = _Path("iteration_folder", "merged/{0.name}.index.json")
+    """Where in the merged file each object of each run is."""
+    merge_progress = _Path("iteration_folder", "merged/{0.name}.merge.progress")
+    """The file in which a merge says how far it is."""
+    merge_request = _Path("iteration_folder", "merged/{0.name}.merge.json")
+    """The file that tells the merge what to do."""
+    outputs_file = _Path("iteration_folder", "merged/{0.name}.outputs.json")
+    """Which files the done subjobs have left, by their output patterns."""
+    merge_log = _Path("iteration_folder", "merged/{0.name}.merge.log")
+    """What the merge printed."""
+    failed_file = _Path("iteration_folder", "merged/{0.name}.failed.json")
+    """Which subjobs failed and are not in the merged file; it is there only if some did."""
 
     @property
     def jobs(self) -> JobFolders:
@@ -145,41 +165,6 @@ class CollectionLayout:
             input_folder=self.iteration_folder / "collector_input" / self.name,
             output_folder=self.iteration_folder / "collector_output" / self.name,
         )
-
-    @property
-    def merged_file(self) -> Path:
-        """The file with the collected objects of all subjobs."""
-        return self.iteration_folder / "merged" / f"{self.name}{ROOT_SUFFIX}"
-
-    @property
-    def merged_index(self) -> Path:
-        """Where in the merged file each object of each run is."""
-        return self.iteration_folder / "merged" / f"{self.name}.index{JSON_SUFFIX}"
-
-    @property
-    def merge_progress(self) -> Path:
-        """The file in which a merge says how far it is."""
-        return self.iteration_folder / "merged" / f"{self.name}.merge.progress"
-
-    @property
-    def merge_request(self) -> Path:
-        """The file that tells the merge what to do."""
-        return self.iteration_folder / "merged" / f"{self.name}.merge{JSON_SUFFIX}"
-
-    @property
-    def outputs_file(self) -> Path:
-        """Which files the done subjobs have left, by their output patterns."""
-        return self.iteration_folder / "merged" / f"{self.name}.outputs{JSON_SUFFIX}"
-
-    @property
-    def merge_log(self) -> Path:
-        """What the merge printed."""
-        return self.iteration_folder / "merged" / f"{self.name}.merge.log"
-
-    @property
-    def failed_file(self) -> Path:
-        """Which subjobs failed and are not in the merged file; it is there only if some did."""
-        return self.iteration_folder / "merged" / f"{self.name}.failed{JSON_SUFFIX}"
 
 
 @record
@@ -192,64 +177,38 @@ class AlgorithmLayout:
     folder: Path
     name: str
 
-    @property
-    def app(self) -> Path:
-        """The zip app with the algorithm's code, packed when the algorithm begins."""
-        return self.folder / APP_FILE
-
-    @property
-    def log(self) -> Path:
-        """What the algorithm process printed."""
-        return self.folder / f"{self.name}.log"
-
-    @property
-    def result(self) -> Path:
-        """How the strategy ended, with all executions."""
-        return self.folder / RESULT_FILE
-
-    @property
-    def database(self) -> Path:
-        """The local database with the payloads of this algorithm alone."""
-        return self.folder / DATABASE_FOLDER
-
-    @property
-    def staging_folder(self) -> Path:
-        """The folder of payloads that are made and not yet committed."""
-        return self.folder / "staging"
-
-    @property
-    def checkpoint_folder(self) -> Path:
-        """The folder with the records of finished executions that are too large for the task's state store."""
-        return self.folder / "checkpoint"
-
-    @property
-    def gaps(self) -> Path:
-        """What the payloads of this algorithm leave open."""
-        return self.folder / GAPS_FILE
-
-    @property
-    def files_folder(self) -> Path:
-        """The folder of the extra files of the strategy."""
-        return self.folder / "files"
-
-    @property
-    def committed_folder(self) -> Path:
-        """Where processes of an algorithm of a script let the experiment's software commit."""
-        return self.folder / "committed"
+    app = _Path("folder", "app.pyz")
+    """The zip app with the algorithm's code, packed when the algorithm begins."""
+    log = _Path("folder", "{0.name}.log")
+    """What the algorithm process printed."""
+    result = _Path("folder", "result.json")
+    """How the strategy ended, with all executions."""
+    database = _Path("folder", "outputdb")
+    """The local database with the payloads of this algorithm alone."""
+    staging_folder = _Path("folder", "staging")
+    """The folder of payloads that are made and not yet committed."""
+    checkpoint_folder = _Path("folder", "checkpoint")
+    """The folder with the records of finished executions that are too large for the task's state store."""
+    gaps = _Path("folder", "iov_gaps.json")
+    """What the payloads of this algorithm leave open."""
+    files_folder = _Path("folder", "files")
+    """The folder of the extra files of the strategy."""
+    committed_folder = _Path("folder", "committed")
+    """Where processes of an algorithm of a script let the experiment's software commit."""
 
     def extra_file(self, name: str) -> Path:
-        """Give an extra file of the strategy.
+        """Return an extra file of the strategy.
 
         :raises DefinitionError: if the name cannot be a file name.
         """
         return self.files_folder / check_file_name(name)
 
     def worker_log(self, number: int) -> Path:
-        """Give the log of one of the algorithm's processes: of the first one `log`."""
+        """Return the log of one of the algorithm's processes: of the first one `log`."""
         return self.log if number == 0 else self.folder / f"{self.name}.{check_count('process', number)}.log"
 
     def copies_folder(self, number: int) -> Path:
-        """Give the folder for the copies of the collected data that a `pre_algorithm` in this process may change."""
+        """Return the folder for the copies of the collected data that a `pre_algorithm` in this process may change."""
         return self.folder / f"copies_{check_count('process', number)}"
 
 
@@ -260,23 +219,15 @@ class IterationLayout:
     calibration_folder: Path
     number: int
 
-    @property
-    def folder(self) -> Path:
-        """The folder of everything this pass makes."""
-        return self.calibration_folder / str(self.number)
-
-    @property
-    def database(self) -> Path:
-        """The local database of this pass."""
-        return self.folder / DATABASE_FOLDER
-
-    @property
-    def decision(self) -> Path:
-        """The record of whether to iterate again, and why."""
-        return self.folder / f"decision{JSON_SUFFIX}"
+    folder = _Path("calibration_folder", "{0.number}")
+    """The folder of everything this pass makes."""
+    database = _Path("folder", "outputdb")
+    """The local database of this pass."""
+    decision = _Path("folder", "decision.json")
+    """The record of whether to iterate again, and why."""
 
     def collection(self, name: str) -> CollectionLayout:
-        """Give the paths of a collection.
+        """Return the paths of a collection.
 
         :raises DefinitionError: if the name cannot stand in a path.
         """
@@ -287,7 +238,7 @@ class IterationLayout:
         )
 
     def algorithm(self, name: str) -> AlgorithmLayout:
-        """Give the paths of an algorithm.
+        """Return the paths of an algorithm.
 
         :raises DefinitionError: if the name cannot stand in a path.
         """
@@ -305,75 +256,43 @@ class CalibrationLayout:
     run_folder: Path
     name: str
 
-    @property
-    def folder(self) -> Path:
-        """The folder of everything of this calibration."""
-        return self.run_folder / self.name
-
-    @property
-    def app(self) -> Path:
-        """The zip app that travels with the jobs."""
-        return self.folder / APP_FILE
-
-    @property
-    def description_app(self) -> Path:
-        """The zip app with all code of the calibration, which tells who its classes are."""
-        return self.folder / "describe.pyz"
-
-    @property
-    def run_database(self) -> Path:
-        """The local database of the whole run: of all calibrations that save their payloads."""
-        return self.run_folder / DATABASE_FOLDER
-
-    @property
-    def definition(self) -> Path:
-        """What was resolved once for the whole calibration."""
-        return self.folder / DEFINITION_FILE
-
-    @property
-    def gaps(self) -> Path:
-        """What the calibration's final payloads leave open."""
-        return self.folder / GAPS_FILE
-
-    @property
-    def manifest_folder(self) -> Path:
-        """The folder with one manifest per collection."""
-        return self.folder / "manifest"
-
-    @property
-    def database(self) -> Path:
-        """The local database with the calibration's final payloads."""
-        return self.folder / DATABASE_FOLDER
-
-    @property
-    def command_log(self) -> Path:
-        """What an external command printed."""
-        return self.folder / "command.log"
-
-    @property
-    def seen_databases(self) -> Path:
-        """The database chain that an external command sees."""
-        return self.folder / f"database_chain{JSON_SUFFIX}"
-
-    @property
-    def made_database(self) -> Path:
-        """The local database that an external command, or a calibration of an own type, may make."""
-        return self.folder / "made"
+    folder = _Path("run_folder", "{0.name}")
+    """The folder of everything of this calibration."""
+    app = _Path("folder", "app.pyz")
+    """The zip app that travels with the jobs."""
+    description_app = _Path("folder", "describe.pyz")
+    """The zip app with all code of the calibration, which tells who its classes are."""
+    run_database = _Path("run_folder", "outputdb")
+    """The local database of the whole run: of all calibrations that save their payloads."""
+    definition = _Path("folder", "definition.json")
+    """What was resolved once for the whole calibration."""
+    gaps = _Path("folder", "iov_gaps.json")
+    """What the calibration's final payloads leave open."""
+    manifest_folder = _Path("folder", "manifest")
+    """The folder with one manifest per collection."""
+    database = _Path("folder", "outputdb")
+    """The local database with the calibration's final payloads."""
+    command_log = _Path("folder", "command.log")
+    """What an external command printed."""
+    seen_databases = _Path("folder", "database_chain.json")
+    """The database chain that an external command sees."""
+    made_database = _Path("folder", "made")
+    """The local database that an external command, or a type of calibration of the user's, may make."""
 
     def sibling(self, name: str) -> CalibrationLayout:
-        """Give the paths of another calibration of the same run."""
+        """Return the paths of another calibration of the same run."""
         return CalibrationLayout(run_folder=self.run_folder, name=check_name("calibration", name))
 
     def manifest(self, collection: str) -> Path:
-        """Give the manifest of a collection."""
-        return self.manifest_folder / f"{check_name('collection', collection)}{JSON_SUFFIX}"
+        """Return the manifest of a collection."""
+        return self.manifest_folder / f"{check_name('collection', collection)}.json"
 
     def selection(self, collection: str) -> Path:
-        """Give the record of which input files of a collection were chosen."""
-        return self.folder / "selection" / f"{check_name('collection', collection)}{JSON_SUFFIX}"
+        """Return the record of which input files of a collection were chosen."""
+        return self.folder / "selection" / f"{check_name('collection', collection)}.json"
 
     def iteration(self, number: int) -> IterationLayout:
-        """Give the paths of a pass, counted from 0."""
+        """Return the paths of a pass, counted from 0."""
         return IterationLayout(calibration_folder=self.folder, number=check_count("iteration", number))
 
 
@@ -400,38 +319,21 @@ class RunLayout:
         keep = len(dag) <= _LONGEST_DAG_ID and _SAFE_DAG_ID.fullmatch(dag) and not _HASHED.search(dag)
         return self.work_dir / (dag if keep else slug(dag)) / slug(self.run_id)
 
-    @property
-    def definition(self) -> Path:
-        """The definition of this run, with its params applied."""
-        return self.folder / DEFINITION_FILE
-
-    @property
-    def database(self) -> Path:
-        """The joined local database: of all calibrations that save their payloads."""
-        return self.folder / DATABASE_FOLDER
-
-    @property
-    def gaps(self) -> Path:
-        """What the joined local database leaves open."""
-        return self.folder / GAPS_FILE
-
-    @property
-    def sign_off(self) -> Path:
-        """Who approved the result, and the comment."""
-        return self.folder / f"sign_off{JSON_SUFFIX}"
-
-    @property
-    def report_folder(self) -> Path:
-        """The folder with the report of the run and its drawings."""
-        return self.folder / "report"
-
-    @property
-    def publish_folder(self) -> Path:
-        """The folder with the records of a publication: begun, done, log."""
-        return self.folder / "publish"
+    definition = _Path("folder", "definition.json")
+    """The definition of this run, with its params applied."""
+    database = _Path("folder", "outputdb")
+    """The joined local database: of all calibrations that save their payloads."""
+    gaps = _Path("folder", "iov_gaps.json")
+    """What the joined local database leaves open."""
+    sign_off = _Path("folder", "sign_off.json")
+    """Who approved the result, and the comment."""
+    report_folder = _Path("folder", "report")
+    """The folder with the report of the run and its drawings."""
+    publish_folder = _Path("folder", "publish")
+    """The folder with the records of a publication: begun, done, log."""
 
     def calibration(self, name: str) -> CalibrationLayout:
-        """Give the paths of a calibration.
+        """Return the paths of a calibration.
 
         :raises DefinitionError: if the name cannot stand in a path.
         """

@@ -29,6 +29,7 @@ import tenacity
 
 from airflow_provider_caf.core.atomic import NO_SPACE, sync, write_bytes
 from airflow_provider_caf.core.errors import CafError, DatabaseError
+from airflow_provider_caf.core.file_names import DATABASE_FILE
 from airflow_provider_caf.core.files import write_text
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.payloads import (
@@ -36,12 +37,12 @@ from airflow_provider_caf.core.payloads import (
     PayloadEntry,
     build_database,
     check_payload_name,
+    explain_unreadable,
     find_gaps,
     merge_entries,
     parse_database,
 )
 from airflow_provider_caf.core.temporary import build_temporary_name
-from airflow_provider_caf.io.layout import DATABASE_FILE
 
 _SHOWN = 20
 _LOCK_SECONDS = 600.0
@@ -89,20 +90,10 @@ class LocalDatabase:
 
         :raises DatabaseError: if the database does not exist, cannot be read, or has a wrong line.
         """
-        try:
+        with explain_unreadable(self.folder):
             text = self.text_file.read_bytes()
             if text != self._known[0]:
                 self._known = (text, parse_database(text.decode("utf-8"), str(self.text_file)))
-        except FileNotFoundError as error:
-            raise DatabaseError(
-                f"There is no local database in {self.folder}: it has no {DATABASE_FILE}.",
-                hint="Check the path in the database chain, or whether the task that makes it has run.",
-            ) from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise DatabaseError(
-                f"The local database {self.text_file} could not be read: {_describe(error)}.",
-                hint="Check that the folder is mounted here and that you may read it; or make it again.",
-            ) from error
         return self._known[1]
 
     def create(self) -> None:
@@ -403,5 +394,5 @@ def _group_by_name(entries: Iterable[PayloadEntry]) -> dict[str, list[PayloadEnt
     return groups
 
 
-def _describe(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+def _describe(error: OSError) -> str:
+    return error.strerror or str(error)

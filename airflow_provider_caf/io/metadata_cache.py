@@ -35,7 +35,7 @@ class MetadataCache:
         self.file = file
 
     def find(self, paths: Iterable[str], how: str) -> dict[str, MappedFile]:
-        """Give what is known of files that have not changed since.
+        """Return what is known of files that have not changed since.
 
         :param how: how they were read; another way may find something else.
         :raises CafError: if the file is damaged or cannot be read.
@@ -63,9 +63,9 @@ class MetadataCache:
         :raises CafError: if the file is damaged or cannot be written.
         """
         rows = [
-            (path, how, each.size, each.mtime_ns, *each.iov, each.events)
-            for path, each in files.items()
-            if each.size is not None
+            (path, how, file.size, file.mtime_ns, *file.iov, file.events)
+            for path, file in files.items()
+            if file.size is not None
         ]
         with self._open() as connection:
             connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
@@ -89,7 +89,7 @@ class MetadataCache:
 
 
 def measure(path: str) -> tuple[int, int] | None:
-    """Give size in bytes and time of change in ns of a local file; None where there is none."""
+    """Return size in bytes and time of change in ns of a local file; None where there is none."""
     try:
         state = Path(path).stat()
     except (OSError, ValueError):
@@ -100,7 +100,7 @@ def measure(path: str) -> tuple[int, int] | None:
 def build_mapped(
     state: tuple[int, int] | None, low: Iterable[int], high: Iterable[int], events: int | None
 ) -> MappedFile:
-    """Give the entry of a file that was looked into.
+    """Return the entry of a file that was looked into.
 
     :param state: what `measure` gave before the file was read: if it changes meanwhile, it is read again.
     """

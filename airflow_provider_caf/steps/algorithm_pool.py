@@ -1,8 +1,8 @@
 """Several processes of one algorithm, each with a thread that speaks to it.
 
 A process is opened when its worker gets its first task, and again when it broke or has grown too large. What an
-execution does to its process, a crash or a hang, is told as its result; only a process that cannot be opened ends the
-whole.
+execution does to its process, a crash or a hang, becomes its result; only a process that cannot be opened ends the
+pool.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from types import TracebackType
 
 from airflow_provider_caf.core.errors import AlgorithmFailed, CafError, Stopped
 from airflow_provider_caf.core.iov import ExpRun
@@ -71,9 +70,7 @@ class AlgorithmPool:
     def __enter__(self) -> AlgorithmPool:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property

@@ -19,6 +19,7 @@ from airflow_provider_caf.batch.wrapper import build_site_argv
 from airflow_provider_caf.core.algorithm_requests import OpenRequest
 from airflow_provider_caf.core.chain import DatabaseEntry, build_database_chain
 from airflow_provider_caf.core.errors import AlgorithmDied, AlgorithmFailed, CafError, DefinitionError, NotEnoughData
+from airflow_provider_caf.core.file_names import DATABASE_FILE
 from airflow_provider_caf.core.files import read_json, write_json, write_text
 from airflow_provider_caf.core.iov import ExpRun, filter_runs
 from airflow_provider_caf.core.payloads import FilledGap, fill_gaps
@@ -37,7 +38,7 @@ from airflow_provider_caf.core.strategies.base import Plan, Strategy
 from airflow_provider_caf.core.strategies.drive import drive_plan
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.io.job_app import build_job_app
-from airflow_provider_caf.io.layout import DATABASE_FILE, AlgorithmLayout, CalibrationLayout
+from airflow_provider_caf.io.layout import AlgorithmLayout, CalibrationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.algorithm_pool import AlgorithmPool
 from airflow_provider_caf.steps.algorithm_process import AlgorithmProcess, Opened

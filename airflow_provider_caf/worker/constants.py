@@ -19,19 +19,19 @@ from typing import Any
 from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.chain import LOCAL, DatabaseEntry
 from airflow_provider_caf.core.errors import DatabaseError, DefinitionError
+from airflow_provider_caf.core.file_names import DATABASE_FILE
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.payloads import (
     PayloadEntry,
     build_payload_file_name,
     check_payload_name,
+    explain_unreadable,
     find_payload,
     parse_database,
 )
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.worker.root import BIG_FILE_VERSION, keep_directory, load_root, open_root_file
 from airflow_provider_caf.worker.user_code import build_plain_value
-
-DATABASE_FILE = "database.txt"
 
 _JSON_SUFFIX = ".json"
 _FILE_NAME = "payload.root"
@@ -42,7 +42,7 @@ _BIG_HEADER_SIZE = 75
 """Bytes of the header of a ROOT file: its magic word, eleven numbers, of which three have 64 bits in a big file, and
 its UUID. Source: the class description of TFile."""
 
-_MD5_DIGITS = re.compile(r"[0-9a-f]{6,32}")
+_MD5_DIGITS = re.compile(r"[0-9a-f]{32}")
 
 
 _SHOWN_BYTES = 4096
@@ -97,24 +97,14 @@ class ConstantsReader:
 
     def _read_entries(self, folder: str) -> tuple[PayloadEntry, ...]:
         path = Path(folder) / DATABASE_FILE
-        try:
+        with explain_unreadable(Path(folder)):
             state = path.stat()
             mark = (state.st_ino, state.st_size, state.st_mtime_ns)
             known = self._known.get(folder)
             # The database grows while the algorithms of a pass commit to it: look again when it changed.
             if known is None or known[0] != mark:
                 known = self._known[folder] = (mark, parse_database(path.read_text("utf-8"), str(path)))
-        except FileNotFoundError as error:
-            raise DatabaseError(
-                f"There is no local database in {folder}: it has no {DATABASE_FILE}.",
-                hint="Check the path in the database chain.",
-            ) from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise DatabaseError(
-                f"The local database {path} cannot be read: {error}.",
-                hint="Check that the folder is mounted.",
-            ) from error
-        return known[1]
+            return known[1]
 
     def _check_bytes(self, path: Path, name: str) -> None:
         if str(path) in self._checked:
@@ -128,7 +118,7 @@ class ConstantsReader:
             ) from error
         revision = path.stem.rpartition("_rev_")[2]
         # Databases of others may have revisions that are no digests.
-        if _MD5_DIGITS.fullmatch(revision) and len(revision) == 32 and digest != revision:
+        if _MD5_DIGITS.fullmatch(revision) and digest != revision:
             raise DatabaseError(
                 f"The file {path} of payload {name!r} was changed or damaged: its MD5 is {digest}.",
                 hint="Copy the whole database again.",

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_caf.core.atomic import build_write_error, publish_file
+from airflow_provider_caf.core.atomic import build_write_error, publish_file, write_all
 from airflow_provider_caf.core.errors import CafError, InputError
 from airflow_provider_caf.core.temporary import build_temporary_name
 
@@ -74,6 +74,14 @@ def load_root() -> Any:
     ROOT.PyConfig.IgnoreCommandLineOptions = True
     ROOT.gROOT.SetBatch(True)
     return ROOT
+
+
+@cache
+def declare(code: str) -> Any:
+    """Compile C++ code of ours, once in a process, and return our namespace."""
+    root = load_root()
+    root.gInterpreter.Declare(code)
+    return root.airflow_provider_caf
 
 
 def crash_plainly() -> None:
@@ -192,7 +200,8 @@ def record_errors(*, warnings: bool = False) -> Iterator[list[str]]:
     :returns: the list that is filled when the context ends.
     """
     root = load_root()
-    recorder = _declare_recorder()
+    # In C++: a handler written in Python would run in the middle of ROOT's own error handling.
+    recorder = declare(_RECORDER)
     recorder.start(warnings)
     messages: list[str] = []
     try:
@@ -201,14 +210,6 @@ def record_errors(*, warnings: bool = False) -> Iterator[list[str]]:
         recorder.stop()
         messages.extend(str(text) for text in recorder.messages)
         root.gROOT.cd()
-
-
-@cache
-def _declare_recorder() -> Any:
-    root = load_root()
-    # In C++: a handler written in Python would run in the middle of ROOT's own error handling.
-    root.gInterpreter.Declare(_RECORDER)
-    return root.airflow_provider_caf
 
 
 @contextmanager
@@ -249,7 +250,7 @@ def write_root_file(path: str, what: str, *, compression: int | None = None) -> 
 
 
 def build_temporary_path(target: Path) -> Path:
-    """Give the hidden name beside the target under which it is written."""
+    """Return the hidden name beside the target under which it is written."""
     return target.with_name(build_temporary_name(target.name))
 
 
@@ -268,10 +269,7 @@ def find_write_errno(path: Path) -> int:
     """Find out why a write to a file failed, by writing more to it; 0 where that works. ROOT does not keep it."""
     try:
         with path.open("ab", buffering=0) as stream:
-            rest = memoryview(bytes(_PROBE_SIZE))
-            while rest:
-                # A disk that runs full takes a part first, and refuses at the next write.
-                rest = rest[stream.write(rest) :]
+            write_all(stream.write, bytes(_PROBE_SIZE))
     except OSError as error:
         return error.errno or 0
     return 0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def enter_scratch(array: dict[str, Any], scratch: str) -> dict[str, Any]:
-    """Give the array's record for a machine that sees none of its folders.
+    """Return the array's record for a machine that sees none of its folders.
 
     :param scratch: the folder below which all that travelled lies under its own path, and what is made here too.
     """
@@ -27,7 +27,7 @@ def enter_scratch(array: dict[str, Any], scratch: str) -> dict[str, Any]:
 
 
 def count_restarts() -> int:
-    """Give how often HTCondor had started this job before, by the job's own record.
+    """Return how often HTCondor had started this job before, by the job's own record.
 
     A scratch folder is new at each start: nothing in it tells. `NumShadowStarts` also counts starts that came to
     nothing, so a number may be left out, but none comes twice.
@@ -44,7 +44,7 @@ def count_restarts() -> int:
 
 
 def move_job(job: dict[str, Any], job_file: str, scratch: str) -> dict[str, Any]:
-    """Give a job with the paths that the files have which travelled with it, and write it back for who reads it later.
+    """Return a job with the new paths of the files that travelled with it, and write it back for later readers.
 
     A path below which nothing travelled stays: it may be of a file system that every machine sees.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import sys
 import traceback
 from collections.abc import Collection, Mapping
@@ -18,7 +19,7 @@ import airflow_provider_caf
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.json_form import normalise_json
 from airflow_provider_caf.core.reference import NoSuchModule, load_reference, parse_reference
-from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.core.suggestions import check_word
 
 FILES_ENTRY = "user/_files.json"
 """In the job app: which named files travel in it, and as which modules."""
@@ -82,6 +83,23 @@ def make_user_object(cls: type[_T], reference: str, what: str) -> _T:
         ) from error
 
 
+def refuse_arguments(cls: Any, words: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+    """Refuse arguments for a class without a constructor: Python would take and forget them, as `__new__` has some."""
+    if (words or options) and cls.__init__ is object.__init__:
+        raise TypeError(f"{cls.__name__}() takes no arguments.")
+
+
+def read_paths(value: Any, what: str, hint: str) -> tuple[str, ...]:
+    """Read the paths that a function of the user returned.
+
+    :param what: the function to the reader, such as `data_input 'module:function'`.
+    :raises DefinitionError: if it returned something else.
+    """
+    if not isinstance(value, (list, tuple)) or not all(isinstance(path, (str, os.PathLike)) for path in value):
+        raise DefinitionError(f"The {what} gave {value!r}.", hint=hint)
+    return tuple(os.fspath(path) for path in value)
+
+
 def read_travelling_files() -> dict[str, str]:
     """Return the module of each named file that travels in the job app; nothing outside of an app."""
     loader = getattr(airflow_provider_caf, "__loader__", None)
@@ -102,8 +120,7 @@ def apply_settings(target: Any, settings: Mapping[str, Any], reserved: Collectio
     """
     known = list_settings(target, reserved)
     for name, value in settings.items():
-        if name not in known:
-            raise DefinitionError(f"The {what} has no setting {name!r}.", hint=build_word_hint(name, known, "settings"))
+        check_word(name, known, f"The {what} has no setting {name!r}.", "settings")
         try:
             setattr(target, name, value)
         except (AttributeError, TypeError, ValueError) as error:
@@ -159,15 +176,11 @@ def _explain(error: DefinitionError, reference: str, what: str) -> DefinitionErr
     if isinstance(error, NoSuchModule):
         searched = ", ".join(repr(path) for path in sys.path if path)
         return DefinitionError(f"{error.what} Searched in: {searched}.", hint=error.hint)
-    if cause is None:
-        return error
-    if isinstance(cause, FileNotFoundError):
+    if cause is None or isinstance(cause, FileNotFoundError):
         return error
     hint = "Import it by hand to see where."
-    if isinstance(cause, ImportError) and (cause.name or "").partition(".")[0] in (
-        "airflow",
-        "airflow_provider_caf",
-    ):
+    missing = (cause.name or "").partition(".")[0] if isinstance(cause, ImportError) else ""
+    if missing in ("airflow", "airflow_provider_caf"):
         module = PurePosixPath(reference.rpartition(":")[0]).name
         hint = f"In a job there is no Airflow: keep the {what} in a module apart from the DAG ({module})."
     return DefinitionError(f"{error.what}\n{build_tail(cause)}", hint=hint)

@@ -25,11 +25,13 @@ from airflow_provider_caf.core.strategies.base import (
     complete,
     fail,
 )
+from airflow_provider_caf.core.strategies.built_in import (
+    SequentialBoundaries,
+    SequentialRunByRun,
+    SimpleRunByRun,
+    SingleIOV,
+)
 from airflow_provider_caf.core.strategies.params import Param
-from airflow_provider_caf.core.strategies.sequential_boundaries import SequentialBoundaries
-from airflow_provider_caf.core.strategies.sequential_run_by_run import SequentialRunByRun
-from airflow_provider_caf.core.strategies.simple_run_by_run import SimpleRunByRun
-from airflow_provider_caf.core.strategies.single_iov import SingleIOV
 from airflow_provider_caf.core.suggestions import build_word_hint
 
 __all__ = [
@@ -64,7 +66,7 @@ BUILT_IN: dict[str, type[Strategy]] = {
 
 
 def load_strategy(reference: str) -> type[Strategy]:
-    """Give a strategy class by its built-in name, or import one of the user's own.
+    """Return a strategy class by its built-in name, or import one of the user's own.
 
     Importing runs the user's module: call this where the strategy is used, not where a definition is read.
 
@@ -83,7 +85,7 @@ def load_strategy(reference: str) -> type[Strategy]:
 
 
 def find_built_in(name: str) -> type[Strategy]:
-    """Give a built-in strategy class.
+    """Return a built-in strategy class.
 
     :raises DefinitionError: if there is none of that name.
     """

@@ -41,7 +41,7 @@ class Candidate:
 
 
 def list_parts(strategy: Strategy, runs: tuple[ExpRun, ...]) -> Iterable[Callable[[], Part]]:
-    """Give the beginnings of the parts of a plan.
+    """Return the beginnings of the parts of a plan.
 
     Where a class writes its own `plan` and inherits `split_plan`, the parts would be those of another plan: it has
     one part then.
@@ -68,7 +68,7 @@ class LookAhead:
         self._guessed: set[Ticket] = set()
 
     def choose(self, known: Mapping[Ticket, Answer], running: Set[Ticket]) -> Candidate | None:
-        """Give the best question to put to the algorithm now, or None.
+        """Return the best question to put to the algorithm now, or None.
 
         The caller has to put it: it counts as under way from now on.
 
@@ -131,7 +131,7 @@ class _Shadow:
         self._restart()
 
     def follow(self, known: Mapping[Ticket, Answer], guesses: int) -> Iterator[Candidate]:
-        """Give the questions without an answer, in order: the first is sure, the rest stands behind guesses.
+        """Return the questions without an answer, in order: the first is sure, the rest stands behind guesses.
 
         :param guesses: at most so many answers are guessed.
         """
@@ -160,7 +160,7 @@ class _Shadow:
 
     def _check_guesses(self, known: Mapping[Ticket, Answer]) -> None:
         """Strike out the guesses that came true, and begin again if one did not."""
-        for ticket in [each for each in self._guesses if each in known]:
+        for ticket in [guessed for guessed in self._guesses if guessed in known]:
             answer = known[ticket]
             # A plan that died of a guess read what only a real answer has.
             if self._died or not (isinstance(answer, Execution) and answer.code.is_success):

@@ -1,4 +1,4 @@
-"""The words in which a strategy speaks: actions that it yields, and what the driver sends back.
+"""The base class of strategies, the actions that they yield, and what the driver sends back.
 
 A strategy is a generator. It yields an action, the driver carries it out and sends the answer in. Because a
 plan is a pure function of the answers, a restart replays the recorded answers, and a second instance may run
@@ -95,7 +95,7 @@ class Monitored:
     error: float | None = None
 
     def to_json(self) -> list[Any]:
-        """Give the form that `from_json` reads."""
+        """Return the form that `from_json` reads."""
         return [self.name, self.value, self.error]
 
     @classmethod
@@ -243,7 +243,7 @@ class Strategy:
 
     @classmethod
     def list_params(cls) -> dict[str, Param]:
-        """Give all parameters, also those of the bases, sorted by name."""
+        """Return all parameters, also those of the bases, sorted by name."""
         known: dict[str, Param] = {}
         for base in reversed(cls.__mro__):
             known.update(vars(base).get("known_params", {}))
@@ -263,7 +263,7 @@ class Strategy:
         raise NotImplementedError(f"{type(self).__name__} has no plan")
 
     def split_plan(self, runs: tuple[ExpRun, ...]) -> Iterable[Callable[[], Part]]:
-        """Give the beginnings of the parts of the plan that do not wait for one another's answers, in order.
+        """Return the beginnings of the parts of the plan that do not wait for one another's answers, in order.
 
         Several workers take on parts at the same time. Together the parts ask for what `plan` asks for. A class
         that writes its own `plan` has one part, unless it writes this too.
@@ -272,10 +272,10 @@ class Strategy:
 
 
 def fail(reason: str) -> Outcome:
-    """Give the outcome of a strategy that failed."""
+    """Return the outcome of a strategy that failed."""
     return Outcome(state=FinalState.FAILED, reason=reason)
 
 
 def complete(reason: str = "") -> Outcome:
-    """Give the outcome of a strategy that did what it should."""
+    """Return the outcome of a strategy that did what it should."""
     return Outcome(state=FinalState.COMPLETED, reason=reason)

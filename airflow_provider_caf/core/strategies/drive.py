@@ -23,25 +23,23 @@ from airflow_provider_caf.core.strategies.base import (
     WriteFile,
 )
 
-ExecuteFunction = Callable[[int, Execute], Execution]
-"""Runs the algorithm. It gets the number of the execution, from 0, which is the key of what it gives."""
-
 
 def drive_plan(
     plan: Plan,
     *,
-    execute: ExecuteFunction,
+    execute: Callable[[int, Execute], Execution],
     find_boundaries: Callable[[FindBoundaries], Iterable[ExpRun]],
     commit: Callable[[Commit], object],
     report: Callable[[Report], object],
     write_file: Callable[[WriteFile], object],
 ) -> Outcome:
-    """Drive a plan to its end and give its outcome.
+    """Drive a plan to its end and return its outcome.
 
     An exception of one of the functions goes through, and the plan is closed.
 
-    :param plan: what `Strategy.plan` gave, not yet started.
-    :raises DefinitionError: if the plan yields or gives something that is no action or outcome.
+    :param plan: what `Strategy.plan` returned, not yet started.
+    :param execute: runs the algorithm; it gets the number of the execution, from 0, which is the execution's key.
+    :raises DefinitionError: if the plan yields or returns something that is no action or outcome.
     """
     number = 0
     answer: Any = None
@@ -74,7 +72,7 @@ def drive_plan(
 
 
 def build_entries(commit: Commit) -> tuple[PayloadEntry, ...]:
-    """Give the lines that a commit adds to the local database.
+    """Return the lines that a commit adds to the local database.
 
     A payload's own IoV comes first, then the commit's, then the execution's.
     """

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from airflow_provider_caf.core.errors import AlgorithmFailed
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.results import ResultCode
-from airflow_provider_caf.core.strategies.base import (
-    Commit,
-    Execute,
-    Execution,
-    Outcome,
-    Plan,
-    Report,
-    Strategy,
-    complete,
-    fail,
-)
+from airflow_provider_caf.core.strategies.base import Commit, Execute, Execution, Plan, Report, Strategy, complete, fail
 
 
 class ScriptStrategy(Strategy):
@@ -30,33 +19,23 @@ class ScriptStrategy(Strategy):
 
     def plan(self, runs: tuple[ExpRun, ...]) -> Plan:
         """Commit what the script's strategy committed, and report what it reported."""
-        done = yield Execute(runs=runs, iov=IoV.spanning(runs))
+        done: Execution = yield Execute(runs=runs, iov=IoV.spanning(runs))
         if done.output is None:
-            # It broke; how is told elsewhere.
+            # It broke; the executor says how.
             yield Report(execution=done)
             return fail("The script's strategy did not come to its end.")
         yield Commit(execution=done)
-        yield from _report(done, runs)
-        return _conclude(done)
-
-
-def _report(done: Execution, runs: tuple[ExpRun, ...]) -> Iterator[Report]:
-    for iov, code in read_results(done.output):
-        inside = tuple(run for run in runs if iov.contains(run))
-        yield Report(execution=replace(done, runs=inside or runs, iov=iov, code=code), iov=iov)
-
-
-def _conclude(done: Execution) -> Outcome:
-    state = done.output.get("final_state")
-    if state == "COMPLETED":
-        return complete()
-    return fail(
-        "The script's strategy sent no final state." if state is None else f"The script's strategy sent {state}."
-    )
+        for iov, code in read_results(done.output):
+            inside = tuple(run for run in runs if iov.contains(run))
+            yield Report(execution=replace(done, runs=inside or runs, iov=iov, code=code), iov=iov)
+        state = done.output.get("final_state")
+        if state == "COMPLETED":
+            return complete()
+        return fail(f"The script's strategy sent {'no final state' if state is None else state}.")
 
 
 def read_results(output: Any) -> list[tuple[IoV, ResultCode]]:
-    """Give what a script's strategy reported: IoVs with result codes.
+    """Return what a script's strategy reported: IoVs with result codes.
 
     :raises AlgorithmFailed: if it is something else.
     """

@@ -11,7 +11,15 @@ from typing import Any
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import ExpRun, IoV
-from airflow_provider_caf.core.json_form import normalise_json
+from airflow_provider_caf.core.json_form import (
+    normalise_json,
+    read_flag,
+    read_list,
+    read_number,
+    read_text,
+    read_whole_number,
+    read_with,
+)
 from airflow_provider_caf.core.record import record
 
 
@@ -53,7 +61,7 @@ class Param:
         """
         if value is None and self.default is None:
             return None
-        parsed = _KINDS[self.kind][1](value)
+        parsed = _KINDS[self.kind][1](value, "parameter")
         if self.minimum is not None and parsed < self.minimum:
             raise ValueError(f"{value!r} is too small")
         return parsed
@@ -90,47 +98,13 @@ def parse_params(
     return values, errors
 
 
-def _read_bool(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("neither true nor false")
-    return value
-
-
-def _read_int(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError("no whole number")
-    return value
-
-
-def _read_float(value: Any) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < float("inf"):
-        raise ValueError("no finite number")
-    return float(value)
-
-
-def _read_str(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("no text")
-    return value
-
-
-def _read_runs(value: Any) -> tuple[ExpRun, ...]:
-    if not isinstance(value, (list, tuple)):
-        raise ValueError("no list")
-    return tuple(ExpRun.from_json(item) for item in value)
-
-
-def _read_json(value: Any) -> Any:
-    return normalise_json(value, "parameter")
-
-
-_KINDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "bool": ("true or false", _read_bool),
-    "float": ("a number", _read_float),
-    "int": ("a whole number", _read_int),
-    "iov": ("an IoV [exp_low, run_low, exp_high, run_high]", IoV.from_json),
-    "json": ("a JSON value", _read_json),
-    "run": ("a run [exp, run]", ExpRun.from_json),
-    "runs": ("a list of runs [exp, run]", _read_runs),
-    "str": ("a text", _read_str),
+_KINDS: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
+    "bool": ("true or false", read_flag),
+    "float": ("a number", lambda value, where: float(read_number(value, where))),
+    "int": ("a whole number", read_whole_number),
+    "iov": ("an IoV [exp_low, run_low, exp_high, run_high]", read_with(IoV.from_json)),
+    "json": ("a JSON value", normalise_json),
+    "run": ("a run [exp, run]", read_with(ExpRun.from_json)),
+    "runs": ("a list of runs [exp, run]", read_list(read_with(ExpRun.from_json))),
+    "str": ("a text", read_text),
 }

@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import ExpRun, IoV
-from airflow_provider_caf.core.json_form import JsonRecord, build_fields, build_json, normalise_json
+from airflow_provider_caf.core.json_form import JsonRecord, build_json, normalise_json
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies.base import (
@@ -130,7 +130,7 @@ class Answered:
         value["iov"] = self.question.iov.to_json()
         if self.question.input is not None:
             value["input"] = normalise_json(self.question.input, "input of an execution")
-        return {**value, **build_fields(self.answer, besides=("key", "runs", "iov"))}
+        return {**value, **self.answer.build_fields(besides=("key", "runs", "iov"))}
 
     @classmethod
     def from_json(cls, value: Any) -> Answered:
@@ -151,16 +151,8 @@ class Answered:
                     hint="It has to have one of the two.",
                 )
             question = Execute(runs=kept.runs, iov=kept.iov, settings=kept.settings, input=kept.input)
-            answer = Execution(
-                key=0,
-                runs=kept.runs,
-                iov=kept.iov,
-                code=kept.code,
-                output=kept.output,
-                payloads=kept.payloads,
-                monitored=kept.monitored,
-                figures=kept.figures,
-            )
+            names = ("runs", "iov", "code", "output", "payloads", "monitored", "figures")
+            answer = Execution(key=0, **{name: getattr(kept, name) for name in names})
         return cls(question=question, answer=answer, repeat=kept.repeat, seconds=kept.seconds, ended=kept.ended)
 
 

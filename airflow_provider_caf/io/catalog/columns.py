@@ -42,7 +42,6 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give the zone back."""
         return None if value is None else value.replace(tzinfo=UTC)
 
 
@@ -65,7 +64,6 @@ class JsonText(TypeDecorator[JsonValue]):
         return None if value is None else json.dumps(value, separators=(",", ":"))
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> JsonValue:
-        """Read the text."""
         found: JsonValue = None if value is None else json.loads(value)
         return found
 
@@ -77,11 +75,9 @@ class NamesText(TypeDecorator[tuple[Any, ...]]):
     cache_ok = True
 
     def process_bind_param(self, value: tuple[Any, ...] | None, dialect: Dialect) -> str:
-        """Write the text."""
         return json.dumps(value or (), separators=(",", ":"))
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[Any, ...]:
-        """Read the text."""
         return tuple(json.loads(value or "[]"))
 
 
@@ -91,7 +87,6 @@ class RunsText(NamesText):
     cache_ok = True
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[ExpRun, ...]:
-        """Read the text."""
         return tuple(map(ExpRun._make, super().process_result_value(value, dialect)))
 
 
@@ -115,9 +110,7 @@ class CodeInteger(TypeDecorator[ResultCode]):
     cache_ok = True
 
     def process_bind_param(self, value: ResultCode | None, dialect: Dialect) -> int | None:
-        """Write the number."""
         return None if value is None else int(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> ResultCode:
-        """Read the number."""
         return ResultCode(ResultCode.UNDEFINED if value is None else value)

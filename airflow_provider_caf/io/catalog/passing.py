@@ -1,4 +1,4 @@
-"""Which errors of a database pass by themselves."""
+"""Errors of a database that pass by themselves: locks, broken connections, tables that another process has made."""
 
 from __future__ import annotations
 

@@ -157,26 +157,15 @@ class Catalog:
 
         :raises DatabaseError: if the database refuses; nothing is removed then.
         """
-
-        def remove(connection: Connection) -> None:
-            for rows in _list_tables_with("iteration"):
-                of_calibration = _match(rows, dag_id=dag_id, run_id=run_id, calibration=calibration)
-                connection.execute(delete(rows.table).where(*of_calibration, rows.table.c.iteration >= first))
-
-        self._write(remove)
+        self._remove("iteration", first, dag_id=dag_id, run_id=run_id, calibration=calibration)
 
     def forget_algorithm(self, dag_id: str, run_id: str, calibration: str, iteration: int, algorithm: str) -> None:
         """Remove executions and payloads of an algorithm in a pass, as when it begins anew.
 
         :raises DatabaseError: if the database refuses; nothing is removed then.
         """
-        place: dict[str, Any] = {"dag_id": dag_id, "run_id": run_id, "calibration": calibration, "iteration": iteration}
-
-        def remove(connection: Connection) -> None:
-            for rows in _list_tables_with("algorithm"):
-                connection.execute(delete(rows.table).where(*_match(rows, **place, algorithm=algorithm)))
-
-        self._write(remove)
+        place: dict[str, Any] = {"dag_id": dag_id, "run_id": run_id, "calibration": calibration}
+        self._remove("algorithm", 0, **place, iteration=iteration, algorithm=algorithm)
 
     def read(
         self,
@@ -266,6 +255,17 @@ class Catalog:
         self.create_tables()
         return self._run(lambda connection: list(connection.execute(query)), "read", writing=False)
 
+    def _remove(self, column: str, first: int, **place: str | int) -> None:
+        """Remove the rows of a place, from a pass on, of all tables that have a column."""
+
+        def remove(connection: Connection) -> None:
+            for rows in TABLES.values():
+                if column in rows.table.c:
+                    from_pass = rows.table.c.iteration >= first
+                    connection.execute(delete(rows.table).where(*_match(rows, **place), from_pass))
+
+        self._write(remove)
+
     def _write(self, work: Callable[[Connection], None]) -> None:
         self.create_tables()
         self._run(work, "written")
@@ -338,10 +338,6 @@ def _replace(connection: Connection, rows: RowTable[_R], new: Sequence[_R]) -> N
 def _match(rows: RowTable[Any], **equal: str | int | None) -> list[ColumnElement[bool]]:
     """Return what finds the rows whose fields have these values; None leaves a field open."""
     return [rows.table.c[name] == value for name, value in equal.items() if value is not None]
-
-
-def _list_tables_with(column: str) -> list[RowTable[Any]]:
-    return [rows for rows in TABLES.values() if column in rows.table.c]
 
 
 def _is_worth_another_try(state: tenacity.RetryCallState) -> bool:

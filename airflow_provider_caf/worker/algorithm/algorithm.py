@@ -15,17 +15,8 @@ from airflow_provider_caf.core.strategies.base import Monitored, StagedFigure, S
 from airflow_provider_caf.worker.algorithm.figures import stage_figure
 from airflow_provider_caf.worker.collect.collected import CollectedData
 from airflow_provider_caf.worker.collect.run_objects import check_object_name
-from airflow_provider_caf.worker.constants import (
-    ConstantsReader,
-    build_shown_value,
-    save_payload,
-    save_payload_bytes,
-)
-from airflow_provider_caf.worker.user_code import (
-    apply_settings,
-    load_user_class,
-    make_user_object,
-)
+from airflow_provider_caf.worker.constants import ConstantsReader, build_shown_value, save_payload, save_payload_bytes
+from airflow_provider_caf.worker.user_code import apply_settings, load_user_class, make_user_object, refuse_arguments
 
 RESERVED = ("runs", "iov", "iteration", "cpus", "input", "output", "collected_runs", "input_files", "output_files")
 """Attributes that the framework sets; a definition cannot."""
@@ -73,8 +64,7 @@ class Algorithm:
 
     def __new__(cls, *words: Any, **options: Any) -> Algorithm:
         """Make the state here, so that a subclass may forget to call `super().__init__()`."""
-        if (words or options) and cls.__init__ is object.__init__:  # Python would take and forget them
-            raise TypeError(f"{cls.__name__}() takes no arguments.")
+        refuse_arguments(cls, words, options)
         self = super().__new__(cls)
         self._session = AlgorithmSession(f"algorithm {cls.__name__!r}")
         return self
@@ -87,9 +77,9 @@ class Algorithm:
         """Get ready: called once in each process, when `input_files`, `output_files` and constants are there."""
 
     def find_collected_runs(self) -> tuple[ExpRun, ...]:
-        """Give the runs that were collected, after `open_collected`.
+        """Return the runs that were collected, after `open_collected`.
 
-        Write it where collections are not merged: then nobody else can tell.
+        Write it where collections are not merged: then only the algorithm knows them.
         """
         return self._session.data.runs
 
@@ -97,7 +87,7 @@ class Algorithm:
         """Let go of what `open_collected` has taken."""
 
     def prepare_boundaries(self, runs: tuple[ExpRun, ...]) -> None:
-        """Get ready to be asked for each of these runs, in order, whether a payload begins with it."""
+        """Get ready: for each of these runs, in order, `is_boundary_required` will be called."""
 
     def is_boundary_required(self, run: ExpRun) -> bool:
         """Tell whether a new payload begins with this run; `get` sees this run only."""
@@ -108,7 +98,7 @@ class Algorithm:
         )
 
     def get(self, name: str, *, runs: Iterable[ExpRun] | None = None, prefix: str | None = None) -> Any:
-        """Give a collected object, merged over the runs of this execution only.
+        """Return a collected object, merged over the runs of this execution only.
 
         :param runs: fewer of these runs.
         :param prefix: where to look, if not in `self.prefix`.
@@ -124,7 +114,7 @@ class Algorithm:
         return self._session.get(name, chosen, prefix)
 
     def list_names(self, prefix: str | None = None) -> tuple[str, ...]:
-        """Give the names of the collected objects."""
+        """Return the names of the collected objects."""
         return self._session.data.list_names(prefix)
 
     def count_events(self) -> int:
@@ -136,7 +126,7 @@ class Algorithm:
 
         :param value: an object of ROOT, or a value that JSON can say (not NaN; keys are texts).
         :param iov: an IoV of its own; None: that of the execution.
-        :raises DefinitionError: if value, name or IoV cannot be, or the name is used twice for one IoV.
+        :raises DefinitionError: if value, name or IoV is not allowed, or the name is used twice for one IoV.
         :raises CafError: if it cannot be written, say because the disk is full.
         """
         self._session.save(value, name, None if iov is None else IoV.from_json(list(iov)))
@@ -242,16 +232,14 @@ class AlgorithmSession:
     def begin(self, staging: Path) -> None:
         """Begin an execution."""
         self.staging = staging
-        self.payloads = []
-        self.monitored = []
-        self.figures = []
+        self.payloads, self.monitored, self.figures = [], [], []
 
     def build_shown(self) -> dict[str, Any]:
-        """Give the JSON form of what is only for people."""
+        """Return the JSON form of what is only for people."""
         return {"monitored": build_json(self.monitored), "figures": build_json(self.figures)}
 
     def get(self, name: str, runs: tuple[ExpRun, ...], prefix: str | None) -> Any:
-        """Give a collected object; the same one again until `finish`."""
+        """Return a collected object; the same one again until `finish`."""
         key = (name, runs, prefix)
         if key not in self._objects:
             self._objects[key] = self.data.get(name, runs, prefix)
@@ -260,7 +248,7 @@ class AlgorithmSession:
     def monitor(self, name: str, value: float, error: float | None) -> None:
         """Keep a number."""
         self._get_staging(f"monitors {name!r}")
-        if any(each.name == name for each in self.monitored):
+        if any(number.name == name for number in self.monitored):
             raise DefinitionError(f"The {self.what} monitors {name!r} twice in one execution.", hint="Rename one.")
         self.monitored.append(
             Monitored(
@@ -273,7 +261,7 @@ class AlgorithmSession:
     def add_figure(self, name: str, figure: Any) -> None:
         """Write a picture into the staging folder, under a name made of its content."""
         staging = self._get_staging(f"adds figure {name!r}")
-        if any(each.name == name for each in self.figures):
+        if any(staged.name == name for staged in self.figures):
             raise DefinitionError(f"The {self.what} adds figure {name!r} twice in one execution.", hint="Rename one.")
         check_shown_name(name, self.what)
         file, media_type = stage_figure(figure, staging, f"figure {name!r} of the {self.what}")
@@ -287,7 +275,7 @@ class AlgorithmSession:
     def save(self, value: Any, name: str, iov: IoV | None) -> None:
         """Stage a payload."""
         staging = self._get_staging(f"saves payload {name!r}")
-        if any(each.name == name and each.iov == iov for each in self.payloads):
+        if any(payload.name == name and payload.iov == iov for payload in self.payloads):
             raise DefinitionError(
                 f"The {self.what} saves payload {name!r} twice with the same IoV.",
                 hint="Give each its own IoV, or save the last one only.",

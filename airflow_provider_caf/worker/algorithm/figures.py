@@ -16,7 +16,7 @@ _BEGINNINGS = {"image/png": (b"\x89PNG",), "image/jpeg": (b"\xff\xd8",), "image/
 
 
 def stage_figure(figure: Any, staging: Path, what: str) -> tuple[str, str]:
-    """Write a picture into a folder, and give its file name and media type.
+    """Write a picture into a folder, and return its file name and media type.
 
     Equal pictures are one file, so that an execution that is repeated leaves nothing behind.
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_caf.core.algorithm_requests import BoundariesRequest, CloseRequest, ExecuteRequest, OpenRequest
+from airflow_provider_caf.core.atomic import write_all
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.json_form import build_json
@@ -33,7 +34,7 @@ from airflow_provider_caf.worker.algorithm.algorithm import Algorithm, make_algo
 from airflow_provider_caf.worker.collect.collected import CollectedData, read_index
 from airflow_provider_caf.worker.constants import ConstantsReader
 from airflow_provider_caf.worker.root import crash_plainly
-from airflow_provider_caf.worker.user_code import build_plain_value, load_user_code
+from airflow_provider_caf.worker.user_code import build_plain_value, load_user_code, read_paths
 
 _LENGTH = struct.Struct(">I")
 
@@ -63,17 +64,6 @@ def main(argv: Sequence[str]) -> int:
         if request.get("do") == "close":
             # ROOT's clean-up at exit is skipped: all is written, and a crash there would look like a failure.
             os._exit(0)
-
-
-def choose_files(reference: str, algorithm: Algorithm) -> tuple[str, ...]:
-    """Let the user's function choose the input files of an algorithm.
-
-    :raises DefinitionError: if it gives something else than paths.
-    """
-    given = load_user_code(reference, "data_input")(algorithm)
-    if not isinstance(given, (list, tuple)) or not all(isinstance(path, (str, os.PathLike)) for path in given):
-        raise DefinitionError(f"The data_input {reference!r} gave {given!r}.", hint="It gives a list of paths.")
-    return tuple(os.fspath(path) for path in given)
 
 
 def read_runs(algorithm: Algorithm) -> tuple[ExpRun, ...]:
@@ -132,7 +122,9 @@ class AlgorithmService:
         algorithm.output_files = dict(request.output_files)
         session.constants = ConstantsReader(request.database_chain)
         if request.data_input is not None:
-            algorithm.input_files = choose_files(request.data_input, algorithm)
+            given = load_user_code(request.data_input, "data_input")(algorithm)
+            what = f"data_input {request.data_input!r}"
+            algorithm.input_files = read_paths(given, what, "It gives a list of paths.")
         if request.pre_algorithm is not None:
             # Before any file is opened: the function may change them.
             load_user_code(request.pre_algorithm, "pre_algorithm")(algorithm)
@@ -165,10 +157,10 @@ class AlgorithmService:
             output = build_plain_value(algorithm.output, f"output of the {session.what}")
         finally:
             session.finish()
-        payloads = []
-        for payload in session.payloads:
-            file = build_payload_file_name(payload.name, payload.revision)
-            payloads.append({**payload.to_json(), "file": file})
+        payloads = [
+            {**payload.to_json(), "file": build_payload_file_name(payload.name, payload.revision)}
+            for payload in session.payloads
+        ]
         return {"code": int(code), "output": output, "payloads": payloads, **session.build_shown()}
 
     def find_boundaries(self, words: dict[str, Any]) -> dict[str, Any]:
@@ -226,15 +218,10 @@ def check_code(value: Any, what: str) -> ResultCode:
 def describe_error(error: BaseException) -> dict[str, Any]:
     """Return the JSON form of an error: `kind` is our class, or `Raised` for what the user's code raised."""
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    kind, message, hint = "Raised", f"{type(error).__name__}: {error}", None
     if isinstance(error, CafError):
-        return {
-            "kind": type(error).__name__,
-            "message": error.what,
-            "hint": error.hint,
-            "traceback": text,
-        }
-    message = f"{type(error).__name__}: {error}"
-    return {"kind": "Raised", "message": message, "hint": None, "traceback": text}
+        kind, message, hint = type(error).__name__, error.what, error.hint
+    return {"kind": kind, "message": message, "hint": hint, "traceback": text}
 
 
 def read_frame(descriptor: int) -> dict[str, Any] | None:
@@ -253,9 +240,7 @@ def read_frame(descriptor: int) -> dict[str, Any] | None:
 def write_frame(descriptor: int, value: Mapping[str, Any]) -> None:
     """Write one answer."""
     text = json.dumps(value).encode()
-    rest = memoryview(_LENGTH.pack(len(text)) + text)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+    write_all(lambda rest: os.write(descriptor, rest), _LENGTH.pack(len(text)) + text)
 
 
 def measure_memory() -> int:

@@ -1,1 +1,1 @@
-"""What knows of basf2: calibration scripts, their drop-in modules, steering files."""
+"""All that knows of basf2: calibration scripts, their drop-in modules, steering files."""

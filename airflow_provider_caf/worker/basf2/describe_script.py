@@ -23,10 +23,10 @@ from typing import Any
 
 from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import DefinitionError, InputError
-from airflow_provider_caf.core.iov import IoV
+from airflow_provider_caf.core.iov import ALWAYS, IoV
 from airflow_provider_caf.core.json_form import normalise_json
-from airflow_provider_caf.core.suggestions import build_word_hint
-from airflow_provider_caf.worker.basf2.read_script import describe_calibration, find_ancestors_in
+from airflow_provider_caf.core.suggestions import build_word_hint, check_word
+from airflow_provider_caf.worker.basf2.read_script import check_dependencies, describe_calibration
 from airflow_provider_caf.worker.basf2.script import ScriptArguments, call_script, find_event_counts, load_script
 
 ARGUMENTS_FILE = "arguments.json"
@@ -42,19 +42,19 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
     :raises DefinitionError: if the script cannot be used, with its traceback.
     :raises InputError: if there is no input for it.
     """
-    given = {name: request.get(name) for name in ("script", "caf", "script_folders", "requested_iov")}
     arguments = ScriptArguments(
-        script=str(given["script"]),
-        caf=str(given["caf"]),
-        script_folders=tuple(given["script_folders"] or ()),
-        requested_iov=IoV.from_json(given["requested_iov"] or [0, 0, -1, -1]),
+        script=str(request.get("script")),
+        caf=str(request.get("caf")),
+        script_folders=tuple(request.get("script_folders") or ()),
+        requested_iov=IoV.from_json(request.get("requested_iov") or ALWAYS),
         expert_config={},
         input_data={},
     )
     module = load_script(arguments)
     settings = describe_settings(module.settings, arguments.script)
+    answer = {"settings": settings, "calibrations": [], "warnings": [], "software": find_software()}
     if request.get("input_data") is None:
-        return {"settings": settings, "calibrations": [], "warnings": [], "software": find_software()}
+        return answer
     warnings: list[str] = []
     config = merge_config(settings["expert_config"], request.get("expert_config") or {}, warnings)
     data = find_input_data(settings["input_data_names"], request["input_data"], warnings)
@@ -65,17 +65,11 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     known = {path: iov for files in data.values() for path, iov in files.items()}
     described = [describe_calibration(calibration, folder, known, warnings) for calibration in calibrations]
-    for calibration in described:
-        find_ancestors_in(described, calibration)
+    check_dependencies(described)
     arguments = replace(arguments, event_counts=find_event_counts(arguments.caf))
     text = json.dumps(arguments.to_json(), indent=1) + "\n"
     write_bytes(folder / ARGUMENTS_FILE, text.encode(), "arguments of the script")
-    return {
-        "settings": settings,
-        "calibrations": described,
-        "warnings": warnings,
-        "software": find_software(),
-    }
+    return {**answer, "calibrations": described, "warnings": warnings}
 
 
 def describe_settings(settings: Any, script: str) -> dict[str, Any]:
@@ -92,7 +86,7 @@ def describe_settings(settings: Any, script: str) -> dict[str, Any]:
     found: dict[str, Any] = {name: getattr(settings, name) for name in (*_SETTINGS, *_NEWER) if hasattr(settings, name)}
     found.update({name: sorted(getattr(settings, name)) for name in _SETS})
     found["input_data_filters"] = dict(getattr(settings, "input_data_filters", None) or {})
-    found["depends_on"] = [other.name for other in settings.depends_on or ()]
+    found["depends_on"] = [needed.name for needed in settings.depends_on or ()]
     plain: dict[str, Any] = normalise_json(_plain(found), f"settings of {script}")
     return plain
 
@@ -109,7 +103,7 @@ def merge_config(default: Mapping[str, Any], given: Mapping[str, Any], warnings:
 
 
 def find_input_data(names: Iterable[str], given: Mapping[str, Any], warnings: list[str]) -> dict[str, dict[str, IoV]]:
-    """Return name → file → IoV. Folders are searched for ROOT files; URIs are taken as they are.
+    """Find the input files: name → file → IoV. Folders are searched for ROOT files; URIs are taken as they are.
 
     :param given: name → list of `[folder, file or URI, [exp, run]]`.
     :raises DefinitionError: if a name that the script needs is not there, or an entry is of another form.
@@ -117,11 +111,8 @@ def find_input_data(names: Iterable[str], given: Mapping[str, Any], warnings: li
     """
     wanted = list(names)
     for name in wanted:
-        if name not in given:
-            raise DefinitionError(
-                f"The script reads the input data {name!r}, which input_data does not have.",
-                hint=build_word_hint(name, given, "names in it"),
-            )
+        what = f"The script reads the input data {name!r}, which input_data does not have."
+        check_word(name, given, what, "names in it")
     others = sorted(set(given) - set(wanted))
     if others:
         warnings.append(f"The script does not read the input data {', '.join(map(repr, others))}.")
@@ -171,12 +162,11 @@ def find_software() -> dict[str, str]:
 
 
 def _plain(value: Any) -> Any:
+    """Return a value with lists in the place of sets."""
     if isinstance(value, (set, frozenset)):
         return sorted(value)
-    if isinstance(value, tuple):
+    if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
     return value

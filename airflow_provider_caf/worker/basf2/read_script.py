@@ -1,4 +1,4 @@
-"""Read a calibration of a script by its attributes, whosever classes it is made of, into plain words."""
+"""Read a calibration of a script into plain words, by its attributes: its classes may be ours or the release's."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from urllib.parse import unquote, urlsplit
 
 from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.file_names import DATABASE_FILE
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.json_form import normalise_json
 from airflow_provider_caf.core.names import build_slug
 from airflow_provider_caf.core.strategies import BUILT_IN
-from airflow_provider_caf.worker.basf2.steering import DATABASE_FILE, write_job_files
+from airflow_provider_caf.worker.basf2.steering import write_job_files
 
 FILE_MAP = "files.json"
 """Which files a collection reads, beside its paths."""
@@ -28,7 +29,7 @@ _RUNNER = "SeqAlgorithmsRunner"
 def describe_calibration(
     calibration: Any, folder: Path, known: Mapping[str, IoV], warnings: list[str]
 ) -> dict[str, Any]:
-    """Give a calibration in plain words, and write the side files of its collections.
+    """Describe a calibration in plain words, and write the side files of its collections.
 
     :param folder: of the side files of the whole script.
     :param known: the IoVs of the input files that the script was given.
@@ -62,7 +63,7 @@ def describe_calibration(
         )
     return {
         "name": name,
-        "depends_on": [each.name for each in calibration.dependencies],
+        "depends_on": [needed.name for needed in calibration.dependencies],
         "max_iterations": calibration.max_iterations,
         "ignored_runs": [list(ExpRun(*run)) for run in calibration.ignored_runs or ()],
         "save_payloads": bool(calibration.save_payloads),
@@ -71,22 +72,24 @@ def describe_calibration(
             key: _describe_collection(collection, f"{build_slug(name)}/{build_slug(key)}", folder, known, name, key)
             for key, collection in used.items()
         },
-        "algorithms": [describe_algorithm(each, name, warnings) for each in calibration.algorithms],
+        "algorithms": [describe_algorithm(algorithm, name, warnings) for algorithm in calibration.algorithms],
     }
 
 
-def find_ancestors_in(calibrations: Sequence[Mapping[str, Any]], one: Mapping[str, Any]) -> None:
-    """Refuse a calibration that depends on another which the script did not give.
+def check_dependencies(calibrations: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse calibrations of which one depends on another that the script did not return.
 
     :raises DefinitionError: with the names there are.
     """
-    known = {each["name"] for each in calibrations}
-    for other in one["depends_on"]:
-        if other not in known:
-            raise DefinitionError(
-                f"The calibration {one['name']!r} depends on {other!r}, which get_calibrations does not return.",
-                hint=f"It returns {', '.join(sorted(known))}. Return that one too, or take the dependency out.",
-            )
+    known = {calibration["name"] for calibration in calibrations}
+    for calibration in calibrations:
+        for other in calibration["depends_on"]:
+            if other not in known:
+                raise DefinitionError(
+                    f"The calibration {calibration['name']!r} depends on {other!r}, which get_calibrations does not "
+                    "return.",
+                    hint=f"It returns {', '.join(sorted(known))}. Return that one too, or take the dependency out.",
+                )
 
 
 def _describe_collection(
@@ -100,7 +103,12 @@ def _describe_collection(
     iovs = {**known, **{_read_uri(path): IoV(*iov) for path, iov in (collection.files_to_iovs or {}).items()}}
     unknown = [path for path in files if path not in iovs]
     if not unknown:
-        _write_file_map(target / FILE_MAP, files, iovs)
+        # Nobody has to look into the files again.
+        entries = {
+            path: {"iov": iovs[path].to_json(), "events": None, "size": None, "mtime_ns": None} for path in files
+        }
+        text = json.dumps({"version": 1, "how": "a calibration script", "files": entries})
+        write_bytes(target / FILE_MAP, text.encode(), "file map")
     return {
         "place": place,
         "job_files": job_files,
@@ -116,15 +124,8 @@ def _describe_collection(
     }
 
 
-def _write_file_map(target: Path, files: Iterable[str], iovs: Mapping[str, IoV]) -> None:
-    """Write which IoV is in which file: nobody has to look into the files again."""
-    entries = {path: {"iov": iovs[path].to_json(), "events": None, "size": None, "mtime_ns": None} for path in files}
-    text = json.dumps({"version": 1, "how": "a calibration script", "files": entries})
-    write_bytes(target, text.encode(), "file map")
-
-
 def _read_uri(path: str) -> str:
-    """Give a local path for a `file://` URI, which the release's Collection makes of each path."""
+    """Return a local path for a `file://` URI, which the release's Collection makes of each path."""
     parts = urlsplit(path)
     return unquote(parts.path) if parts.scheme == "file" else path
 
@@ -139,7 +140,7 @@ def _find_granularity(collectors: Iterable[Any], where: str) -> str:
 
 
 def describe_splitter(splitter: Any, where: str) -> dict[str, Any]:
-    """Give how a collection is split into subjobs, in the words of a definition.
+    """Return how a collection is split into subjobs, in the words of a definition.
 
     :raises DefinitionError: if the splitter is one of the script's own.
     """
@@ -149,7 +150,7 @@ def describe_splitter(splitter: Any, where: str) -> dict[str, Any]:
     files = getattr(splitter, "max_files_per_subjob", None)
     generator = getattr(splitter, "arguments_generator", None)
     if generator is not None:
-        arguments = [normalise_json(dict(each), f"arguments of {where}") for each in _take(generator, limit or 1000)]
+        arguments = [normalise_json(words, f"arguments of {where}") for words in _take(generator, limit or 1000)]
         return {"arguments": arguments, "max_subjobs": limit or len(arguments)}
     if files is not None:
         return {"max_files_per_collector_job": int(files)}
@@ -172,7 +173,7 @@ def _take(generator: Any, limit: int) -> Iterable[Any]:
 
 
 def describe_chain(databases: Iterable[Any]) -> list[dict[str, str]]:
-    """Give a database chain with the first hit first, in the words of a definition.
+    """Return a database chain with the first hit first, in the words of a definition.
 
     basf2 looks at all local databases before any global tag; among either, what was added last counts first.
     """
@@ -193,7 +194,7 @@ def describe_chain(databases: Iterable[Any]) -> list[dict[str, str]]:
 
 
 def describe_algorithm(algorithm: Any, calibration: str, warnings: list[str]) -> dict[str, Any]:
-    """Give an algorithm in plain words.
+    """Describe an algorithm in plain words.
 
     A built-in strategy is run by ours, which makes the same decisions. One of the script's own runs in the algorithm's
     process.
@@ -201,29 +202,20 @@ def describe_algorithm(algorithm: Any, calibration: str, warnings: list[str]) ->
     strategy = algorithm.strategy
     built_in = getattr(importlib.import_module("caf.strategies"), strategy.__name__, None)
     is_built_in = strategy.__name__ in BUILT_IN and strategy is built_in
-    params = dict(algorithm.params or {})
-    described = {
-        "name": algorithm.name,
-        "strategy": strategy.__name__,
-        "is_built_in": is_built_in,
-        "params": {},
-        "has_pre_algorithm": algorithm.pre_algorithm is not None,
-    }
-    if not is_built_in:
-        return described
-    known = BUILT_IN[strategy.__name__].list_params()
-    for name, value in params.items():
+    params: dict[str, Any] = {}
+    known = BUILT_IN[strategy.__name__].list_params() if is_built_in else {}
+    for name, value in (algorithm.params or {}).items() if is_built_in else ():
         if name not in known:
             warnings.append(
                 f"Algorithm {algorithm.name!r} of calibration {calibration!r} sets {name!r}, which has no effect: "
                 f"{strategy.__name__} takes no notice of it."
             )
         elif not (value is None and known[name].default is None):
-            described["params"][name] = normalise_json(_plain(value), f"param {name!r} of {algorithm.name!r}")
-    return described
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    return value
+            params[name] = normalise_json(value, f"param {name!r} of {algorithm.name!r}")
+    return {
+        "name": algorithm.name,
+        "strategy": strategy.__name__,
+        "is_built_in": is_built_in,
+        "params": params,
+        "has_pre_algorithm": algorithm.pre_algorithm is not None,
+    }

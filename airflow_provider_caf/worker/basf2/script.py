@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import airflow_provider_caf
 from airflow_provider_caf.core.errors import DefinitionError
@@ -37,6 +37,8 @@ DROPIN = "dropin"
 RELEASE = "release"
 CAFS = (DROPIN, RELEASE)
 """Where the modules `caf` and `prompt` come from."""
+
+_T = TypeVar("_T")
 
 _SHOWN_LINES = 6
 _PACKAGE = "prompt.calibrations"
@@ -75,7 +77,7 @@ class ScriptArguments(JsonRecord):
 
 
 def find_event_counts(caf: str) -> dict[str, int]:
-    """Give the events that the functions of `prompt.utils` have counted; of the release's nothing is known."""
+    """Return the events that the functions of `prompt.utils` have counted; of the release's nothing is known."""
     if caf != DROPIN:
         return {}
     counts: dict[str, int] = importlib.import_module("prompt.utils").event_counts
@@ -132,15 +134,10 @@ def import_script(script: str) -> ModuleType:
     path = Path(script)
     if not path.is_absolute():
         name = path.name[: -len(".py")] if script.endswith(".py") else script
-        return _guard_import(script, lambda: importlib.import_module(f"{_PACKAGE}.{name}"))
+        return guard_script(script, lambda: importlib.import_module(f"{_PACKAGE}.{name}"))
     if not path.is_file():
         raise DefinitionError(f"There is no script {script}.", hint="Check the path.")
-    return _guard_import(script, lambda: _import_file(path))
-
-
-def _guard_import(script: str, action: Callable[[], ModuleType]) -> ModuleType:
-    module: ModuleType = guard_script(script, action)
-    return module
+    return guard_script(script, lambda: _import_file(path))
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -168,13 +165,13 @@ def call_script(module: ModuleType, arguments: ScriptArguments) -> list[Any]:
     """
     iov_class = importlib.import_module("caf.utils").IoV
     find_event_counts(arguments.caf).update(arguments.event_counts)
+    data = {
+        name: {path: iov_class(*iov) for path, iov in files.items()} for name, files in arguments.input_data.items()
+    }
     given = guard_script(
         arguments.script,
         lambda: module.get_calibrations(
-            {
-                name: {path: iov_class(*iov) for path, iov in files.items()}
-                for name, files in arguments.input_data.items()
-            },
+            data,
             requested_iov=iov_class(*arguments.requested_iov),
             expert_config=copy.deepcopy(dict(arguments.expert_config)),
         ),
@@ -183,7 +180,7 @@ def call_script(module: ModuleType, arguments: ScriptArguments) -> list[Any]:
 
 
 def check_calibrations(given: Any, script: str) -> list[Any]:
-    """Give the calibrations that a script returned, whatever holds them.
+    """Return the calibrations that a script returned, whatever holds them.
 
     :raises DefinitionError: if there are none, or one is something else, or two have one name.
     """
@@ -196,16 +193,16 @@ def check_calibrations(given: Any, script: str) -> list[Any]:
     if not calibrations:
         raise DefinitionError(f"{wrong} no calibration.", hint="Is there enough input for it? Look at what it prints.")
     names: set[str] = set()
-    for each in calibrations:
-        if not isinstance(each, base):
-            raise DefinitionError(f"{wrong} a list with a {type(each).__name__} in it.", hint=hint)
-        if each.name in names:
-            raise DefinitionError(f"{wrong} two calibrations named {each.name!r}.", hint="Rename one of them.")
-        names.add(each.name)
+    for calibration in calibrations:
+        if not isinstance(calibration, base):
+            raise DefinitionError(f"{wrong} a list with a {type(calibration).__name__} in it.", hint=hint)
+        if calibration.name in names:
+            raise DefinitionError(f"{wrong} two calibrations named {calibration.name!r}.", hint="Rename one of them.")
+        names.add(calibration.name)
     return calibrations
 
 
-def guard_script(script: str, action: Callable[[], Any]) -> Any:
+def guard_script(script: str, action: Callable[[], _T]) -> _T:
     """Let a script run, and say what it raised and where, in its own lines.
 
     :raises DefinitionError: with the end of the traceback.

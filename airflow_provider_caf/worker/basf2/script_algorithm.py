@@ -17,13 +17,16 @@ from typing import Any
 
 from airflow_provider_caf.core.chain import LOCAL
 from airflow_provider_caf.core.errors import CafError, DatabaseError, DefinitionError
-from airflow_provider_caf.core.iov import ExpRun, IoV
+from airflow_provider_caf.core.file_names import DATABASE_FILE
+from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.payloads import PayloadEntry, parse_database
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.temporary import build_temporary_name
 from airflow_provider_caf.worker.algorithm.algorithm import Algorithm
+from airflow_provider_caf.worker.basf2.dropin.caf.strategies import StrategyResults
+from airflow_provider_caf.worker.basf2.dropin.caf.utils import vector_from_runs
 from airflow_provider_caf.worker.basf2.script import ScriptArguments, call_script, load_script
-from airflow_provider_caf.worker.basf2.steering import DATABASE_FILE, set_conditions
+from airflow_provider_caf.worker.basf2.steering import set_conditions
 from airflow_provider_caf.worker.root import load_root
 
 COMMITTED_FOLDER = "committed"
@@ -61,7 +64,7 @@ class ScriptAlgorithm(Algorithm):
             return
         arguments = ScriptArguments.read(self.arguments)
         module = load_script(arguments)
-        calibrations = {each.name: each for each in call_script(module, arguments)}
+        calibrations = {calibration.name: calibration for calibration in call_script(module, arguments)}
         if self.calibration not in calibrations or self.number >= len(calibrations[self.calibration].algorithms):
             raise DefinitionError(
                 f"{arguments.script} gives no algorithm {self.number} of a calibration {self.calibration!r} any more.",
@@ -85,7 +88,7 @@ class ScriptAlgorithm(Algorithm):
 
     def find_collected_runs(self) -> tuple[ExpRun, ...]:
         """Ask the algorithm."""
-        return tuple(ExpRun(int(run.first), int(run.second)) for run in self.cpp.getRunListFromAllData())
+        return read_runs(self.cpp.getRunListFromAllData())
 
     def close_collected(self) -> None:
         """Remove what was committed: it has been handed in."""
@@ -98,7 +101,8 @@ class ScriptAlgorithm(Algorithm):
         cpp = self.cpp
         if self.input is not None and not cpp.loadInputJson(json.dumps(self.input)):
             raise CafError(f"The {self._session.what} refuses the input {self.input!r}.", hint="Look at the strategy.")
-        code = ResultCode(int(cpp.execute(build_runs(self.runs), self.iteration, build_iov(self.iov))))
+        iov = load_root().Belle2.IntervalOfValidity(*self.iov)
+        code = ResultCode(int(cpp.execute(vector_from_runs(self.runs), self.iteration, iov)))
         if code in (ResultCode.OK, ResultCode.ITERATE):
             # Without payloads it gives false, which is no mistake.
             cpp.commit()
@@ -108,11 +112,11 @@ class ScriptAlgorithm(Algorithm):
 
     def prepare_boundaries(self, runs: tuple[ExpRun, ...]) -> None:
         """Ask the C++ algorithm for the boundaries of these runs."""
-        found = self.cpp.findPayloadBoundaries(build_runs(runs), self.iteration)
-        self._boundaries = {ExpRun(int(run.first), int(run.second)) for run in found}
+        found = self.cpp.findPayloadBoundaries(vector_from_runs(runs), self.iteration)
+        self._boundaries = set(read_runs(found))
 
     def is_boundary_required(self, run: ExpRun) -> bool:
-        """Tell what it said."""
+        """Tell whether the C++ algorithm found a boundary at this run."""
         return run in self._boundaries
 
     def _hand_in(self, *, keep_iovs: bool = False) -> None:
@@ -129,7 +133,7 @@ class ScriptAlgorithm(Algorithm):
         It commits by itself, with IoVs of its own. What it reports becomes the output of this one execution.
         """
         strategy = self._wrapped.strategy(self._wrapped)
-        queue = _Results()
+        queue = StrategyResults()
         output_folder = Path("files").absolute()
         output_folder.mkdir(exist_ok=True)
         strategy.setup_from_dict(
@@ -153,7 +157,7 @@ class ScriptAlgorithm(Algorithm):
         return ResultCode.OK if queue.final_state == strategy.COMPLETED else ResultCode.FAILURE
 
     def _build_chain(self) -> list[Any]:
-        """Give the database chain in the classes of `caf`, where the last entry counts first."""
+        """Return the database chain in the classes of `caf`, where the last entry counts first."""
         utils = importlib.import_module("caf.utils")
         return [
             utils.LocalDatabase(str(Path(entry.value, DATABASE_FILE)))
@@ -163,25 +167,9 @@ class ScriptAlgorithm(Algorithm):
         ]
 
     def _list_ignored_runs(self) -> list[Any]:
-        """Give the collected runs that this calibration leaves out, for whatever reason."""
+        """Return the collected runs that this calibration leaves out, for whatever reason."""
         run_class = importlib.import_module("caf.utils").ExpRun
         return [run_class(*run) for run in self.collected_runs if run not in set(self.runs)]
-
-
-class _Results:
-    """What a strategy of the reference sends its results to; there it is a queue between processes."""
-
-    def __init__(self) -> None:
-        self.results: list[Any] = []
-        self.final_state: str | None = None
-
-    def put(self, message: Any) -> None:
-        """Take a result, or the final state."""
-        if message["type"] == "result":
-            iov, code = message["value"]
-            self.results.append([list(map(int, iov)), int(code)])
-        else:
-            self.final_state = str(message["value"])
 
 
 def run_pre_algorithm(algorithm: ScriptAlgorithm) -> None:
@@ -189,23 +177,13 @@ def run_pre_algorithm(algorithm: ScriptAlgorithm) -> None:
     algorithm.run_before()
 
 
-def build_runs(runs: Iterable[ExpRun]) -> Any:
-    """Give runs as the C++ classes want them."""
-    root = load_root()
-    pair = root.std.pair("int", "int")
-    vector = root.std.vector(pair)()
-    for run in runs:
-        vector.push_back(pair(*run))
-    return vector
-
-
-def build_iov(iov: IoV) -> Any:
-    """Give an IoV as the C++ classes want it."""
-    return load_root().Belle2.IntervalOfValidity(*iov)
+def read_runs(vector: Iterable[Any]) -> tuple[ExpRun, ...]:
+    """Return the runs of a C++ vector."""
+    return tuple(ExpRun(int(pair.first), int(pair.second)) for pair in vector)
 
 
 def read_output(cpp: Any) -> Any:
-    """Give what an algorithm has put into its JSON output.
+    """Return what an algorithm has put into its JSON output.
 
     :raises DefinitionError: if it is no JSON.
     """
@@ -217,7 +195,7 @@ def read_output(cpp: Any) -> Any:
 
 
 def read_committed(path: Path) -> tuple[PayloadEntry, ...]:
-    """Give the lines of the database into which the software commits.
+    """Return the lines of the database into which the software commits.
 
     :raises DatabaseError: if it cannot be read.
     """

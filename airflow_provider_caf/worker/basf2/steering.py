@@ -21,6 +21,7 @@ from typing import Any
 from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.chain import LOCAL, DatabaseEntry
 from airflow_provider_caf.core.errors import DefinitionError, InputError
+from airflow_provider_caf.core.file_names import DATABASE_FILE
 from airflow_provider_caf.worker.requests import Job, read_request
 
 COLLECTOR_PATH = "collector.path"
@@ -40,8 +41,6 @@ from airflow_provider_caf.worker.basf2.steering import main
 main()
 '''
 """The text of the steering file."""
-
-DATABASE_FILE = "database.txt"
 
 _OUTPUT_FILE = "CollectorOutput.root"
 _INPUTS = ("RootInput", "SeqRootInput")
@@ -74,7 +73,7 @@ def run_steering(job: Job) -> None:
 
 
 def build_whole_path(basf2: Any, reconstruction: Any, collecting: Any, files: Sequence[str]) -> Any:
-    """Give the path with an input module that reads these files, and with a file for histograms."""
+    """Return the path with an input module that reads these files, and with a file for histograms."""
     names = {module.type(): module for module in [*reconstruction.modules(), *collecting.modules()]}
     main_path = basf2.create_path()
     given = next((names[name] for name in _INPUTS if name in names), None)
@@ -92,7 +91,7 @@ def build_whole_path(basf2: Any, reconstruction: Any, collecting: Any, files: Se
 def set_input(module: Any, files: Sequence[str]) -> None:
     """Let an input module of the user's read the files of the job.
 
-    Entry ranges are written for one file: they count for each.
+    Entry ranges are written for one file: they count for every file.
     """
     known = {param.name: param for param in module.available_params()}
     module.param("inputFileNames", list(files))
@@ -124,7 +123,7 @@ def set_conditions(conditions: Any, chain: Iterable[DatabaseEntry], *, new_paylo
 
 
 def write_job_files(folder: Path, collectors: Iterable[Any], before: Any, where: str) -> list[str]:
-    """Write what the jobs of a collection need beside their `job.json`, and give the names of the files.
+    """Write what the jobs of a collection need beside their `job.json`, and return the names of the files.
 
     :param before: the path before the collectors, or None.
     :param where: the collection, for messages.
@@ -186,22 +185,21 @@ def read_path(file: Path) -> Any:
 
 
 def _build_literal(value: Any) -> str:
-    """Give the text of a value. Infinity has no literal of its own; a number that is too large reads as it."""
+    """Return the text of a value. Infinity has no literal of its own; a number that is too large reads as it."""
     if isinstance(value, float) and math.isinf(value):
         return "1e999" if value > 0 else "-1e999"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_build_literal(key)}: {_build_literal(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{_build_literal(key)}: {_build_literal(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_build_literal, value)) + "]"
     if isinstance(value, tuple):
-        return "(" + "".join(f"{_build_literal(each)}, " for each in value) + ")"
+        return "(" + "".join(f"{_build_literal(item)}, " for item in value) + ")"
     return repr(value)
 
 
 def _find_serialiser() -> Any:
-    """Give the software's own functions; they know what belongs to a path in this release."""
+    """Return the software's own functions; they know what belongs to a path in this release."""
     try:
         return importlib.import_module("basf2.pickle_path")
-    except ModuleNotFoundError:
-        # Where older releases have it.
+    except ModuleNotFoundError:  # older releases
         return importlib.import_module("pickle_path")

@@ -17,17 +17,13 @@ from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.core.names import check_file_name
 from airflow_provider_caf.worker.collect.collector import make_collector, run_collector
-from airflow_provider_caf.worker.job.subjob import fill_placeholders
+from airflow_provider_caf.worker.job.subjob import EXIT_NOT_FOUND, EXIT_NOT_STARTED, fill_placeholders
 from airflow_provider_caf.worker.programs import run_program
 from airflow_provider_caf.worker.requests import Job, read_request
 from airflow_provider_caf.worker.root import crash_plainly
-from airflow_provider_caf.worker.user_code import load_user_code
+from airflow_provider_caf.worker.user_code import load_user_code, read_paths
 
 OUTPUT_FILE = "CollectorOutput.root"
-
-_EXIT_NOT_FOUND = 127
-_EXIT_NOT_STARTED = 126
-"""As a shell says it."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -79,8 +75,8 @@ def write_job_files(job: Job) -> None:
 def run_before(before: Mapping[str, Any], value: Mapping[str, Any], path: str) -> tuple[int, Any]:
     """Run what the definition wants before the collector.
 
-    A function gets the job as a dict. It may give other input files for the collector,
-    say what it has made of the job's own.
+    A function gets the job as a dict. It may return other input files for the collector, such as those that it has
+    made of the job's own.
 
     :returns: the exit code, and the input files that the function gave, or None.
     :raises DefinitionError: if it is neither a function nor a command, or gave something else than files.
@@ -99,12 +95,7 @@ def run_before(before: Mapping[str, Any], value: Mapping[str, Any], path: str) -
     given = function(dict(value))
     if given is None:
         return 0, None
-    if not isinstance(given, (list, tuple)) or not all(isinstance(path, (str, os.PathLike)) for path in given):
-        raise DefinitionError(
-            f"The pre_collector {reference!r} gave {given!r}.",
-            hint="It gives a list of input files, or None.",
-        )
-    return 0, tuple(os.fspath(path) for path in given)
+    return 0, read_paths(given, f"pre_collector {reference!r}", "It gives a list of input files, or None.")
 
 
 def run_command(command: Any, value: Mapping[str, Any], path: str) -> int:
@@ -121,10 +112,10 @@ def run_command(command: Any, value: Mapping[str, Any], path: str) -> int:
         code = run_program(words).returncode
     except FileNotFoundError:
         sys.stderr.write(f"collect: {words[0]!r} does not exist or is not on PATH\n")
-        return _EXIT_NOT_FOUND
+        return EXIT_NOT_FOUND
     except OSError as error:
         sys.stderr.write(f"collect: {words[0]!r} cannot be started: {error.strerror}\n")
-        return _EXIT_NOT_STARTED
+        return EXIT_NOT_STARTED
     if code < 0:
         # Passed on as it was: the exit record shall name the signal.
         os.kill(os.getpid(), -code)

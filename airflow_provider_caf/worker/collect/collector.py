@@ -16,7 +16,7 @@ from airflow_provider_caf.worker.collect.run_objects import GRANULARITIES, RunOb
 from airflow_provider_caf.worker.collect.trigger_skim import TriggerSkim, check_trigger_skim
 from airflow_provider_caf.worker.constants import ConstantsReader
 from airflow_provider_caf.worker.root import load_root, write_root_file
-from airflow_provider_caf.worker.user_code import apply_settings, load_user_class, make_user_object
+from airflow_provider_caf.worker.user_code import apply_settings, load_user_class, make_user_object, refuse_arguments
 
 RESERVED = ("input_files", "iteration", "arguments", "current_run", "runs")
 """Attributes that the framework sets; a definition cannot."""
@@ -73,8 +73,7 @@ class Collector:
 
     def __new__(cls, *words: Any, **options: Any) -> Collector:
         """Make the state here, so that a subclass may forget to call `super().__init__()`."""
-        if (words or options) and cls.__init__ is object.__init__:  # Python would take and forget them
-            raise TypeError(f"{cls.__name__}() takes no arguments.")
+        refuse_arguments(cls, words, options)
         self = super().__new__(cls)
         self._objects = RunObjects(f"collector {cls.__name__!r}")
         self._frames = FrameLoop(f"collector {cls.__name__!r}", self._objects)
@@ -113,7 +112,7 @@ class Collector:
     def collect_frame(self, frame: Any, run: ExpRun | None) -> None:
         """Book what ROOT shall fill of all events of a run; written instead of `collect` where speed counts most.
 
-        Nothing is read yet: give what the frame's actions give to `self.book`, and columns for trees to
+        Nothing is read yet: hand the results of the frame's actions to `self.book`, and columns for trees to
         `self.book_tree`. ROOT fills them when all runs are booked, before `end_run`.
 
         :param frame: an `RDataFrame` of the run's chosen events, in all files.
@@ -128,7 +127,7 @@ class Collector:
         """Do what is left after the last event; `self.runs` are known, `self.get(name, run)` works."""
 
     def exp_run(self, event: Event) -> ExpRun:
-        """Give the run of an event; the base class takes it from `exp_branch` and `run_branch`."""
+        """Return the run of an event; the base class takes it from `exp_branch` and `run_branch`."""
         return ExpRun(event[self.exp_branch], event[self.run_branch])
 
     def run_over(self, files: Sequence[str]) -> None:
@@ -145,7 +144,7 @@ class Collector:
         self._frames.run(self)
 
     def process_event(self, run: ExpRun, event: Any, source: str = "") -> None:
-        """Give one event to `collect`, with changes of run, prescale and limit as for trees.
+        """Hand one event to `collect`, with changes of run, prescale and limit as for trees.
 
         :param source: the file of the event; the choice of the prescale depends on it.
         """
@@ -155,15 +154,15 @@ class Collector:
         """Declare an object of which each run gets a copy.
 
         :param item: an empty tree, histogram, profile, graph, or anything else that ROOT can merge.
-        :raises DefinitionError: if the name is taken or cannot be, or ROOT cannot merge such an object.
+        :raises DefinitionError: if the name is taken or not allowed, or ROOT cannot merge such an object.
         """
         self._objects.register(name, item)
 
     def book(self, name: str, result: Any) -> None:
-        """Keep what an action of the frame gives, as the run's object of that name; in `collect_frame`.
+        """Keep the result of an action of the frame as the run's object of that name; in `collect_frame`.
 
         :param result: such as `frame.Histo1D(…)`, `frame.Profile1D(…)`, `frame.Graph(…)`.
-        :raises DefinitionError: if the name is taken or cannot be, or it is no such result.
+        :raises DefinitionError: if the name is taken or not allowed, or it is no such result.
         """
         self._frames.book(name, result)
 
@@ -171,12 +170,12 @@ class Collector:
         """Keep columns of the frame as the run's tree of that name; in `collect_frame`.
 
         :param frame: the frame, or what was made of it by `Filter`, `Define` and the like.
-        :raises DefinitionError: if the name is taken or cannot be.
+        :raises DefinitionError: if the name is taken or not allowed.
         """
         self._frames.book_tree(name, frame, columns)
 
     def get(self, name: str, run: ExpRun | None = None) -> Any:
-        """Give the copy of a registered object.
+        """Return the copy of a registered object.
 
         :param run: whose copy; None: the current run's.
         :raises DefinitionError: if nothing is registered under that name, or there is no current run.
@@ -245,7 +244,7 @@ def check_hooks(collector: Collector) -> None:
 
 
 def find_prefix(collector: Collector) -> str:
-    """Give the folder of a collector's objects.
+    """Return the folder of a collector's objects.
 
     :raises DefinitionError: if it cannot be a folder's name.
     """
@@ -254,7 +253,7 @@ def find_prefix(collector: Collector) -> str:
 
 
 def check_collector(collector: Collector) -> None:
-    """Refuse attributes that cannot be.
+    """Refuse wrong attributes.
 
     :raises DefinitionError: with the attribute's name.
     """
@@ -285,15 +284,6 @@ def make_collector(reference: str, settings: Mapping[str, Any], granularity: str
     return collector
 
 
-def start_trigger_skim(collector: Collector) -> TriggerSkim | None:
-    """Give the trigger skim of a collector, ready for its first event, or None if it has none."""
-    if collector.trigger_skim is None:
-        return None
-    skim = TriggerSkim.from_setting(collector.trigger_skim, f"collector {type(collector).__name__!r}")
-    skim.restart()
-    return skim
-
-
 def run_collector(
     collector: Collector, files: Iterable[str], chain: Iterable[DatabaseEntry], output: str
 ) -> dict[ExpRun, int]:
@@ -309,7 +299,10 @@ def run_collector(
     collector._constants = ConstantsReader(chain)
     root = load_root()
     loop = collector._loop
-    loop.skim = start_trigger_skim(collector)
+    loop.skim = None
+    if collector.trigger_skim is not None:
+        loop.skim = TriggerSkim.from_setting(collector.trigger_skim, f"collector {type(collector).__name__!r}")
+        loop.skim.restart()
     with write_root_file(output, "collector output") as file:
         collector._objects.open(file, find_prefix(collector), collector.granularity)
         # Objects that are made in the hooks must not land in the output file by themselves.

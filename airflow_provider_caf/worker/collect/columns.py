@@ -1,4 +1,4 @@
-"""Read the events of a tree or RNTuple as ROOT itself gives them, and only the branches that somebody asks for.
+"""Read the events of a tree or RNTuple as ROOT itself gives them, and only the branches that are asked for.
 
 All reading is ROOT's own `TBranch::GetEntry`, after `TTree::LoadTree` has found the entry in chains and friends. A loop
 over a tree in PyROOT takes some 30 µs an event, as each attribute looks its branch up by name. So numbers are fetched a
@@ -9,14 +9,14 @@ which must not be mixed with this. Everything else comes through PyROOT's own at
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Sequence
-from functools import cache
 from math import prod
-from typing import Any, Union
+from typing import Any
 
 from airflow_provider_caf.core.errors import InputError
-from airflow_provider_caf.worker.root import load_root
+from airflow_provider_caf.worker.root import declare, load_root
 
 NUMBER_CODES = {
     "Bool_t": "b",
@@ -249,23 +249,50 @@ Long64_t read_numbers(TTree *tree, const std::string &name, const std::string &t
 """
 
 
-class NumberColumn:
-    """A branch with one number per event, fetched many events at a time.
+class Column(ABC):
+    """A branch of a tree or a field of an RNTuple.
 
-    :param kind: ROOT's name of its type.
     :param where: what it is to the reader.
     """
 
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    @property
+    def dtype(self) -> str | None:
+        """The type of its numbers, as numpy has it; None: left to numpy."""
+        return None
+
+    @abstractmethod
+    def read(self, entry: int) -> Any:
+        """Return the value of an event."""
+
+    def read_range(self, first: int, last: int) -> Sequence[Any]:
+        """Return the numbers of the events `first … last - 1`, as an array of their type where it is known.
+
+        :raises InputError: if there is something else than one number per event.
+        """
+        values = [self.read(entry) for entry in range(first, last)]
+        if not all(isinstance(value, (bool, int, float)) for value in values):
+            raise InputError(f"The {self._where} has not one number per event.", hint="Read it in collect(event).")
+        return values
+
+
+class NumberColumn(Column):
+    """A branch with one number per event, fetched many events at a time.
+
+    :param kind: ROOT's name of its type.
+    """
+
     def __init__(self, tree: Any, name: str, kind: str, where: str) -> None:
+        super().__init__(where)
         self._tree = tree
         self._name = name
         self._kind = kind
-        self._where = where
         self._first = 0
         self._values: Sequence[Any] = ()
 
     def read(self, entry: int) -> Any:
-        """Give the number of an event."""
         index = entry - self._first
         if not 0 <= index < len(self._values):
             self._load(entry)
@@ -273,7 +300,6 @@ class NumberColumn:
         return self._values[index]
 
     def read_range(self, first: int, last: int) -> Sequence[Any]:
-        """Give the numbers of the events `first … last - 1`, as an array of their type."""
         values = self._fetch(first, last)
         if len(values) < last - first:
             raise self._build_error(first + len(values))
@@ -281,7 +307,6 @@ class NumberColumn:
 
     @property
     def dtype(self) -> str:
-        """The type of its numbers, as numpy has it."""
         return "?" if self._kind == "Bool_t" else NUMBER_CODES[self._kind]
 
     def _load(self, entry: int) -> None:
@@ -315,20 +340,17 @@ class NumberColumn:
         return build_read_error(self._where, entry, state)
 
 
-class TreeColumn:
+class TreeColumn(Column):
     """A branch of any other kind, read event by event. The value is valid until the next event."""
 
-    dtype = None
-
     def __init__(self, tree: Any, name: str, where: str) -> None:
+        super().__init__(where)
         self._tree = tree
         self._name = name
-        self._where = where
         self._entry = -1
         self._value: Any = None
 
     def read(self, entry: int) -> Any:
-        """Give the value of an event."""
         if entry != self._entry:
             self._entry = -1
             state = load_reader().read_event(self._tree, entry, self._name)
@@ -357,13 +379,6 @@ class TreeColumn:
     def _get_value(self) -> Any:
         # Not getattr: a branch may have the name of one of the tree's methods.
         return type(self._tree).__getattr__(self._tree, self._name)
-
-    def read_range(self, first: int, last: int) -> Sequence[Any]:
-        """Give the numbers of the events `first … last - 1`.
-
-        :raises InputError: if the branch holds something else than one number per event.
-        """
-        return check_numbers([self.read(entry) for entry in range(first, last)], self._where)
 
 
 class TableColumn(TreeColumn):
@@ -400,7 +415,7 @@ class TableColumn(TreeColumn):
 
 
 def find_sizes(title: str, count: int) -> list[int]:
-    """Give the fixed dimensions of a leaf, the innermost last.
+    """Return the fixed dimensions of a leaf, the innermost last.
 
     :param title: such as `x[n][2][3]`; those of packed numbers do not tell.
     :param count: their product.
@@ -409,11 +424,11 @@ def find_sizes(title: str, count: int) -> list[int]:
     return sizes if prod(sizes) == count else [count]
 
 
-class TupleColumn:
+class TupleColumn(Column):
     """A field of an RNTuple, read whole when it is first asked for."""
 
     def __init__(self, frame: Any, name: str, where: str) -> None:
-        self._where = where
+        super().__init__(where)
         self._kind = str(frame.GetColumnType(name))
         try:
             # The result has to live as long as its values.
@@ -425,27 +440,15 @@ class TupleColumn:
             ) from error
 
     def read(self, entry: int) -> Any:
-        """Give the value of an event."""
         return self._values[entry]
-
-    def read_range(self, first: int, last: int) -> Sequence[Any]:
-        """Give the numbers of the events `first … last - 1`.
-
-        :raises InputError: if the field holds something else than one number per event.
-        """
-        return check_numbers([self._values[entry] for entry in range(first, last)], self._where)
 
     @property
     def dtype(self) -> str | None:
-        """The type of its numbers, as numpy has it; None: left to numpy."""
         return _TUPLE_TYPES.get(self._kind)
 
 
-Column = Union[NumberColumn, TreeColumn, TupleColumn]
-
-
 def find_changes(*columns: Sequence[Any]) -> list[int]:
-    """Give the places where one of several columns of equal length may have another number than before, with the first.
+    """Return the places where one of several columns of equal length may change its number, with the first place.
 
     Arrays are compared in C++, as one loop over a million events in Python costs as much as all that a frame fills.
     """
@@ -458,18 +461,8 @@ def find_changes(*columns: Sequence[Any]) -> list[int]:
     return sorted(places)
 
 
-def check_numbers(values: Sequence[Any], where: str) -> Sequence[Any]:
-    """Give values back if each is one number.
-
-    :raises InputError: if not.
-    """
-    if not all(isinstance(value, (bool, int, float)) for value in values):
-        raise InputError(f"The {where} has not one number per event.", hint="Read it in collect(event).")
-    return values
-
-
 def build_read_error(where: str, entry: int, state: int | None = None) -> InputError:
-    """Give the error of an event that cannot be read.
+    """Return the error of an event that cannot be read.
 
     :param state: why, as the reader says it; None: not known.
     """
@@ -485,9 +478,6 @@ def build_read_error(where: str, entry: int, state: int | None = None) -> InputE
     )
 
 
-@cache
 def load_reader() -> Any:
-    """Give the functions that read events, compiled once in a process."""
-    root = load_root()
-    root.gInterpreter.Declare(_READER)
-    return root.airflow_provider_caf
+    """Return the functions that read events, compiled once in a process."""
+    return declare(_READER)

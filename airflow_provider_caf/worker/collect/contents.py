@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ class Content:
     objects: Mapping[str, Mapping[ExpRun, str]]
 
     def list_places(self) -> set[str]:
-        """Give where the objects are in the file."""
+        """Return where the objects are in the file."""
         return {place for places in self.objects.values() for place in places.values()}
 
 
@@ -61,8 +62,10 @@ def _inspect_prefix(file: Any, keys: Sequence[Key], prefix: str, where: str) -> 
         parts = key.place.split("/")
         if parts[0] == prefix and len(parts) == 2 and key.is_folder:
             objects[parts[1]] = {}
-        elif parts[0] == prefix and len(parts) == 3 and (run := _parse_key(parts[2], parts[1])) is not None:
-            objects[parts[1]][run] = key.place
+        elif parts[0] == prefix and len(parts) == 3:
+            match = re.fullmatch(rf"{re.escape(parts[1])}_(-1\.-1|[0-9]+\.[0-9]+)", parts[2])
+            if match:
+                objects[parts[1]][ExpRun(*map(int, match[1].split(".")))] = key.place
     kinds = {run == ALL_RUNS for places in objects.values() for run in places}
     if len(kinds) > 1:
         raise InputError(
@@ -87,15 +90,3 @@ def _read_run_range(tree: Any, where: str) -> dict[ExpRun, int]:
             f"The tree {where} cannot be read: {error}.", hint="It needs the branches exp/I, run/I and events/L."
         ) from error
     return events
-
-
-def _parse_key(text: str, name: str) -> ExpRun | None:
-    if not text.startswith(f"{name}_"):
-        return None
-    text = text[len(name) + 1 :]
-    if text == str(ALL_RUNS):
-        return ALL_RUNS
-    exp, dot, run = text.partition(".")
-    if dot and exp.isascii() and run.isascii() and exp.isdigit() and run.isdigit():
-        return ExpRun(int(exp), int(run))
-    return None

@@ -19,7 +19,7 @@ Stretch = tuple[ExpRun, int, int]
 """A run and its events `first … last - 1` that follow one another in a file."""
 
 Choose = Callable[[ExpRun, Sequence[int]], Sequence[int]]
-"""Give those of some entries of a run that the trigger chooses."""
+"""Choose some of the entries of a run by the trigger."""
 
 
 class EventTaker(Protocol):
@@ -34,20 +34,11 @@ class EventTaker(Protocol):
     _objects: RunObjects
     _copies: dict[str, Any]
 
-    def start_run(self) -> None:
-        """Get ready for a run."""
-
-    def end_run(self) -> None:
-        """Finish a run for now."""
-
-    def exp_run(self, event: Event) -> ExpRun:
-        """Give the run of an event."""
-
-    def collect(self, event: Any) -> None:
-        """Take one event."""
-
-    def collect_many(self, events: EventArrays) -> None:
-        """Take many events of one run."""
+    def start_run(self) -> None: ...
+    def end_run(self) -> None: ...
+    def exp_run(self, event: Event) -> ExpRun: ...
+    def collect(self, event: Any) -> None: ...
+    def collect_many(self, events: EventArrays) -> None: ...
 
 
 class EventLoop:
@@ -75,7 +66,7 @@ class EventLoop:
     def choose_events(
         self, files: Iterable[str], enter: Callable[[ExpRun], None] | None = None
     ) -> Iterator[tuple[EventFile, ExpRun, Sequence[int]]]:
-        """Give the chosen events, file by file, and in a file by the runs that follow one another.
+        """Return the chosen events, file by file, and in a file by the runs that follow one another.
 
         :param enter: is told the run before its events are chosen.
         """
@@ -151,9 +142,8 @@ class EventLoop:
         return entries
 
     def _find_stretches(self, file: EventFile) -> Iterator[Stretch]:
-        runs = self._ask_runs(file) if self._by_event else self._read_runs(file)
         current, first = None, 0
-        for entry, run in runs:
+        for entry, run in self._read_runs(file):
             if entry == 0 or run != current:
                 if entry:
                     yield ExpRun.of_event(current, file.build_place(first)), first, entry
@@ -163,22 +153,22 @@ class EventLoop:
 
     def _read_runs(self, file: EventFile) -> Iterator[tuple[int, Any]]:
         collector = self._collector
+        if self._by_event:
+            event = Event(file)
+            for entry in range(file.count):
+                event._entry = entry
+                yield entry, collector.exp_run(event)
+            return
         columns = [file.get_column(name) for name in (collector.exp_branch, collector.run_branch)]
         exps, runs = (column.read_range(0, file.count) for column in columns)
         for entry in find_changes(exps, runs):
             yield entry, (exps[entry], runs[entry])
 
-    def _ask_runs(self, file: EventFile) -> Iterator[tuple[int, Any]]:
-        event = Event(file)
-        for entry in range(file.count):
-            event._entry = entry
-            yield entry, self._collector.exp_run(event)
-
 
 def check_choice(collector: EventTaker) -> None:
-    """Refuse a choice of events that cannot be.
+    """Refuse a choice of events that makes no sense.
 
-    :raises DefinitionError: if `prescale` or `max_events_per_run` has no sense.
+    :raises DefinitionError: if `prescale` or `max_events_per_run` is out of its range.
     """
     what = f"collector {type(collector).__name__!r}"
     prescale, limit = collector.prescale, collector.max_events_per_run

@@ -1,4 +1,4 @@
-"""The events of an input file, of which only the branches are read that somebody asks for."""
+"""The events of an input file, of which only the branches are read that are asked for."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class EventFile:
         self.file.Close()
 
     def get_column(self, name: str) -> Column:
-        """Give the reader of a branch.
+        """Return the reader of a branch.
 
         :raises InputError: if there is no such branch, with the ones that are there.
         """
@@ -85,10 +85,10 @@ class EventFile:
         return column
 
     def list_branches(self) -> list[str]:
-        """Give the names of the branches, or the fields of an RNTuple."""
+        """Return the names of the branches, or the fields of an RNTuple."""
         if self.tree is None:
             return [str(name) for name in self.frame.GetColumnNames()]
-        return [str(each.GetName()) for each in self.tree.GetListOfBranches()]
+        return [str(branch.GetName()) for branch in self.tree.GetListOfBranches()]
 
     def build_where(self, name: str) -> str:
         """Say where a branch is to the reader."""
@@ -140,7 +140,7 @@ class Event:
         return self[name]
 
     def __getitem__(self, name: str) -> Any:
-        """Give a branch by its name, which need not be one of Python, such as `event["track.pt"]`."""
+        """Return a branch by its name, which need not be one of Python, such as `event["track.pt"]`."""
         try:
             column = self._columns[name]
         except KeyError:
@@ -169,7 +169,7 @@ class EventArrays:
         return self[name]
 
     def __getitem__(self, name: str) -> Any:
-        """Give one branch.
+        """Return one branch.
 
         :raises InputError: if there is no such branch, or it has not one number per event.
         """
@@ -188,7 +188,7 @@ class EventArrays:
 
 
 def list_trees(folder: Any, place: str = "") -> Iterator[str]:
-    """Give the names of the trees in a file, with their folders."""
+    """Return the names of the trees in a file, with their folders."""
     for key in folder.GetListOfKeys():
         kind, name = str(key.GetClassName()), f"{place}{key.GetName()}"
         if kind in ("TTree", "TNtuple", "TNtupleD", "TChain", *TUPLE_CLASSES):

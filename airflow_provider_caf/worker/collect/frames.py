@@ -11,7 +11,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -20,7 +19,7 @@ from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.worker.collect.columns import load_reader
 from airflow_provider_caf.worker.collect.events import EventFile
 from airflow_provider_caf.worker.collect.run_objects import RunObjects, check_object_name
-from airflow_provider_caf.worker.root import keep_directory, load_root
+from airflow_provider_caf.worker.root import declare, keep_directory, load_root
 
 _PATTERN = "*[]"
 """A frame takes a path with one of these for a pattern."""
@@ -115,11 +114,11 @@ class FrameRun:
                     f"{self.run} do not follow one another.",
                     hint="Do not enable implicit multi-threading, or leave prescale, limit and trigger away.",
                 )
-            self.frame = _load_chooser().choose_entries(self.frame, root.std.vector["ULong64_t"](array("Q", bounds)))
+            self.frame = declare(_CHOOSER).choose_entries(self.frame, root.std.vector["ULong64_t"](array("Q", bounds)))
         self._counter = self.frame.Count()
 
     def list_results(self) -> list[Any]:
-        """Give all that ROOT has to run."""
+        """Return all that ROOT has to run."""
         return [self._counter, *self.results.values()]
 
     def check_count(self) -> None:
@@ -165,14 +164,10 @@ class FrameLoop:
     def book(self, name: str, result: Any) -> None:
         """Keep what an action of the frame gives, under a name.
 
-        :raises DefinitionError: if the name is taken or cannot be, there is no frame, or it is no such result.
+        :raises DefinitionError: if the name is taken or not allowed, there is no frame, or it is no such result.
         """
-        check_object_name(name, f"name of an object of the {self._what}")
-        if self.current is None:
-            raise DefinitionError(
-                f"The {self._what} books {name!r} outside of collect_frame.", hint="Book in collect_frame only."
-            )
-        if name in self.current.results or name in self._objects.names:
+        current = self._get_current(name)
+        if name in current.results or name in self._objects.names:
             raise DefinitionError(
                 f"The {self._what} cannot book {name!r}: the name is booked or registered already.",
                 hint="Take another name; what is booked is not registered in prepare.",
@@ -182,7 +177,7 @@ class FrameLoop:
                 f"The {self._what} cannot book {name!r}: a {type(result).__name__} is no result of a frame.",
                 hint="Give what an action gives, such as frame.Histo1D(…); trees by book_tree.",
             )
-        self.current.results[name] = result
+        current.results[name] = result
 
     def book_tree(self, name: str, frame: Any, columns: Sequence[str]) -> None:
         """Keep columns of a frame as a tree, under a name.
@@ -190,11 +185,7 @@ class FrameLoop:
         :raises DefinitionError: as `book`.
         """
         root = load_root()
-        check_object_name(name, f"name of an object of the {self._what}")
-        if self.current is None:
-            raise DefinitionError(
-                f"The {self._what} books {name!r} outside of collect_frame.", hint="Book in collect_frame only."
-            )
+        current = self._get_current(name)
         if self._folder is None:
             # Beside the output: there is room, and it goes with the job.
             self._folder = TemporaryDirectory(prefix=".frames_", dir=self._objects.folder)
@@ -203,39 +194,51 @@ class FrameLoop:
         if hasattr(root.RDF, "ESnapshotOutputFormat"):
             # Older ROOT knows trees only; newer warns where an RNTuple becomes a tree that nobody asked for.
             options.fOutputFormat = root.RDF.ESnapshotOutputFormat.kTTree
-        path = f"{self._folder.name}/{self.current.run}_{name}.root"
+        path = f"{self._folder.name}/{current.run}_{name}.root"
         self.book(name, frame.Snapshot(name, path, root.std.vector["std::string"](list(columns)), options))
-        self.current.trees[name] = path
+        current.trees[name] = path
+
+    def _get_current(self, name: str) -> FrameRun:
+        """Return the run that is booked, if something may be booked under this name."""
+        check_object_name(name, f"name of an object of the {self._what}")
+        if self.current is None:
+            raise DefinitionError(
+                f"The {self._what} books {name!r} outside of collect_frame.", hint="Book in collect_frame only."
+            )
+        return self.current
 
     def run(self, collector: Any) -> None:
-        """Have everything booked, run it, and give the objects to their runs.
+        """Have everything booked, run it, and return the objects to their runs.
 
         :param collector: its hooks `start_run`, `collect_frame` and `end_run` are called.
         :raises CafError: if ROOT could not run it.
         """
         root = load_root()
         try:
-            for each in self._runs.values():
-                each.open(collector.tree)
-                self._enter(collector, each)
-                collector.collect_frame(each.frame, each.run)
+            for frame_run in self._runs.values():
+                frame_run.open(collector.tree)
+                collector._loop.run = frame_run.run
+                if frame_run.run is not None:
+                    collector.start_run()
+                self.current = frame_run
+                collector.collect_frame(frame_run.frame, frame_run.run)
             self.current = None
-            results = [result for each in self._runs.values() for result in each.list_results()]
+            results = [result for frame_run in self._runs.values() for result in frame_run.list_results()]
             try:
                 root.RDF.RunGraphs(results)
             except (RuntimeError, TypeError, root.std.exception) as error:
+                paths = sorted({part.path for frame_run in self._runs.values() for part in frame_run.parts})
                 raise CafError(
-                    f"ROOT could not run what the {self._what} booked over {', '.join(self._list_paths())}: {error}",
+                    f"ROOT could not run what the {self._what} booked over {', '.join(paths)}: {error}",
                     hint="A column or a formula may be wrong, or a file damaged; see the log above.",
                 ) from error
             # A tree without entries may have no branches: the others say which it has.
-            for each in sorted(self._runs.values(), key=lambda each: each.count == 0):
-                each.check_count()
-                self._take(each)
-            for each in self._runs.values():
-                if each.run is not None:
-                    collector._loop.run = each.run
-                    collector.end_run()
+            for frame_run in sorted(self._runs.values(), key=lambda frame_run: frame_run.count == 0):
+                frame_run.check_count()
+                self._take(frame_run)
+            for run in filter(None, self._runs):
+                collector._loop.run = run
+                collector.end_run()
             collector._loop.run = None
         finally:
             self.current = None
@@ -243,25 +246,16 @@ class FrameLoop:
             if self._folder is not None:
                 self._folder.cleanup()
 
-    def _enter(self, collector: Any, each: FrameRun) -> None:
-        collector._loop.run = each.run
-        if each.run is not None:
-            collector.start_run()
-        self.current = each
-
-    def _take(self, each: FrameRun) -> None:
+    def _take(self, frame_run: FrameRun) -> None:
         root = load_root()
-        for name, result in each.results.items():
-            if name not in each.trees:
-                self._objects.adopt(name, each.run, result.GetValue())
+        for name, result in frame_run.results.items():
+            if name not in frame_run.trees:
+                self._objects.adopt(name, frame_run.run, result.GetValue())
                 continue
             with keep_directory():
-                file = root.TFile.Open(each.trees[name])
-            self._objects.adopt(name, each.run, file.Get(name))
+                file = root.TFile.Open(frame_run.trees[name])
+            self._objects.adopt(name, frame_run.run, file.Get(name))
             file.Close()
-
-    def _list_paths(self) -> list[str]:
-        return sorted({part.path for each in self._runs.values() for part in each.parts})
 
 
 def check_frame_file(file: EventFile) -> None:
@@ -280,10 +274,3 @@ def check_frame_file(file: EventFile) -> None:
             f"The {file.build_where(name)} has a basket without entries, and ROOT's frames misread the event after it.",
             hint="Write collect(event), which reads it; or make the file without empty chunks.",
         )
-
-
-@cache
-def _load_chooser() -> Any:
-    root = load_root()
-    root.gInterpreter.Declare(_CHOOSER)
-    return root.airflow_provider_caf

@@ -46,7 +46,7 @@ def read_tree(path: str, names: Mapping[str, str]) -> tuple[ExpRun, ExpRun, int]
     with EventFile(path, names["tree"]) as file:
         if not file.count:
             raise InputError(f"The tree {names['tree']!r} in {path} has no event.", hint="Leave the file out.")
-        columns = [file.get_column(names[branch]).read_range(0, file.count) for branch in ("exp_branch", "run_branch")]
+        columns = [file.get_column(names[word]).read_range(0, file.count) for word in ("exp_branch", "run_branch")]
         where = f"An event of tree {names['tree']!r} in {path}"
         runs = [ExpRun.of_event(run, where) for run in set(zip(*columns))]
         return min(runs), max(runs), file.count

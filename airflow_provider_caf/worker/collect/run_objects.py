@@ -18,7 +18,7 @@ from typing import Any
 
 from airflow_provider_caf.core.errors import CafError, DefinitionError, InputError
 from airflow_provider_caf.core.iov import ExpRun
-from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.core.suggestions import check_word
 from airflow_provider_caf.worker.collect.describe_object import describe_item
 from airflow_provider_caf.worker.collect.signature import check_faults
 from airflow_provider_caf.worker.root import keep_directory, load_root
@@ -39,7 +39,7 @@ _MAX_LENGTH = 200
 
 
 def check_object_name(name: str, what: str) -> str:
-    """Refuse a name that cannot be a folder or key of a ROOT file; else give it.
+    """Refuse a name that cannot be a folder or key of a ROOT file; else return it.
 
     :param what: what is named, such as `prefix of collector 'Vertex'`.
     :raises DefinitionError: if it is such a name.
@@ -53,7 +53,7 @@ def check_object_name(name: str, what: str) -> str:
 
 
 def build_key(name: str, run: ExpRun) -> str:
-    """Give the key of an object of a run."""
+    """Return the key of an object of a run."""
     return f"{name}_{run}"
 
 
@@ -86,7 +86,7 @@ class RunObjects:
     def register(self, name: str, original: Any) -> None:
         """Take an object of which each run gets a copy.
 
-        :raises DefinitionError: if the name is taken or cannot be, or ROOT cannot merge such an object, or it
+        :raises DefinitionError: if the name is taken or not allowed, or ROOT cannot merge such an object, or it
             is not empty.
         """
         check_object_name(name, f"name of an object of the {self._what}")
@@ -112,22 +112,18 @@ class RunObjects:
         self._originals[name] = original
 
     def get_copies(self, run: ExpRun) -> dict[str, Any]:
-        """Give the copies that a run has; `add_copy` adds to the same mapping."""
+        """Return the copies that a run has; `add_copy` adds to the same mapping."""
         return self._copies.setdefault(run if self._is_per_run else ALL_RUNS, {})
 
     def add_copy(self, name: str, run: ExpRun) -> Any:
-        """Give the copy of an object for a run, made now if there is none.
+        """Return the copy of an object for a run, made now if there is none.
 
         :raises DefinitionError: if nothing is registered under that name.
         """
         copies = self.get_copies(run)
         if name in copies:
             return copies[name]
-        if name not in self._originals:
-            raise DefinitionError(
-                f"The {self._what} has not registered {name!r}.",
-                hint=build_word_hint(name, self._originals, "registered names"),
-            )
+        check_word(name, self._originals, f"The {self._what} has not registered {name!r}.", "registered names")
         if self._directory is None:
             raise DefinitionError(
                 f"The {self._what} asks for {name!r} before any run.",
@@ -161,9 +157,7 @@ class RunObjects:
                 copies[name] = item.CloneTree(-1, "fast")
             copies[name].SetName(key)
         else:
-            copies[name] = item.Clone(key)
-            if hasattr(item, "SetDirectory"):
-                copies[name].SetDirectory(load_root().nullptr)
+            copies[name] = _clone(item, key)
         if name not in self._originals:
             self.register(name, _build_empty(copies[name], name))
 
@@ -189,19 +183,15 @@ class RunObjects:
         self._write_run_range(events)
 
     def _copy(self, name: str, run: ExpRun) -> Any:
-        root = load_root()
         original = self._originals[name]
         key = build_key(name, run)
-        if isinstance(original, root.TTree):
+        if isinstance(original, load_root().TTree):
             # The copy shares the addresses of the original's branches, and writes itself into its folder.
             with keep_directory(self._get_folder(name)):
                 copy = original.CloneTree(0)
             copy.SetName(key)
             return copy
-        copy = original.Clone(key)
-        if hasattr(copy, "SetDirectory"):
-            copy.SetDirectory(root.nullptr)
-        return copy
+        return _clone(original, key)
 
     def _get_folder(self, name: str) -> Any:
         return self._directory.mkdir(name, "", True)
@@ -256,15 +246,21 @@ def count_content(item: Any) -> float:
     return 0.0
 
 
+def _clone(item: Any, name: str) -> Any:
+    """Return a copy that is in no folder: one that is closed would delete it."""
+    copy = item.Clone(name)
+    if hasattr(copy, "SetDirectory"):
+        copy.SetDirectory(load_root().nullptr)
+    return copy
+
+
 def _build_empty(item: Any, name: str) -> Any:
-    """Give an empty object of the same kind."""
+    """Return an empty object of the same kind."""
     root = load_root()
     if isinstance(item, root.TTree):
         with keep_directory():
             return item.CloneTree(0)
-    empty = item.Clone(name)
-    if hasattr(empty, "SetDirectory"):
-        empty.SetDirectory(root.nullptr)
+    empty = _clone(item, name)
     if isinstance(empty, root.TGraph):
         empty.Set(0)
     elif hasattr(empty, "Reset"):

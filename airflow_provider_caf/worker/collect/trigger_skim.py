@@ -10,17 +10,16 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from functools import cache
 from hashlib import blake2b
 from inspect import signature
 from pathlib import PurePosixPath
 from typing import Any
 
 from airflow_provider_caf.core.errors import DefinitionError, InputError
-from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.core.suggestions import build_word_hint, check_word
 from airflow_provider_caf.worker.collect.columns import build_read_error, load_reader
 from airflow_provider_caf.worker.collect.events import EventFile
-from airflow_provider_caf.worker.root import load_root
+from airflow_provider_caf.worker.root import declare, load_root
 
 RESULTS = (-1, 0, 1)
 MODES = ("or", "and")
@@ -79,7 +78,7 @@ class TriggerSkim:
     :param useRandomNumbersForPreScale: whether chance decides; else a counter for each line.
     :param resultOnMissing: 0 or 1: the decision where an event has no results, and what a line counts as that
         is not among them; None: both are errors.
-    :raises DefinitionError: if one of them cannot be.
+    :raises DefinitionError: if one of them is wrong.
     """
 
     def __init__(
@@ -90,11 +89,12 @@ class TriggerSkim:
         useRandomNumbersForPreScale: bool = True,
         resultOnMissing: int | None = None,
     ) -> None:
+        on_missing = int(resultOnMissing) if isinstance(resultOnMissing, bool) else resultOnMissing
         self.lines = _parse_lines(triggerLines)
         self.expected = _check("expectedResult", expectedResult, RESULTS)
         self.mode = _check("logicMode", logicMode, MODES)
         self.is_random = _check("useRandomNumbersForPreScale", useRandomNumbersForPreScale, (True, False))
-        self.on_missing = _check("resultOnMissing", _to_number(resultOnMissing), (None, 0, 1))
+        self.on_missing = _check("resultOnMissing", on_missing, (None, 0, 1))
         self.seen = 0
         self.chosen = 0
         self._counters = dict.fromkeys(self.lines, 0)
@@ -105,7 +105,7 @@ class TriggerSkim:
         """Make one of a setting: the parameters as a mapping, or a finished one.
 
         :param what: whose setting it is to the reader, such as `collector 'Hits'`.
-        :raises DefinitionError: if it is neither, or a parameter is unknown, missing or cannot be.
+        :raises DefinitionError: if it is neither, or a parameter is unknown, missing or wrong.
         """
         if isinstance(value, TriggerSkim):
             return value
@@ -116,11 +116,7 @@ class TriggerSkim:
             )
         known = list(signature(TriggerSkim).parameters)
         for name in value:
-            if name not in known:
-                raise DefinitionError(
-                    f"The trigger_skim of the {what} has no parameter {name!r}.",
-                    hint=build_word_hint(str(name), known, "parameters"),
-                )
+            check_word(str(name), known, f"The trigger_skim of the {what} has no parameter {name!r}.", "parameters")
         if "triggerLines" not in value:
             raise DefinitionError(
                 f"The trigger_skim of the {what} has no triggerLines.", hint="Name the trigger lines that count."
@@ -137,7 +133,7 @@ class TriggerSkim:
 
         :param results: line → result; None: the event has none.
         :param event: which event it is; a random prescale depends on it and on nothing else.
-        :raises InputError: if results are missing and nothing was said for that.
+        :raises InputError: if results are missing and `resultOnMissing` is None.
         """
         if results is None:
             return self.decide_without_results(1, event)
@@ -151,7 +147,7 @@ class TriggerSkim:
         return chosen
 
     def choose(self, rows: bytes, events: Sequence[int], prefix: str) -> Sequence[int]:
-        """Give those of some events that are chosen.
+        """Return those of some events that are chosen.
 
         :param rows: one byte per event and line.
         :param prefix: makes of the number of an event what `is_chosen` needs to know of it.
@@ -175,7 +171,7 @@ class TriggerSkim:
         """Decide about events that have no trigger results.
 
         :param count: how many they are.
-        :raises InputError: if nothing was said for that.
+        :raises InputError: if `resultOnMissing` is None.
         """
         if self.on_missing is None:
             raise InputError(f"There are no trigger results: {where}.", hint=_HINT)
@@ -184,7 +180,7 @@ class TriggerSkim:
         return bool(self.on_missing)
 
     def build_line_error(self, line: str, results: Mapping[str, int], where: str) -> InputError:
-        """Give the error of a line that an event does not have."""
+        """Return the error of a line that an event does not have."""
         hint = build_word_hint(line, results, "lines of this event")
         return InputError(f"The trigger line {line!r} is missing: {where}.", hint=f"{hint} {_HINT}")
 
@@ -195,11 +191,13 @@ class TriggerSkim:
         return chosen
 
     def _decide_plainly(self, row: bytes) -> bool | None:
-        """Decide for all events with such a row, or give None where a prescale has to be asked."""
+        """Decide for all events with such a row, or return None where a prescale decides."""
         if self.on_missing is None and _MISSING in row:
             raise KeyError(list(self.lines)[row.index(_MISSING)])
-        is_asked = any(code == _EXPECTED and prescale > 1 for code, prescale in zip(row, self.lines.values()))
-        self._known[row] = None if is_asked else self._join([self._counts(*each, "") for each in zip(row, self.lines)])
+        is_open = any(code == _EXPECTED and prescale > 1 for code, prescale in zip(row, self.lines.values()))
+        self._known[row] = (
+            None if is_open else self._join([self._counts(code, line, "") for code, line in zip(row, self.lines)])
+        )
         return self._known[row]
 
     def _counts(self, code: int, line: str, event: str) -> bool:
@@ -257,7 +255,7 @@ class TriggerColumn:
         self._lines = load_root().std.vector["std::string"](list(skim.lines))
 
     def choose(self, run: object, entries: Sequence[int]) -> Sequence[int]:
-        """Give those of some entries of one run that are chosen.
+        """Return those of some entries of one run that are chosen.
 
         :raises InputError: if one cannot be read, or a line is missing and nothing was said for that.
         """
@@ -271,7 +269,8 @@ class TriggerColumn:
 
     def _read(self, entries: Sequence[int]) -> bytes:
         rows = array("B", bytes(len(entries) * len(self._skim.lines)))
-        read = _load_reader().read_trigger_lines
+        load_reader()  # has a function that this code calls
+        read = declare(_READER).read_trigger_lines
         numbers = array("q", entries)
         done = read(self._file.tree, self._branch, self._lines, self._skim.expected, numbers, len(numbers), rows)
         if done < len(numbers):
@@ -285,12 +284,12 @@ class TriggerColumn:
 
 
 def check_trigger_skim(value: Any, branch: Any, what: str) -> None:
-    """Refuse the settings of a collector that cannot be.
+    """Refuse wrong trigger settings of a collector.
 
     :param value: its `trigger_skim`.
     :param branch: its `trigger_branch`.
     :param what: what it is to the reader, such as `collector 'Hits'`.
-    :raises DefinitionError: if one of them cannot be.
+    :raises DefinitionError: if one of them is wrong.
     """
     if not isinstance(branch, str) or not branch:
         raise DefinitionError(f"The trigger_branch of the {what} is {branch!r}.", hint="Give the name of a branch.")
@@ -299,7 +298,7 @@ def check_trigger_skim(value: Any, branch: Any, what: str) -> None:
 
 
 def find_results(event: Any, branch: str) -> Mapping[str, int] | None:
-    """Give the trigger results of an event that comes from no tree, or None if it has none.
+    """Return the trigger results of an event that comes from no tree, or None if it has none.
 
     :raises InputError: if they are no map.
     """
@@ -341,23 +340,12 @@ def _check(name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
     is_flag = allowed == (True, False)
     # 1.0 and True equal 1: a type that is not the one meant is a mistake, too.
     if value not in allowed or isinstance(value, float) or isinstance(value, bool) != is_flag:
-        words = ", ".join(repr(each) for each in allowed)
+        words = ", ".join(map(repr, allowed))
         raise DefinitionError(f"The {name} of a TriggerSkim is {value!r}.", hint=f"Use one of {words}.")
     return value
-
-
-def _to_number(value: Any) -> Any:
-    return int(value) if isinstance(value, bool) else value
 
 
 def _code(result: Any, expected: int) -> int:
     if result is None:
         return _MISSING
     return _EXPECTED if int(result) == expected else _OTHER
-
-
-@cache
-def _load_reader() -> Any:
-    reader = load_reader()
-    load_root().gInterpreter.Declare(_READER)
-    return reader

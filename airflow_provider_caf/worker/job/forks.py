@@ -20,18 +20,23 @@ Task = Callable[[], Any]
 def run_forked(
     tasks: Sequence[Task], processes: int, what: str, *, note: Callable[[int], None] | None = None
 ) -> list[Any]:
-    """Run functions, each in a child process, and give their answers in order.
+    """Run functions, each in a child process, and return their answers in order.
 
-    :param tasks: they give what JSON can say.
+    :param tasks: they return what JSON can say.
     :param processes: how many run at the same time.
     :param what: what one is to the reader, such as `a merge`.
     :param note: gets the number of each function that has ended.
     :raises InputError: as the first function (in their order) that raised it.
     :raises CafError: if another one failed, or a child crashed.
     """
+    note = note or (lambda number: None)
     if processes <= 1:
-        return [_run_here(number, task, note) for number, task in enumerate(tasks)]
-    answers: dict[int, Any] = {}
+        results = []
+        for number, task in enumerate(tasks):
+            results.append(task())
+            note(number)
+        return results
+    answers: dict[int, dict[str, Any]] = {}
     running: dict[int, tuple[int, int]] = {}
     waiting = list(enumerate(tasks))
     while waiting or running:
@@ -46,18 +51,13 @@ def run_forked(
         answers[number] = _read_answer(pipe, status, what)
         if "error" in answers[number]:
             waiting.clear()
-        elif note is not None:
+        else:
             note(number)
-    for number in sorted(answers):
-        _raise_error(answers[number])
-    return [answers[number]["answer"] for number in sorted(answers)]
-
-
-def _run_here(number: int, task: Task, note: Callable[[int], None] | None) -> Any:
-    answer = task()
-    if note is not None:
-        note(number)
-    return answer
+    ordered = [answers[number] for number in sorted(answers)]
+    for answer in ordered:
+        if "error" in answer:
+            raise (InputError if answer["is_input"] else CafError)(answer["error"], hint=answer["hint"])
+    return [answer["answer"] for answer in ordered]
 
 
 def _start(task: Task) -> tuple[int, int]:
@@ -106,9 +106,3 @@ def _read_answer(pipe: int, status: int, what: str) -> dict[str, Any]:
         return {"error": f"The process of {what} died of signal {-code}.", "hint": hint, "is_input": False}
     answer: dict[str, Any] = json.loads(text)
     return answer
-
-
-def _raise_error(answer: dict[str, Any]) -> None:
-    if "error" in answer:
-        kind = InputError if answer["is_input"] else CafError
-        raise kind(answer["error"], hint=answer["hint"])

@@ -14,7 +14,7 @@ from airflow_provider_caf.core.errors import CafError
 
 @contextmanager
 def hold_lock(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock of a file; wait while somebody else has it. The file stays.
+    """Hold the lock of a file; wait while another process has it. The file stays.
 
     No process that is started inherits it, a fork does: so it says of a program with its children whether they live.
 

@@ -1,16 +1,29 @@
-"""Find the outputs that a subjob has left in its work folder."""
+"""Find the outputs that a subjob has left in its work folder, and whether an earlier start of it has ended well.
+
+Batch systems start elements again, also after they had ended. Only what starts fast is imported here.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 
-from airflow_provider_caf.core.file_names import STDERR_FILE, STDOUT_FILE
+from airflow_provider_caf.core.file_names import (
+    STDERR_FILE,
+    STDOUT_FILE,
+    build_label,
+    name_attempt,
+    name_exit_record,
+    name_job_file,
+    name_subjob,
+)
 
-# ruff: noqa: PTH116, PTH118, PTH207 - pathlib is slow to import
+# ruff: noqa: PTH112, PTH116, PTH118, PTH123, PTH207 - pathlib is slow to import
 
 TYPE_CHECKING = False  # importing typing is slow
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
 
@@ -55,3 +68,32 @@ def _measure(folder: str, names: Sequence[str]) -> dict[str, int]:
         if state.st_mode & 0o170000 == 0o100000:  # a regular file; the module stat is not worth its import
             sizes[name] = state.st_size
     return sizes
+
+
+def is_done(array: Mapping[str, Any], subjob: int) -> bool:
+    """Tell whether an earlier start has ended well, with the present job file, and its outputs are there still."""
+    restart = 0
+    while True:
+        label = build_label(array["attempt"], restart)
+        folder = f"{array['output_folder']}/{name_subjob(subjob)}/{name_attempt(label)}"
+        if not os.path.isdir(folder):
+            return False
+        if _says_success(f"{array['status_folder']}/{name_exit_record(subjob, label)}", folder, array, subjob):
+            return True
+        restart += 1
+
+
+def _says_success(record_file: str, folder: str, array: Mapping[str, Any], subjob: int) -> bool:
+    """Tell whether a record proves success. What cannot be read proves nothing."""
+    try:
+        with open(record_file, "rb") as file:
+            record = json.loads(file.read())
+        with open(f"{array['input_folder']}/{name_job_file(subjob)}", "rb") as file:
+            digest = hashlib.sha256(file.read()).hexdigest()
+        end = (record["exit_code"], record["signal"], record["reason"], record["job_digest"])
+        outputs = record["outputs"]
+        return end == (0, None, None, digest) and all(
+            os.stat(f"{folder}/{output['path']}").st_size == output["size"] for output in outputs
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

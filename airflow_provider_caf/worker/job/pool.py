@@ -1,10 +1,10 @@
 """The commands of the local system: start a detached pool, ask pools, end subjobs.
 
-    pool submit ARRAY.json      starts a pool for an array, once, and prints {"id": …} pool lookup | query |
-    cancel   read a JSON list of {"folder", …} from standard input and print one JSON object
-                                for each
+    pool submit ARRAY.json              starts the pool of an array, once, and prints {"id": …}
+    pool lookup | query | cancel        reads requests from standard input, a JSON list of {"folder": …, …},
+                                        and prints one JSON object for each of them
 
-`submit` may be run any number of times, at the same time too: there is one pool, and each prints its id.
+`submit` may be run any number of times, at the same time too: there is one pool, and every call prints its id.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def main(argv: Sequence[str]) -> int:
     if len(argv) != 1 or argv[0] not in actions:
         sys.stderr.write(_USAGE)
         return 2
-    for asked in json.loads(sys.stdin.read()):
+    for request in json.loads(sys.stdin.read()):
         try:
-            answer = actions[argv[0]](asked)
+            answer = actions[argv[0]](request)
         except (PoolError, OSError) as error:
             answer = {"error": str(error)}
         print(json.dumps(answer))
@@ -65,7 +65,7 @@ def submit(array_file: str) -> int:
 
 
 def _start_once(array: Mapping[str, Any], files: PoolFiles) -> dict[str, Any]:
-    """Give the identity of the array's pool, which is started if there never was one.
+    """Return the identity of the array's pool, which is started if there never was one.
 
     Whoever takes the lock and finds no identity starts the pool, and hands the lock on to it by the fork. A
     pool that is dead is not started again: what it has left undone is lost, and goes into another array.
@@ -100,27 +100,26 @@ def _detach(array: Mapping[str, Any], files: PoolFiles, lock: int) -> dict[str, 
             os.setsid()
             # The second fork: a session leader could get a terminal by opening one.
             if os.fork() == 0:
-                _run_pool(array, files, keep={lock, writer}, writer=writer)
+                _run_pool(array, files, lock, writer)
         finally:
             os._exit(0)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.close(writer)
     os.waitpid(child, 0)
     with os.fdopen(reader, "rb") as file:
-        said = file.read()
-    if not said:
+        text = file.read()
+    if not text:
         raise PoolError(f"it ended at once; see {files.log_file}")
-    identity: dict[str, Any] = json.loads(said)
+    identity: dict[str, Any] = json.loads(text)
     return identity
 
 
-def _run_pool(array: Mapping[str, Any], files: PoolFiles, *, keep: set[int], writer: int) -> None:
+def _run_pool(array: Mapping[str, Any], files: PoolFiles, lock: int, writer: int) -> None:
     """Be the pool. Never returns."""
     from airflow_provider_caf.worker.job.pool_loop import Pool
 
     try:
-        _redirect(files.log_file)
-        _close_others(keep)
+        _detach_files(files.log_file, keep={lock, writer})
         os.chdir("/")
         identity = files.write_identity(array)
         pool = Pool(array, files, identity, slots=count_slots(array))
@@ -137,22 +136,18 @@ def _run_pool(array: Mapping[str, Any], files: PoolFiles, *, keep: set[int], wri
 
 
 def count_slots(array: Mapping[str, Any]) -> int:
-    """Give how many elements run at a time: one per core this process may use, if nothing is said."""
+    """Return how many elements run at a time: one per core that this process may use, unless the array limits them."""
     resources = array.get("resources") or {}
     slots = resources.get("max_processes") or len(os.sched_getaffinity(0))
     return int(min(slots, resources.get("throttle") or slots))
 
 
-def _redirect(log_file: str) -> None:
+def _detach_files(log_file: str, keep: set[int]) -> None:
+    """Print to a log, and close what was inherited: a pipe or lock held by the pool would keep others waiting."""
     log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(log, 1)
     os.dup2(log, 2)
-
-
-def _close_others(keep: set[int]) -> None:
-    """Close what was inherited: a pipe or a lock held by the pool would keep others waiting for its end."""
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - pathlib is slow to import
         descriptor = int(name)
         if descriptor > 2 and descriptor not in keep:
@@ -162,8 +157,8 @@ def _close_others(keep: set[int]) -> None:
                 continue  # the one by which the folder was listed
 
 
-def _look_up(asked: Mapping[str, Any]) -> dict[str, Any]:
-    files = PoolFiles(asked["folder"])
+def _look_up(request: Mapping[str, Any]) -> dict[str, Any]:
+    files = PoolFiles(request["folder"])
     try:
         identity = files.wait_for_identity()
     except PoolError:
@@ -172,19 +167,27 @@ def _look_up(asked: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     if identity is None:
         return {}
-    if identity.get("name") != asked["name"]:
-        raise PoolError(f"{files.folder} has the pool of {identity.get('name')!r}, not of {asked['name']!r}")
+    if identity.get("name") != request["name"]:
+        raise PoolError(f"{files.folder} has the pool of {identity.get('name')!r}, not of {request['name']!r}")
     return {"id": identity["id"]}
 
 
-def _query(asked: Mapping[str, Any]) -> dict[str, Any]:
-    files = PoolFiles(asked["folder"])
+def _find_pool(request: Mapping[str, Any]) -> tuple[PoolFiles, dict[str, Any] | None]:
+    """Return the files of the pool that a request names and its identity; None where there never was a pool."""
+    files = PoolFiles(request["folder"])
     identity = files.read_identity()
+    if identity is not None:
+        if identity["id"] != request["id"]:
+            raise PoolError(f"the folder has pool {identity['id']}, not {request['id']}")
+        check_place(identity)
+    return files, identity
+
+
+def _query(request: Mapping[str, Any]) -> dict[str, Any]:
+    files, identity = _find_pool(request)
     if identity is None:
         return {"gone": True}
-    _check_identity(identity, asked)
-    check_place(identity)
-    # Asked before the journal is read: when it is dead, the journal has its last word.
+    # Looked at before the journal is read: when it is dead, the journal has its last word.
     alive = files.is_alive()
     letters, _ = files.read_journal(int(identity["elements"]))
     if not alive:
@@ -192,31 +195,24 @@ def _query(asked: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": identity["id"], "alive": alive, "host": identity.get("host"), "states": "".join(letters)}
 
 
-def _cancel(asked: Mapping[str, Any]) -> dict[str, Any]:
-    files = PoolFiles(asked["folder"])
-    identity = files.read_identity()
+def _cancel(request: Mapping[str, Any]) -> dict[str, Any]:
+    files, identity = _find_pool(request)
     if identity is None:
         return {"gone": True}
-    _check_identity(identity, asked)
-    check_place(identity)
-    files.append_cancel(asked["elements"])
+    files.append_cancel(request["elements"])
     # Taken for good where the pool is dead, so that no two clean up after it at the same time.
     lock = files.take_lock()
     if lock is None:
-        _signal_pool(identity)
+        pid = int(identity["pid"])
+        if read_start(pid) != identity.get("start") or identity.get("boot") != read_boot():
+            raise PoolError(f"pool {identity['id']} lives, but cannot be signalled from here; is it in a container?")
+        os.kill(pid, signal.SIGUSR1)
         return {"id": identity["id"], "alive": True}
     try:
         _clean_up(files, identity)
     finally:
         os.close(lock)
     return {"id": identity["id"], "alive": False}
-
-
-def _signal_pool(identity: Mapping[str, Any]) -> None:
-    pid = int(identity["pid"])
-    if read_start(pid) != identity.get("start") or identity.get("boot") != read_boot():
-        raise PoolError(f"pool {identity['id']} lives, but cannot be signalled from here; is it in a container?")
-    os.kill(pid, signal.SIGUSR1)
 
 
 def _clean_up(files: PoolFiles, identity: Mapping[str, Any]) -> None:
@@ -235,8 +231,3 @@ def _clean_up(files: PoolFiles, identity: Mapping[str, Any]) -> None:
                 files.append_journal(journal, "C", element)
     finally:
         os.close(journal)
-
-
-def _check_identity(identity: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    if identity["id"] != asked["id"]:
-        raise PoolError(f"the folder has pool {identity['id']}, not {asked['id']}")

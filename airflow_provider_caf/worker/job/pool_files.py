@@ -1,15 +1,14 @@
 """The files of a local pool, in `pool/` in its array's folder.
 
-========
-===================================================================================================== lock
-held (flock) by the pool while it lives. Who can take it knows that the pool is dead: no process number
-         has to be trusted, and two pools for one array cannot be.
+======== ========================================================================================================
+lock     held (flock) by the pool while it lives. Who can take it knows that the pool is dead: no process number
+         has to be trusted, and one array never has two pools.
 id.json  who the pool is; written once, by the pool, before it starts anything.
-journal  one line for each thing that happened: `S element pid start-time` started, `E element` ended, with an
-         exit record, `C element` cancelled. Lines are appended in one write each.
+journal  one line for each event: `S element pid start-time` started, `E element` ended, with an exit record,
+         `C element` cancelled. Lines are appended in one write each.
 cancel   one JSON line for each request to cancel; read by the pool on SIGUSR1.
-pool.log what the pool itself has to say.
-======== =====================================================================================================
+pool.log what the pool itself prints.
+======== ========================================================================================================
 
 None of them is forced to disk. After a crash of the machine the pool is dead and its subjobs are lost or
 have an exit record, whatever the journal says.
@@ -39,6 +38,7 @@ _START_LIMIT = 20.0
 """Seconds that a pool may take from its lock to its id. It does nothing in between but fork."""
 
 _INTERVAL = 0.01
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
 class PoolError(Exception):
@@ -63,7 +63,7 @@ class PoolFiles:
         os.makedirs(self.folder, exist_ok=True)
 
     def take_lock(self, mode: int = fcntl.LOCK_EX) -> int | None:
-        """Take the lock and give its file descriptor, or None while somebody else has it.
+        """Take the lock and return its file descriptor, or None while another process has it.
 
         :param mode: `LOCK_SH` to see whether the pool lives: those who only look do not disturb one another.
         """
@@ -90,7 +90,7 @@ class PoolFiles:
         return False
 
     def read_identity(self) -> dict[str, Any] | None:
-        """Give the pool's identity, or None while there never was a pool."""
+        """Return the pool's identity, or None while there never was a pool."""
         try:
             with open(self.id_file, "rb") as file:
                 identity = json.loads(file.read())
@@ -103,7 +103,7 @@ class PoolFiles:
         return identity
 
     def wait_for_identity(self, limit: float = _START_LIMIT) -> dict[str, Any] | None:
-        """Give the pool's identity, or None where there never was a pool.
+        """Return the pool's identity, or None where there never was a pool.
 
         :param limit: seconds to wait for one that is starting.
         :raises PoolError: if it takes longer.
@@ -148,11 +148,11 @@ class PoolFiles:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.journal_file)
 
     def open_journal(self) -> int:
-        """Give a file descriptor that appends to the journal."""
-        return os.open(self.journal_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        """Return a file descriptor that appends to the journal."""
+        return os.open(self.journal_file, _APPEND, 0o666)
 
     def read_journal(self, elements: int) -> tuple[list[str], dict[int, int]]:
-        """Give the last letter of each element, and the processes that were started.
+        """Return the last letter of each element, and the processes that were started.
 
         A line that was cut off by a full disk, or names an element that there is not, is passed over.
 
@@ -160,12 +160,7 @@ class PoolFiles:
         """
         letters = ["Q"] * elements
         leaders: dict[int, int] = {}
-        try:
-            with open(self.journal_file, "rb") as file:
-                lines = file.read().split(b"\n")[:-1]
-        except FileNotFoundError:
-            lines = []
-        for line in lines:
+        for line in _read_lines(self.journal_file):
             words = line.split()
             if len(words) not in (2, 4) or not all(word.isdigit() for word in words[1:]):
                 continue
@@ -180,24 +175,28 @@ class PoolFiles:
     def append_cancel(self, elements: Sequence[int] | None) -> None:
         """Add a request to cancel elements; None: all."""
         line = json.dumps(None if elements is None else list(elements)) + "\n"
-        descriptor = os.open(self.cancel_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(self.cancel_file, _APPEND, 0o666)
         try:
             os.write(descriptor, line.encode())
         finally:
             os.close(descriptor)
 
     def read_cancels(self, elements: int) -> set[int]:
-        """Give all elements that were asked to be cancelled so far."""
+        """Return all elements whose cancellation was requested so far."""
         wanted: set[int] = set()
-        try:
-            with open(self.cancel_file, "rb") as file:
-                lines = file.read().split(b"\n")[:-1]
-        except FileNotFoundError:
-            return wanted
-        for line in lines:
-            asked = json.loads(line)
-            wanted.update(range(elements) if asked is None else asked)
+        for line in _read_lines(self.cancel_file):
+            request = json.loads(line)
+            wanted.update(range(elements) if request is None else request)
         return wanted
+
+
+def _read_lines(path: str) -> list[bytes]:
+    """Return the whole lines of a file, none where it is not there; the last one may be cut off by a full disk."""
+    try:
+        with open(path, "rb") as file:
+            return file.read().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
 
 
 def check_place(identity: Mapping[str, Any]) -> None:

@@ -17,13 +17,7 @@ from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.file_names import ENDED_BY_POOL, ENDED_BY_USER
 from airflow_provider_caf.worker.job.pool_files import MARK, PoolFiles
 from airflow_provider_caf.worker.job.processes import end_processes, find_processes, read_start
-from airflow_provider_caf.worker.job.subjob import (
-    Attempt,
-    close_logs,
-    finish_attempt,
-    open_attempt,
-    start_attempt,
-)
+from airflow_provider_caf.worker.job.subjob import Attempt, close_logs, finish_attempt, open_attempt, start_attempt
 
 TYPE_CHECKING = False  # importing typing is slow
 if TYPE_CHECKING:
@@ -42,10 +36,9 @@ class Task:
 
     :param element: its element in the array.
     :param position: its place in the element.
-    :param reason: why it was told to end.
-    :param ended_by: by whom, a word of `core.file_names.ENDED_BY`.
-    :param deadline: when it will be killed, on the monotonic clock; None: it was not told to end, or is
-        killed.
+    :param reason: why it is to end before its time.
+    :param ended_by: who ends it, a word of `core.file_names.ENDED_BY`.
+    :param deadline: when it will be killed, on the monotonic clock; None: it is not to end, or is killed.
     """
 
     __slots__ = ("attempt", "deadline", "element", "ended_by", "position", "reason")
@@ -100,7 +93,9 @@ class Pool:
             self._cancel()
             self._fill()
             while self._running:
-                self._prepare()
+                if self._ready is None and self._waiting:
+                    element = self._waiting[-1]
+                    self._ready = (element, open_attempt(self._array, self._elements[element][0]))
                 received = signal.sigtimedwait(SIGNALS, self._count_down())
                 if received is not None:
                     self._obey(received.si_signo)
@@ -113,11 +108,6 @@ class Pool:
     def _fill(self) -> None:
         while self._waiting and len(self._running) < self._slots:
             self._launch(self._waiting.pop(), 0)
-
-    def _prepare(self) -> None:
-        if self._ready is None and self._waiting:
-            element = self._waiting[-1]
-            self._ready = (element, open_attempt(self._array, self._elements[element][0]))
 
     def _launch(self, element: int, position: int) -> None:
         """Start an element at a place.
@@ -176,9 +166,9 @@ class Pool:
             if task.deadline is not None and task.deadline <= time.monotonic():
                 task.deadline = None
                 # All of its session, also what has gone into a process group of its own.
-                for each in find_processes(None, {pid: read_start(pid) or 0}):
+                for member in find_processes(None, {pid: read_start(pid) or 0}):
                     with contextlib.suppress(ProcessLookupError, PermissionError):
-                        os.kill(each, signal.SIGKILL)
+                        os.kill(member, signal.SIGKILL)
 
     def _reap(self) -> None:
         ended = []
@@ -198,8 +188,7 @@ class Pool:
         for task, status, usage in ended:
             self._record(task.attempt, status, usage, task.reason, task.ended_by)
             if not self._goes_on(task):
-                letter = "C" if task.element in self._cancelled else "E"
-                self._write(letter, task.element)
+                self._write("C" if task.element in self._cancelled else "E", task.element)
 
     def _goes_on(self, task: Task) -> bool:
         return task.reason is None and task.position + 1 < len(self._elements[task.element])

@@ -19,7 +19,7 @@ _INTERVAL = 0.02
 
 
 def read_boot() -> str:
-    """Give the id of this boot of the machine: process numbers and start times mean nothing beyond it."""
+    """Return the id of this boot of the machine: process numbers and start times mean nothing beyond it."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return file.read().strip()
@@ -28,7 +28,7 @@ def read_boot() -> str:
 
 
 def read_start(pid: int) -> int | None:
-    """Give a process's start time in clock ticks since the boot, or None where there is no such process."""
+    """Return a process's start time in clock ticks since the boot, or None where there is no such process."""
     fields = _read_fields(str(pid))
     return None if fields is None else int(fields[19])
 
@@ -92,7 +92,7 @@ def _send(pids: set[int], number: int) -> None:
 
 
 def _read_fields(name: str) -> list[bytes] | None:
-    """Give the fields of `/proc/<pid>/stat` from the state on."""
+    """Return the fields of `/proc/<pid>/stat` from the state on."""
     try:
         with open(f"/proc/{name}/stat", "rb") as file:
             # The program's name comes before and may hold anything, spaces and brackets too.

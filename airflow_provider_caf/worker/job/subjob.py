@@ -1,4 +1,4 @@
-"""Run one try of one subjob: its own folder, its argv, its outputs, its exit record (law 7).
+"""Run one try of one subjob: its own folder, its argv, its outputs, its exit record.
 
 A job of a batch system does this by the verb `subjob`; the local pool calls the same functions, many at a
 time.
@@ -34,15 +34,15 @@ from airflow_provider_caf.core.file_names import (
     name_subjob,
 )
 from airflow_provider_caf.core.temporary import build_temporary_name
-from airflow_provider_caf.worker.job.outputs import find_outputs
-from airflow_provider_caf.worker.job.starts import is_done
+from airflow_provider_caf.worker.job.outputs import find_outputs, is_done
 
-# ruff: noqa: PTH102, PTH103, PTH104, PTH108, PTH116, PTH123 - pathlib is slow to import
+# ruff: noqa: PTH102, PTH103, PTH104, PTH108, PTH110, PTH116, PTH123 - pathlib is slow to import
 
 TYPE_CHECKING = False  # importing typing costs as much as all of the above
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
+
 _LOG_FILES = (STDOUT_FILE, STDERR_FILE)
 EXIT_NOT_STARTED = 126
 """As a shell says it: the program could not be executed."""
@@ -172,7 +172,7 @@ def _make_folder(attempt: Attempt) -> str:
 
 
 def build_argv(job: Mapping[str, Any], job_file: str, app: str) -> list[str]:
-    """Give the argv of a job.
+    """Return the argv of a job.
 
     A command runs as it is, with its placeholders filled; the job app does the rest: collectors in Python,
     what has to run before a collector, and files that it needs beside it.
@@ -337,7 +337,7 @@ def write_record(path: str, record: Mapping[str, Any]) -> None:
 
 
 def format_time(seconds: float) -> str:
-    """Give a time in UTC, ISO 8601 with milliseconds."""
+    """Return a time in UTC, ISO 8601 with milliseconds."""
     milliseconds = int(seconds * 1000)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(milliseconds // 1000)) + f".{milliseconds % 1000:03d}Z"
 
@@ -356,14 +356,7 @@ class Warden:
     kill: LSF by SIGUSR2 at the run limit, others by SIGTERM or SIGXCPU.
     """
 
-    SIGNALS = (
-        signal.SIGTERM,
-        signal.SIGINT,
-        signal.SIGHUP,
-        signal.SIGUSR1,
-        signal.SIGUSR2,
-        signal.SIGXCPU,
-    )
+    SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 
     def __init__(self) -> None:
         self.pid = 0
@@ -454,14 +447,8 @@ def main(argv: Sequence[str]) -> int:
         worst = worst or code
         if warden.received:
             break
-    _remove_empty(f"{array['folder']}/{name_element_log(index)}")
+    log = f"{array['folder']}/{name_element_log(index)}"
+    # Ten thousand empty files help nobody; who runs the verb by hand has no such log.
+    if os.path.exists(log) and not os.stat(log).st_size:
+        os.unlink(log)
     return worst
-
-
-def _remove_empty(log: str) -> None:
-    """Remove the log of the element where nothing was printed: ten thousand empty files help nobody."""
-    try:
-        if not os.stat(log).st_size:
-            os.unlink(log)
-    except FileNotFoundError:
-        pass  # whoever runs the verb by hand has no such log

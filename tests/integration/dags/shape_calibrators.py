@@ -36,15 +36,12 @@ class GainAlgorithm(Algorithm):
         return ResultCode.OK
 
 
+# Like the other, under names of their own.
 class TimeCollector(GainCollector):
-    """Like the other, under a name of its own."""
-
     prefix = "Time"
 
 
 class ShapeCollector(GainCollector):
-    """Like the other, under a name of its own."""
-
     prefix = "Shape"
 
 

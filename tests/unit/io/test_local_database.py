@@ -18,14 +18,6 @@ from airflow_provider_caf.io.local_database import LocalDatabase, _add_entries
 from tests.unit.io.databases import WIDE, A, B, find_md5, list_names, snapshot, write_source
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> LocalDatabase:
-    """A database with one payload, 'Old', valid always."""
-    made = LocalDatabase(tmp_path / "run" / "outputdb")
-    made.commit([("Old", write_source(tmp_path, "old"), WIDE)])
-    return made
-
-
 class TestCommit:
     def test_files_and_text_have_the_form_that_basf2_reads(self, tmp_path: Path) -> None:
         folder = tmp_path / "new" / "outputdb"

@@ -23,14 +23,6 @@ from tests.unit.io.databases import WIDE, A, find_fault, find_md5, list_names, s
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> LocalDatabase:
-    """A database with one payload, 'Old', valid always."""
-    made = LocalDatabase(tmp_path / "run" / "outputdb")
-    made.commit([("Old", write_source(tmp_path, "old"), WIDE)])
-    return made
-
-
 class TestFailedWrites:
     def test_a_full_disk_is_told_and_nothing_is_lost(
         self, database: LocalDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -151,22 +143,24 @@ class TestFileSizeLimit:
         ids=["payload", "text"],
     )
 
-    def make_sources(self, folder: Path, count: int, size: int) -> Path:
-        folder.mkdir()
+    def commit_in_child(
+        self, database: LocalDatabase, folder: Path, count: int, size: int, limit: int, ending: str
+    ) -> str:
+        """Commit files of a size in a process with a limit for files, and return what it printed."""
+        sources = folder / "sources"
+        sources.mkdir()
         for number in range(count):
-            (folder / str(number)).write_bytes(b"%d" % (number % 10) * size)
-        return folder
+            (sources / str(number)).write_bytes(b"%d" % (number % 10) * size)
+        return finish_child(run_child(self.SCRIPT, database.folder, sources, str(count), str(limit), ending))
 
     @CASES
     def test_nothing_half_written_stays(
         self, database: LocalDatabase, tmp_path: Path, count: int, size: int, limit: int, message: str
     ) -> None:
-        sources = self.make_sources(tmp_path / "sources", count, size)
         before = snapshot(database.folder)
-        child = run_child(self.SCRIPT, database.folder, sources, str(count), str(limit), "error")
-        said = finish_child(child)
-        assert said.startswith(message.format(database.folder))
-        assert f"hint: Free space for {database.folder} (disk, quota or file size limit)" in said
+        text = self.commit_in_child(database, tmp_path, count, size, limit, "error")
+        assert text.startswith(message.format(database.folder))
+        assert f"hint: Free space for {database.folder} (disk, quota or file size limit)" in text
         assert snapshot(database.folder) == before
         assert database.verify() == 1
 
@@ -174,15 +168,13 @@ class TestFileSizeLimit:
     def test_killed_within_a_write(
         self, database: LocalDatabase, tmp_path: Path, count: int, size: int, limit: int, message: str
     ) -> None:
-        sources = self.make_sources(tmp_path / "sources", count, size)
         before = snapshot(database.folder)
-        child = run_child(self.SCRIPT, database.folder, sources, str(count), str(limit), "kill")
-        assert int(finish_child(child)) & 0x7F == signal.SIGXFSZ
+        assert int(self.commit_in_child(database, tmp_path, count, size, limit, "kill")) & 0x7F == signal.SIGXFSZ
         after = snapshot(database.folder)
         assert after["database.txt"] == before["database.txt"]
         assert not [name for name, data in after.items() if name.endswith(".root") and find_fault(name, data)]
         assert any(name.endswith(".tmp") for name in after)
-        LocalDatabase(database.folder).commit([(f"P{n}", sources / str(n), A) for n in range(count)])
+        LocalDatabase(database.folder).commit([(f"P{n}", tmp_path / "sources" / str(n), A) for n in range(count)])
         assert database.verify() == count + 1
         assert len(list_names(database.folder)) == count + 2
 

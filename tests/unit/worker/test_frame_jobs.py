@@ -14,6 +14,7 @@ from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.worker.collect.collect import OUTPUT_FILE
 from airflow_provider_caf.worker.collect.collected import CollectedData
+from tests.unit.worker.array_records import write_array_record
 
 pytestmark = pytest.mark.slow
 
@@ -58,22 +59,8 @@ def write_array(folder: Path, sources: list[str]) -> Path:
             "pre_collector": None,
         }
         (folder / "in" / f"{number:05d}.json").write_text(json.dumps(job))
-    array = {
-        "version": 1,
-        "name": "caf_frames",
-        "folder": str(folder / "array"),
-        "input_folder": str(folder / "in"),
-        "output_folder": str(folder / "out"),
-        "status_folder": str(folder / "out" / "status"),
-        "elements": [[number] for number in range(len(sources))],
-        "attempt": 0,
-        "app": str(folder / "app.pyz"),
-        "python": sys.executable,
-        "resources": {},
-    }
-    path = folder / "array.json"
-    path.write_text(json.dumps(array))
-    return path
+    elements = [[number] for number in range(len(sources))]
+    return write_array_record(folder / "array.json", folder, elements, str(folder / "app.pyz"))
 
 
 def test_from_the_app_to_the_algorithm(tmp_path: Path, make_events: Any, merge_outputs: Any) -> None:

@@ -16,6 +16,7 @@ import pytest
 from airflow_provider_caf.worker.job import pool
 from airflow_provider_caf.worker.job.pool_files import PoolError, PoolFiles, check_place
 from airflow_provider_caf.worker.job.processes import read_boot
+from tests.unit.worker.array_records import write_array_record
 from tests.waiting import is_running, wait_until
 
 pytestmark = pytest.mark.slow
@@ -28,22 +29,7 @@ def make_array(folder: Path, elements: list[list[int]], scripts: dict[int, str],
     for subjob, script in scripts.items():
         job = {"command": ["sh", "-c", script], "output_patterns": [], "subjob": subjob}
         (folder / "in" / f"{subjob:05d}.json").write_text(json.dumps(job))
-    array = {
-        "version": 1,
-        "name": "caf_x",
-        "folder": str(folder / "array"),
-        "input_folder": str(folder / "in"),
-        "output_folder": str(folder / "out"),
-        "status_folder": str(folder / "out" / "status"),
-        "elements": elements,
-        "attempt": 0,
-        "app": "/w/app.pyz",
-        "python": sys.executable,
-        "resources": resources,
-    }
-    path = folder / "array" / "array.json"
-    path.write_text(json.dumps(array))
-    return path
+    return write_array_record(folder / "array" / "array.json", folder, elements, "/w/app.pyz", **resources)
 
 
 def submit(path: Path) -> subprocess.CompletedProcess[str]:

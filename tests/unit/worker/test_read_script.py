@@ -17,7 +17,7 @@ from airflow_provider_caf.worker.basf2.dropin.caf.backends import (
     range_arguments,
 )
 from airflow_provider_caf.worker.basf2.dropin.caf.runners import SeqAlgorithmsRunner
-from airflow_provider_caf.worker.basf2.read_script import describe_calibration, describe_splitter, find_ancestors_in
+from airflow_provider_caf.worker.basf2.read_script import check_dependencies, describe_calibration, describe_splitter
 
 
 def build_calibration(**words: Any) -> Any:
@@ -90,6 +90,6 @@ def test_a_splitter_of_another_kind_is_refused() -> None:
 
 def test_a_dependency_that_was_not_given_is_named() -> None:
     given = [{"name": "First", "depends_on": []}, {"name": "Second", "depends_on": ["Frist"]}]
-    find_ancestors_in(given, given[0])
+    check_dependencies(given[:1])
     with pytest.raises(DefinitionError, match="Frist"):
-        find_ancestors_in(given, given[1])
+        check_dependencies(given)

@@ -6,15 +6,8 @@ from prompt import CalibrationSettings
 
 import basf2 as b2
 
-settings = CalibrationSettings(
-    name="Data Dependent",
-    expert_username="expert",
-    description=__doc__,
-    input_data_formats=["cdst"],
-    input_data_names=["mumu"],
-    depends_on=[],
-    expert_config={"per": "run", "min_entries": 10},
-)
+config = {"per": "run", "min_entries": 10}
+settings = CalibrationSettings("Data Dependent", "expert", __doc__, ["cdst"], ["mumu"], expert_config=config)
 
 
 def group_files(files_to_iov, per):

@@ -6,15 +6,7 @@ from prompt import CalibrationSettings
 
 import basf2 as b2
 
-settings = CalibrationSettings(
-    name="Eleven Chain",
-    expert_username="expert",
-    description=__doc__,
-    input_data_formats=["cdst"],
-    input_data_names=["mumu"],
-    depends_on=[],
-    expert_config={"length": 11},
-)
+settings = CalibrationSettings("Eleven Chain", "expert", __doc__, ["cdst"], ["mumu"], expert_config={"length": 11})
 
 
 def get_calibrations(input_data, **kwargs):

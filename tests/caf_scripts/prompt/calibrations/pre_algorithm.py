@@ -9,15 +9,7 @@ from prompt import CalibrationSettings
 
 import basf2 as b2
 
-settings = CalibrationSettings(
-    name="Pre Algorithm",
-    expert_username="expert",
-    description=__doc__,
-    input_data_formats=["cdst"],
-    input_data_names=["mumu"],
-    depends_on=[],
-    expert_config={"factor": 2.0},
-)
+settings = CalibrationSettings("Pre Algorithm", "expert", __doc__, ["cdst"], ["mumu"], expert_config={"factor": 2.0})
 
 
 def scale_histograms(folder, factor):

@@ -11,15 +11,7 @@ from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies import BUILT_IN, SequentialRunByRun, build_strategy
-from airflow_provider_caf.core.strategies.base import (
-    Commit,
-    Execute,
-    Execution,
-    FinalState,
-    Outcome,
-    Report,
-    Strategy,
-)
+from airflow_provider_caf.core.strategies.base import Commit, Execute, Execution, FinalState, Outcome, Report, Strategy
 from airflow_provider_caf.core.strategies.drive import drive_plan
 from airflow_provider_caf.core.strategies.params import Param
 

@@ -6,8 +6,7 @@ import pytest
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.strategies import BUILT_IN, build_strategy, load_strategy
-from airflow_provider_caf.core.strategies.sequential_run_by_run import SequentialRunByRun
-from airflow_provider_caf.core.strategies.single_iov import SingleIOV
+from airflow_provider_caf.core.strategies.built_in import SequentialRunByRun, SingleIOV
 
 
 @pytest.mark.parametrize("name", ["SingleIOV", "SequentialRunByRun", "SimpleRunByRun", "SequentialBoundaries"])
@@ -28,7 +27,7 @@ def test_unknown_name() -> None:
 
 
 def test_from_a_module() -> None:
-    reference = "airflow_provider_caf.core.strategies.single_iov:SingleIOV"
+    reference = "airflow_provider_caf.core.strategies.built_in:SingleIOV"
     assert load_strategy(reference) is SingleIOV
 
 

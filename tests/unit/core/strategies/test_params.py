@@ -59,7 +59,7 @@ def test_bad_values(kind: str, value: Any) -> None:
 
 
 def test_null_only_where_it_is_the_default() -> None:
-    with pytest.raises(ValueError, match="no whole number"):
+    with pytest.raises(ValueError, match="has to be a whole number"):
         Param(kind="int", text="", default=1).parse(None)
 
 

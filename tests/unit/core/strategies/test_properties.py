@@ -13,14 +13,7 @@ from hypothesis import strategies as st
 from airflow_provider_caf.core.iov import ExpRun, IoV, find_iov_gaps, find_uncovered_runs
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies import build_strategy
-from airflow_provider_caf.core.strategies.base import (
-    Commit,
-    Execute,
-    Execution,
-    FinalState,
-    Outcome,
-    Report,
-)
+from airflow_provider_caf.core.strategies.base import Commit, Execute, Execution, FinalState, Outcome, Report
 from airflow_provider_caf.core.strategies.drive import drive_plan
 
 run_lists = st.lists(

@@ -105,7 +105,7 @@ class Result:
 class SubjobSplitter(ABC):
     """Split a job into subjobs.
 
-    :param arguments_generator: the arguments of each.
+    :param arguments_generator: the arguments of the subjobs.
     """
 
     def __init__(self, *, arguments_generator: ArgumentsGenerator | None = None) -> None:
@@ -146,7 +146,6 @@ class MaxFilesSplitter(SubjobSplitter):
         self.max_files_per_subjob = max_files_per_subjob
 
     def create_subjobs(self, job: Job) -> None:
-        """Make the subjobs of a job."""
         self._create(job, Splitting(max_files_per_collector_job=self.max_files_per_subjob))
 
 
@@ -160,7 +159,6 @@ class MaxSubjobsSplitter(SubjobSplitter):
         self.max_subjobs = max_subjobs
 
     def create_subjobs(self, job: Job) -> None:
-        """Make the subjobs of a job."""
         self._create(job, Splitting(max_collector_jobs=self.max_subjobs))
 
 
@@ -192,7 +190,6 @@ class ArgumentsSplitter(SubjobSplitter):
         self.max_subjobs = max_subjobs
 
     def create_subjobs(self, job: Job) -> None:
-        """Make the subjobs of a job."""
         assert self.arguments_generator is not None
         generator = self.arguments_generator.generator
         for number in count():
@@ -332,7 +329,6 @@ class SubJob(Job):
 
     @property
     def job_dict(self) -> dict[str, Any]:
-        """The form that JSON has."""
         return {"id": self.id, "input_files": list(self.input_files), "args": list(self.args)}
 
     def __getattr__(self, name: str) -> Any:
@@ -415,10 +411,15 @@ class Local(Backend):
         except OSError as error:
             raise BackendError(f"The folder {folder} of {job} cannot be made ready: {error}.") from error
         job.result, job.status = Result(job), "running"
-        with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
-            ended = run_program(["/bin/bash", str(script.absolute())], folder=folder, stdout=out, stderr=err)
-        (folder / self.exit_code_file).write_text(f"{ended.returncode}\n", encoding="utf-8")
-        job.status = "failed" if ended.returncode else "completed"
+        code = run_in_folder(["/bin/bash", str(script.absolute())], folder)
+        (folder / self.exit_code_file).write_text(f"{code}\n", encoding="utf-8")
+        job.status = "failed" if code else "completed"
+
+
+def run_in_folder(argv: list[str], folder: Path, variables: Mapping[str, str] | None = None) -> int:
+    """Run a command with its output in the files `stdout` and `stderr` of its folder, and return its exit code."""
+    with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
+        return run_program(argv, folder=folder, variables=variables, stdout=out, stderr=err).returncode
 
 
 class Batch(Backend):

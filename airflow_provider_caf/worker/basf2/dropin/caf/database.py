@@ -8,7 +8,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar
 
 
@@ -51,9 +50,8 @@ class SQLiteDB:
 
     def open(self) -> None:
         """Open it."""
-        self.conn = sqlite3.connect(
-            self.get_uri(), uri=True, timeout=self.timeout, isolation_level=self.isolation_level
-        )
+        options = {"timeout": self.timeout, "isolation_level": self.isolation_level}
+        self.conn = sqlite3.connect(self.get_uri(), uri=True, **options)
 
     def close(self) -> None:
         """Keep what was changed, and close it."""
@@ -92,9 +90,7 @@ class SQLiteDB:
     def __enter__(self) -> Any:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -31,21 +31,27 @@ class _HasDatabases:
 
     database_chain: list[Any]
 
-    def reset_database(self) -> None:
+    def _list_chains(self, apply_to_default_collection: bool) -> list[list[Any]]:
+        return [self.database_chain]
+
+    def reset_database(self, apply_to_default_collection: bool = True) -> None:
         """Forget the database chain."""
-        self.database_chain = []
+        for chain in self._list_chains(apply_to_default_collection):
+            chain.clear()
 
-    def use_central_database(self, global_tag: str) -> None:
+    def use_central_database(self, global_tag: str, apply_to_default_collection: bool = True) -> None:
         """Look first at a global tag."""
-        self.database_chain.append(CentralDatabase(global_tag))
+        for chain in self._list_chains(apply_to_default_collection):
+            chain.append(CentralDatabase(global_tag))
 
-    def use_local_database(self, filename: str, directory: str = "") -> None:
+    def use_local_database(self, filename: str, directory: str = "", apply_to_default_collection: bool = True) -> None:
         """Look first at a local database.
 
         :param filename: its `database.txt`.
         :param directory: of its payloads, if not that of the file.
         """
-        self.database_chain.append(LocalDatabase(filename, directory))
+        for chain in self._list_chains(apply_to_default_collection):
+            chain.append(LocalDatabase(filename, directory))
 
 
 def _build_default_chain() -> list[Any]:
@@ -106,9 +112,10 @@ class Collection(_HasDatabases):
     @staticmethod
     def uri_list_from_input_file(input_file: str) -> list[str]:
         """Return the files that a path or glob names, absolute; a URI stays as it is."""
-        if parse_file_uri(input_file).scheme != "file":
+        uri = parse_file_uri(input_file)
+        if uri.scheme != "file":
             return [input_file]
-        pattern = str(Path(parse_file_uri(input_file).path).absolute())
+        pattern = str(Path(uri.path).absolute())
         # As the reference does it; a name that matches nothing stays, and is an error when the job is prepared.
         return sorted(glob(pattern)) or [pattern]  # noqa: PTH207
 
@@ -131,7 +138,13 @@ class Collection(_HasDatabases):
 
     @collector.setter
     def collector(self, collector: Any) -> None:
-        self._collector = _make_collector(collector)
+        if collector is not None:
+            import basf2
+
+            collector = basf2.register_module(collector) if isinstance(collector, str) else collector
+            if not isinstance(collector, basf2.Module):
+                raise TypeError(f"A collector is a module or the name of one, not a {type(collector).__name__}.")
+        self._collector = collector
 
     def is_valid(self) -> bool:
         """Tell whether it has a collector and input files."""
@@ -139,17 +152,6 @@ class Collection(_HasDatabases):
 
     max_collector_jobs = _SplitterLimit(MaxSubjobsSplitter, "max_subjobs", None)
     max_files_per_collector_job = _SplitterLimit(MaxFilesSplitter, "max_files_per_subjob", None)
-
-
-def _make_collector(collector: Any) -> Any:
-    if collector is None:
-        return None
-    import basf2
-
-    module = basf2.register_module(collector) if isinstance(collector, str) else collector
-    if not isinstance(module, basf2.Module):
-        raise TypeError(f"A collector is a module or the name of one, not a {type(module).__name__}.")
-    return module
 
 
 class CalibrationBase(ABC):
@@ -221,11 +223,39 @@ class _OfDefaultCollection:
         setattr(calibration.collections[Calibration.default_collection_name], self._name, value)
 
 
+class _OfAlgorithms:
+    """An attribute of all algorithms of a calibration, as a list; set one value for all, or a list.
+
+    :param attribute: its name in an algorithm.
+    """
+
+    def __init__(self, attribute: str) -> None:
+        self._attribute = attribute
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, calibration: Any, owner: type | None = None) -> Any:
+        if calibration is None:
+            return self
+        return [getattr(algorithm, self._attribute) for algorithm in calibration.algorithms]
+
+    def __set__(self, calibration: Any, value: Any) -> None:
+        count = len(calibration.algorithms)
+        items = list(value) if isinstance(value, (list, tuple)) else [value] * count
+        if not value or len(items) != count:
+            raise ValueError(f"{self._name} of {calibration.name!r}: give one for all {count} algorithms, or one each.")
+        for algorithm, item in zip(calibration.algorithms, items):
+            setattr(algorithm, self._attribute, item)
+
+
 class Calibration(CalibrationBase, _HasDatabases):
-    """Collections, then algorithms. The arguments are those of the default collection.
+    """Collections, then algorithms.
 
     :param name: has to be unique.
+    :param collector: that of the default collection.
     :param algorithms: one C++ algorithm, or a list of them.
+    :param values: the other arguments of the default collection, in the order of `Collection`; also by name.
     """
 
     moves = ("submit_collector", "complete", "run_algorithms", "iterate", "fail_fully")
@@ -242,29 +272,8 @@ class Calibration(CalibrationBase, _HasDatabases):
     max_collector_jobs = _OfDefaultCollection()
     backend_args = _OfDefaultCollection()
 
-    def __init__(
-        self,
-        name: str,
-        collector: Any = None,
-        algorithms: Any = None,
-        input_files: Any = None,
-        pre_collector_path: Any = None,
-        database_chain: Iterable[Any] | None = None,
-        output_patterns: Iterable[str] | None = None,
-        max_files_per_collector_job: int | None = None,
-        max_collector_jobs: int | None = None,
-        backend_args: Mapping[str, Any] | None = None,
-    ) -> None:
-        default = Collection(
-            collector,
-            input_files,
-            pre_collector_path,
-            database_chain,
-            output_patterns,
-            max_files_per_collector_job,
-            max_collector_jobs,
-            backend_args,
-        )
+    def __init__(self, name: str, collector: Any = None, algorithms: Any = None, *values: Any, **options: Any) -> None:
+        default = Collection(collector, *values, **options)
         self.collections: dict[str, Collection] = {self.default_collection_name: default}
         self._algorithms: list[Algorithm] = []
         super().__init__(name)
@@ -273,7 +282,7 @@ class Calibration(CalibrationBase, _HasDatabases):
         self.results: dict[int, Any] = {}
         self.max_iterations: int | None = None
         self.ignored_runs: list[ExpRun] | None = None
-        self.database_chain = list(database_chain) if database_chain else _build_default_chain()
+        self.database_chain = list(default.database_chain)
         self.algorithms_runner: Any = runners.SeqAlgorithmsRunner
         self.backend: Any = None
         self.collector_full_update_interval = 30
@@ -316,23 +325,9 @@ class Calibration(CalibrationBase, _HasDatabases):
                 return f"the strategy of {algorithm.name} cannot work on the granularity {found.pop()!r}"
         return None
 
-    def reset_database(self, apply_to_default_collection: bool = True) -> None:
-        """Forget the database chain."""
-        super().reset_database()
-        if apply_to_default_collection:
-            self.collections[self.default_collection_name].reset_database()
-
-    def use_central_database(self, global_tag: str, apply_to_default_collection: bool = True) -> None:
-        """Look first at a global tag."""
-        super().use_central_database(global_tag)
-        if apply_to_default_collection:
-            self.collections[self.default_collection_name].use_central_database(global_tag)
-
-    def use_local_database(self, filename: str, directory: str = "", apply_to_default_collection: bool = True) -> None:
-        """Look first at a local database."""
-        super().use_local_database(filename, directory)
-        if apply_to_default_collection:
-            self.collections[self.default_collection_name].use_local_database(filename, directory)
+    def _list_chains(self, apply_to_default_collection: bool) -> list[list[Any]]:
+        default = self.collections[self.default_collection_name]
+        return [self.database_chain, *([default.database_chain] if apply_to_default_collection else [])]
 
     @property
     def algorithms(self) -> list[Algorithm]:
@@ -349,33 +344,11 @@ class Calibration(CalibrationBase, _HasDatabases):
                 raise TypeError(f"An algorithm is a Belle2::CalibrationAlgorithm, not a {type(item).__name__}.")
         self._algorithms = [Algorithm(item) for item in items]
 
-    @property
-    def pre_algorithms(self) -> list[Any]:
-        """The functions before each algorithm; set one for all, or a list."""
-        return [algorithm.pre_algorithm for algorithm in self.algorithms]
+    pre_algorithms = _OfAlgorithms("pre_algorithm")
+    """The functions before each algorithm; set one for all, or a list."""
 
-    @pre_algorithms.setter
-    def pre_algorithms(self, value: Any) -> None:
-        for algorithm, function in zip(self.algorithms, self._spread(value, "pre_algorithms")):
-            algorithm.pre_algorithm = function
-
-    @property
-    def strategies(self) -> list[Any]:
-        """The strategy of each algorithm; set one class for all, or a list."""
-        return [algorithm.strategy for algorithm in self.algorithms]
-
-    @strategies.setter
-    def strategies(self, value: Any) -> None:
-        for algorithm, strategy in zip(self.algorithms, self._spread(value, "strategies")):
-            algorithm.strategy = strategy
-
-    def _spread(self, value: Any, attribute: str) -> list[Any]:
-        items = list(value) if isinstance(value, (list, tuple)) else [value] * len(self.algorithms)
-        if not value or len(items) != len(self.algorithms):
-            raise ValueError(
-                f"{attribute} of {self.name!r}: give one for all {len(self.algorithms)} algorithms, or one each."
-            )
-        return items
+    strategies = _OfAlgorithms("strategy")
+    """The strategy of each algorithm; set one class for all, or a list."""
 
     def run(self) -> None:
         """Not possible alone: `CAF.run` does it, or Airflow."""

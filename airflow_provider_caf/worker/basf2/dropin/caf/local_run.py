@@ -12,23 +12,25 @@ taken up again after a failure: for that there is Airflow.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing  # noqa: TID251 - a strategy gets a queue of it, and no other program is started
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import airflow_provider_caf
 from airflow_provider_caf.core.chain import DatabaseEntry
+from airflow_provider_caf.core.file_names import DATABASE_FILE
 from airflow_provider_caf.core.graph import find_ancestors, order_calibrations
-from airflow_provider_caf.worker.basf2.dropin.caf.backends import Job, Local, SubJob
+from airflow_provider_caf.worker.basf2.dropin.caf.backends import Job, Local, SubJob, run_in_folder
+from airflow_provider_caf.worker.basf2.dropin.caf.strategies import StrategyResults
 from airflow_provider_caf.worker.basf2.dropin.caf.utils import AlgResult, ExpRun, IoV
 from airflow_provider_caf.worker.basf2.read_script import describe_chain
-from airflow_provider_caf.worker.basf2.steering import DATABASE_FILE, STEERING_FILE, write_job_files
-from airflow_provider_caf.worker.programs import run_program
+from airflow_provider_caf.worker.basf2.steering import STEERING_FILE, write_job_files
 
 _HINT = (
     "caf: running on this machine, without restart and without a batch system. With both: "
@@ -175,20 +177,14 @@ class _CalibrationRun:
         )
         # A fork: what a script has set on the algorithm, closures too, is there.
         context = multiprocessing.get_context("fork")
-        queue = context.SimpleQueue()
-        process = context.Process(target=_run_strategy, args=(strategy, self._iov, iteration, queue))
+        reader, writer = context.Pipe(duplex=False)
+        process = context.Process(target=_run_strategy, args=(strategy, self._iov, iteration, writer))
         process.start()
+        writer.close()
         results: list[tuple[Any, int]] = []
         state = None
-        while state is None and (process.is_alive() or not queue.empty()):
-            if queue.empty():
-                process.join(0.05)
-                continue
-            message = queue.get()
-            if message["type"] == "result":
-                results.append((message["value"][0], int(message["value"][1])))
-            else:
-                state = message["value"]
+        with contextlib.suppress(EOFError):  # it died, or raised
+            results, state = reader.recv()
         process.join()
         if state != strategy.COMPLETED or process.exitcode:
             raise RuntimeError(
@@ -198,37 +194,18 @@ class _CalibrationRun:
         return results
 
 
-class _PlainQueue:
-    """Send results as plain values: C++ enums cannot be sent."""
-
-    def __init__(self, queue: Any) -> None:
-        self._queue = queue
-
-    def put(self, message: Mapping[str, Any]) -> None:
-        value = message["value"]
-        if message["type"] == "result":
-            value = (tuple(value[0]), int(value[1]))
-        self._queue.put({"type": message["type"], "value": value})
-
-
-def _run_strategy(strategy: Any, iov: IoV | None, iteration: int, queue: Any) -> None:
-    strategy.run(iov, iteration, _PlainQueue(queue))
+def _run_strategy(strategy: Any, iov: IoV | None, iteration: int, writer: Any) -> None:
+    queue = StrategyResults()
+    strategy.run(iov, iteration, queue)
     sys.stdout.flush()
+    writer.send((queue.results, queue.final_state))
 
 
 def _run_subjob(subjob: SubJob) -> None:
     folder = subjob.working_dir
-    variables = {"CAF_JOB": str(folder / "job.json"), "CAF_APP": _find_app()}
-    with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
-        argv = ["basf2", STEERING_FILE]
-        ended = run_program(argv, folder=folder, variables=variables, stdout=out, stderr=err)
-    if ended.returncode:
-        raise RuntimeError(
-            f"The collector job {subjob.name} ended with exit code {ended.returncode}. Look at {folder / 'stderr'}."
-        )
-
-
-def _find_app() -> str:
-    """Return where our package is: a folder, or a zip file."""
     archive = getattr(getattr(airflow_provider_caf, "__loader__", None), "archive", None)
-    return str(archive or Path(airflow_provider_caf.__file__).parent.parent)
+    app = str(archive or Path(airflow_provider_caf.__file__).parent.parent)
+    variables = {"CAF_JOB": str(folder / "job.json"), "CAF_APP": app}
+    code = run_in_folder(["basf2", STEERING_FILE], folder, variables)
+    if code:
+        raise RuntimeError(f"The collector job {subjob.name} ended with exit code {code}. Look at {folder / 'stderr'}.")

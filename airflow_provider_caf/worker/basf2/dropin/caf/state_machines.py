@@ -1,4 +1,4 @@
-"""The machine that strategies use to execute an algorithm."""
+"""State machines: the one with which strategies execute an algorithm, and its base classes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,14 @@ class _SetUp:
     # Lists, as in the reference: a subclass may add to them. Each class has its own.
     required_attrs: ClassVar[list[str]]
     required_true_attrs: ClassVar[list[str]]
+
+    def __init__(self, algorithm: Any) -> None:
+        self.algorithm = algorithm
+        self.input_files: list[str] = []
+        self.dependent_databases: list[Any] = []
+        self.database_chain: list[Any] = []
+        self.output_dir: str | os.PathLike[str] = ""
+        self.output_database_dir: str | os.PathLike[str] = ""
 
     def setup_from_dict(self, params: Mapping[str, Any]) -> None:
         """Set attributes."""
@@ -115,13 +123,8 @@ class AlgorithmMachine(_SetUp, Machine):
     }
 
     def __init__(self, algorithm: Any = None, initial_state: str = "init") -> None:
-        super().__init__(initial_state=initial_state)
-        self.algorithm = algorithm
-        self.input_files: list[str] = []
-        self.dependent_databases: list[Any] = []
-        self.database_chain: list[Any] = []
-        self.output_dir: str | os.PathLike[str] = ""
-        self.output_database_dir: str | os.PathLike[str] = ""
+        super().__init__(algorithm)
+        Machine.__init__(self, initial_state=initial_state)
         self.ignored_runs: list[Any] | None = None
         self.result: IoV_Result | None = None
 

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from airflow_provider_caf.core import strategies as core
 from airflow_provider_caf.core.iov import ExpRun as CoreRun
-from airflow_provider_caf.core.iov import IoV as CoreIoV
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies.base import Commit, Execute, Execution, FinalState, FindBoundaries, Report
 from airflow_provider_caf.core.strategies.drive import drive_plan
@@ -33,6 +32,25 @@ class StrategyError(Exception):
     """A strategy was not set up."""
 
 
+class StrategyResults:
+    """Take what a strategy sends, in the place of the reference's queue between processes.
+
+    `results` has each IoV with its result code, as plain numbers: C++ enums cannot be sent.
+    """
+
+    def __init__(self) -> None:
+        self.results: list[tuple[tuple[int, ...], int]] = []
+        self.final_state: str | None = None
+
+    def put(self, message: Any) -> None:
+        """Take a result, or the final state."""
+        if message["type"] == "result":
+            iov, code = message["value"]
+            self.results.append((tuple(map(int, iov)), int(code)))
+        else:
+            self.final_state = str(message["value"])
+
+
 class AlgorithmStrategy(_SetUp, ABC):
     """Decide on which runs an algorithm is executed, and which of its payloads are committed.
 
@@ -47,12 +65,7 @@ class AlgorithmStrategy(_SetUp, ABC):
     FAILED = "FAILED"
 
     def __init__(self, algorithm: Any) -> None:
-        self.algorithm = algorithm
-        self.input_files: list[str] = []
-        self.output_dir: Any = ""
-        self.output_database_dir: Any = ""
-        self.database_chain: list[Any] = []
-        self.dependent_databases: list[Any] = []
+        super().__init__(algorithm)
         self.ignored_runs: list[Any] = []
         self.results: list[IoV_Result] = []
         self.queue: Any = None
@@ -115,7 +128,7 @@ class _BuiltIn(AlgorithmStrategy):
 
     def _build_params(self) -> dict[str, Any]:
         known = self.plan_class.list_params()
-        return {name: _plain(value) for name, value in self.algorithm.params.items() if name in known}
+        return {name: value for name, value in self.algorithm.params.items() if name in known}
 
     def _find_runs(self, iov: IoV | None) -> tuple[CoreRun, ...]:
         collected = set(runs_from_vector(self.algorithm.algorithm.getRunListFromAllData()))
@@ -153,8 +166,10 @@ class _BuiltIn(AlgorithmStrategy):
         if action.iov is not None and action.iov != action.execution.iov:
             before, after = action.execution.iov, IoV(*action.iov)._cpp_iov
             for query in payloads:
+                iov = query.iov
+                own = (iov.getExperimentLow(), iov.getRunLow(), iov.getExperimentHigh(), iov.getRunHigh())
                 # One that the algorithm has given an IoV of its own keeps it.
-                if _read_iov(query.iov) == before:
+                if own == before:
                     query.iov = after
         self.machine.algorithm.algorithm.commit(payloads)
 
@@ -204,11 +219,3 @@ class SequentialBoundaries(_BuiltIn):
     plan_class = core.SequentialBoundaries
     allowed_granularities: ClassVar[list[str]] = ["run"]
     usable_params: ClassVar[dict[str, Any]] = {"iov_coverage": IoV, "payload_boundaries": []}
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _read_iov(iov: Any) -> CoreIoV:
-    return CoreIoV(iov.getExperimentLow(), iov.getRunLow(), iov.getExperimentHigh(), iov.getRunHigh())

@@ -10,7 +10,8 @@ import os
 import shutil
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from graphlib import CycleError, TopologicalSorter
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import ParseResult, urlparse
@@ -65,7 +66,7 @@ class IoV(_IoV):
         return ROOT.Belle2.IntervalOfValidity(*self)
 
     def contains(self, iov: IoV) -> bool:
-        """Tell whether the whole of another one lies in this one. The empty one lies in each."""
+        """Tell whether the whole of another one lies in this one. The empty one lies in every one."""
         return _is_empty(iov) or (not _is_empty(self) and CoreIoV(*self).contains(CoreIoV(*iov)))
 
     def overlaps(self, iov: IoV) -> bool:
@@ -74,7 +75,7 @@ class IoV(_IoV):
 
 
 def _is_empty(iov: IoV) -> bool:
-    """Tell whether an IoV has no end at all. For the C++ class that is no run, not each."""
+    """Tell whether an IoV has no end at all. For the C++ class that is no run, not every one."""
     return iov.exp_low < 0 and iov.exp_high < 0
 
 
@@ -131,12 +132,7 @@ def find_gaps_in_iov_list(iov_list: Iterable[IoV]) -> list[IoV]:
 
 def split_runs_by_exp(runs: Iterable[ExpRun]) -> list[list[ExpRun]]:
     """Return the runs of each experiment as a list of their own, in order."""
-    lists: list[list[ExpRun]] = []
-    for run in runs:
-        if not lists or lists[-1][-1].exp != run.exp:
-            lists.append([])
-        lists[-1].append(run)
-    return lists
+    return [list(group) for _, group in groupby(runs, key=lambda run: run.exp)]
 
 
 def runs_overlapping_iov(iov: IoV, runs: Iterable[ExpRun]) -> set[ExpRun]:
@@ -154,14 +150,14 @@ def iov_from_runvector(iov_vector: Iterable[Any]) -> IoV:
     return iov_from_runs(runs_from_vector(iov_vector))
 
 
-def vector_from_runs(runs: Iterable[ExpRun]) -> Any:
+def vector_from_runs(runs: Iterable[tuple[int, int]]) -> Any:
     """Return runs as the C++ classes want them."""
     import ROOT
 
     pair = ROOT.std.pair("int", "int")
     vector = ROOT.std.vector(pair)()
     for run in runs:
-        vector.push_back(pair(run[0], run[1]))
+        vector.push_back(pair(*run))
     return vector
 
 
@@ -172,13 +168,10 @@ def runs_from_vector(exprun_vector: Iterable[Any]) -> list[ExpRun]:
 
 def find_run_lists_from_boundaries(boundaries: Sequence[ExpRun], runs: Iterable[ExpRun]) -> dict[IoV, list[ExpRun]]:
     """Return the runs between each boundary and the next one, by IoV. All are of one experiment."""
+    lasts = [*(boundary.run - 1 for boundary in boundaries[1:]), -1]
+    iovs = [IoV(*start, start.exp, last) for start, last in zip(boundaries, lasts)]
     known = list(runs)
-    found = {}
-    for number, start in enumerate(boundaries):
-        last = boundaries[number + 1].run - 1 if number + 1 < len(boundaries) else -1
-        iov = IoV(*start, start.exp, last)
-        found[iov] = sorted(runs_overlapping_iov(iov, known))
-    return found
+    return {iov: sorted(runs_overlapping_iov(iov, known)) for iov in iovs}
 
 
 def find_sources(dependencies: Mapping[str, Iterable[str]]) -> deque[str]:
@@ -192,20 +185,15 @@ def topological_sort(dependencies: Mapping[str, Iterable[str]]) -> list[str]:
 
     :param dependencies: node → the nodes that come after it.
     """
-    counts = dict.fromkeys(dependencies, 0)
-    for following in dependencies.values():
+    sorter: TopologicalSorter[str] = TopologicalSorter()
+    for node, following in dependencies.items():
+        sorter.add(node)
         for target in following:
-            counts[target] += 1
-    ready = deque(node for node, count in counts.items() if count == 0)
-    order = []
-    while ready:
-        node = ready.popleft()
-        order.append(node)
-        for target in dependencies[node]:
-            counts[target] -= 1
-            if counts[target] == 0:
-                ready.append(target)
-    return order if len(order) == len(counts) else []
+            sorter.add(target, node)
+    try:
+        return list(sorter.static_order())
+    except CycleError:
+        return []
 
 
 def all_dependencies(

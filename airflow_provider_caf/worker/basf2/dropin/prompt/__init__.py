@@ -1,9 +1,9 @@
-"""The settings of a calibration script."""
+"""The settings of calibration and validation scripts, and the filters of input data."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 prompt_script_package = "prompt.calibrations."
@@ -51,13 +51,13 @@ class _CalibrationSettings(NamedTuple):
     name: str
     expert_username: str
     description: str | None
-    input_data_formats: frozenset[str]
-    input_data_names: frozenset[str]
-    input_data_filters: dict[str, list[str]]
-    depends_on: list[Any]
-    expert_config: dict[str, Any]
-    produced_payloads: list[str]
-    subsystem: str | None
+    input_data_formats: Any = None
+    input_data_names: Any = None
+    input_data_filters: Any = None
+    depends_on: Any = None
+    expert_config: Any = None
+    produced_payloads: Any = None
+    subsystem: str | None = None
 
 
 class CalibrationSettings(_CalibrationSettings):
@@ -77,48 +77,32 @@ class CalibrationSettings(_CalibrationSettings):
 
     allowed_data_formats = frozenset({"raw", "cdst", "mdst", "udst"})
 
-    def __new__(
-        cls,
-        name: str,
-        expert_username: str,
-        description: str | None,
-        input_data_formats: Iterable[str] | None = None,
-        input_data_names: Iterable[str] | None = None,
-        input_data_filters: Mapping[str, Any] | None = None,
-        depends_on: Iterable[Any] | None = None,
-        expert_config: Any = None,
-        produced_payloads: Iterable[str] | None = None,
-        subsystem: str | None = None,
-    ) -> CalibrationSettings:
+    def __new__(cls, *values: Any, **options: Any) -> CalibrationSettings:
         """Check it all."""
-        _check_name(name)
-        formats = frozenset(name.lower() for name in input_data_formats or ())
+        given = super().__new__(cls, *values, **options)
+        _check_name(given.name)
+        formats = frozenset(name.lower() for name in given.input_data_formats or ())
         if not formats:
             raise ValueError("input_data_formats is empty: name at least one data format.")
         if formats - cls.allowed_data_formats:
             unknown = ", ".join(sorted(formats - cls.allowed_data_formats))
             raise ValueError(f"There is no data format {unknown}; use {', '.join(sorted(cls.allowed_data_formats))}.")
-        names = frozenset(input_data_names or ())
+        names = frozenset(given.input_data_names or ())
         if not names:
             raise ValueError("input_data_names is empty: name at least one input.")
-        needed = list(depends_on or ())
+        needed = list(given.depends_on or ())
         for settings in needed:
             if not isinstance(settings, cls):
                 raise TypeError(
                     f"depends_on has a {type(settings).__name__} in it: give the settings of other scripts."
                 )
-        return super().__new__(
-            cls,
-            name,
-            expert_username,
-            description,
-            formats,
-            names,
-            _check_filters(input_data_filters or {}, names),
-            needed,
-            _check_config(expert_config),
-            list(produced_payloads or ()),
-            subsystem,
+        return given._replace(
+            input_data_formats=formats,
+            input_data_names=names,
+            input_data_filters=_check_filters(given.input_data_filters or {}, names),
+            depends_on=needed,
+            expert_config=_check_config(given.expert_config),
+            produced_payloads=list(given.produced_payloads or ()),
         )
 
     def json_dumps(self) -> str:
@@ -138,8 +122,8 @@ class CalibrationSettings(_CalibrationSettings):
 class _ValidationSettings(NamedTuple):
     name: str
     description: str | None
-    download_files: list[str]
-    expert_config: dict[str, Any]
+    download_files: Any = None
+    expert_config: Any = None
 
 
 class ValidationSettings(_ValidationSettings):
@@ -150,12 +134,12 @@ class ValidationSettings(_ValidationSettings):
     :raises ValueError: if one of them has a wrong value.
     """
 
-    def __new__(
-        cls, name: str, description: str | None, download_files: Iterable[str] | None = None, expert_config: Any = None
-    ) -> ValidationSettings:
+    def __new__(cls, *values: Any, **options: Any) -> ValidationSettings:
         """Check it all."""
-        _check_name(name)
-        return super().__new__(cls, name, description, list(download_files or ()), _check_config(expert_config))
+        given = super().__new__(cls, *values, **options)
+        _check_name(given.name)
+        files, config = list(given.download_files or ()), _check_config(given.expert_config)
+        return given._replace(download_files=files, expert_config=config)
 
     def json_dumps(self) -> str:
         """Return it as JSON."""

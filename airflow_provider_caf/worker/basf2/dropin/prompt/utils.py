@@ -73,14 +73,8 @@ def filter_by_max_events_per_run(
     """
     chosen: OrderedDict[str, IoV] = OrderedDict()
     for iov, files in sorted(group_files_by_iov(files_to_iov).items()):
-        total = 0
-        for path in _order(files, random_select):
-            if total >= max_events_per_run:
-                break
-            events = events_in_basf2_file(path)
-            if events:
-                total += events if max_events_per_file is None else min(events, max_events_per_file)
-                chosen[path] = iov
+        paths, _ = _take_events(_order(files, random_select), max_events_per_run, max_events_per_file)
+        chosen.update(dict.fromkeys(paths, iov))
     return chosen
 
 
@@ -88,16 +82,25 @@ def filter_by_select_max_events_from_files(
     input_file_list: Sequence[str], select_max_events_from_files: int
 ) -> list[str]:
     """Return files, chosen at random and sorted, until there are so many events; none where all have too few."""
+    chosen, total = _take_events(_order(input_file_list, True), select_max_events_from_files)
+    return sorted(chosen) if total >= select_max_events_from_files else []
+
+
+def _take_events(files: Iterable[str], wanted: int, most: int | None = None) -> tuple[list[str], int]:
+    """Return files until there are so many events, without empty ones, and the number of their events.
+
+    :param most: no file counts for more.
+    """
+    chosen: list[str] = []
     total = 0
-    chosen = []
-    for path in _order(input_file_list, True):
-        if total >= select_max_events_from_files:
+    for path in files:
+        if total >= wanted:
             break
         events = events_in_basf2_file(path)
         if events:
-            total += events
+            total += events if most is None else min(events, most)
             chosen.append(path)
-    return sorted(chosen) if total >= select_max_events_from_files else []
+    return chosen, total
 
 
 def _order(files: Iterable[str], is_random: bool) -> list[str]:

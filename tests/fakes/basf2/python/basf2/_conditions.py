@@ -42,6 +42,16 @@ class _Watched(MutableSequence):
         return repr(self._items)
 
 
+def _watch(attribute, text):
+    """Make the property of a list of which every change counts at once."""
+
+    def replace(conditions, items):
+        setattr(conditions, attribute, _Watched(items, conditions.push))
+        conditions.push()
+
+    return property(lambda conditions: getattr(conditions, attribute), replace, doc=text)
+
+
 class Conditions:
     """The settings of the conditions database.
 
@@ -83,25 +93,8 @@ class Conditions:
         """Whether input files and defaults have nothing to say."""
         return self._override
 
-    @property
-    def globaltags(self):
-        """The global tags, first hit wins."""
-        return self._globaltags
-
-    @globaltags.setter
-    def globaltags(self, tags):
-        self._globaltags = _Watched(tags, self.push)
-        self.push()
-
-    @property
-    def testing_payloads(self):
-        """The local databases, first hit wins."""
-        return self._testing_payloads
-
-    @testing_payloads.setter
-    def testing_payloads(self, files):
-        self._testing_payloads = _Watched(files, self.push)
-        self.push()
+    globaltags = _watch("_globaltags", "The global tags, first hit wins.")
+    testing_payloads = _watch("_testing_payloads", "The local databases, first hit wins.")
 
     def prepend_globaltag(self, name):
         """Look at a tag before the others."""
