@@ -346,13 +346,11 @@ def _judge_removal(ad: Mapping[str, Any]) -> str:
 
 def _explain_rule(ad: Mapping[str, Any], reason: str, walltime: int | None) -> str:
     """Say in known words which limit a removed job has broken: by the rule's text, else by the job's numbers."""
-    reason = _mark_memory(_mark_walltime(reason, walltime), None)
+    reason = _mark_walltime(reason, walltime)
+    if _MEMORY.search(reason):
+        return f"OUT_OF_MEMORY: {reason}"
     used, asked = ad.get("ResidentSetSize"), ad.get("RequestMemory")
-    if (
-        "OUT_OF_MEMORY" in reason
-        or _OTHER_LIMIT.search(reason)
-        or not (isinstance(used, int) and isinstance(asked, int))
-    ):
+    if _OTHER_LIMIT.search(reason) or not (isinstance(used, int) and isinstance(asked, int)):
         return reason
     # In kB and in MB.
     return f"OUT_OF_MEMORY: it used {used // 1024} MB of {asked}: {reason}" if 0 < asked * 1024 <= used else reason
