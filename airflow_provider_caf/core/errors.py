@@ -53,6 +53,10 @@ class DefinitionError(CafError, ValueError):
         self.causes = causes
         self.excerpt = excerpt
 
+    def below(self, *way: str | int) -> DefinitionError:
+        """Return the mistake with the way to the object in which it was found in front of its own way."""
+        return DefinitionError(self.what, hint=self.hint, where=(*way, *self.where))
+
     def __str__(self) -> str:
         place = "" if self.file is None else self.file + (f":{self.line}" if self.line is not None else "") + ": "
         return place + super().__str__() + (f"\n{self.excerpt}" if self.excerpt else "")

@@ -193,7 +193,7 @@ def _find_in_params(algorithm: Algorithm, place: Place) -> Iterator[DefinitionEr
     params.update({name: None for name in written if name not in params and name not in known})
     _, errors = strategy.parse_params(params)
     for error in errors:
-        yield _move(error, place)
+        yield error.below(*place)
 
 
 def _has_template(value: Any) -> bool:
@@ -274,11 +274,7 @@ def _try(place: Place, check: Callable[..., object], *args: Any) -> Iterator[Def
     try:
         check(*args)
     except DefinitionError as error:
-        yield _move(error, place)
-
-
-def _move(error: DefinitionError, place: Place) -> DefinitionError:
-    return DefinitionError(error.what, hint=error.hint, where=(*place, *error.where))
+        yield error.below(*place)
 
 
 def _add_where(errors: Iterable[DefinitionError], where: str) -> Iterator[DefinitionError]:

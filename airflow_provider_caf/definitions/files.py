@@ -12,17 +12,15 @@ from types import ModuleType
 from typing import Any
 
 from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
-from airflow_provider_caf.definitions.caf import CAF
+from airflow_provider_caf.definitions.caf import CAF, renumber
 from airflow_provider_caf.definitions.calibration import DEFAULT_COLLECTION
-from airflow_provider_caf.definitions.yaml_reader import Source, Way, read_source
+from airflow_provider_caf.definitions.yaml_reader import Source, Way, cut_excerpt, read_source
 
 DATA_SUFFIXES = (".json", ".yaml", ".yml")
 SUFFIXES = (*DATA_SUFFIXES, ".py")
 
 SCRIPT_RUN_SUFFIX = ".script.yaml"
 """What the name of a file ends with that is no definition, but a script that is described when it runs."""
-
-_AROUND = 2
 
 
 def list_definition_files(folder: Path) -> list[Path]:
@@ -84,12 +82,14 @@ def _find_more(value: Any, mistakes: Iterable[DefinitionError]) -> list[Definiti
     if not isinstance(members, list):
         return []
     bad = {where[1] for where in wheres if where[:1] == ("calibrations",) and len(where) > 1}
-    good = [number for number, each in enumerate(members) if number not in bad and isinstance(each, dict)]
+    good = [number for number, member in enumerate(members) if number not in bad and isinstance(member, dict)]
     names = {members[number].get("name") for number in good}
-    rest = {word: each for word, each in value.items() if (word,) not in [where[:1] for where in wheres]}
-    # Whether what depends on the others is there cannot be said of what is left out.
+    rest = {word: said for word, said in value.items() if (word,) not in [where[:1] for where in wheres]}
+    # A dependency on what is left out is no mistake.
     rest["calibrations"] = [
-        {word: [one for one in each if one in names] if word == "depends_on" else each for word, each in member.items()}
+        {**member, "depends_on": [name for name in member["depends_on"] if name in names]}
+        if "depends_on" in member
+        else member
         for member in (members[number] for number in good)
     ]
     try:
@@ -97,9 +97,7 @@ def _find_more(value: Any, mistakes: Iterable[DefinitionError]) -> list[Definiti
             CAF.from_json({"name": "x", **rest}).resolve()
     except DefinitionError as error:
         return [
-            DefinitionError(
-                mistake.what, hint=mistake.hint, where=("calibrations", good[int(mistake.where[1])], *mistake.where[2:])
-            )
+            renumber(mistake, good)
             for mistake in error.causes or (error,)
             if mistake.where[:1] == ("calibrations",) and len(mistake.where) > 1
         ]
@@ -137,7 +135,7 @@ def find_way(value: Any, where: Iterable[Any]) -> Way:
 
 
 def run_definitions(path: Path) -> list[CAF]:
-    """Run a Python file and give its global CAF objects, in their order.
+    """Run a Python file and return its global CAF objects, in their order.
 
     :raises DefinitionError: with the line of the file in which it was raised.
     """
@@ -150,8 +148,7 @@ def run_definitions(path: Path) -> list[CAF]:
     sys.path.insert(0, str(path.parent))
     try:
         _execute(spec.loader, module, path)
-        cafs = list(dict.fromkeys(id(value) for value in vars(module).values() if isinstance(value, CAF)))
-        found = [next(value for value in vars(module).values() if id(value) == identity) for identity in cafs]
+        found = list({id(value): value for value in vars(module).values() if isinstance(value, CAF)}.values())
         _check_names(found)
         for caf in found:
             caf.resolve()
@@ -191,12 +188,7 @@ def _place_in_python(path: Path, error: DefinitionError) -> DefinitionError:
     line = frames[-1].lineno if frames else None
     excerpt = ""
     if line is not None:
-        lines = path.read_text("utf-8", errors="replace").splitlines()
-        first, last = max(1, line - _AROUND), min(len(lines), line + _AROUND)
-        excerpt = "\n".join(
-            f"  {'>' if number == line else ' '} {number:>{len(str(last))}} | {lines[number - 1][:200]}"
-            for number in range(first, last + 1)
-        )
+        excerpt = cut_excerpt(path.read_text("utf-8", errors="replace").splitlines(), line - 1)
     return DefinitionError(
         error.what, hint=error.hint, file=str(path), line=line, where=error.where, causes=error.causes, excerpt=excerpt
     )

@@ -95,6 +95,15 @@ class Word:
         return dict(self.schema)
 
 
+@contextmanager
+def below(*way: str | int) -> Iterator[None]:
+    """Put the way to an object in front of the place of a mistake in it."""
+    try:
+        yield
+    except DefinitionError as error:
+        raise error.below(*way) from error
+
+
 class Template:
     """Says in an annotation that a template may stand for the value until a run has filled it in."""
 
@@ -136,7 +145,11 @@ class Form(BaseModel):
     """What one object of a definition says."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
-        extra="forbid", validate_assignment=True, validate_by_alias=True, validate_by_name=True
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_assignment=True,
+        validate_by_alias=True,
+        validate_by_name=True,
     )
     noun: ClassVar[str] = "definition"
     """What it is to the reader of an error."""
@@ -174,7 +187,7 @@ class Form(BaseModel):
         """
         if not isinstance(value, Mapping):
             raise DefinitionError(
-                f"The {cls.noun} is {_show(value)}, not a mapping of words to values.",
+                f"The {cls.noun} is {show_value(value)}, not a mapping of words to values.",
                 hint=f"Begin with `name:`. Known words: {', '.join(list_words(cls))}.",
             )
         strangers = [key for key in value if not isinstance(key, str)]
@@ -248,7 +261,7 @@ def _translate_one(mistake: dict[str, Any], form: type[Form], words: Mapping[str
         )
     place = describe_place(form, words, where)
     hint = _HINTS.get(mistake["type"], f"{mistake['msg']}.").format(**mistake.get("ctx", {}))
-    return DefinitionError(f"In {place}: {_show(mistake['input'])} cannot stand here.", hint=hint, where=where)
+    return DefinitionError(f"In {place}: {show_value(mistake['input'])} cannot stand here.", hint=hint, where=where)
 
 
 def describe_place(form: type[Form], words: Mapping[str, Any], where: tuple[Any, ...]) -> str:
@@ -320,6 +333,7 @@ def _explain_stranger(word: str, form: type[Form]) -> str:
     return build_word_hint(word, known, "words")
 
 
-def _show(value: Any) -> str:
+def show_value(value: Any) -> str:
+    """Return what a user wrote, as an error shows it."""
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:97]}…"

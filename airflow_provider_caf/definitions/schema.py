@@ -38,6 +38,9 @@ def build_schema() -> dict[str, Any]:
         form["properties"] = {word: words[word] for word in sorted(words, key="name".__ne__)}
         for word, schema in words.items():
             schema.pop("title", None)
+            if "description" in schema:
+                # It stands as a docstring below the word, whose lines are broken.
+                schema["description"] = " ".join(schema["description"].split())
             if name == "Calibration" and word in CollectorWords.model_fields:
                 schema["description"] = f"Of the collection `default`. {schema['description']}"
     return {

@@ -1,6 +1,6 @@
-"""Read what stands behind the words of a definition, and give its JSON form.
+"""The types of the words of a definition: how a value is read, and the JSON Schema of what may be written.
 
-The errors say what is wrong; `form` adds where.
+An error says what is wrong with a value; `form` adds where it stands.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from airflow_provider_caf.core.json_form import normalise_json
 from airflow_provider_caf.core.names import check_file_name
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.core.tolerance import Tolerance
-from airflow_provider_caf.definitions.form import FIXED, TEMPLATE_SCHEMA, Template, Word, is_template
+from airflow_provider_caf.definitions.form import FIXED, TEMPLATE_SCHEMA, Template, Word, below, is_template, show_value
 from airflow_provider_caf.definitions.references import build_reference
 
 CodeReference = str | type | Callable[..., object]
@@ -48,8 +48,9 @@ _IOV_SCHEMA = {
     ]
 }
 _TEXT_SCHEMA = {"type": "string"}
+TEXTS_SCHEMA = {"type": "array", "items": _TEXT_SCHEMA}
 _CODE_SCHEMA = {"type": "string", "pattern": r"^.+:.+$"}
-_ARGV_SCHEMA = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+_ARGV_SCHEMA = {**TEXTS_SCHEMA, "minItems": 1}
 _MAPPING_SCHEMA = {"type": "object"}
 
 
@@ -59,8 +60,7 @@ def _many(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def refuse(value: Any, wanted: str) -> DefinitionError:
     """Return the error for a value that cannot stand here."""
-    text = repr(value)
-    return DefinitionError(f"{text if len(text) <= 100 else text[:97] + '…'} cannot stand here.", hint=wanted)
+    return DefinitionError(f"{show_value(value)} cannot stand here.", hint=wanted)
 
 
 def read_text(value: Any) -> str:
@@ -95,10 +95,8 @@ def read_list(read: Callable[[Any], Any], what: str) -> Callable[[Any], list[Any
     def read_all(value: Any) -> list[Any]:
         items = []
         for index, item in enumerate(read_items(value, what)):
-            try:
+            with below(index):
                 items.append(item if is_template(item) else read(item))
-            except DefinitionError as error:
-                raise DefinitionError(error.what, hint=error.hint, where=(index, *error.where)) from error
         return items
 
     return read_all
@@ -153,8 +151,7 @@ def read_paths(value: Any) -> list[str]:
         )
     if isinstance(value, (str, os.PathLike)):
         return [read_path(value)]
-    paths: list[str] = read_list(read_path, "paths, patterns or URIs")(value)
-    return paths
+    return read_list(read_path, "paths, patterns or URIs")(value)
 
 
 def read_files_to_iovs(value: Any) -> dict[str, Any] | str:
@@ -165,10 +162,8 @@ def read_files_to_iovs(value: Any) -> dict[str, Any] | str:
         raise refuse(value, "It has to be a mapping from file to IoV or run, or the path of a file map.")
     files = {}
     for path, iov in value.items():
-        try:
+        with below(path):
             files[read_path(path)] = iov if is_template(iov) else read_file_iov(iov)
-        except DefinitionError as error:
-            raise DefinitionError(error.what, hint=error.hint, where=(path,)) from error
     return files
 
 
@@ -181,8 +176,7 @@ def read_data_set(value: Any) -> Any:
 
 def read_names(value: Any) -> list[str]:
     """Read one name or several."""
-    names: list[str] = read_list(read_text, "names")([value] if isinstance(value, str) else value)
-    return names
+    return read_list(read_text, "names")([value] if isinstance(value, str) else value)
 
 
 def read_output_pattern(value: Any) -> str:
@@ -193,11 +187,6 @@ def read_output_pattern(value: Any) -> str:
             hint="Write a path or glob relative to the folder in which the collector runs.",
         )
     return value
-
-
-def read_code(what: str) -> Callable[[Any], str]:
-    """Return the reader of a class or function."""
-    return lambda value: build_reference(value, what)
 
 
 def read_argv(value: Any) -> list[str]:
@@ -224,14 +213,12 @@ def read_backend_args(value: Any) -> dict[str, Any]:
     arguments = read_mapping(value)
     for given, argument in arguments.items():
         name = CAF_NAMES.get(given, given)
-        try:
+        with below(given):
             if name not in ARGUMENTS:
                 hint = build_word_hint(given, (*ARGUMENTS, *CAF_NAMES), "arguments")
                 raise DefinitionError(f"There is no argument {given!r}.", hint=hint)
             if argument is not None and "{{" not in json.dumps(argument):
                 ARGUMENTS[name](argument, f"argument {given!r}")
-        except DefinitionError as error:
-            raise DefinitionError(error.what, hint=error.hint, where=(given,)) from error
     return arguments
 
 
@@ -256,11 +243,6 @@ def read_job_files(value: Any) -> dict[str, str]:
     return files
 
 
-def read_code_or_argv(what: str) -> Callable[[Any], str | list[str]]:
-    """Return the reader of a class or function, or of a command."""
-    return lambda value: read_argv(value) if isinstance(value, (list, tuple)) else build_reference(value, what)
-
-
 def read_tolerated(value: Any) -> Tolerance:
     """Read how many subjobs may fail: a count such as 3, a share such as 0.02, or a text such as "2%".
 
@@ -277,8 +259,7 @@ def read_tolerated(value: Any) -> Tolerance:
 
 def read_database_chain(value: Any) -> list[dict[str, str]]:
     """Read the entries of a database chain."""
-    chain: list[dict[str, str]] = read_list(_read_database, "databases")(value)
-    return chain
+    return read_list(_read_database, "databases")(value)
 
 
 def _read_database(value: Any) -> dict[str, str]:
@@ -319,12 +300,12 @@ Backend = Annotated[
 BackendArgs = Annotated[dict[str, Any], Word(read_backend_args, _MAPPING_SCHEMA), Template()]
 Settings = Annotated[dict[str, Any], Word(read_mapping, _MAPPING_SCHEMA), Template()]
 JobFiles = Annotated[
-    dict[str, Any], Word(read_job_files, {"type": "object", "additionalProperties": {"type": "string"}}), Template()
+    dict[str, Any], Word(read_job_files, {"type": "object", "additionalProperties": _TEXT_SCHEMA}), Template()
 ]
 Paths = Annotated[list[str], Word(read_paths, {"anyOf": [_TEXT_SCHEMA, _many(_TEXT_SCHEMA)]}), Template()]
 Patterns = Annotated[
     list[str],
-    Word(read_list(read_output_pattern, "patterns"), {"type": "array", "items": _TEXT_SCHEMA, "minItems": 1}),
+    Word(read_list(read_output_pattern, "patterns"), {**TEXTS_SCHEMA, "minItems": 1}),
     Template(),
 ]
 Runs = Annotated[list[Any], Word(read_list(read_run, "runs"), _many(_RUN_SCHEMA)), Template()]
@@ -333,8 +314,7 @@ _FILES_SCHEMA = {"type": "object", "additionalProperties": {"anyOf": [_RUN_SCHEM
 FilesToIovs = Annotated[Any, Word(read_files_to_iovs, {"anyOf": [_FILES_SCHEMA, _TEXT_SCHEMA]}), Template()]
 _DATA_SET_SCHEMA = {"anyOf": [_TEXT_SCHEMA, _many(_TEXT_SCHEMA), _FILES_SCHEMA]}
 DataSet = Annotated[Any, Word(read_data_set, _DATA_SET_SCHEMA), Template()]
-_NAMES_SCHEMA = {"anyOf": [_TEXT_SCHEMA, {"type": "array", "items": _TEXT_SCHEMA}]}
-Names = Annotated[list[str], Word(read_names, _NAMES_SCHEMA)]
+Names = Annotated[list[str], Word(read_names, {"anyOf": [_TEXT_SCHEMA, TEXTS_SCHEMA]})]
 NamesOfData = Annotated[Names, Template()]
 Argv = Annotated[list[str], Word(read_argv, _ARGV_SCHEMA), Template()]
 OptionalArgv = Annotated[Annotated[list[str], Word(read_argv, _ARGV_SCHEMA)] | None, Template()]
@@ -358,9 +338,26 @@ Databases = Annotated[
 
 def code(what: str) -> Word:
     """Return the word for a class or function."""
-    return Word(read_code(what), _CODE_SCHEMA)
+    return Word(lambda value: build_reference(value, what), _CODE_SCHEMA)
 
 
 def code_or_argv(what: str) -> Word:
     """Return the word for a class or function, or a command."""
-    return Word(read_code_or_argv(what), {"anyOf": [_CODE_SCHEMA, _ARGV_SCHEMA]})
+    return Word(
+        lambda value: read_argv(value) if isinstance(value, (list, tuple)) else build_reference(value, what),
+        {"anyOf": [_CODE_SCHEMA, _ARGV_SCHEMA]},
+    )
+
+
+def choice(refusal: str, plural: str, *known: str) -> Word:
+    """Return the word for one of some texts.
+
+    :param refusal: the message for any other value, which stands in it as `{!r}`.
+    """
+
+    def read(value: Any) -> str:
+        if value not in known:
+            raise DefinitionError(refusal.format(value), hint=build_word_hint(str(value), known, plural))
+        return str(value)
+
+    return Word(read, {"enum": list(known)})
