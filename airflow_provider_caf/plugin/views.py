@@ -1,6 +1,7 @@
-"""The JSON of the CAF page. Each function answers one request; no answer is larger than a page can load at once.
+"""The JSON of the CAF page. Each `build_` function answers one route of `app`, whose words its arguments are.
 
-IoVs and runs stand as flat lists of whole numbers: there are thousands of them.
+No answer is larger than a page can load at once. IoVs and runs stand as flat lists of whole numbers: there are
+thousands of them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_caf.core.errors import CafError
-from airflow_provider_caf.core.iov import ExpRun, IoV
+from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.tails import cut_tail
 from airflow_provider_caf.definitions.calibration import Calibration
@@ -27,6 +28,7 @@ from airflow_provider_caf.io.catalog import (
     SelectionRow,
     SubjobsRow,
 )
+from airflow_provider_caf.plugin.requests import CatalogDep, IovDep, RunDep
 from airflow_provider_caf.status.airflow_run import RunRow, RunSummary
 from airflow_provider_caf.status.progress import CalibrationProgress, read_progress
 from airflow_provider_caf.status.series import (
@@ -68,7 +70,7 @@ def _describe_run(run: RunSummary) -> dict[str, Any]:
     return {**_pick(run, "dag_id", "run_id", "state", "started"), "seconds": round(run.seconds, 1)}
 
 
-def build_run(run: RunRow, catalog: Catalog) -> dict[str, Any]:
+def build_run(run: RunDep, catalog: CatalogDep) -> dict[str, Any]:
     """Return how far a run and all its calibrations are."""
     described = catalog.read_run(run.dag_id, run.run_id)
     return {
@@ -101,7 +103,7 @@ def _build_counts(row: SubjobsRow) -> dict[str, Any]:
     return {"name": row.collection, **counts}
 
 
-def build_calibration(run: RunRow, catalog: Catalog, name: str) -> dict[str, Any]:
+def build_calibration(run: RunDep, catalog: CatalogDep, name: str) -> dict[str, Any]:
     """Return passes, input, resources, numbers, figures and payload names of one calibration.
 
     :raises CafError: if the run has no such calibration.
@@ -134,7 +136,7 @@ def build_calibration(run: RunRow, catalog: Catalog, name: str) -> dict[str, Any
     }
 
 
-def build_executions(run: RunRow, catalog: Catalog, name: str, iteration: int) -> dict[str, Any]:
+def build_executions(run: RunDep, catalog: CatalogDep, name: str, iteration: int) -> dict[str, Any]:
     """Return the executions of one pass: of each algorithm the result codes as digits, the IoVs as flat numbers."""
     check_calibration(run.tasks, name)
     rows = catalog.read(ExecutionRow, run.dag_id, run.run_id, name, iteration=iteration, without=["output"])
@@ -157,7 +159,7 @@ def build_executions(run: RunRow, catalog: Catalog, name: str, iteration: int) -
 
 
 def build_execution(
-    run: RunRow, catalog: Catalog, name: str, iteration: int, algorithm: str, key: int
+    run: RunDep, catalog: CatalogDep, name: str, iteration: int, algorithm: str, key: int
 ) -> dict[str, Any]:
     """Return one execution with its runs and what it handed in.
 
@@ -178,7 +180,7 @@ def build_execution(
     }
 
 
-def build_map(run: RunRow, catalog: Catalog, name: str | None) -> dict[str, Any]:
+def build_map(run: RunDep, catalog: CatalogDep, name: str | None = None) -> dict[str, Any]:
     """Return the final payloads by name, with the gaps that they leave.
 
     :param name: one calibration; None: all.
@@ -205,7 +207,7 @@ def build_map(run: RunRow, catalog: Catalog, name: str | None) -> dict[str, Any]
     }
 
 
-def build_payload(run: RunRow, catalog: Catalog, name: str, payload: str, iov: IoV) -> dict[str, Any]:
+def build_payload(run: RunDep, catalog: CatalogDep, name: str, payload: str, iov: IovDep) -> dict[str, Any]:
     """Return one final payload.
 
     :raises CafError: if there is none.
@@ -237,7 +239,7 @@ def build_payload(run: RunRow, catalog: Catalog, name: str, payload: str, iov: I
 
 
 def build_trend(
-    run: RunRow, catalog: Catalog, name: str, payload: str, field: str, other: str | None
+    run: RunDep, catalog: CatalogDep, name: str, payload: str, field: str = "", other: str | None = None
 ) -> dict[str, Any]:
     """Return a constant against the run.
 
@@ -259,15 +261,15 @@ def build_trend(
     }
 
 
-def build_failures(run: RunRow, catalog: Catalog, name: str | None, offset: int) -> dict[str, Any]:
+def build_failures(run: RunDep, catalog: CatalogDep, name: str | None = None, offset: int = 0) -> dict[str, Any]:
     """Return some failed tries of subjobs, with the ends of their logs."""
     if name is not None:
         check_calibration(run.tasks, name)
     place = (run.dag_id, run.run_id, name)
-    rows = catalog.read(FailedSubjobRow, *place, limit=_FAILURES, offset=offset, newest_by="ended")
+    rows = catalog.read(FailedSubjobRow, *place, limit=_FAILURES, offset=max(0, offset), newest_by="ended")
     return {
         "total": catalog.count(FailedSubjobRow, *place),
-        "offset": offset,
+        "offset": max(0, offset),
         "size": _FAILURES,
         "rows": [_build_failure(row, catalog) for row in rows],
     }
@@ -285,7 +287,9 @@ def _build_failure(row: FailedSubjobRow, catalog: Catalog) -> dict[str, Any]:
     }
 
 
-def find_log(run: RunRow, catalog: Catalog, name: str, iteration: int, step: str, subjob: int, attempt: int) -> str:
+def find_log(
+    run: RunDep, catalog: CatalogDep, name: str, iteration: int, step: str, subjob: int = -1, attempt: int = 0
+) -> str:
     """Return the text of a log.
 
     :raises CafError: if the catalog has none.
@@ -301,7 +305,7 @@ def find_log(run: RunRow, catalog: Catalog, name: str, iteration: int, step: str
 
 
 def find_figure(
-    run: RunRow, catalog: Catalog, name: str, iteration: int, algorithm: str, key: int, figure: str
+    run: RunDep, catalog: CatalogDep, name: str, iteration: int, algorithm: str, key: int, figure: str
 ) -> FigureRow:
     """Return a picture.
 
