@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -47,28 +48,21 @@ def status(arguments: Any) -> None:
         return
     run, progress = read_status(arguments.dag_id, arguments.run_id)
     if arguments.as_json:
-        show_json(
-            {
-                "dag_id": run.dag_id,
-                "run_id": run.run_id,
-                "state": run.state,
-                "seconds": round(run.seconds, 1),
-                "calibrations": [each.to_json() for each in progress],
-            }
-        )
+        known = {"dag_id": run.dag_id, "run_id": run.run_id, "state": run.state, "seconds": round(run.seconds, 1)}
+        show_json({**known, "calibrations": [member.to_json() for member in progress]})
         return
     show_table(build_table(progress, _describe(run)))
-    for line in (*describe_whole(run), *(f"{each.name}: {each.reason}" for each in progress if each.reason)):
+    for line in (*describe_whole(run), *(f"{member.name}: {member.reason}" for member in progress if member.reason)):
         show_reason(line)
 
 
 def describe_whole(run: RunRow) -> list[str]:
-    """Say what the tasks of the whole run wait for, or why they have failed."""
-    said = {"failed": "failed; see its log", "awaiting_input": "waits for an answer in the web UI"}
+    """Return what the tasks of the whole run wait for, or why they have failed."""
+    texts = {"failed": "failed; see its log", "awaiting_input": "waits for an answer in the web UI"}
     return [
-        f"{task_id}: {(task.state == 'failed' and task.reason) or said[task.state]}"
+        f"{task_id}: {(task.state == 'failed' and task.reason) or texts[task.state]}"
         for task_id, task in sorted(run.tasks.items())
-        if "." not in task_id and task.state in said
+        if "." not in task_id and task.state in texts
     ]
 
 
@@ -91,11 +85,11 @@ def read_status(dag_id: str, run_id: str | None) -> tuple[RunRow, list[Calibrati
     :raises CafError: if there is no such run.
     """
     run = read_run(dag_id, run_id)
-    return run, read_progress(run.dag_id, run.run_id, run.tasks, find_catalog(find_work_dir()))
+    return run, read_progress(*run.place, run.tasks, find_catalog(find_work_dir()))
 
 
 def find_layout(run: RunRow) -> RunLayout:
-    """Give the paths of a run."""
+    """Return the paths of a run."""
     return RunLayout(work_dir=find_work_dir(), dag_id=run.dag_id, run_id=run.run_id)
 
 
@@ -124,27 +118,24 @@ def logs(arguments: Any) -> None:
         log = layout.iteration(iteration).algorithm(arguments.algorithm).log
         show_log(log, full=arguments.full)
         return
-    names = [each.name for each in manifest.calibration.collections.values()]
+    names = list(manifest.calibration.collections)
     if arguments.collection is not None and arguments.collection not in names:
         raise CafError(
             f"Calibration {layout.name!r} has no collection {arguments.collection!r}.",
             hint=build_word_hint(arguments.collection, names, "collections"),
         )
+    chosen = names if arguments.collection is None else [arguments.collection]
+    of_subjobs = (log for name in chosen for log in find_logs(layout, iteration, name, arguments.subjob))
+    is_whole = arguments.collection is None and arguments.subjob is None
     shown = 0
-    for name in names if arguments.collection is None else [arguments.collection]:
-        for log in find_logs(layout, iteration, name, arguments.subjob):
-            show_log(log, full=arguments.full)
-            shown += 1
-    if arguments.collection is None and arguments.subjob is None:
-        for log in find_task_logs(layout, iteration, run.tasks):
-            show_log(log, full=arguments.full)
-            shown += 1
+    for shown, log in enumerate(chain(of_subjobs, find_task_logs(layout, iteration, run.tasks) if is_whole else ()), 1):
+        show_log(log, full=arguments.full)
     if not shown:
         show_text(f"No subjob and no algorithm of calibration {layout.name!r} has failed in pass {iteration}.")
 
 
 def find_task_logs(layout: CalibrationLayout, iteration: int, tasks: Mapping[str, TaskRow]) -> Iterator[Path]:
-    """Give the logs of the algorithms and merges of a pass that have failed."""
+    """Yield the logs of the algorithms and merges of a pass that have failed."""
     pass_layout = layout.iteration(iteration)
     group = f"{layout.name}.iteration_{iteration}."
     for task_id, task in sorted(tasks.items()):
@@ -157,33 +148,35 @@ def find_task_logs(layout: CalibrationLayout, iteration: int, tasks: Mapping[str
             yield pass_layout.algorithm(name).log
 
 
-def find_iteration(layout: CalibrationLayout, asked: int | None) -> int:
-    """Give a pass that has begun: the one asked for, or the last one.
+def find_iteration(layout: CalibrationLayout, iteration: int | None) -> int:
+    """Return a pass that has begun: the one that is named, or the last one.
 
     :raises CafError: if it has not begun.
     """
-    begun = sorted(int(each.name) for each in layout.folder.iterdir() if each.name.isdecimal())
+    begun = sorted(int(path.name) for path in layout.folder.iterdir() if path.name.isdecimal())
     if not begun:
         raise CafError(f"No pass of calibration {layout.name!r} has begun.", hint="See airflow caf status.")
-    if asked is not None and asked not in begun:
-        raise CafError(f"Pass {asked} of calibration {layout.name!r} has not begun.", hint=f"There is: {begun}.")
-    return begun[-1] if asked is None else asked
+    if iteration is None:
+        return begun[-1]
+    if iteration not in begun:
+        raise CafError(f"Pass {iteration} of calibration {layout.name!r} has not begun.", hint=f"There is: {begun}.")
+    return iteration
 
 
 def find_logs(layout: CalibrationLayout, iteration: int, collection: str, subjob: int | None) -> Iterator[Path]:
-    """Say what became of failed subjobs, and give their logs."""
+    """Print what became of failed subjobs, and yield their logs."""
     if not layout.iteration(iteration).collection(collection).input_folder.exists():
         return
     verdicts = open_collection(layout, iteration, collection).observe(check_outputs=False).verdicts
     if subjob is not None and subjob not in verdicts:
         raise CafError(f"Collection {collection!r} has no subjob {subjob}.", hint=f"It has {len(verdicts)}, from 0.")
-    chosen = {
-        number: verdict
-        for number, verdict in verdicts.items()
-        if (number == subjob if subjob is not None else verdict.status.is_over and verdict.status != SubjobStatus.DONE)
-    }
-    if chosen and subjob is None:
-        show_text(f"Collection {collection}, pass {iteration}:\n{build_failure_table(chosen)}")
+    if subjob is not None:
+        chosen = {subjob: verdicts[subjob]}
+    else:
+        ended = {number: verdict for number, verdict in verdicts.items() if verdict.status.is_over}
+        chosen = {number: verdict for number, verdict in ended.items() if verdict.status != SubjobStatus.DONE}
+        if chosen:
+            show_text(f"Collection {collection}, pass {iteration}:\n{build_failure_table(chosen)}")
     for verdict in chosen.values():
         if verdict.record is not None:
             yield from (verdict.record.folder / name for name in (STDOUT_FILE, STDERR_FILE))

@@ -205,7 +205,7 @@ class CAF(SharedWords, HasDatabases):
 
         :raises DefinitionError: with every mistake found.
         """
-        # What was changed in place has been read by nobody yet.
+        # What was changed in place has not been checked yet.
         return CAF.from_json(self.to_json())._check_and_resolve()
 
     def map_dependencies(self) -> dict[str, tuple[str, ...]]:

@@ -42,6 +42,8 @@ from airflow_provider_caf.definitions.words import (
 DEFAULT_COLLECTION = "default"
 """The name of the collection that `Calibration(collector=…, input_files=…)` makes."""
 
+_COLLECTIONS = "Write a mapping of names to collections, as in {muons: {collector: …}}."
+
 _B = TypeVar("_B", bound="CalibrationBase")
 
 
@@ -53,16 +55,19 @@ def _read_dependencies(value: Any) -> list[str]:
 Dependencies = Annotated[list[str], Word(_read_dependencies, TEXTS_SCHEMA), FIXED]
 
 
-def _read_data_sets(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        raise refuse(value, "Write a mapping of names to files.")
-    return dict(value)
+def _mapping(hint: str) -> BeforeValidator:
+    def read(value: Any) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise refuse(value, hint)
+        return dict(value)
+
+    return BeforeValidator(read)
 
 
 class SharedWords(Form):
     """What a CAF says for all its calibrations."""
 
-    input_data: Annotated[dict[str, DataSet], BeforeValidator(_read_data_sets)] = {}
+    input_data: Annotated[dict[str, DataSet], _mapping("Write a mapping of names to files.")] = {}
     """Named data sets: files, a mapping from file to IoV or run, or `{filemap: path}`."""
     max_iterations: Annotated[Repeats, FIXED] = 5
     """The default of its calibrations."""
@@ -170,12 +175,6 @@ def _read_algorithms(value: Any) -> Any:
     ]
 
 
-def _read_collections(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        raise refuse(value, "Write a mapping of names to collections, as in {muons: {collector: …}}.")
-    return dict(value)
-
-
 class Calibration(FailureWords, CollectorWords, CalibrationBase):
     """Collections, then algorithms, repeated until the algorithms are content.
 
@@ -190,7 +189,7 @@ class Calibration(FailureWords, CollectorWords, CalibrationBase):
     """`calibration`, or left out."""
     algorithms: Annotated[list[Algorithm], BeforeValidator(_read_algorithms)] = []
     """In the order in which they run; code stands for an algorithm without further words."""
-    collections: Annotated[dict[str, Collection], BeforeValidator(_read_collections)] = {}
+    collections: Annotated[dict[str, Collection], _mapping(_COLLECTIONS)] = {}
     """Named collections."""
     max_iterations: Iterations = None
     """At most so many repetitions *after* the first pass: 0 is one pass. Without it the CAF's counts. Reaching it is a

@@ -44,7 +44,7 @@ _MODE: ContextVar[_Mode] = ContextVar("caf_definition_mode", default=_Mode())  #
 
 @contextmanager
 def reading(*, templates: bool) -> Iterator[None]:
-    """Say whether templates may stand for values. They may not any more once a run has filled them in."""
+    """Read values with or without templates in their place. A run has filled them in: none may stand there any more."""
     token = _MODE.set(_MODE.get()._replace(templates=templates))
     try:
         yield
@@ -68,7 +68,7 @@ def written(**words: Any) -> dict[str, Any]:
 
 
 def given(value: _V | None) -> _V:
-    """Return the value of a word that `resolve` has filled in where nobody wrote it.
+    """Return the value of a word that `resolve` has filled in where the definition does not have it.
 
     :raises ValueError: if the definition was not resolved.
     """
@@ -238,7 +238,7 @@ def _to_json(value: Any) -> Any:
 
 
 def _translate(error: ValidationError, form: type[Form], words: Mapping[str, Any]) -> DefinitionError:
-    """Make our errors of pydantic's."""
+    """Return pydantic's errors as ours."""
     mistakes = [_translate_one(dict(mistake), form, words) for mistake in error.errors(include_url=False)]
     return join_definition_errors(mistakes, describe_place(form, words, ()))
 
@@ -265,7 +265,7 @@ def _translate_one(mistake: dict[str, Any], form: type[Form], words: Mapping[str
 
 
 def describe_place(form: type[Form], words: Mapping[str, Any], where: tuple[Any, ...]) -> str:
-    """Say in words where something stands, such as `input_files of collection 'hits' of calibration 'vertex'`."""
+    """Return in words where something stands, such as `input_files of collection 'hits' of calibration 'vertex'`."""
     parts = [_describe_object(form, words.get("name"))]
     value: Any = words
     before = None

@@ -10,11 +10,11 @@ from typing import Any
 
 from airflow_provider_caf.batch.arguments import ARGUMENTS, CAF_NAMES
 from airflow_provider_caf.batch.systems import SYSTEMS
+from airflow_provider_caf.core.chain import GLOBAL_TAG
 from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.definitions.caf import CAF
 from airflow_provider_caf.definitions.calibration import Calibration
-from airflow_provider_caf.definitions.form import fill, is_template
 from airflow_provider_caf.definitions.words import TEXTS_SCHEMA
 
 _FILES = {"anyOf": [{"type": "string"}, TEXTS_SCHEMA, {"type": "object"}]}
@@ -68,7 +68,7 @@ def _describe_ours(caf: CAF) -> dict[str, dict[str, Any]]:
             "Global tags",
             "Instead of those in the CAF's database chain; the first that has a payload wins.",
             {"type": ["array", "null"], "items": {"type": "string", "minLength": 1}},
-            default=[entry["global_tag"] for entry in _list_entries(caf) if "global_tag" in entry],
+            default=[entry.value for entry in caf.databases if entry.kind == GLOBAL_TAG],
         ),
         "backend": _describe(
             "Batch system",
@@ -211,14 +211,10 @@ def _apply_to_member(member: Mapping[str, Any], caf: Mapping[str, Any], given: M
     return changed
 
 
-def _list_entries(caf: CAF) -> list[dict[str, str]]:
-    return [entry for entry in fill(caf.database_chain, []) if not is_template(entry)]
-
-
 def _describe_data(data: Mapping[str, Any]) -> str:
     if not data:
         return "The definition has no named data sets."
-    return "Other files for: " + ", ".join(data) + '. As in {"' + next(iter(data)) + '": ["/data/*.root"]}.'
+    return f'Other files for: {", ".join(data)}. As in {{"{next(iter(data))}": ["/data/*.root"]}}.'
 
 
 def _describe_options(options: Mapping[str, Any]) -> str:

@@ -174,8 +174,7 @@ def read_data_set(value: Any) -> Any:
     return read_files_to_iovs(value) if isinstance(value, Mapping) else read_paths(value)
 
 
-def read_names(value: Any) -> list[str]:
-    """Read one name or several."""
+def _read_names(value: Any) -> list[str]:
     return read_list(read_text, "names")([value] if isinstance(value, str) else value)
 
 
@@ -201,8 +200,7 @@ def read_argv(value: Any) -> list[str]:
     return list(value)
 
 
-def read_backend(name: str) -> str:
-    """Check the name of a batch system."""
+def _check_backend(name: str) -> str:
     if not is_template(name):
         find_system_name(name)
     return name
@@ -257,11 +255,6 @@ def read_tolerated(value: Any) -> Tolerance:
     return number
 
 
-def read_database_chain(value: Any) -> list[dict[str, str]]:
-    """Read the entries of a database chain."""
-    return read_list(_read_database, "databases")(value)
-
-
 def _read_database(value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping) or len(value) != 1 or next(iter(value)) not in (LOCAL, GLOBAL_TAG):
         raise DefinitionError(f"{value!r} is no database.", hint="Write {local: /folder} or {global_tag: name}.")
@@ -282,7 +275,8 @@ Repeats = Annotated[int, Strict(), Ge(0), Le(100)]
 and passes are tasks, of which Airflow's grid bears about a thousand."""
 Text = Annotated[str, Strict(), MinLen(1)]
 Name = Annotated[str, Strict(), FIXED]
-OptionalText = Annotated[Text | None, BeforeValidator(lambda value: None if value == "" else value)]
+_EMPTY_IS_NONE = BeforeValidator(lambda value: None if value == "" else value)
+OptionalText = Annotated[Text | None, _EMPTY_IS_NONE]
 Flag = Annotated[Bool, Template()]
 Count = Annotated[Positive, Template()]
 OptionalCount = Annotated[Positive | None, Template()]
@@ -294,9 +288,7 @@ OptionalSeconds = Annotated[Seconds | None, Template()]
 _TOLERATED_SCHEMA = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": "%$"}]}
 Tolerated = Annotated[Annotated[Tolerance, Word(read_tolerated, _TOLERATED_SCHEMA)] | None, Template()]
 Folder = Annotated[str, Word(read_folder, _TEXT_SCHEMA)]
-Backend = Annotated[
-    Annotated[Text, AfterValidator(read_backend)] | None, BeforeValidator(lambda value: None if value == "" else value)
-]
+Backend = Annotated[Annotated[Text, AfterValidator(_check_backend)] | None, _EMPTY_IS_NONE]
 BackendArgs = Annotated[dict[str, Any], Word(read_backend_args, _MAPPING_SCHEMA), Template()]
 Settings = Annotated[dict[str, Any], Word(read_mapping, _MAPPING_SCHEMA), Template()]
 JobFiles = Annotated[
@@ -314,14 +306,14 @@ _FILES_SCHEMA = {"type": "object", "additionalProperties": {"anyOf": [_RUN_SCHEM
 FilesToIovs = Annotated[Any, Word(read_files_to_iovs, {"anyOf": [_FILES_SCHEMA, _TEXT_SCHEMA]}), Template()]
 _DATA_SET_SCHEMA = {"anyOf": [_TEXT_SCHEMA, _many(_TEXT_SCHEMA), _FILES_SCHEMA]}
 DataSet = Annotated[Any, Word(read_data_set, _DATA_SET_SCHEMA), Template()]
-Names = Annotated[list[str], Word(read_names, {"anyOf": [_TEXT_SCHEMA, TEXTS_SCHEMA]})]
+Names = Annotated[list[str], Word(_read_names, {"anyOf": [_TEXT_SCHEMA, TEXTS_SCHEMA]})]
 NamesOfData = Annotated[Names, Template()]
 Argv = Annotated[list[str], Word(read_argv, _ARGV_SCHEMA), Template()]
 OptionalArgv = Annotated[Annotated[list[str], Word(read_argv, _ARGV_SCHEMA)] | None, Template()]
 Databases = Annotated[
     list[Any],
     Word(
-        read_database_chain,
+        read_list(_read_database, "databases"),
         _many(
             {
                 "type": "object",

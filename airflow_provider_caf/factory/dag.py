@@ -13,8 +13,9 @@ from airflow.sdk import DAG, Param, TaskGroup
 from airflow.sdk.definitions.param import ParamsDict
 
 from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.definitions.caf import CAF
+from airflow_provider_caf.definitions.caf import CAF, DagOptions
 from airflow_provider_caf.definitions.calibration import Calibration
+from airflow_provider_caf.definitions.form import written
 from airflow_provider_caf.definitions.run_params import describe_params
 from airflow_provider_caf.factory.assets import find_asset, parse_asset
 from airflow_provider_caf.factory.ending import add_ending
@@ -28,7 +29,6 @@ from airflow_provider_caf.site.messages import caf_message
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
 
-    from airflow_provider_caf.definitions.caf import CAF
     from airflow_provider_caf.definitions.calibration import CalibrationBase
 
 DEFAULT_ARGS: dict[str, Any] = {
@@ -48,53 +48,45 @@ def build_dag(caf: CAF, **dag_kwargs: Any) -> DAG:
     :raises DefinitionError: with every mistake found in the definition.
     """
     resolved = caf.resolve()
-    options = {**_read_options(caf), **dag_kwargs}
-    options["default_args"] = {**_read_default_args(caf), **dag_kwargs.get("default_args", {})}
+    options = {"dag_id": caf.name, "description": caf.description, **read_options(caf.dag, "caf"), **dag_kwargs}
+    options["default_args"] = {**_read_default_args(caf.dag), **dag_kwargs.get("default_args", {})}
     options["user_defined_macros"] = {"caf_message": caf_message, **(dag_kwargs.get("user_defined_macros") or {})}
     params = {**_build_params(caf), **options.pop("params", {})}
     with DAG(**options) as dag:
         configure = ConfigureOperator(task_id=CONFIGURE, definition=caf.to_json())
-        ends = {each.name: _add_member(resolved, each) for each in resolved.calibrations}
-        for each in resolved.calibrations:
-            if not each.dependencies:
-                configure >> ends[each.name][0]
-            for other in each.dependencies:
-                ends[other][1] >> ends[each.name][0]
+        ends = {member.name: _add_member(resolved, member) for member in resolved.calibrations}
+        for member in resolved.calibrations:
+            first, _ = ends[member.name]
+            if not member.dependencies:
+                configure >> first
+            for other in member.dependencies:
+                ends[other][1] >> first
         add_ending(resolved, [last for _, last in ends.values()])
     # Not before: Airflow would copy them several times for every task, which takes most of the time of parsing.
     dag.params = ParamsDict(params)
     return dag
 
 
-def _read_options(caf: CAF) -> dict[str, Any]:
-    """Give what a definition says of its DAG, in Airflow's words."""
-    said = caf.dag
-    options: dict[str, Any] = {
-        "dag_id": caf.name,
-        "schedule": None,
-        "catchup": False,
-        "tags": ["caf"],
-        "description": caf.description,
-    }
-    if said is None:
+def read_options(dag: DagOptions | None, *tags: str) -> dict[str, Any]:
+    """Return what a definition says of its DAG, as arguments of `airflow.sdk.DAG`.
+
+    :param tags: of every such DAG.
+    """
+    options: dict[str, Any] = {"schedule": None, "catchup": False, "tags": list(tags)}
+    if dag is None:
         return options
-    options["tags"] = ["caf", *(tag for tag in said.tags if tag != "caf")]
-    options["schedule"] = [parse_asset(each) for each in said.after] if said.after else said.schedule
-    options["is_paused_upon_creation"] = said.starts_paused
-    for word in ("max_active_runs", "max_active_tasks"):
-        if getattr(said, word) is not None:
-            options[word] = getattr(said, word)
-    return options
+    options["tags"] = list(dict.fromkeys((*tags, *dag.tags)))
+    options["schedule"] = [parse_asset(name) for name in dag.after] or dag.schedule
+    options["is_paused_upon_creation"] = dag.starts_paused
+    limits = {word: getattr(dag, word) for word in ("max_active_runs", "max_active_tasks")}
+    return {**options, **written(**limits)}
 
 
-def _read_default_args(caf: CAF) -> dict[str, Any]:
-    said = caf.dag
-    given = {
-        "owner": None if said is None else said.owner,
-        "retries": None if said is None else said.retries,
-        "retry_delay": None if said is None or said.retry_delay is None else timedelta(seconds=said.retry_delay),
-    }
-    return {**DEFAULT_ARGS, **{word: value for word, value in given.items() if value is not None}}
+def _read_default_args(dag: DagOptions | None) -> dict[str, Any]:
+    if dag is None:
+        return DEFAULT_ARGS
+    delay = None if dag.retry_delay is None else timedelta(seconds=dag.retry_delay)
+    return {**DEFAULT_ARGS, **written(owner=dag.owner, retries=dag.retries, retry_delay=delay)}
 
 
 def _build_params(caf: CAF) -> dict[str, Param]:
@@ -113,7 +105,7 @@ def _build_params(caf: CAF) -> dict[str, Param]:
 
 
 def _add_member(caf: CAF, member: CalibrationBase) -> tuple[BaseOperator, BaseOperator]:
-    """Add a calibration or a step, and give its first and its last task."""
+    """Add a calibration or a step, and return its first and its last task."""
     # A calibration that this run leaves out does not hold up those behind it.
     first: dict[str, Any] = {"calibration": member.name, "trigger_rule": "none_failed"}
     asset = find_asset(caf.name, member.name)

@@ -33,7 +33,7 @@ class BrokenDefinition(DAG):
 
     @classmethod
     def of(cls, path: Path, error: Exception) -> BrokenDefinition:
-        """Give the one for a file.
+        """Return the one for a file.
 
         :param error: what is shown.
         """
@@ -53,7 +53,7 @@ class BrokenDefinition(DAG):
 
 
 def find_definitions_folder(loader: Path) -> Path:
-    """Give the folder of definitions: `[caf] definitions_folder`, or the folder `definitions` beside a DAG file.
+    """Return the folder of definitions: `[caf] definitions_folder`, or the folder `definitions` beside a DAG file.
 
     :param loader: the DAG file.
     """

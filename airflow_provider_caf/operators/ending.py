@@ -1,4 +1,4 @@
-"""The last tasks of a run."""
+"""The last tasks of a run: the joined local database, the report, the sign-off and the publication."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_caf.definitions.caf import Publish
-from airflow_provider_caf.jobs.processes import stop_tied_processes
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run
 from airflow_provider_caf.operators.configure import CONFIGURE, ConfigureOperator
 from airflow_provider_caf.site.places import find_catalog, find_work_dir
@@ -31,10 +30,6 @@ JOIN, REPORT, SIGN_OFF, PUBLISH = "join", "report", "sign_off", "publish"
 class _EndingOperator(CafTask, BaseOperator):
     ui_color = "#fdf3d8"
 
-    def on_kill(self) -> None:
-        """End the command that runs: somebody killed the task, or its worker is told to stop."""
-        stop_tied_processes()
-
     def find_caf(self, context: Context) -> CAF:
         """Return the definition of the run."""
         configure = self.dag.get_task(CONFIGURE)
@@ -46,15 +41,15 @@ class JoinOperator(_EndingOperator):
     """Make the joined local database of the run, and deal with its gaps."""
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Join, and give the database's path, its payloads and a summary for whoever signs off.
+        """Join, and return the database's path, its payloads and a summary for whoever signs off.
 
         :raises AirflowFailException: if there are gaps and the definition does not allow them.
         """
         run = find_run(context)
         with failing_for_good(context):
             joined = join_run(run, self.find_caf(context).gaps)
-        for each in joined.filled:
-            self.log.info("Payload %s: %s extended to %s.", each.name, each.before, each.after)
+        for filled in joined.filled:
+            self.log.info("Payload %s: %s extended to %s.", filled.name, filled.before, filled.after)
         for name, gap in joined.gaps.items():
             self.log.warning("Payload %s leaves gaps: %s", name, gap)
         self.emit(context, {"database": joined.database, "payloads": dict(joined.payloads), "run_id": run.run_id})
@@ -70,7 +65,7 @@ class ReportOperator(_EndingOperator):
     """Write the report of the run, however its calibrations ended."""
 
     def execute(self, context: Context) -> str:
-        """Write it, and give its path."""
+        """Write it, and return its path."""
         # Drawing is heavy to import.
         from airflow_provider_caf.report.build import write_report
 
@@ -81,7 +76,7 @@ class ReportOperator(_EndingOperator):
 
 
 def _read_run(context: Context) -> RunRow:
-    """Give what a task can know of its run: the states of the tasks, and when it began."""
+    """Return what a task can know of its run: the states of the tasks, and when it began."""
     ti = context["ti"]
     states = ti.get_task_states(ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
     return RunRow(
@@ -115,7 +110,7 @@ class PublishOperator(_EndingOperator):
     """Keep who signed off, and publish the result, once."""
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Publish, and give what was done.
+        """Publish, and return what was done.
 
         :raises AirflowFailException: if the command of the site fails.
         :raises CheckpointError: if an earlier try has died, and nobody knows how far it came.
@@ -125,23 +120,22 @@ class PublishOperator(_EndingOperator):
         with failing_for_good(context):
             caf = self.find_caf(context)
             if caf.sign_off is not None:
-                answer = ti.xcom_pull(task_ids=SIGN_OFF)
-                write_sign_off(run, _describe_answer(answer))
-            what = self._publish(caf.publish, context)
+                write_sign_off(run, _describe_answer(ti.xcom_pull(task_ids=SIGN_OFF)))
+            outcome = self._publish(caf.publish, context)
         joined = ti.xcom_pull(task_ids=JOIN)
         self.emit(context, {"database": joined["database"], "payloads": joined["payloads"], "run_id": run.run_id})
-        return {"what": what}
+        return {"what": outcome}
 
     def _publish(self, publish: Publish | None, context: Context) -> str:
         if publish is None:
             return "nothing to publish"
-        what, before = Publication(find_run(context), publish).run()
-        self.log.info("The local database was %s%s.", what, " by an earlier try" if before else "")
-        return what
+        outcome, is_earlier = Publication(find_run(context), publish).run()
+        self.log.info("The local database was %s%s.", outcome, " by an earlier try" if is_earlier else "")
+        return outcome
 
 
 def describe_joined(joined: Joined) -> str:
-    """Give the summary of a result in Markdown, for whoever signs off."""
+    """Return the summary of a result in Markdown, for whoever signs off."""
     lines = ["| payload | IoVs |", "|---|---|"]
     lines += [f"| {name} | {count} |" for name, count in joined.payloads.items()]
     if joined.gaps:

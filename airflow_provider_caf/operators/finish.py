@@ -1,4 +1,4 @@
-"""The last task of a calibration."""
+"""The last task of a calibration: the final local database, its gaps and the record of the result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FinishOperator(CafOperator):
     ui_color = "#fdf3d8"
 
     def run_step(self, context: Context, layout: CalibrationLayout) -> dict[str, Any]:
-        """Finish, and give the database's path and what is in it."""
+        """Finish, and return the database's path and what is in it."""
         final = finish_calibration(layout)
         self.open_results(context).finish(final.passes - 1)
         self.emit_asset(context, LocalDatabase(layout.database), passes=final.passes)

@@ -1,4 +1,4 @@
-"""The links that Airflow's page of a task of ours has. Airflow keeps them when a try of the task ends."""
+"""The links on Airflow's page of our tasks. Airflow keeps them when a try of the task ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CafPageLink(BaseOperatorLink):
     name = "CAF page"
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
-        """Give the address."""
+        """Return the address."""
         return build_run_address(ti_key.dag_id, ti_key.run_id, getattr(operator, "calibration", None))
 
 
@@ -28,7 +28,7 @@ class RunFolderLink(BaseOperatorLink):
     name = "Run folder"
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
-        """Give the address."""
+        """Return the address."""
         return build_run_address(ti_key.dag_id, ti_key.run_id, part="folder")
 
 
@@ -38,7 +38,7 @@ class AlgorithmLogLink(BaseOperatorLink):
     name = "Algorithm log"
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
-        """Give the address."""
+        """Return the address."""
         return build_log_address(
             ti_key.dag_id, ti_key.run_id, operator.calibration, operator.iteration, operator.algorithm
         )

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class StepOperator(CafOperator):
-    """Import payloads, run an external command, or run a calibration of an own type."""
+    """Import payloads, run an external command, or run a calibration of a type of the user's."""
 
     ui_color = "#efe6f7"
     _run: StepRun | None = None
 
     def run_step(self, context: Context, layout: CalibrationLayout) -> dict[str, Any]:
-        """Run it, and give its local database and how many payloads are in it."""
+        """Run it, and return its local database and how many payloads are in it."""
         resolved, record = find_member(self, context)
         if isinstance(record, Calibration):
             raise CheckpointError(

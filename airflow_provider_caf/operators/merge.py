@@ -18,7 +18,7 @@ class CollectorMergeOperator(CollectionOperator):
     """Merge the outputs of all done subjobs into one indexed file."""
 
     def run_step(self, context: Context, layout: CalibrationLayout) -> dict[str, Any]:
-        """Merge, and give the merged file, how many runs are in it, and how many subjobs are not."""
+        """Merge, and return the merged file, how many runs are in it, and how many subjobs are not."""
         merged = merge_collection(
             layout, self.iteration, self.collection, self.open_results(context), open_run=open_collection
         )

@@ -1,4 +1,4 @@
-"""The first task of a calibration."""
+"""The first task of a calibration: its checks, its input files and its subjobs."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ log = logging.getLogger(__name__)
 
 
 def find_member(operator: CafOperator, context: Context) -> tuple[Resolved, CalibrationBase]:
-    """Give the definition of the run, and in it the calibration of a task.
+    """Return the definition of the run, and in it the calibration of a task.
 
     :raises AirflowSkipException: if this run leaves the calibration out.
-    :raises DefinitionError: if the definition is not as it should be.
+    :raises DefinitionError: if the definition has a mistake.
     """
     if CONFIGURE not in operator.dag.task_ids:
         raise CheckpointError(
@@ -43,23 +43,22 @@ def find_member(operator: CafOperator, context: Context) -> tuple[Resolved, Cali
     resolved = configure.resolve(context)
     if operator.calibration not in resolved.chosen:
         raise AirflowSkipException(f"This run leaves out calibration {operator.calibration!r}.")
-    return resolved, next(each for each in resolved.caf.calibrations if each.name == operator.calibration)
+    return resolved, next(member for member in resolved.caf.calibrations if member.name == operator.calibration)
 
 
 def list_ancestors(resolved: Resolved, name: str) -> tuple[str, ...]:
-    """Give the calibrations that one depends on and that run, nearest first, and warn of those that do not."""
+    """Return the calibrations that one depends on and that run, nearest first, and warn of those that do not."""
     ancestors = find_ancestors(resolved.caf.map_dependencies(), name)
-    for each in ancestors:
-        if each not in resolved.chosen:
-            log.warning("This run leaves out calibration %s: its payloads are not seen.", each)
-    return tuple(each for each in ancestors if each in resolved.chosen)
+    for left_out in (ancestor for ancestor in ancestors if ancestor not in resolved.chosen):
+        log.warning("This run leaves out calibration %s: its payloads are not seen.", left_out)
+    return tuple(ancestor for ancestor in ancestors if ancestor in resolved.chosen)
 
 
 class PrepareOperator(CafOperator):
     """Check a calibration and resolve its input before anything is submitted."""
 
     def run_step(self, context: Context, layout: CalibrationLayout) -> dict[str, Any]:
-        """Prepare, and give for each collection how many files and subjobs it has."""
+        """Prepare, and return for each collection how many files and subjobs it has."""
         resolved, record = find_member(self, context)
         if not isinstance(record, Calibration):
             raise CheckpointError(
@@ -83,7 +82,7 @@ class PrepareOperator(CafOperator):
         results = self.open_results(context)
         results.begin_iteration(0)
         results.add_selections(record, manifests)
-        counts = {each.collection.name: {"files": len(each.files), "subjobs": len(each.subjobs)} for each in manifests}
+        counts = {own.collection.name: {"files": len(own.files), "subjobs": len(own.subjobs)} for own in manifests}
         for name, count in counts.items():
             self.log.info("Collection %s: %d files in %d subjobs.", name, count["files"], count["subjobs"])
         return {"folder": str(layout.folder), "collections": counts}

@@ -38,6 +38,7 @@ from airflow_provider_caf.status.series import (
     find_experiments,
     find_payload_gaps,
     find_shown_runs,
+    group_payloads,
     list_fields,
 )
 from airflow_provider_caf.status.tasks import (
@@ -72,7 +73,7 @@ def _describe_run(run: RunSummary) -> dict[str, Any]:
 
 def build_run(run: RunDep, catalog: CatalogDep) -> dict[str, Any]:
     """Return how far a run and all its calibrations are."""
-    described = catalog.read_run(run.dag_id, run.run_id)
+    described = catalog.read_run(*run.place)
     return {
         **_describe_run(run),
         **_pick(described, "folder", "versions", "params"),
@@ -81,10 +82,8 @@ def build_run(run: RunDep, catalog: CatalogDep) -> dict[str, Any]:
             for task_id, task in run.tasks.items()
             if "." not in task_id
         ],
-        "calibrations": [
-            _build_progress(progress, run) for progress in read_progress(run.dag_id, run.run_id, run.tasks, catalog)
-        ],
-        "failed": catalog.count(FailedSubjobRow, run.dag_id, run.run_id),
+        "calibrations": [_build_progress(progress, run) for progress in read_progress(*run.place, run.tasks, catalog)],
+        "failed": catalog.count(FailedSubjobRow, *run.place),
     }
 
 
@@ -109,7 +108,7 @@ def build_calibration(run: RunDep, catalog: CatalogDep, name: str) -> dict[str, 
     :raises CafError: if the run has no such calibration.
     """
     check_calibration(run.tasks, name)
-    place = (run.dag_id, run.run_id, name)
+    place = (*run.place, name)
     payloads = catalog.read(PayloadRow, *place, final=True)
     numbers = build_convergence(catalog.read(MonitoredRow, *place))
     return {
@@ -118,7 +117,7 @@ def build_calibration(run: RunDep, catalog: CatalogDep, name: str) -> dict[str, 
             _pick(row, "iteration", "decision", "reason", "started", "ended")
             for row in catalog.read(IterationRow, *place)
         ],
-        "algorithms": _describe_algorithms(_find_member(catalog, run, name)),
+        "algorithms": _list_algorithms(catalog, run, name),
         "resources": [_build_resources(row) for row in catalog.read(SubjobsRow, *place)],
         "selections": [_build_selection(row) for row in catalog.read(SelectionRow, *place)],
         "convergence": [
@@ -129,7 +128,10 @@ def build_calibration(run: RunDep, catalog: CatalogDep, name: str) -> dict[str, 
             }
             for (algorithm, number), points in numbers.items()
         ],
-        "figures": [_build_figure(row) for row in catalog.read(FigureRow, *place, without=["content"])],
+        "figures": [
+            {"key": row.execution, **_pick(row, "algorithm", "iteration", "name", "path")}
+            for row in catalog.read(FigureRow, *place, without=["content"])
+        ],
         "payloads": _list_payloads(payloads),
         "others": _list_others(run, catalog, payloads, name),
         "resets": _list_resets(run, name),
@@ -139,7 +141,7 @@ def build_calibration(run: RunDep, catalog: CatalogDep, name: str) -> dict[str, 
 def build_executions(run: RunDep, catalog: CatalogDep, name: str, iteration: int) -> dict[str, Any]:
     """Return the executions of one pass: of each algorithm the result codes as digits, the IoVs as flat numbers."""
     check_calibration(run.tasks, name)
-    rows = catalog.read(ExecutionRow, run.dag_id, run.run_id, name, iteration=iteration, without=["output"])
+    rows = catalog.read(ExecutionRow, *run.place, name, iteration=iteration, without=["output"])
     algorithms: dict[str, list[ExecutionRow]] = {}
     for row in rows[:MOST_EXECUTIONS]:
         algorithms.setdefault(row.algorithm, []).append(row)
@@ -166,11 +168,11 @@ def build_execution(
     :raises CafError: if there is none.
     """
     place: Any = {"iteration": iteration, "algorithm": algorithm}
-    rows = catalog.read(ExecutionRow, run.dag_id, run.run_id, name, key=key, **place)
+    rows = catalog.read(ExecutionRow, *run.place, name, key=key, **place)
     if not rows:
         raise CafError(f"Algorithm {algorithm!r} of {name!r} has no execution {key} in pass {iteration}.")
     row = rows[0]
-    numbers = catalog.read(MonitoredRow, run.dag_id, run.run_id, name, execution=key, **place)
+    numbers = catalog.read(MonitoredRow, *run.place, name, execution=key, **place)
     return {
         "iov": str(row.iov),
         "code": row.code.name,
@@ -185,12 +187,9 @@ def build_map(run: RunDep, catalog: CatalogDep, name: str | None = None) -> dict
 
     :param name: one calibration; None: all.
     """
-    rows = catalog.read(PayloadRow, run.dag_id, run.run_id, name, final=True, without=["value"])
-    executions = catalog.read(ExecutionRow, run.dag_id, run.run_id, name, without=["output"])
+    rows = catalog.read(PayloadRow, *run.place, name, final=True, without=["value"])
+    executions = catalog.read(ExecutionRow, *run.place, name, without=["output"])
     gaps = find_payload_gaps(rows, executions)
-    groups: dict[tuple[str, str], list[PayloadRow]] = {}
-    for row in rows[:MOST_IOVS]:
-        groups.setdefault((row.calibration, row.name), []).append(row)
     return {
         "total": len(rows),
         "executed": len({executed for row in executions for executed in row.runs}),
@@ -202,7 +201,7 @@ def build_map(run: RunDep, catalog: CatalogDep, name: str | None = None) -> dict
                 "iovs": [number for row in own for number in row.iov],
                 "gaps": _build_gaps(gaps.get((calibration, payload))),
             }
-            for (calibration, payload), own in groups.items()
+            for (calibration, payload), own in group_payloads(rows[:MOST_IOVS]).items()
         ],
     }
 
@@ -212,25 +211,14 @@ def build_payload(run: RunDep, catalog: CatalogDep, name: str, payload: str, iov
 
     :raises CafError: if there is none.
     """
-    rows = [
-        row
-        for row in catalog.read(PayloadRow, run.dag_id, run.run_id, name, final=True, name=payload)
-        if row.iov == iov
-    ]
+    rows = [row for row in catalog.read(PayloadRow, *run.place, name, final=True, name=payload) if row.iov == iov]
     if not rows:
         raise CafError(f"Calibration {name!r} has no final payload {payload!r} for {iov}.")
     row = rows[-1]
     executed: Sequence[ExecutionRow] = ()
     if row.execution is not None:
-        executed = catalog.read(
-            ExecutionRow,
-            run.dag_id,
-            run.run_id,
-            name,
-            iteration=row.iteration,
-            algorithm=row.algorithm,
-            key=row.execution,
-        )
+        place: Any = {"iteration": row.iteration, "algorithm": row.algorithm, "key": row.execution}
+        executed = catalog.read(ExecutionRow, *run.place, name, **place)
     return {
         "iov": str(row.iov),
         **_pick(row, "algorithm", "iteration", "revision", "value"),
@@ -246,13 +234,13 @@ def build_trend(
     :param field: the number in the payload's value, as `series.list_fields` names it.
     :param other: what to compare with: `run:<run id>`, or `calibration:<name>` of the same run, such as imported ones.
     """
-    own = catalog.read(PayloadRow, run.dag_id, run.run_id, name, final=True, name=payload)
+    own = catalog.read(PayloadRow, *run.place, name, final=True, name=payload)
     compared: Iterable[PayloadRow] = ()
     kind, _, rest = (other or "").partition(":")
     if kind == "run":
         compared = catalog.read(PayloadRow, run.dag_id, rest, name, final=True, name=payload)
     elif kind == "calibration":
-        compared = catalog.read(PayloadRow, run.dag_id, run.run_id, rest, final=True, name=payload)
+        compared = catalog.read(PayloadRow, *run.place, rest, final=True, name=payload)
     elif other:
         raise CafError(f"There is nothing to compare with under {other!r}.", hint="Use run:<id> or calibration:<name>.")
     return {
@@ -265,7 +253,7 @@ def build_failures(run: RunDep, catalog: CatalogDep, name: str | None = None, of
     """Return some failed tries of subjobs, with the ends of their logs."""
     if name is not None:
         check_calibration(run.tasks, name)
-    place = (run.dag_id, run.run_id, name)
+    place = (*run.place, name)
     rows = catalog.read(FailedSubjobRow, *place, limit=_FAILURES, offset=max(0, offset), newest_by="ended")
     return {
         "total": catalog.count(FailedSubjobRow, *place),
@@ -295,7 +283,7 @@ def find_log(
     :raises CafError: if the catalog has none.
     """
     place: Any = {"iteration": iteration, "step": step, "subjob": subjob, "attempt": attempt}
-    for row in catalog.read(LogRow, run.dag_id, run.run_id, name, **place):
+    for row in catalog.read(LogRow, *run.place, name, **place):
         head = "" if row.is_whole else f"(the end of {row.path})\n\n"
         return head + row.text
     raise CafError(
@@ -312,24 +300,23 @@ def find_figure(
     :raises CafError: if the catalog has none, or not its content.
     """
     place: Any = {"iteration": iteration, "algorithm": algorithm, "execution": key, "name": figure}
-    for row in catalog.read(FigureRow, run.dag_id, run.run_id, name, **place):
+    for row in catalog.read(FigureRow, *run.place, name, **place):
         if row.content is not None:
             return row
     raise CafError(f"The catalog has no figure {figure!r} of execution {key} of {algorithm!r} in pass {iteration}.")
 
 
-def _find_member(catalog: Catalog, run: RunRow, name: str) -> Calibration | None:
-    described = catalog.read_run(run.dag_id, run.run_id)
+def _list_algorithms(catalog: Catalog, run: RunRow, name: str) -> list[dict[str, Any]]:
+    described = catalog.read_run(*run.place)
     if described is None:
-        return None
-    found = [each for each in read_caf(described.definition).calibrations if each.name == name]
-    return found[0] if found and isinstance(found[0], Calibration) else None
-
-
-def _describe_algorithms(member: Calibration | None) -> list[dict[str, Any]]:
-    if member is None:
         return []
-    return [{"class": algorithm.algorithm, **_pick(algorithm, "name", "strategy")} for algorithm in member.algorithms]
+    members = read_caf(described.definition).calibrations
+    return [
+        {"class": algorithm.algorithm, **_pick(algorithm, "name", "strategy")}
+        for member in members
+        if member.name == name and isinstance(member, Calibration)
+        for algorithm in member.algorithms
+    ]
 
 
 def _build_resources(row: SubjobsRow) -> dict[str, Any]:
@@ -355,10 +342,6 @@ def _build_selection(row: SelectionRow) -> dict[str, Any]:
     }
 
 
-def _build_figure(row: FigureRow) -> dict[str, Any]:
-    return {"key": row.execution, **_pick(row, "algorithm", "iteration", "name", "path")}
-
-
 def _list_payloads(rows: Iterable[PayloadRow]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
@@ -374,7 +357,7 @@ def _list_others(run: RunRow, catalog: Catalog, payloads: Sequence[PayloadRow], 
         return []
     others = [
         f"calibration:{calibration}"
-        for calibration, payload in catalog.list_final_payloads(run.dag_id, run.run_id)
+        for calibration, payload in catalog.list_final_payloads(*run.place)
         if payload in names and calibration != name
     ]
     runs = catalog.list_runs_with_payloads(run.dag_id, name, limit=_NEWEST_RUNS)

@@ -43,6 +43,7 @@ from airflow_provider_caf.status.series import (
     build_trends,
     find_payload_gaps,
     find_shown_runs,
+    group_payloads,
     list_constants,
 )
 
@@ -171,13 +172,11 @@ def build_address(media_type: str, content: bytes) -> str:
 
 def _collect(run: RunRow, catalog: Catalog, writer: _Writer) -> dict[str, Any]:
     """Collect what the template shows."""
-    place = (run.dag_id, run.run_id)
+    place = run.place
     described = catalog.read_run(*place)
     rows = catalog.read(PayloadRow, *place, final=True)
     executions = catalog.read(ExecutionRow, *place, without=["output"])
-    payloads: dict[tuple[str, str], list[PayloadRow]] = {}
-    for row in rows:
-        payloads.setdefault((row.calibration, row.name), []).append(row)
+    payloads = group_payloads(rows)
     gaps = find_payload_gaps(rows, executions)
     axis = RunAxis(find_shown_runs(rows, executions))
     failures = catalog.read(FailedSubjobRow, *place, limit=MOST_FAILURES, newest_by="ended")
@@ -243,18 +242,14 @@ def _draw_trend(
 
 def _draw_convergences(run: RunRow, catalog: Catalog, writer: _Writer) -> Shown:
     numbers: dict[str, list[Any]] = {}
-    for row in catalog.read(MonitoredRow, run.dag_id, run.run_id):
+    for row in catalog.read(MonitoredRow, *run.place):
         numbers.setdefault(row.calibration, []).append(row)
     wanted = [
         (calibration, algorithm, name, points)
         for calibration, rows in numbers.items()
         for (algorithm, name), points in build_convergence(rows).items()
     ]
-    drawable = [
-        (*place, points)
-        for *place, points in wanted
-        if all(is_drawable(point.low, point.high, point.error) for point in points)
-    ]
+    drawable = [item for item in wanted if all(is_drawable(point.low, point.high, point.error) for point in item[-1])]
     drawings = [
         writer.add(
             draw_convergence(points, name),
@@ -283,12 +278,11 @@ def _list_pictures(run: RunRow, catalog: Catalog) -> dict[str, Any]:
 
     The contents of all of them may be gigabytes: they are read one name at a time.
     """
-    place = (run.dag_id, run.run_id)
-    known = sorted(catalog.read(FigureRow, *place, without=["content"]), key=lambda row: -row.iteration)
+    known = sorted(catalog.read(FigureRow, *run.place, without=["content"]), key=lambda row: -row.iteration)
     chosen = _take_evenly([(row.calibration, row.name, _identify(row)) for row in known], MOST_FIGURES)
     contents: dict[tuple[Any, ...], bytes | None] = {}
     for calibration, name in dict.fromkeys(figure[:2] for figure in chosen):
-        for row in catalog.read(FigureRow, *place, calibration, name=name):
+        for row in catalog.read(FigureRow, *run.place, calibration, name=name):
             key = (calibration, name, _identify(row))
             if key in chosen:
                 contents[key] = row.content

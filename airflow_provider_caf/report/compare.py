@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.catalog import Catalog, PayloadRow
-from airflow_provider_caf.status.series import Constant, ConstantReader
+from airflow_provider_caf.status.series import Constant, ConstantReader, group_payloads
 
 RunName = tuple[str, str]
 """DAG id and run id."""
@@ -75,16 +75,10 @@ def compare_runs(catalog: Catalog, first: RunName, second: RunName) -> list[Payl
 
     :raises DatabaseError: if the catalog cannot be read.
     """
-    one, other = (_group(catalog.read(PayloadRow, *name, final=True)) for name in (first, second))
+    rows = (catalog.read(PayloadRow, *name, final=True) for name in (first, second))
+    one, other = (group_payloads(sorted(own, key=lambda row: (row.iov, row.position))) for own in rows)
     reader = ConstantReader()
     return [_compare(key, one.get(key, []), other.get(key, []), reader) for key in sorted({*one, *other})]
-
-
-def _group(rows: Sequence[PayloadRow]) -> dict[tuple[str, str], list[PayloadRow]]:
-    found: dict[tuple[str, str], list[PayloadRow]] = {}
-    for row in sorted(rows, key=lambda row: (row.iov, row.position)):
-        found.setdefault((row.calibration, row.name), []).append(row)
-    return found
 
 
 def _compare(

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
-
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.definitions.caf import DagOptions
 from airflow_provider_caf.definitions.files import SCRIPT_RUN_SUFFIX, place_errors
@@ -19,6 +17,7 @@ from airflow_provider_caf.definitions.words import (
     OptionalText,
     Seconds,
     Text,
+    choice,
     read_text,
     refuse,
 )
@@ -40,15 +39,8 @@ def _read_config(value: Any) -> Any:
     return value
 
 
-def _read_caf(value: Any) -> str:
-    if value not in CAFS:
-        raise refuse(value, "It has to be 'dropin' or 'release'.")
-    return str(value)
-
-
 _TEXT = {"type": "string"}
 _FILE_OR_OBJECT = {"anyOf": [_TEXT, {"type": "object"}]}
-
 
 IMPORT_OPTIONS = ("caf", "script_folders", "backend", "connection", "arguments", "validation", "timeout")
 
@@ -67,7 +59,7 @@ class ScriptRun(Form):
     """`caf_config.json`, or its path."""
     input_data: Annotated[Any, Word(_read_data, _FILE_OR_OBJECT), FIXED] = {}
     """`input_data.json`, or its path."""
-    caf: Annotated[str, Word(_read_caf, {"enum": list(CAFS)}), FIXED] = "dropin"
+    caf: Annotated[str, choice("There is no caf {!r}.", "choices", *CAFS), FIXED] = "dropin"
     """Where the modules `caf` and `prompt` come from: `dropin`, ours, or `release`."""
     script_folders: Annotated[list[Text], FIXED] = []
     """Where other scripts are that it imports, beside its own folder."""
@@ -89,7 +81,7 @@ class ScriptRun(Form):
 
 
 def is_script_run(path: Path) -> bool:
-    """Tell whether a file holds a script that is described when it runs."""
+    """Return whether a file holds a script that is described when it runs."""
     return path.name.endswith(SCRIPT_RUN_SUFFIX)
 
 

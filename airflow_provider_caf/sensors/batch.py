@@ -63,6 +63,10 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
     system: str | None = None
     """The batch system that a subclass stands for; None: any."""
 
+    def __init_subclass__(cls, *, system: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.system = system or cls.system
+
     def __init__(
         self,
         *,
@@ -81,12 +85,12 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
         self.deferrable = deferrable
         self._run: CollectionRun | None = None
         self._counts: LiveCounts | None = None
-        self._told = ""
+        self._shown = ""
         self._failed = 0
         self._is_all_over = False
 
     def execute(self, context: Context) -> Any:
-        """Give what failed before a new chance, and wait.
+        """Submit again what has failed before, and wait.
 
         :raises AirflowFailException: when the retries of a subjob are spent.
         """
@@ -161,7 +165,7 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
             return
         try:
             self._open(context).cancel()
-        except Exception as error:  # noqa: BLE001 - all of it is told
+        except Exception as error:  # noqa: BLE001 - all of it is logged
             # Why the task fails is said by the error that brought us here, and that one goes on.
             self.log.error("What still runs of collection %r could not be ended: %s", self.collection, error)
 
@@ -180,7 +184,7 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
         return self._run
 
     def _begin(self, context: Context, run: CollectionRun) -> int:
-        """Submit again what has failed before, and give the first try that counts from now on.
+        """Submit again what has failed before, and return the first try that counts from now on.
 
         What has failed before somebody waits for it failed in an earlier life of this task, or was very quick: either
         way it gets all its tries.
@@ -237,7 +241,7 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
     def _give_up(self) -> NoReturn:
         message = (
             f"The subjobs of collection {self.collection!r} in calibration {self.calibration!r} were not done within "
-            f"{self.timeout:g} s ({self._told}). Those that were not are ended."
+            f"{self.timeout:g} s ({self._shown}). Those that were not are ended."
         )
         if self.soft_fail:
             raise AirflowSkipException(message)
@@ -254,7 +258,7 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
         self._is_all_over = is_over(observation)
         assert self._counts is not None, "_open() sets it"
         self._counts.update(observation, is_last=self._is_all_over)
-        self._tell(context, attend(run, observation))
+        self._show(context, attend(run, observation))
         if not self.deferrable:
             self._check_silence(context, run.patience, observation.problem)
         if not self._is_all_over:
@@ -297,11 +301,11 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
                 hint="Mend it and clear the task: what ended meanwhile does not run again.",
             )
 
-    def _tell(self, context: Context, line: str) -> None:
-        """Say how far it is, where it changed: in the log, and in the store that the web interface shows."""
-        if line == self._told:
+    def _show(self, context: Context, line: str) -> None:
+        """Show how far it is, where it changed: in the log, and in the store that the web interface shows."""
+        if line == self._shown:
             return
-        self._told = line
+        self._shown = line
         self.log.info("%s", line)
         try:
             context["task_state_store"].set("progress", line)
@@ -314,7 +318,7 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
 
 
 def read_patience() -> Patience:
-    """Give how often to look and how long to wait, from Airflow's configuration."""
+    """Return how often to look and how long to wait, from Airflow's configuration."""
     default = Patience()
     return Patience(
         shortest=conf.getfloat("caf", "poll_interval_min", fallback=default.shortest),
@@ -323,37 +327,25 @@ def read_patience() -> Patience:
     )
 
 
-class LocalJobSensor(BatchJobSensor):
+class LocalJobSensor(BatchJobSensor, system="local"):
     """Wait for subjobs on this machine."""
 
-    system = "local"
 
-
-class HTCondorJobSensor(BatchJobSensor):
+class HTCondorJobSensor(BatchJobSensor, system="htcondor"):
     """Wait for subjobs on HTCondor."""
 
-    system = "htcondor"
 
-
-class LSFJobSensor(BatchJobSensor):
+class LSFJobSensor(BatchJobSensor, system="lsf"):
     """Wait for subjobs on LSF."""
 
-    system = "lsf"
 
-
-class PBSJobSensor(BatchJobSensor):
+class PBSJobSensor(BatchJobSensor, system="pbs"):
     """Wait for subjobs on PBS."""
 
-    system = "pbs"
 
-
-class SlurmJobSensor(BatchJobSensor):
+class SlurmJobSensor(BatchJobSensor, system="slurm"):
     """Wait for subjobs on Slurm."""
 
-    system = "slurm"
 
-
-class TorqueJobSensor(BatchJobSensor):
+class TorqueJobSensor(BatchJobSensor, system="torque"):
     """Wait for subjobs on Torque."""
-
-    system = "torque"

@@ -17,7 +17,7 @@ from airflow_provider_caf.site.shared import Shared
 def find_work_dir() -> Path:
     """Return the folder of all runs: `[caf] work_dir`, or the folder `caf` in AIRFLOW_HOME.
 
-    :raises DefinitionError: if that cannot be used; no file is touched.
+    :raises DefinitionError: if its path cannot be one; no file is touched.
     """
     configured = conf.get("caf", "work_dir", fallback="")
     home = Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser()

@@ -55,7 +55,7 @@ class SharedPoller:
         self._task = self._loop.create_task(self._run(), context=contextvars.Context())
 
     async def ask(self, arrays: Sequence[SubmittedArray], interval: float) -> Snapshot:
-        """Give the answer of a query that starts after this call.
+        """Return the answer of a query that starts after this call.
 
         :param interval: seconds that shall be between the end of the query before and the start of this one. The
             quickest wish of all who wait counts.
@@ -99,7 +99,7 @@ class SharedPoller:
             self._changed.clear()
             left: float | None = None
             if self._requests:
-                left = self._last + min(each.interval for each in self._requests.values()) - self._loop.time()
+                left = self._last + min(request.interval for request in self._requests.values()) - self._loop.time()
                 if left <= 0:
                     return
             with contextlib.suppress(TimeoutError):
@@ -111,7 +111,7 @@ _pollers: dict[_Key, SharedPoller] = {}
 
 @contextlib.asynccontextmanager
 async def join_poller(client: BatchClient) -> AsyncIterator[SharedPoller]:
-    """Give the poller of a batch system to one who waits; the first one starts it, the last one ends it.
+    """Yield the poller of a batch system to one who waits; the first one starts it, the last one ends it.
 
     :param client: used if there is none yet.
     """
