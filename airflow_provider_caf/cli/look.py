@@ -128,8 +128,9 @@ def logs(arguments: Any) -> None:
     of_subjobs = (log for name in chosen for log in find_logs(layout, iteration, name, arguments.subjob))
     is_whole = arguments.collection is None and arguments.subjob is None
     shown = 0
-    for shown, log in enumerate(chain(of_subjobs, find_task_logs(layout, iteration, run.tasks) if is_whole else ()), 1):
+    for log in chain(of_subjobs, find_task_logs(layout, iteration, run.tasks) if is_whole else ()):
         show_log(log, full=arguments.full)
+        shown += 1
     if not shown:
         show_text(f"No subjob and no algorithm of calibration {layout.name!r} has failed in pass {iteration}.")
 

@@ -249,16 +249,14 @@ def _translate_one(mistake: dict[str, Any], form: type[Form], words: Mapping[str
     if isinstance(original, DefinitionError):
         place = describe_place(form, words, where)
         return DefinitionError(f"In {place}: {original.what}", hint=original.hint, where=(*where, *original.where))
-    owner = describe_place(form, words, where[:-1])
-    if mistake["type"] == "extra_forbidden":
-        word = str(where[-1])
-        hint = _explain_stranger(word, _find_form(form, where[:-1], words))
-        return DefinitionError(f"{owner[0].upper()}{owner[1:]} has an unknown word {word!r}.", hint=hint, where=where)
-    if mistake["type"] == "missing":
-        word = str(where[-1])
-        return DefinitionError(
-            f"{owner[0].upper()}{owner[1:]} has no {word!r}.", hint=f"Add {word!r}.", where=where[:-1]
-        )
+    if mistake["type"] in ("extra_forbidden", "missing"):
+        way, word = where[:-1], str(where[-1])
+        owner = describe_place(form, words, way)
+        owner = f"{owner[0].upper()}{owner[1:]}"
+        if mistake["type"] == "missing":
+            return DefinitionError(f"{owner} has no {word!r}.", hint=f"Add {word!r}.", where=way)
+        hint = _explain_stranger(word, _find_form(form, way, words))
+        return DefinitionError(f"{owner} has an unknown word {word!r}.", hint=hint, where=where)
     place = describe_place(form, words, where)
     hint = _HINTS.get(mistake["type"], f"{mistake['msg']}.").format(**mistake.get("ctx", {}))
     return DefinitionError(f"In {place}: {show_value(mistake['input'])} cannot stand here.", hint=hint, where=where)
@@ -266,25 +264,26 @@ def _translate_one(mistake: dict[str, Any], form: type[Form], words: Mapping[str
 
 def describe_place(form: type[Form], words: Mapping[str, Any], where: tuple[Any, ...]) -> str:
     """Return in words where something stands, such as `input_files of collection 'hits' of calibration 'vertex'`."""
-    parts = [_describe_object(form, words.get("name"))]
+    parts = [_describe_object(form.noun, words.get("name"))]
     value: Any = words
     before = None
     for part in where:
         value = _step_into(value, part)
         if before == "calibrations":
-            parts = [_describe_object(None, _name_of(value), "calibration", part)]
+            parts = [_describe_object("calibration", _step_into(value, "name"), part)]
         elif before == "collections":
             parts.insert(0, f"collection {part!r}")
         elif before == "algorithms":
-            parts.insert(0, _describe_object(None, _name_of(value) or _code_of(value), "algorithm", part))
+            code = value if isinstance(value, str) else _step_into(value, "algorithm")
+            name = _step_into(value, "name") or (code.rpartition(":")[2] if isinstance(code, str) else None)
+            parts.insert(0, _describe_object("algorithm", name, part))
         elif part not in ("calibrations", "collections", "algorithms") and isinstance(part, str):
             parts.insert(0, part)
         before = part
     return " of ".join(parts)
 
 
-def _describe_object(form: type[Form] | None, name: Any, noun: str = "", number: int | None = None) -> str:
-    noun = form.noun if form is not None else noun
+def _describe_object(noun: str, name: Any, number: int | None = None) -> str:
     if isinstance(name, str) and name:
         return f"{noun} {name!r}"
     return f"the {noun}" if number is None else f"{noun} number {number + 1}"
@@ -297,15 +296,6 @@ def _step_into(value: Any, part: Any) -> Any:
         return value[part]
     except (KeyError, IndexError, TypeError):
         return None
-
-
-def _name_of(value: Any) -> Any:
-    return value.get("name") if isinstance(value, Mapping) else getattr(value, "name", None)
-
-
-def _code_of(value: Any) -> Any:
-    code = value.get("algorithm") if isinstance(value, Mapping) else value
-    return code.rpartition(":")[2] if isinstance(code, str) else None
 
 
 def _find_form(form: type[Form], where: tuple[Any, ...], words: Any) -> type[Form]:

@@ -5,6 +5,7 @@ Each has a JSON Schema, by which Airflow makes its form and refuses a wrong conf
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,66 @@ NO_CONNECTION = ""
 filled in: that has to mean what the definition says."""
 
 
+def _describe(title: str, description: str, schema: Mapping[str, Any], default: Any = None) -> dict[str, Any]:
+    return {**schema, "default": default, "title": title, "description": description}
+
+
+def _list_of(kind: str, length: int) -> dict[str, Any]:
+    return {"type": "array", "items": {"type": kind}, "minItems": length, "maxItems": length}
+
+
+def _only(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {"properties": dict(properties), "additionalProperties": False}
+
+
+_PARAMS: dict[str, dict[str, Any]] = {
+    "input_data": _describe("Input data", "", {"type": "object"}, default={}),
+    "requested_iov": _describe(
+        "Requested IoV",
+        "Only these runs: `exp, run, exp, run`, -1 for an open end. Empty: as the definition says.",
+        {"anyOf": [{"type": "null"}, _list_of("integer", 4), {"type": "string"}]},
+    ),
+    "ignored_runs": _describe(
+        "Ignored runs",
+        "Not these runs, in addition to those of the definition: [[exp, run], …].",
+        {"type": ["array", "null"], "items": {"anyOf": [_list_of("integer", 2), {"type": "string"}]}},
+        default=[],
+    ),
+    "global_tags": _describe(
+        "Global tags",
+        "Instead of those in the CAF's database chain; the first that has a payload wins.",
+        {"type": ["array", "null"], "items": {"type": "string", "minLength": 1}},
+    ),
+    "backend": _describe(
+        "Batch system",
+        "Empty: as the definition or the connection says. A connection of the definition to another one does not "
+        "count.",
+        {"type": ["string", "null"], "enum": [None, *sorted(SYSTEMS)]},
+    ),
+    "backend_args": _describe(
+        "Arguments of the batch system",
+        'Over those of the CAF, as in {"queue": "long", "memory": "4 GB"}.',
+        {"type": ["object", "null"], **_only({name: {} for name in sorted({*ARGUMENTS, *CAF_NAMES})})},
+        default={},
+    ),
+    "connection": _describe(
+        "Connection to a batch system",
+        'Empty: as the definition says. A conf of `{"connection": ""}`: none.',
+        {"type": ["string", "null"]},
+    ),
+    "max_iterations": _describe(
+        "Most iterations",
+        "No calibration repeats more often than this. Empty: as the definition says.",
+        {"type": ["integer", "null"], "minimum": 0},
+    ),
+    "expert_config": _describe("Expert options", "", {"type": ["object", "null"]}, default={}),
+    CALIBRATIONS: _describe(
+        "Calibrations", "Only these; the others are skipped. Empty: all.", {"type": ["array", "null"]}, default=[]
+    ),
+}
+"""The params of every run, as far as they do not depend on the definition."""
+
+
 def describe_params(caf: CAF) -> dict[str, dict[str, Any]]:
     """Return the JSON Schema of each param, with `default`, `title` and `description`.
 
@@ -46,77 +107,15 @@ def describe_params(caf: CAF) -> dict[str, dict[str, Any]]:
 def _describe_ours(caf: CAF) -> dict[str, dict[str, Any]]:
     """Return the params that every run has: what is calibrated, where jobs run, how the run goes."""
     names = [member.name for member in caf.calibrations]
-    return {
-        "input_data": _describe(
-            "Input data",
-            _describe_data(caf.input_data),
-            {"type": "object", **_only(dict.fromkeys(caf.input_data, _FILES))},
-            default={},
-        ),
-        "requested_iov": _describe(
-            "Requested IoV",
-            "Only these runs: `exp, run, exp, run`, -1 for an open end. Empty: as the definition says.",
-            {"anyOf": [{"type": "null"}, _list_of("integer", 4), {"type": "string"}]},
-        ),
-        "ignored_runs": _describe(
-            "Ignored runs",
-            "Not these runs, in addition to those of the definition: [[exp, run], …].",
-            {"type": ["array", "null"], "items": {"anyOf": [_list_of("integer", 2), {"type": "string"}]}},
-            default=[],
-        ),
-        "global_tags": _describe(
-            "Global tags",
-            "Instead of those in the CAF's database chain; the first that has a payload wins.",
-            {"type": ["array", "null"], "items": {"type": "string", "minLength": 1}},
-            default=[entry.value for entry in caf.databases if entry.kind == GLOBAL_TAG],
-        ),
-        "backend": _describe(
-            "Batch system",
-            "Empty: as the definition or the connection says. A connection of the definition to another one does not "
-            "count.",
-            {"type": ["string", "null"], "enum": [None, *sorted(SYSTEMS)]},
-        ),
-        "backend_args": _describe(
-            "Arguments of the batch system",
-            'Over those of the CAF, as in {"queue": "long", "memory": "4 GB"}.',
-            {"type": ["object", "null"], **_only({name: {} for name in sorted({*ARGUMENTS, *CAF_NAMES})})},
-            default={},
-        ),
-        "connection": _describe(
-            "Connection to a batch system",
-            'Empty: as the definition says. A conf of `{"connection": ""}`: none.',
-            {"type": ["string", "null"]},
-        ),
-        "max_iterations": _describe(
-            "Most iterations",
-            "No calibration repeats more often than this. Empty: as the definition says.",
-            {"type": ["integer", "null"], "minimum": 0, "maximum": find_most_iterations(caf)},
-        ),
-        "expert_config": _describe(
-            "Expert options",
-            _describe_options(caf.expert_config),
-            {"type": ["object", "null"], **_describe_fields(caf.expert_config)},
-            default={},
-        ),
-        CALIBRATIONS: _describe(
-            "Calibrations",
-            "Only these; the others are skipped. Empty: all.",
-            {"type": ["array", "null"], "items": {"type": "string", "enum": names}, "examples": names},
-            default=[],
-        ),
-    }
-
-
-def _describe(title: str, description: str, schema: Mapping[str, Any], default: Any = None) -> dict[str, Any]:
-    return {**schema, "default": default, "title": title, "description": description}
-
-
-def _list_of(kind: str, length: int) -> dict[str, Any]:
-    return {"type": "array", "items": {"type": kind}, "minItems": length, "maxItems": length}
-
-
-def _only(properties: Mapping[str, Any]) -> dict[str, Any]:
-    return {"properties": dict(properties), "additionalProperties": False}
+    described = copy.deepcopy(_PARAMS)
+    described["input_data"] |= {"description": _describe_data(caf.input_data)}
+    described["input_data"] |= _only(dict.fromkeys(caf.input_data, _FILES))
+    described["global_tags"]["default"] = [entry.value for entry in caf.databases if entry.kind == GLOBAL_TAG]
+    described["max_iterations"]["maximum"] = find_most_iterations(caf)
+    described["expert_config"] |= {"description": _describe_options(caf.expert_config)}
+    described["expert_config"] |= _describe_fields(caf.expert_config)
+    described[CALIBRATIONS] |= {"items": {"type": "string", "enum": names}, "examples": names}
+    return described
 
 
 def find_most_iterations(caf: CAF) -> int:

@@ -45,10 +45,17 @@ def read_calibration(value: Any) -> Calibration:
     return _name_collections(Calibration.from_json(_renew_member(value)))
 
 
+def read_collection(value: Any) -> Collection:
+    """Read a resolved collection, without its name.
+
+    :raises DefinitionError: as `read_caf`.
+    """
+    return Collection.from_json(_renew_collection(value))
+
+
 StoredCaf = Annotated[CAF, read_with(read_caf)]
 StoredCalibration = Annotated[Calibration, read_with(read_calibration)]
-StoredCollection = Annotated[Collection, read_with(lambda value: Collection.from_json(_renew_collection(value)))]
-"""A resolved collection, without its name."""
+StoredCollection = Annotated[Collection, read_with(read_collection)]
 
 
 def _name_collections(member: _M) -> _M:

@@ -7,14 +7,14 @@ that parsing twice gives the same serialised DAG.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow.sdk import DAG, Param, TaskGroup
+from airflow.sdk import DAG, BaseOperator, Param, TaskGroup
 from airflow.sdk.definitions.param import ParamsDict
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.definitions.caf import CAF, DagOptions
-from airflow_provider_caf.definitions.calibration import Calibration
+from airflow_provider_caf.definitions.calibration import Calibration, CalibrationBase
 from airflow_provider_caf.definitions.form import written
 from airflow_provider_caf.definitions.run_params import describe_params
 from airflow_provider_caf.factory.assets import find_asset, parse_asset
@@ -25,11 +25,6 @@ from airflow_provider_caf.operators.finish import FinishOperator
 from airflow_provider_caf.operators.member import StepOperator
 from airflow_provider_caf.operators.prepare import PrepareOperator
 from airflow_provider_caf.site.messages import caf_message
-
-if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
-
-    from airflow_provider_caf.definitions.calibration import CalibrationBase
 
 DEFAULT_ARGS: dict[str, Any] = {
     # A retry mends what came from outside: a killed worker, a full queue, a file server that was away. What a retry

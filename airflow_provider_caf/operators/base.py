@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, BaseOperatorLink, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
 
 from airflow_provider_caf.core.errors import (
@@ -19,17 +19,13 @@ from airflow_provider_caf.core.errors import (
     NotEnoughData,
 )
 from airflow_provider_caf.core.iov import IoV
+from airflow_provider_caf.core.payloads import PayloadEntry
 from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout, slug
+from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.jobs.processes import stop_tied_processes
 from airflow_provider_caf.operators.links import RUN_LINKS
 from airflow_provider_caf.site.places import find_catalog, find_work_dir
 from airflow_provider_caf.steps.results import CalibrationResults
-
-if TYPE_CHECKING:
-    from airflow.sdk import BaseOperatorLink, Context
-
-    from airflow_provider_caf.core.payloads import PayloadEntry
-    from airflow_provider_caf.io.local_database import LocalDatabase
 
 log = logging.getLogger(__name__)
 

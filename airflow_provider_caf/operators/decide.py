@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
-from airflow.sdk import SkipMixin
+from airflow.sdk import Context, SkipMixin
 
 from airflow_provider_caf.core.iteration import IterationAction
+from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.operators.base import PassOperator
 from airflow_provider_caf.site.metrics import count
 from airflow_provider_caf.steps.decide import decide_pass
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_caf.io.layout import CalibrationLayout
 
 
 def build_iteration_id(iteration: int) -> str:

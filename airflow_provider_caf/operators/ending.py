@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.providers.standard.exceptions import HITLTimeoutError
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_caf.definitions.caf import Publish
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run
-from airflow_provider_caf.operators.configure import CONFIGURE, ConfigureOperator
+from airflow_provider_caf.operators.configure import find_definition
 from airflow_provider_caf.site.places import find_catalog, find_work_dir
 from airflow_provider_caf.status.airflow_run import RunRow
 from airflow_provider_caf.status.tasks import TaskRow
 from airflow_provider_caf.steps.ending import Joined, Publication, join_run, write_sign_off
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_caf.definitions.caf import CAF
 
 JOIN, REPORT, SIGN_OFF, PUBLISH = "join", "report", "sign_off", "publish"
 """Ids of the tasks at the end of every DAG that is made of a definition."""
@@ -29,12 +24,6 @@ JOIN, REPORT, SIGN_OFF, PUBLISH = "join", "report", "sign_off", "publish"
 
 class _EndingOperator(CafTask, BaseOperator):
     ui_color = "#fdf3d8"
-
-    def find_caf(self, context: Context) -> CAF:
-        """Return the definition of the run."""
-        configure = self.dag.get_task(CONFIGURE)
-        assert isinstance(configure, ConfigureOperator)
-        return configure.resolve(context).caf
 
 
 class JoinOperator(_EndingOperator):
@@ -47,7 +36,7 @@ class JoinOperator(_EndingOperator):
         """
         run = find_run(context)
         with failing_for_good(context):
-            joined = join_run(run, self.find_caf(context).gaps)
+            joined = join_run(run, find_definition(self, context).caf.gaps)
         for filled in joined.filled:
             self.log.info("Payload %s: %s extended to %s.", filled.name, filled.before, filled.after)
         for name, gap in joined.gaps.items():
@@ -118,7 +107,7 @@ class PublishOperator(_EndingOperator):
         run = find_run(context)
         ti = context["ti"]
         with failing_for_good(context):
-            caf = self.find_caf(context)
+            caf = find_definition(self, context).caf
             if caf.sign_off is not None:
                 write_sign_off(run, _describe_answer(ti.xcom_pull(task_ids=SIGN_OFF)))
             outcome = self._publish(caf.publish, context)

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_caf.core.errors import CheckpointError
 from airflow_provider_caf.core.graph import find_ancestors
-from airflow_provider_caf.definitions.calibration import Calibration
+from airflow_provider_caf.definitions.calibration import Calibration, CalibrationBase
 from airflow_provider_caf.definitions.resolve import Resolved
 from airflow_provider_caf.hooks.batch import find_backend
+from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.operators.base import CafOperator, find_run
-from airflow_provider_caf.operators.configure import CONFIGURE, ConfigureOperator
+from airflow_provider_caf.operators.configure import find_definition
 from airflow_provider_caf.steps.configure import RunDefinition
 from airflow_provider_caf.steps.prepare import Surroundings, prepare_calibration
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_caf.definitions.calibration import CalibrationBase
-    from airflow_provider_caf.io.layout import CalibrationLayout
-
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +28,7 @@ def find_member(operator: CafOperator, context: Context) -> tuple[Resolved, Cali
     :raises AirflowSkipException: if this run leaves the calibration out.
     :raises DefinitionError: if the definition has a mistake.
     """
-    if CONFIGURE not in operator.dag.task_ids:
-        raise CheckpointError(
-            f"The DAG {operator.dag.dag_id!r} has no task {CONFIGURE!r}, which holds the definition.",
-            hint="Make the DAG with build_dag, or add a ConfigureOperator.",
-        )
-    configure = operator.dag.get_task(CONFIGURE)
-    assert isinstance(configure, ConfigureOperator)
-    resolved = configure.resolve(context)
+    resolved = find_definition(operator, context)
     if operator.calibration not in resolved.chosen:
         raise AirflowSkipException(f"This run leaves out calibration {operator.calibration!r}.")
     return resolved, next(member for member in resolved.caf.calibrations if member.name == operator.calibration)

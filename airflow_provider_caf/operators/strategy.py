@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.sdk import Context
 
 from airflow_provider_caf.core.tails import read_tail
+from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.operators.base import PassOperator
 from airflow_provider_caf.operators.links import AlgorithmLogLink
 from airflow_provider_caf.site.metrics import count
 from airflow_provider_caf.steps.strategy import StrategyRun
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_caf.io.layout import CalibrationLayout
 
 
 class StrategyOperator(PassOperator):

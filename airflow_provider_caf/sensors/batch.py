@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
-from airflow.sdk import BaseSensorOperator, conf
+from airflow.sdk import BaseSensorOperator, Context, conf
 from airflow.sdk.exceptions import (
     AirflowFailException,
     AirflowRescheduleException,
@@ -22,14 +22,9 @@ from airflow_provider_caf.core.errors import DefinitionError, PollError
 from airflow_provider_caf.hooks.batch import open_collection
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run, open_results
 from airflow_provider_caf.site.metrics import count, time_poll
-from airflow_provider_caf.steps.collect import find_failed, is_over
+from airflow_provider_caf.steps.collect import CollectionRun, find_failed, is_over
 from airflow_provider_caf.steps.waiting import LiveCounts, attend
 from airflow_provider_caf.triggers.batch import BatchJobTrigger
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_caf.steps.collect import CollectionRun
 
 
 class _Look(Enum):
