@@ -85,7 +85,7 @@ def read_status(dag_id: str, run_id: str | None) -> tuple[RunRow, list[Calibrati
     :raises CafError: if there is no such run.
     """
     run = read_run(dag_id, run_id)
-    return run, read_progress(*run.place, run.tasks, find_catalog(find_work_dir()))
+    return run, read_progress(*run.place, run.tasks, find_catalog())
 
 
 def find_layout(run: RunRow) -> RunLayout:

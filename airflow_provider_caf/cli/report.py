@@ -9,7 +9,7 @@ from airflow_provider_caf.cli.look import find_layout
 from airflow_provider_caf.cli.output import command, show_json, show_table, show_text
 from airflow_provider_caf.cli.table import Table, build_columns
 from airflow_provider_caf.report.compare import PayloadChange, compare_runs
-from airflow_provider_caf.site.places import find_catalog, find_work_dir
+from airflow_provider_caf.site.places import find_catalog
 from airflow_provider_caf.status.airflow_run import RunRow, read_run
 
 _MOST_CONSTANTS = 40
@@ -33,14 +33,14 @@ def report(arguments: Any) -> None:
 
     run = read_run(arguments.dag_id, arguments.run_id)
     folder = find_layout(run).report_folder if arguments.output is None else Path(arguments.output)
-    show_text(str(write_report(run, find_catalog(find_work_dir()), folder)))
+    show_text(str(write_report(run, find_catalog(), folder)))
 
 
 @command
 def compare(arguments: Any) -> None:
     """Show payload by payload what has changed from one run to another."""
     first, second = (find_run(name) for name in (arguments.first, arguments.second))
-    catalog = find_catalog(find_work_dir())
+    catalog = find_catalog()
     changes = compare_runs(catalog, first.place, second.place)
     names = [f"{run.dag_id}/{run.run_id}" for run in (first, second)]
     if arguments.as_json:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
+import runpy
 import sys
 import traceback
 from collections.abc import Iterable
-from importlib.abc import Loader
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
@@ -139,40 +137,28 @@ def run_definitions(path: Path) -> list[CAF]:
 
     :raises DefinitionError: with the line of the file in which it was raised.
     """
-    name = f"caf_definitions_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise DefinitionError("It cannot be run as Python.", file=str(path))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     sys.path.insert(0, str(path.parent))
     try:
-        _execute(spec.loader, module, path)
-        found = list({id(value): value for value in vars(module).values() if isinstance(value, CAF)}.values())
+        content = runpy.run_path(str(path), run_name=f"caf_definitions_{path.stem}")
+        found = list({id(value): value for value in content.values() if isinstance(value, CAF)}.values())
         _check_names(found)
         for caf in found:
             caf.resolve()
     except DefinitionError as error:
         raise _place_in_python(path, error) from error
+    except SystemExit as error:
+        raise DefinitionError(
+            f"It ends Python with exit code {error.code!r}.", hint="A file of definitions must not.", file=str(path)
+        ) from error
     finally:
         # The file may have changed the list.
         if str(path.parent) in sys.path:
             sys.path.remove(str(path.parent))
-        sys.modules.pop(name, None)
     if not found:
         raise DefinitionError(
             "There is no definition in this file.", hint="Make a global `caf = CAF(…)`.", file=str(path)
         )
     return found
-
-
-def _execute(loader: Loader, module: ModuleType, path: Path) -> None:
-    try:
-        loader.exec_module(module)
-    except SystemExit as error:
-        raise DefinitionError(
-            f"It ends Python with exit code {error.code!r}.", hint="A file of definitions must not.", file=str(path)
-        ) from error
 
 
 def _check_names(cafs: Iterable[CAF]) -> None:

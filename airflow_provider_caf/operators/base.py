@@ -46,7 +46,7 @@ def find_run(context: Context) -> RunLayout:
 def open_results(context: Context, calibration: str) -> CalibrationResults:
     """Open the catalog for a calibration in the DAG run that a task belongs to."""
     ti = context["ti"]
-    return CalibrationResults(find_catalog(find_work_dir()), ti.dag_id, ti.run_id, calibration)
+    return CalibrationResults(find_catalog(), ti.dag_id, ti.run_id, calibration)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow_provider_caf.definitions.caf import Publish
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run
 from airflow_provider_caf.operators.configure import find_definition
-from airflow_provider_caf.site.places import find_catalog, find_work_dir
+from airflow_provider_caf.site.places import find_catalog
 from airflow_provider_caf.status.airflow_run import RunRow
 from airflow_provider_caf.status.tasks import TaskRow
 from airflow_provider_caf.steps.ending import Joined, Publication, join_run, write_sign_off
@@ -59,7 +59,7 @@ class ReportOperator(_EndingOperator):
         from airflow_provider_caf.report.build import write_report
 
         with failing_for_good(context):
-            path = write_report(_read_run(context), find_catalog(find_work_dir()), find_run(context).report_folder)
+            path = write_report(_read_run(context), find_catalog(), find_run(context).report_folder)
         self.log.info("The report is %s", path)
         return str(path)
 

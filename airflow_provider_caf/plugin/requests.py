@@ -9,12 +9,12 @@ from fastapi import Depends
 
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.io.catalog import Catalog
-from airflow_provider_caf.site.places import find_catalog, find_work_dir
+from airflow_provider_caf.site.places import find_catalog
 from airflow_provider_caf.status.airflow_run import RunRow, read_run
 
 
 def _open_catalog() -> Catalog:
-    return find_catalog(find_work_dir())
+    return find_catalog()
 
 
 def _find_run(dag_id: str, run_id: str, session: SessionDep) -> RunRow:

@@ -18,7 +18,7 @@ from airflow_provider_caf.hooks.batch import open_collection
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.jobs.poll import Snapshot
 from airflow_provider_caf.jobs.submission import Observation, Question
-from airflow_provider_caf.site.places import find_catalog, find_work_dir
+from airflow_provider_caf.site.places import find_catalog
 from airflow_provider_caf.steps.collect import CollectionRun, is_over
 from airflow_provider_caf.steps.results import CalibrationResults
 from airflow_provider_caf.steps.waiting import LiveCounts, attend
@@ -151,7 +151,7 @@ class BatchJobTrigger(BaseTrigger):
 
     def _open_counts(self, run: CollectionRun) -> LiveCounts:
         name = run.calibration.name
-        return LiveCounts(run, CalibrationResults(find_catalog(find_work_dir()), self.dag_id, self.run_id, name))
+        return LiveCounts(run, CalibrationResults(find_catalog(), self.dag_id, self.run_id, name))
 
     def _open(self) -> CollectionRun:
         folder = Path(self.calibration_folder)
