@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import PrivateAttr, model_validator
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import IoV
@@ -128,7 +128,7 @@ class Collection(FailureWords, CollectorWords, HasDatabases):
     noun: ClassVar[str] = "collection"
     parts: ClassVar[Mapping[str, Chooser]] = {"selection": lambda _: Selection}
 
-    collector: Annotated[Collector, Field(description=CollectorWords.model_fields["collector"].description)]
+    collector: Collector
     selection: Selection | None = None
     """Which of the input files are used."""
     arguments: Annotated[

@@ -1,7 +1,7 @@
 """The base of all classes of a definition: strict words, templates, JSON, and errors that name their place.
 
-The classes are pydantic models. A model declares its words once, with type, reader, schema and description: the Python
-constructors, YAML and JSON files, the JSON Schema and the reference page all come from that.
+The classes are pydantic models. A model declares its words once, with type, reader and schema, and a docstring below
+each: the Python constructors, YAML and JSON files, the JSON Schema and the reference page all come from that.
 """
 
 from __future__ import annotations
@@ -145,11 +145,7 @@ class Form(BaseModel):
     """What one object of a definition says."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
-        extra="forbid",
-        use_attribute_docstrings=True,
-        validate_assignment=True,
-        validate_by_alias=True,
-        validate_by_name=True,
+        extra="forbid", validate_assignment=True, validate_by_alias=True, validate_by_name=True
     )
     noun: ClassVar[str] = "definition"
     """What it is to the reader of an error."""
