@@ -22,6 +22,7 @@ _CALIBRATION = _arg("calibration", metavar="CALIBRATION")
 _YES = _arg("-y", "--yes", action="store_true", help="do not ask")
 _CONF = _arg("--conf", metavar="JSON", help="the params of a run, as JSON, or @FILE")
 _ITERATION = _arg("--iteration", type=int, metavar="N", help="a pass, counted from 0; without it the last one")
+_PASS = (_DAG, _RUN, _CALIBRATION, _ITERATION)
 
 
 def _build(name: str, module: str, text: str, *args: Arg) -> ActionCommand:
@@ -121,10 +122,7 @@ _COMMANDS = (
         "logs",
         "look",
         "Show the logs of failed subjobs, or of an algorithm",
-        _DAG,
-        _RUN,
-        _CALIBRATION,
-        _ITERATION,
+        *_PASS,
         _arg("--collection", metavar="NAME", help="of this collection only"),
         _arg("--subjob", type=int, metavar="N", help="of this subjob, failed or not"),
         _arg("--algorithm", metavar="NAME", help="of this algorithm"),
@@ -151,10 +149,7 @@ _COMMANDS = (
         "reset",
         "steer",
         "Go back to a pass or a checkpoint of a calibration",
-        _DAG,
-        _RUN,
-        _CALIBRATION,
-        _ITERATION,
+        *_PASS,
         _arg(
             "--to",
             choices=("prepare", "collect", "merge", "algorithms", "decide"),

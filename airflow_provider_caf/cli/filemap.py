@@ -122,10 +122,9 @@ def map_by_path(files: Sequence[str], pattern: re.Pattern[str]) -> dict[str, Map
     found, faults = {}, []
     for file in files:
         match = pattern.search(file)
+        texts = {} if match is None else match.groupdict()
         try:
-            if match is None:
-                raise ValueError
-            groups = {name: int(text) for name, text in match.groupdict().items() if text is not None}
+            groups = {name: int(text) for name, text in texts.items() if text is not None}
             low = ExpRun(groups["exp"], groups["run"])
             high = ExpRun(groups.get("exp_high", low.exp), groups.get("run_high", low.run))
             iov = IoV.from_json([*low, *high])

@@ -169,7 +169,7 @@ def preview(caf: CAF, planned: CollectionPlan) -> str:
     )
     with tempfile.TemporaryDirectory(prefix="caf-plan-") as folder:
         layout = RunLayout(work_dir=Path(folder), dag_id=caf.name, run_id=_RUN).calibration(planned.calibration.name)
-        where = layout.iteration(0).collection(planned.collection.name)
+        collecting = layout.iteration(0).collection(planned.collection.name)
         layout.manifest_folder.mkdir(parents=True)
         build_job_app(layout.app, set())
         CollectionManifest(
@@ -181,7 +181,7 @@ def preview(caf: CAF, planned: CollectionPlan) -> str:
             database_chain=planned.collection.databases,
             backend=backend,
             resources=resources,
-        ).write(where)
+        ).write(collecting)
         run = CollectionRun(layout, 0, planned.collection.name)
         run.write_jobs()
         lines = [f"── {planned.calibration.name}, collection {planned.collection.name}, on {backend}"]

@@ -82,7 +82,7 @@ def _find_more(value: Any, mistakes: Iterable[DefinitionError]) -> list[Definiti
     bad = {where[1] for where in wheres if where[:1] == ("calibrations",) and len(where) > 1}
     good = [number for number, member in enumerate(members) if number not in bad and isinstance(member, dict)]
     names = {members[number].get("name") for number in good}
-    rest = {word: said for word, said in value.items() if (word,) not in [where[:1] for where in wheres]}
+    rest = {word: content for word, content in value.items() if (word,) not in [where[:1] for where in wheres]}
     # A dependency on what is left out is no mistake.
     rest["calibrations"] = [
         {**member, "depends_on": [name for name in member["depends_on"] if name in names]}

@@ -82,19 +82,19 @@ def read_seconds(value: Any) -> float:
     raise refuse(value, "It has to be a number of seconds above 0, or a text such as '90m', '2h' or '7d'.")
 
 
-def read_items(value: Any, what: str) -> list[Any]:
+def read_items(value: Any, noun: str) -> list[Any]:
     """Read a list of anything that can be gone through. A text is none."""
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-        raise refuse(value, f"It has to be a list of {what}.")
+        raise refuse(value, f"It has to be a list of {noun}.")
     return list(value)
 
 
-def read_list(read: Callable[[Any], Any], what: str) -> Callable[[Any], list[Any]]:
+def read_list(read: Callable[[Any], Any], noun: str) -> Callable[[Any], list[Any]]:
     """Return the reader of a list. An item that is a template is left as it is."""
 
     def read_all(value: Any) -> list[Any]:
         items = []
-        for index, item in enumerate(read_items(value, what)):
+        for index, item in enumerate(read_items(value, noun)):
             with below(index):
                 items.append(item if is_template(item) else read(item))
         return items
@@ -328,15 +328,15 @@ Databases = Annotated[
 ]
 
 
-def code(what: str) -> Word:
+def code(noun: str) -> Word:
     """Return the word for a class or function."""
-    return Word(lambda value: build_reference(value, what), _CODE_SCHEMA)
+    return Word(lambda value: build_reference(value, noun), _CODE_SCHEMA)
 
 
-def code_or_argv(what: str) -> Word:
+def code_or_argv(noun: str) -> Word:
     """Return the word for a class or function, or a command."""
     return Word(
-        lambda value: read_argv(value) if isinstance(value, (list, tuple)) else build_reference(value, what),
+        lambda value: read_argv(value) if isinstance(value, (list, tuple)) else build_reference(value, noun),
         {"anyOf": [_CODE_SCHEMA, _ARGV_SCHEMA]},
     )
 

@@ -222,7 +222,13 @@ def _open_ssh(host: SubmitHost) -> SshTransport:
     :raises DefinitionError: if the SSH connection cannot be used.
     """
     assert host.ssh_conn_id is not None
-    transport_class = _import_ssh(host.ssh_conn_id)
+    try:
+        from airflow_provider_caf.jobs.transport.ssh import SshTransport  # the extra may not be installed
+    except ImportError as error:
+        raise DefinitionError(
+            f"A batch connection names the SSH connection {host.ssh_conn_id!r}, but ssh is not installed: {error}.",
+            hint="pip install 'airflow-provider-caf[ssh]' for the workers, the triggerer and the API server.",
+        ) from error
     try:
         connection = BaseHook.get_connection(host.ssh_conn_id)
     except AirflowNotFoundException as error:
@@ -232,9 +238,7 @@ def _open_ssh(host: SubmitHost) -> SshTransport:
         ) from error
     connect, name = _build_connect(host.ssh_conn_id), _build_host_name(connection, host.work_dir)
     return _SSH.find(
-        host,
-        connection.get_uri(),
-        lambda: transport_class(connect, host=name, remote_work_dir=host.work_dir),
+        host, connection.get_uri(), lambda: SshTransport(connect, host=name, remote_work_dir=host.work_dir)
     )
 
 
@@ -243,17 +247,6 @@ def _build_host_name(connection: Connection, work_dir: str | None) -> str:
     login = "" if not connection.login else f"{connection.login}@"
     port = "" if connection.port in (None, 22) else f":{connection.port}"
     return f"{login}{connection.host}{port}" + ("" if work_dir is None else f":{work_dir}")
-
-
-def _import_ssh(ssh_conn_id: str) -> type[SshTransport]:
-    try:
-        from airflow_provider_caf.jobs.transport.ssh import SshTransport  # the extra may not be installed
-    except ImportError as error:
-        raise DefinitionError(
-            f"A batch connection names the SSH connection {ssh_conn_id!r}, but ssh is not installed: {error}.",
-            hint="pip install 'airflow-provider-caf[ssh]' for the workers, the triggerer and the API server.",
-        ) from error
-    return SshTransport
 
 
 def _build_connect(ssh_conn_id: str) -> Connect:

@@ -165,6 +165,5 @@ def _span(entries: Sequence[PayloadEntry]) -> list[int] | None:
     """Return the IoV from the first to the last run of some payloads."""
     if not entries:
         return None
-    low = min(entry.iov.low for entry in entries)
-    last = max((entry.iov for entry in entries), key=lambda iov: iov.end)
-    return IoV(*low, last.exp_high, last.run_high).to_json()
+    iovs = [entry.iov for entry in entries]
+    return IoV.between(min(iovs).low, max(iovs, key=lambda iov: iov.end).high).to_json()

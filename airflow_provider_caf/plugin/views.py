@@ -16,18 +16,8 @@ from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.tails import cut_tail
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.stored import read_caf
-from airflow_provider_caf.io.catalog import (
-    Catalog,
-    ExecutionRow,
-    FailedSubjobRow,
-    FigureRow,
-    IterationRow,
-    LogRow,
-    MonitoredRow,
-    PayloadRow,
-    SelectionRow,
-    SubjobsRow,
-)
+from airflow_provider_caf.io.catalog import Catalog
+from airflow_provider_caf.io.catalog import rows as db
 from airflow_provider_caf.plugin.requests import CatalogDep, IovDep, RunDep
 from airflow_provider_caf.status.airflow_run import RunRow, RunSummary
 from airflow_provider_caf.status.progress import CalibrationProgress, read_progress
@@ -83,7 +73,7 @@ def build_run(run: RunDep, catalog: CatalogDep) -> dict[str, Any]:
             if "." not in task_id
         ],
         "calibrations": [_build_progress(progress, run) for progress in read_progress(*run.place, run.tasks, catalog)],
-        "failed": catalog.count(FailedSubjobRow, *run.place),
+        "failed": catalog.count(db.FailedSubjobRow, *run.place),
     }
 
 
@@ -97,7 +87,7 @@ def _build_progress(progress: CalibrationProgress, run: RunRow) -> dict[str, Any
     }
 
 
-def _build_counts(row: SubjobsRow) -> dict[str, Any]:
+def _build_counts(row: db.SubjobsRow) -> dict[str, Any]:
     counts = _pick(row, "total", "queued", "held", "running", "done", "failed", "retries", "updated")
     return {"name": row.collection, **counts}
 
@@ -109,17 +99,17 @@ def build_calibration(run: RunDep, catalog: CatalogDep, name: str) -> dict[str, 
     """
     check_calibration(run.tasks, name)
     place = (*run.place, name)
-    payloads = catalog.read(PayloadRow, *place, final=True)
-    numbers = build_convergence(catalog.read(MonitoredRow, *place))
+    payloads = catalog.read(db.PayloadRow, *place, final=True)
+    numbers = build_convergence(catalog.read(db.MonitoredRow, *place))
     return {
         "name": name,
         "passes": [
             _pick(row, "iteration", "decision", "reason", "started", "ended")
-            for row in catalog.read(IterationRow, *place)
+            for row in catalog.read(db.IterationRow, *place)
         ],
         "algorithms": _list_algorithms(catalog, run, name),
-        "resources": [_build_resources(row) for row in catalog.read(SubjobsRow, *place)],
-        "selections": [_build_selection(row) for row in catalog.read(SelectionRow, *place)],
+        "resources": [_build_resources(row) for row in catalog.read(db.SubjobsRow, *place)],
+        "selections": [_build_selection(row) for row in catalog.read(db.SelectionRow, *place)],
         "convergence": [
             {
                 "algorithm": algorithm,
@@ -130,7 +120,7 @@ def build_calibration(run: RunDep, catalog: CatalogDep, name: str) -> dict[str, 
         ],
         "figures": [
             {"key": row.execution, **_pick(row, "algorithm", "iteration", "name", "path")}
-            for row in catalog.read(FigureRow, *place, without=["content"])
+            for row in catalog.read(db.FigureRow, *place, without=["content"])
         ],
         "payloads": _list_payloads(payloads),
         "others": _list_others(run, catalog, payloads, name),
@@ -141,8 +131,8 @@ def build_calibration(run: RunDep, catalog: CatalogDep, name: str) -> dict[str, 
 def build_executions(run: RunDep, catalog: CatalogDep, name: str, iteration: int) -> dict[str, Any]:
     """Return the executions of one pass: of each algorithm the result codes as digits, the IoVs as flat numbers."""
     check_calibration(run.tasks, name)
-    rows = catalog.read(ExecutionRow, *run.place, name, iteration=iteration, without=["output"])
-    algorithms: dict[str, list[ExecutionRow]] = {}
+    rows = catalog.read(db.ExecutionRow, *run.place, name, iteration=iteration, without=["output"])
+    algorithms: dict[str, list[db.ExecutionRow]] = {}
     for row in rows[:MOST_EXECUTIONS]:
         algorithms.setdefault(row.algorithm, []).append(row)
     return {
@@ -168,11 +158,11 @@ def build_execution(
     :raises CafError: if there is none.
     """
     place: Any = {"iteration": iteration, "algorithm": algorithm}
-    rows = catalog.read(ExecutionRow, *run.place, name, key=key, **place)
+    rows = catalog.read(db.ExecutionRow, *run.place, name, key=key, **place)
     if not rows:
         raise CafError(f"Algorithm {algorithm!r} of {name!r} has no execution {key} in pass {iteration}.")
     row = rows[0]
-    numbers = catalog.read(MonitoredRow, *run.place, name, execution=key, **place)
+    numbers = catalog.read(db.MonitoredRow, *run.place, name, execution=key, **place)
     return {
         "iov": str(row.iov),
         "code": row.code.name,
@@ -187,8 +177,8 @@ def build_map(run: RunDep, catalog: CatalogDep, name: str | None = None) -> dict
 
     :param name: one calibration; None: all.
     """
-    rows = catalog.read(PayloadRow, *run.place, name, final=True, without=["value"])
-    executions = catalog.read(ExecutionRow, *run.place, name, without=["output"])
+    rows = catalog.read(db.PayloadRow, *run.place, name, final=True, without=["value"])
+    executions = catalog.read(db.ExecutionRow, *run.place, name, without=["output"])
     gaps = find_payload_gaps(rows, executions)
     return {
         "total": len(rows),
@@ -211,14 +201,14 @@ def build_payload(run: RunDep, catalog: CatalogDep, name: str, payload: str, iov
 
     :raises CafError: if there is none.
     """
-    rows = [row for row in catalog.read(PayloadRow, *run.place, name, final=True, name=payload) if row.iov == iov]
+    rows = [row for row in catalog.read(db.PayloadRow, *run.place, name, final=True, name=payload) if row.iov == iov]
     if not rows:
         raise CafError(f"Calibration {name!r} has no final payload {payload!r} for {iov}.")
     row = rows[-1]
-    executed: Sequence[ExecutionRow] = ()
+    executed: Sequence[db.ExecutionRow] = ()
     if row.execution is not None:
         place: Any = {"iteration": row.iteration, "algorithm": row.algorithm, "key": row.execution}
-        executed = catalog.read(ExecutionRow, *run.place, name, **place)
+        executed = catalog.read(db.ExecutionRow, *run.place, name, **place)
     return {
         "iov": str(row.iov),
         **_pick(row, "algorithm", "iteration", "revision", "value"),
@@ -234,13 +224,13 @@ def build_trend(
     :param field: the number in the payload's value, as `series.list_fields` names it.
     :param other: what to compare with: `run:<run id>`, or `calibration:<name>` of the same run, such as imported ones.
     """
-    own = catalog.read(PayloadRow, *run.place, name, final=True, name=payload)
-    compared: Iterable[PayloadRow] = ()
+    own = catalog.read(db.PayloadRow, *run.place, name, final=True, name=payload)
+    compared: Iterable[db.PayloadRow] = ()
     kind, _, rest = (other or "").partition(":")
     if kind == "run":
-        compared = catalog.read(PayloadRow, run.dag_id, rest, name, final=True, name=payload)
+        compared = catalog.read(db.PayloadRow, run.dag_id, rest, name, final=True, name=payload)
     elif kind == "calibration":
-        compared = catalog.read(PayloadRow, *run.place, rest, final=True, name=payload)
+        compared = catalog.read(db.PayloadRow, *run.place, rest, final=True, name=payload)
     elif other:
         raise CafError(f"There is nothing to compare with under {other!r}.", hint="Use run:<id> or calibration:<name>.")
     return {
@@ -254,18 +244,18 @@ def build_failures(run: RunDep, catalog: CatalogDep, name: str | None = None, of
     if name is not None:
         check_calibration(run.tasks, name)
     place = (*run.place, name)
-    rows = catalog.read(FailedSubjobRow, *place, limit=_FAILURES, offset=max(0, offset), newest_by="ended")
+    rows = catalog.read(db.FailedSubjobRow, *place, limit=_FAILURES, offset=max(0, offset), newest_by="ended")
     return {
-        "total": catalog.count(FailedSubjobRow, *place),
+        "total": catalog.count(db.FailedSubjobRow, *place),
         "offset": max(0, offset),
         "size": _FAILURES,
         "rows": [_build_failure(row, catalog) for row in rows],
     }
 
 
-def _build_failure(row: FailedSubjobRow, catalog: Catalog) -> dict[str, Any]:
+def _build_failure(row: db.FailedSubjobRow, catalog: Catalog) -> dict[str, Any]:
     attempt: Any = {"iteration": row.iteration, "step": row.collection, "subjob": row.subjob, "attempt": row.attempt}
-    logs = catalog.read(LogRow, row.dag_id, row.run_id, row.calibration, **attempt)
+    logs = catalog.read(db.LogRow, row.dag_id, row.run_id, row.calibration, **attempt)
     return {
         **_pick(row, "calibration", "iteration", "collection", "subjob", "attempt"),
         **_pick(row, "exit_code", "signal", "host", "reason", "ended"),
@@ -283,7 +273,7 @@ def find_log(
     :raises CafError: if the catalog has none.
     """
     place: Any = {"iteration": iteration, "step": step, "subjob": subjob, "attempt": attempt}
-    for row in catalog.read(LogRow, *run.place, name, **place):
+    for row in catalog.read(db.LogRow, *run.place, name, **place):
         head = "" if row.is_whole else f"(the end of {row.path})\n\n"
         return head + row.text
     raise CafError(
@@ -294,13 +284,13 @@ def find_log(
 
 def find_figure(
     run: RunDep, catalog: CatalogDep, name: str, iteration: int, algorithm: str, key: int, figure: str
-) -> FigureRow:
+) -> db.FigureRow:
     """Return a picture.
 
     :raises CafError: if the catalog has none, or not its content.
     """
     place: Any = {"iteration": iteration, "algorithm": algorithm, "execution": key, "name": figure}
-    for row in catalog.read(FigureRow, *run.place, name, **place):
+    for row in catalog.read(db.FigureRow, *run.place, name, **place):
         if row.content is not None:
             return row
     raise CafError(f"The catalog has no figure {figure!r} of execution {key} of {algorithm!r} in pass {iteration}.")
@@ -319,7 +309,7 @@ def _list_algorithms(catalog: Catalog, run: RunRow, name: str) -> list[dict[str,
     ]
 
 
-def _build_resources(row: SubjobsRow) -> dict[str, Any]:
+def _build_resources(row: db.SubjobsRow) -> dict[str, Any]:
     tries = row.done + row.failed + row.retries
     return {
         "iteration": row.iteration,
@@ -334,7 +324,7 @@ def _build_resources(row: SubjobsRow) -> dict[str, Any]:
     }
 
 
-def _build_selection(row: SelectionRow) -> dict[str, Any]:
+def _build_selection(row: db.SelectionRow) -> dict[str, Any]:
     return {
         **_pick(row, "collection", "files", "subjobs", "details"),
         "ignored": [str(run) for run in row.ignored[:_SHOWN_RUNS]],
@@ -342,7 +332,7 @@ def _build_selection(row: SelectionRow) -> dict[str, Any]:
     }
 
 
-def _list_payloads(rows: Iterable[PayloadRow]) -> list[dict[str, Any]]:
+def _list_payloads(rows: Iterable[db.PayloadRow]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         payload = found.setdefault(row.name, {"name": row.name, "count": 0, "fields": list_fields(row.value)})
@@ -350,7 +340,7 @@ def _list_payloads(rows: Iterable[PayloadRow]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _list_others(run: RunRow, catalog: Catalog, payloads: Sequence[PayloadRow], name: str) -> list[str]:
+def _list_others(run: RunRow, catalog: Catalog, payloads: Sequence[db.PayloadRow], name: str) -> list[str]:
     """List what the constants can be compared with: earlier runs, and calibrations with payloads of the same name."""
     names = {row.name for row in payloads}
     if not names:

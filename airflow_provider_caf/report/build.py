@@ -21,18 +21,8 @@ from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.files import write_text
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.io.catalog import (
-    Catalog,
-    ExecutionRow,
-    FailedSubjobRow,
-    FigureRow,
-    IterationRow,
-    JsonValue,
-    MonitoredRow,
-    PayloadRow,
-    SelectionRow,
-    SubjobsRow,
-)
+from airflow_provider_caf.io.catalog import Catalog, JsonValue
+from airflow_provider_caf.io.catalog import rows as db
 from airflow_provider_caf.report.axis import RunAxis
 from airflow_provider_caf.report.figures import Payloads, draw_convergence, draw_map, draw_trend, is_drawable
 from airflow_provider_caf.status.airflow_run import RunRow
@@ -174,12 +164,12 @@ def _collect(run: RunRow, catalog: Catalog, writer: _Writer) -> dict[str, Any]:
     """Collect what the template shows."""
     place = run.place
     described = catalog.read_run(*place)
-    rows = catalog.read(PayloadRow, *place, final=True)
-    executions = catalog.read(ExecutionRow, *place, without=["output"])
+    rows = catalog.read(db.PayloadRow, *place, final=True)
+    executions = catalog.read(db.ExecutionRow, *place, without=["output"])
     payloads = group_payloads(rows)
     gaps = find_payload_gaps(rows, executions)
     axis = RunAxis(find_shown_runs(rows, executions))
-    failures = catalog.read(FailedSubjobRow, *place, limit=MOST_FAILURES, newest_by="ended")
+    failures = catalog.read(db.FailedSubjobRow, *place, limit=MOST_FAILURES, newest_by="ended")
     return {
         "run": run,
         "made": datetime.now(UTC),
@@ -191,10 +181,10 @@ def _collect(run: RunRow, catalog: Catalog, writer: _Writer) -> dict[str, Any]:
         "convergence": _draw_convergences(run, catalog, writer),
         "results": Shown(items=rows[:MOST_RESULTS], total=len(rows)),
         **_list_pictures(run, catalog),
-        "failures": Shown(items=failures, total=catalog.count(FailedSubjobRow, *place)),
-        "resources": catalog.read(SubjobsRow, *place),
-        "passes": catalog.read(IterationRow, *place),
-        "selections": catalog.read(SelectionRow, *place),
+        "failures": Shown(items=failures, total=catalog.count(db.FailedSubjobRow, *place)),
+        "resources": catalog.read(db.SubjobsRow, *place),
+        "passes": catalog.read(db.IterationRow, *place),
+        "selections": catalog.read(db.SelectionRow, *place),
         "chosen": getattr(described, "chosen", ()),
         "folder": getattr(described, "folder", None),
         "versions": getattr(described, "versions", None) or {},
@@ -242,7 +232,7 @@ def _draw_trend(
 
 def _draw_convergences(run: RunRow, catalog: Catalog, writer: _Writer) -> Shown:
     numbers: dict[str, list[Any]] = {}
-    for row in catalog.read(MonitoredRow, *run.place):
+    for row in catalog.read(db.MonitoredRow, *run.place):
         numbers.setdefault(row.calibration, []).append(row)
     wanted = [
         (calibration, algorithm, name, points)
@@ -278,11 +268,11 @@ def _list_pictures(run: RunRow, catalog: Catalog) -> dict[str, Any]:
 
     The contents of all of them may be gigabytes: they are read one name at a time.
     """
-    known = sorted(catalog.read(FigureRow, *run.place, without=["content"]), key=lambda row: -row.iteration)
+    known = sorted(catalog.read(db.FigureRow, *run.place, without=["content"]), key=lambda row: -row.iteration)
     chosen = _take_evenly([(row.calibration, row.name, _identify(row)) for row in known], MOST_FIGURES)
     contents: dict[tuple[Any, ...], bytes | None] = {}
     for calibration, name in dict.fromkeys(figure[:2] for figure in chosen):
-        for row in catalog.read(FigureRow, *run.place, calibration, name=name):
+        for row in catalog.read(db.FigureRow, *run.place, calibration, name=name):
             key = (calibration, name, _identify(row))
             if key in chosen:
                 contents[key] = row.content
@@ -298,7 +288,7 @@ def _list_pictures(run: RunRow, catalog: Catalog) -> dict[str, Any]:
     return {"pictures": Shown(items=drawings, total=len(known)), "large_pictures": files}
 
 
-def _identify(row: FigureRow) -> tuple[Any, ...]:
+def _identify(row: db.FigureRow) -> tuple[Any, ...]:
     return row.iteration, row.algorithm, row.execution, row.path
 
 

@@ -112,21 +112,13 @@ def _find_overlaps(first: list[PayloadRow], second: list[PayloadRow]) -> Iterato
     """Yield the pairs that hold for a same run, with the IoV in which both do."""
     begin = 0
     for one in first:
-        while begin < len(second) and _end(second[begin].iov) < one.iov[:2]:
+        while begin < len(second) and second[begin].iov.end < one.iov.low:
             begin += 1
         for other in second[begin:]:
-            if other.iov[:2] > _end(one.iov):
+            if other.iov.low > one.iov.end:
                 break
-            low, high = max(one.iov[:2], other.iov[:2]), min(_end(one.iov), _end(other.iov))
-            if low <= high:
-                yield one, other, IoV(*low, *(-1 if number == math.inf else int(number) for number in high))
-
-
-def _end(iov: IoV) -> tuple[float, float]:
-    """Return the end of an IoV so that it can be compared: open ends are last."""
-    if iov.exp_high < 0:
-        return math.inf, math.inf
-    return iov.exp_high, iov.run_high if iov.run_high >= 0 else math.inf
+            if (iov := one.iov.intersect(other.iov)) is not None:
+                yield one, other, iov
 
 
 def _compare_values(one: dict[str, Constant], other: dict[str, Constant], iov: IoV) -> Iterator[ConstantChange]:

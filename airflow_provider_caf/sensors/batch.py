@@ -136,7 +136,7 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
 
     @contextmanager
     def _ending_jobs_with_the_task(self, context: Context) -> Iterator[None]:
-        """End what still runs when the task fails for good: nothing else would (law 10).
+        """End what still runs when the task fails for good: nothing else would.
 
         A failure that Airflow retries leaves the jobs alone. So does the end of a worker.
         """
@@ -279,7 +279,7 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
         return {"dag_id": context["ti"].dag_id, "calibration": self.calibration, "system": run.client.system.name}
 
     def _check_silence(self, context: Context, patience: Patience, problem: str | None) -> None:
-        """Give up a batch system that is silent (law 4). A rescheduled sensor begins anew with each look.
+        """Give up a batch system that is silent. A rescheduled sensor begins anew with each look.
 
         :raises PollError: if it has been silent for too long.
         """

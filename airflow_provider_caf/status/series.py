@@ -192,7 +192,7 @@ def find_shown_runs(payloads: Iterable[PayloadRow], executions: Iterable[Executi
         shown.update(execution.runs)
         known.add(execution.calibration)
     imported = [row.iov for row in payloads if row.calibration not in known]
-    return shown | {ExpRun(*end) for iov in imported for end in (iov[:2], iov[2:]) if min(end) >= 0}
+    return shown | {end for iov in imported for end in (iov.low, iov.high) if min(end) >= 0}
 
 
 def find_experiments(runs: Iterable[ExpRun]) -> list[tuple[int, int, int]]:
