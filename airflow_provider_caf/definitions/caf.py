@@ -35,6 +35,7 @@ from airflow_provider_caf.definitions.words import (
     Positive,
     Seconds,
     choice,
+    read_absolute,
     read_items,
     read_mapping,
     read_text,
@@ -104,8 +105,8 @@ class Publish(Form):
     def _check(self) -> Publish:
         if (self.folder is None) == (self.command is None):
             raise DefinitionError("publish has neither or both of folder and command.", hint="Give one of them.")
-        if self.folder is not None and not self.folder.startswith(("/", "{{")):
-            raise DefinitionError(f"The folder {self.folder!r} is not absolute.", hint="Begin it with '/'.")
+        if self.folder is not None:
+            read_absolute(self.folder)
         return self
 
 

@@ -293,7 +293,7 @@ class ImportedPayloads(CalibrationBase):
     """The names of the payloads to take; without it all."""
 
     def __init__(self, name: str | None = None, folder: FilePath | None = None, **words: Any) -> None:
-        super().__init__(**written(name=name, folder=None if folder is None else str(folder)), **words)
+        super().__init__(**written(name=name, folder=folder), **words)
 
 
 class ExternalCommand(CalibrationBase):

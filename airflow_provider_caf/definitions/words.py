@@ -220,25 +220,19 @@ def read_backend_args(value: Any) -> dict[str, Any]:
     return arguments
 
 
-def read_folder(value: Any) -> str:
-    """Read the path of a folder: absolute, or a template."""
-    folder = read_text(value)
-    if not folder.startswith(("/", "{{")):
-        raise DefinitionError(f"The folder {folder!r} is not absolute.", hint="Begin it with '/'.")
-    return folder
+def read_absolute(value: Any, noun: str = "folder") -> str:
+    """Read a path that is absolute, or begins with a template."""
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str) or not path.startswith(("/", "{{")):
+        raise DefinitionError(f"The {noun} {path!r} is not absolute.", hint="Begin it with '/'.")
+    return path
 
 
 def read_job_files(value: Any) -> dict[str, str]:
     """Read which files travel with a job: the name of each in the work folder, and its path."""
     if not isinstance(value, Mapping):
         raise refuse(value, "It has to be a mapping of file names to paths.")
-    files = {}
-    for name, path in value.items():
-        text = os.fspath(path) if isinstance(path, os.PathLike) else path
-        if not isinstance(text, str) or not text.startswith(("/", "{{")):
-            raise DefinitionError(f"The path {text!r} of {name!r} is not absolute.", hint="Begin it with '/'.")
-        files[check_file_name(name)] = text
-    return files
+    return {check_file_name(name): read_absolute(path, f"path of {name!r},") for name, path in value.items()}
 
 
 def read_tolerated(value: Any) -> Tolerance:
@@ -260,11 +254,7 @@ def _read_database(value: Any) -> dict[str, str]:
         raise DefinitionError(f"{value!r} is no database.", hint="Write {local: /folder} or {global_tag: name}.")
     ((kind, name),) = value.items()
     name = DatabaseEntry(kind=kind, value=os.fspath(name) if isinstance(name, os.PathLike) else name).value
-    if kind == "local" and not name.startswith(("/", "{{")):
-        raise DefinitionError(
-            f"The local database {name!r} is not absolute.", hint="Write a path that begins with '/'."
-        )
-    return {kind: name}
+    return {kind: read_absolute(name, "local database") if kind == LOCAL else name}
 
 
 Bool = Annotated[bool, Strict()]
@@ -287,7 +277,7 @@ Seconds = Annotated[Any, Word(read_seconds, {"type": ["number", "string"]})]
 OptionalSeconds = Annotated[Seconds | None, Template()]
 _TOLERATED_SCHEMA = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": "%$"}]}
 Tolerated = Annotated[Annotated[Tolerance, Word(read_tolerated, _TOLERATED_SCHEMA)] | None, Template()]
-Folder = Annotated[str, Word(read_folder, _TEXT_SCHEMA)]
+Folder = Annotated[str, Word(read_absolute, _TEXT_SCHEMA)]
 Backend = Annotated[Annotated[Text, AfterValidator(_check_backend)] | None, _EMPTY_IS_NONE]
 BackendArgs = Annotated[dict[str, Any], Word(read_backend_args, _MAPPING_SCHEMA), Template()]
 Settings = Annotated[dict[str, Any], Word(read_mapping, _MAPPING_SCHEMA), Template()]

@@ -61,11 +61,9 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 class Drawing:
     """A drawing of the report.
 
-    :param name: of its files, without suffix.
     :param source: the picture as a data address.
     """
 
-    name: str
     title: str
     source: str
 
@@ -130,7 +128,7 @@ class _Writer:
         _make_folder(self._folder)
         for suffix, picture in pictures.items():
             write_bytes(self._folder / f"{name}.{suffix}", picture.getvalue(), durable=False)
-        return Drawing(name=name, title=title, source=build_address("image/png", pictures["png"].getvalue()))
+        return Drawing(title=title, source=build_address("image/png", pictures["png"].getvalue()))
 
     def remove_others(self) -> None:
         """Remove drawings of an earlier report that this one has not.
@@ -284,7 +282,7 @@ def _list_pictures(run: RunRow, catalog: Catalog) -> dict[str, Any]:
         elif content and size + len(content) <= MOST_FIGURE_BYTES:
             size += len(content)
             title = f"{row.calibration} – {row.algorithm}: {row.name}, pass {row.iteration + 1}"
-            drawings.append(Drawing(name=row.name, title=title, source=build_address(row.media_type, content)))
+            drawings.append(Drawing(title=title, source=build_address(row.media_type, content)))
     return {"pictures": Shown(items=drawings, total=len(known)), "large_pictures": files}
 
 
