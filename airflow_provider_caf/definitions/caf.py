@@ -17,7 +17,7 @@ from airflow_provider_caf.definitions.calibration import (
 )
 from airflow_provider_caf.definitions.checks import find_mistakes
 from airflow_provider_caf.definitions.databases import HasDatabases
-from airflow_provider_caf.definitions.form import FIXED, Chooser, Form, Template, Word, below, written
+from airflow_provider_caf.definitions.form import FIXED, Form, Template, Word, below, written
 from airflow_provider_caf.definitions.unused import find_unused
 from airflow_provider_caf.definitions.words import (
     TEXTS_SCHEMA,
@@ -146,12 +146,6 @@ class CAF(SharedWords, HasDatabases):
     """Several calibrations that run together as one DAG."""
 
     noun: ClassVar[str] = "CAF"
-    parts: ClassVar[Mapping[str, Chooser]] = {
-        "dag": lambda _: DagOptions,
-        "sign_off": lambda _: SignOff,
-        "publish": lambda _: Publish,
-    }
-    members: ClassVar[Mapping[str, Chooser]] = {"calibrations": choose_type}
     elsewhere: ClassVar[tuple[type[Form], ...]] = (DagOptions, Calibration)
 
     name: Name

@@ -11,7 +11,7 @@ from airflow_provider_caf.core.errors import DefinitionError, join_definition_er
 from airflow_provider_caf.definitions.algorithm import Algorithm
 from airflow_provider_caf.definitions.collection import Collection, CollectorWords, FailureWords
 from airflow_provider_caf.definitions.databases import HasDatabases
-from airflow_provider_caf.definitions.form import FIXED, Chooser, Form, Template, Word, fill, given, written
+from airflow_provider_caf.definitions.form import FIXED, Form, Template, Word, fill, given, written
 from airflow_provider_caf.definitions.references import build_reference
 from airflow_provider_caf.definitions.words import (
     TEXTS_SCHEMA,
@@ -183,7 +183,6 @@ class Calibration(FailureWords, CollectorWords, CalibrationBase):
     """
 
     elsewhere: ClassVar[tuple[type[Form], ...]] = (Collection, Algorithm)
-    members: ClassVar[Mapping[str, Chooser]] = {"collections": lambda _: Collection, "algorithms": lambda _: Algorithm}
 
     kind: Annotated[Literal["calibration"], Field(alias="type")] = "calibration"
     """`calibration`, or left out."""

@@ -13,7 +13,7 @@ from airflow_provider_caf.core.splitting import Splitting
 from airflow_provider_caf.core.strategies.base import GRANULARITIES
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.definitions.databases import HasDatabases
-from airflow_provider_caf.definitions.form import Chooser, Form, Template, Word, fill, is_template, written
+from airflow_provider_caf.definitions.form import Form, Template, Word, fill, is_template, written
 from airflow_provider_caf.definitions.words import (
     BackendArgs,
     CodeReference,
@@ -126,7 +126,6 @@ class Collection(FailureWords, CollectorWords, HasDatabases):
     """One collector with its input, its splitting into subjobs and its batch arguments."""
 
     noun: ClassVar[str] = "collection"
-    parts: ClassVar[Mapping[str, Chooser]] = {"selection": lambda _: Selection}
 
     collector: Collector
     selection: Selection | None = None

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from airflow_provider_caf.batch.arguments import ARGUMENTS
 from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
@@ -24,7 +24,6 @@ from airflow_provider_caf.definitions.references import build_reference
 _F = TypeVar("_F", bound="Form")
 _V = TypeVar("_V")
 
-Chooser = Callable[[Any], "type[Form]"]
 TEMPLATE_SCHEMA = {"type": "string", "pattern": r"\{\{[\s\S]*\}\}"}
 
 
@@ -139,6 +138,8 @@ _HINTS = {
     "string_type": "It has to be a text.",
 }
 """Kinds of pydantic's errors → what we advise."""
+_STRANGER = "unknown_word"
+"""Our kind of error for an unknown word; its message is the hint."""
 
 
 class Form(BaseModel):
@@ -149,10 +150,6 @@ class Form(BaseModel):
     )
     noun: ClassVar[str] = "definition"
     """What it is to the reader of an error."""
-    parts: ClassVar[Mapping[str, Chooser]] = {}
-    """Word → what gives the form of its value."""
-    members: ClassVar[Mapping[str, Chooser]] = {}
-    """Word → what gives the form of each item of its value."""
     elsewhere: ClassVar[tuple[type[Form], ...]] = ()
     """Forms to which a word that this one does not know may belong."""
 
@@ -162,9 +159,10 @@ class Form(BaseModel):
         try:
             super().__init__(**words)
         except ValidationError as error:
+            explained = _explain_strangers(error, type(self))
             if mode.nested:
-                raise
-            raise _translate(error, type(self), words) from None
+                raise explained from None
+            raise _translate(explained, type(self), words) from None
         finally:
             _MODE.reset(token)
 
@@ -245,14 +243,13 @@ def _translate_one(mistake: dict[str, Any], form: type[Form], words: Mapping[str
     if isinstance(original, DefinitionError):
         place = describe_place(form, words, where)
         return DefinitionError(f"In {place}: {original.what}", hint=original.hint, where=(*where, *original.where))
-    if mistake["type"] in ("extra_forbidden", "missing"):
+    if mistake["type"] in (_STRANGER, "missing"):
         way, word = where[:-1], str(where[-1])
         owner = describe_place(form, words, way)
         owner = f"{owner[0].upper()}{owner[1:]}"
         if mistake["type"] == "missing":
             return DefinitionError(f"{owner} has no {word!r}.", hint=f"Add {word!r}.", where=way)
-        hint = _explain_stranger(word, _find_form(form, way, words))
-        return DefinitionError(f"{owner} has an unknown word {word!r}.", hint=hint, where=where)
+        return DefinitionError(f"{owner} has an unknown word {word!r}.", hint=mistake["msg"], where=where)
     place = describe_place(form, words, where)
     hint = _HINTS.get(mistake["type"], f"{mistake['msg']}.").format(**mistake.get("ctx", {}))
     return DefinitionError(f"In {place}: {show_value(mistake['input'])} cannot stand here.", hint=hint, where=where)
@@ -294,19 +291,18 @@ def _step_into(value: Any, part: Any) -> Any:
         return None
 
 
-def _find_form(form: type[Form], where: tuple[Any, ...], words: Any) -> type[Form]:
-    """Return the form of a place."""
-    value: Any = words
-    members: Chooser | None = None
-    for part in where:
-        value = _step_into(value, part)
-        if members is not None:
-            form, members = members(value), None
-        elif part in form.parts:
-            form = form.parts[part](value)
-        else:
-            members = form.members.get(part)
-    return form
+def _explain_strangers(error: ValidationError, form: type[Form]) -> ValidationError:
+    """Return pydantic's errors with a hint at each unknown word, while the form that lacks it is at hand."""
+    lines: list[InitErrorDetails] = []
+    for mistake in error.errors(include_url=False):
+        kind: str | PydanticCustomError = mistake["type"]
+        if kind == "extra_forbidden":
+            kind = PydanticCustomError(_STRANGER, "{hint}", {"hint": _explain_stranger(str(mistake["loc"][-1]), form)})
+        elif kind == _STRANGER:
+            kind = PydanticCustomError(_STRANGER, "{hint}", mistake["ctx"])
+        ctx = mistake.get("ctx", {})
+        lines.append(InitErrorDetails(type=kind, loc=mistake["loc"], input=mistake["input"], ctx=ctx))
+    return ValidationError.from_exception_data(error.title, lines)
 
 
 def _explain_stranger(word: str, form: type[Form]) -> str:

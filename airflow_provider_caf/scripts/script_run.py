@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.definitions.caf import DagOptions
 from airflow_provider_caf.definitions.files import SCRIPT_RUN_SUFFIX, place_errors
-from airflow_provider_caf.definitions.form import FIXED, Chooser, Form, Word
+from airflow_provider_caf.definitions.form import FIXED, Form, Word
 from airflow_provider_caf.definitions.words import (
     Backend,
     BackendArgs,
@@ -49,7 +48,6 @@ class ScriptRun(Form):
     """A calibration script that a DAG describes before it runs it."""
 
     noun: ClassVar[str] = "script run"
-    parts: ClassVar[Mapping[str, Chooser]] = {"dag": lambda _: DagOptions}
 
     name: Name
     """Of the DAG."""
