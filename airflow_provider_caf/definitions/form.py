@@ -30,7 +30,7 @@ TEMPLATE_SCHEMA = {"type": "string", "pattern": r"\{\{[\s\S]*\}\}"}
 class _Mode(NamedTuple):
     """How values are read at the moment.
 
-    :param templates: whether a template may stand for a value.
+    :param templates: whether a template may stand for a value. None may any more once a run has filled them in.
     :param nested: whether an outer form is being read, which collects the errors.
     """
 
@@ -42,11 +42,12 @@ _MODE: ContextVar[_Mode] = ContextVar("caf_definition_mode", default=_Mode())  #
 
 
 @contextmanager
-def reading(*, templates: bool) -> Iterator[None]:
-    """Read values with or without templates in their place. A run has filled them in: none may stand there any more."""
-    token = _MODE.set(_MODE.get()._replace(templates=templates))
+def _reading(**changes: bool) -> Iterator[_Mode]:
+    """Change how values are read, and yield how they were read before."""
+    before = _MODE.get()
+    token = _MODE.set(before._replace(**changes))
     try:
-        yield
+        yield before
     finally:
         _MODE.reset(token)
 
@@ -154,17 +155,14 @@ class Form(BaseModel):
     """Forms to which a word that this one does not know may belong."""
 
     def __init__(self, **words: Any) -> None:
-        mode = _MODE.get()
-        token = _MODE.set(mode._replace(nested=True))
         try:
-            super().__init__(**words)
+            with _reading(nested=True) as before:
+                super().__init__(**words)
         except ValidationError as error:
             explained = _explain_strangers(error, type(self))
-            if mode.nested:
+            if before.nested:
                 raise explained from None
             raise _translate(explained, type(self), words) from None
-        finally:
-            _MODE.reset(token)
 
     def __setattr__(self, name: str, value: Any) -> None:
         try:
@@ -187,7 +185,7 @@ class Form(BaseModel):
         strangers = [key for key in value if not isinstance(key, str)]
         if strangers:
             raise DefinitionError(f"The {cls.noun} has the word {strangers[0]!r}.", hint="Words have to be texts.")
-        with reading(templates=templates):
+        with _reading(templates=templates):
             return cls(**value)
 
     def to_json(self) -> dict[str, Any]:

@@ -87,10 +87,8 @@ def _read_default_args(dag: DagOptions | None) -> dict[str, Any]:
 def _build_params(caf: CAF) -> dict[str, Param]:
     params = {}
     for name, schema in describe_params(caf).items():
-        rest = dict(schema)
-        default, description = rest.pop("default"), rest.pop("description", None)
         try:
-            params[name] = Param(default, description=description, **rest)
+            params[name] = Param(**schema)
         except Exception as error:
             # Airflow checks the default by the schema; both may be the user's.
             raise DefinitionError(
