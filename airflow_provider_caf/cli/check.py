@@ -81,14 +81,16 @@ def lint(arguments: Any) -> None:
             if is_script_run(path):
                 read_script_run(path)
                 good += 1
-                continue
-            for caf in load_definitions(path):
-                describe_params(caf)
-                good += 1
+            else:
+                for caf in load_definitions(path):
+                    describe_params(caf)
+                    good += 1
         except DefinitionError as error:
             mistakes += [
-                cause if cause.file is not None else DefinitionError(cause.what, hint=cause.hint, file=str(path))
-                for cause in error.causes or (error,)
+                mistake
+                if mistake.file is not None
+                else DefinitionError(mistake.what, hint=mistake.hint, file=str(path))
+                for mistake in error.causes or (error,)
             ]
         except CafError as error:
             mistakes.append(DefinitionError(error.what, hint=error.hint, file=str(path)))
@@ -141,12 +143,16 @@ def describe_caf(caf: CAF) -> Iterator[str]:
         if not isinstance(member, Calibration):
             yield f"  {name}  {member.describe_kind()}{after}{kept}"
             continue
-        passes = f"  up to {member.repetitions + 1} passes" if member.repetitions else "  1 pass"
-        yield f"  {name}{passes}{after}{kept}"
+        yield f"  {name}  {describe_passes(member)}{after}{kept}"
         for collection in member.collections.values():
             yield f"    collection {collection.name}  {collection.reference or ' '.join(collection.command or ())}"
         for algorithm in member.algorithms:
             yield f"    algorithm {algorithm.name}  {algorithm.strategy}"
+
+
+def describe_passes(calibration: Calibration) -> str:
+    """Return how many passes a resolved calibration may have."""
+    return f"up to {calibration.repetitions + 1} passes" if calibration.repetitions else "1 pass"
 
 
 @command

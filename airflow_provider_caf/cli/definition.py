@@ -19,20 +19,17 @@ _JSON = _arg("--json", action="store_true", dest="as_json", help="print JSON")
 _OUTPUT = _arg("-o", "--output", metavar="FILE", help="write to this file instead of the terminal")
 _DAG = _arg("dag_id", metavar="DAG", help="the DAG, which is the name of the CAF")
 _RUN = _arg("run_id", metavar="RUN", help="the id of the DAG run, or `last`")
+_ANY_RUN = _arg("run_id", nargs="?", metavar="RUN", help="without it the newest one")
 _CALIBRATION = _arg("calibration", metavar="CALIBRATION")
 _YES = _arg("-y", "--yes", action="store_true", help="do not ask")
 _CONF = _arg("--conf", metavar="JSON", help="the params of a run, as JSON, or @FILE")
 _ITERATION = _arg("--iteration", type=int, metavar="N", help="a pass, counted from 0; without it the last one")
+_PASS = (_DAG, _RUN, _CALIBRATION, _ITERATION)
 
 
-def _build(name: str, module: str, text: str, *args: Arg, description: str | None = None) -> ActionCommand:
-    return ActionCommand(
-        name=name,
-        help=text,
-        description=description,
-        func=lazy_load_command(f"airflow_provider_caf.cli.{module}.{name.replace('-', '_')}"),
-        args=args,
-    )
+def _build(name: str, module: str, text: str, *args: Arg) -> ActionCommand:
+    function = lazy_load_command(f"airflow_provider_caf.cli.{module}.{name.replace('-', '_')}")
+    return ActionCommand(name=name, help=text, func=function, args=args)
 
 
 _SCRIPT = (
@@ -60,13 +57,7 @@ _COMMANDS = (
     _build("lint", "check", "Find all mistakes in definitions", _FILES, _JSON),
     _build("show", "check", "Show what is in a definition", _FILE, _JSON),
     _build("schema", "check", "Print the JSON Schema of definition files", _OUTPUT),
-    _build(
-        "new",
-        "check",
-        "Begin a definition",
-        _arg("name", metavar="NAME", help="its name"),
-        _OUTPUT,
-    ),
+    _build("new", "check", "Begin a definition", _arg("name", metavar="NAME", help="its name"), _OUTPUT),
     _build(
         "plan",
         "plan",
@@ -124,8 +115,8 @@ _COMMANDS = (
         "status",
         "look",
         "Show how far a run is",
-        _arg("dag_id", metavar="DAG", help="the DAG"),
-        _arg("run_id", nargs="?", metavar="RUN", help="without it the newest one"),
+        _DAG,
+        _ANY_RUN,
         _JSON,
         _arg("--watch", action="store_true", help="until it has ended"),
     ),
@@ -133,10 +124,7 @@ _COMMANDS = (
         "logs",
         "look",
         "Show the logs of failed subjobs, or of an algorithm",
-        _DAG,
-        _RUN,
-        _CALIBRATION,
-        _ITERATION,
+        *_PASS,
         _arg("--collection", metavar="NAME", help="of this collection only"),
         _arg("--subjob", type=int, metavar="N", help="of this subjob, failed or not"),
         _arg("--algorithm", metavar="NAME", help="of this algorithm"),
@@ -147,7 +135,7 @@ _COMMANDS = (
         "report",
         "Write a run as one HTML file, with drawings as PNG and PDF",
         _DAG,
-        _arg("run_id", nargs="?", metavar="RUN", help="without it the newest one"),
+        _ANY_RUN,
         _arg("-o", "--output", metavar="FOLDER", help="write there instead of into the folder of the run"),
     ),
     _build(
@@ -163,10 +151,7 @@ _COMMANDS = (
         "reset",
         "steer",
         "Go back to a pass or a checkpoint of a calibration",
-        _DAG,
-        _RUN,
-        _CALIBRATION,
-        _ITERATION,
+        *_PASS,
         _arg(
             "--to",
             choices=STEPS,
@@ -189,10 +174,5 @@ _COMMANDS = (
 
 def get_caf_cli_commands() -> list[CLICommand]:
     """Return the commands of this provider."""
-    return [
-        GroupCommand(
-            name="caf",
-            help="Calibrations: check definitions, look at runs, steer them",
-            subcommands=_COMMANDS,
-        )
-    ]
+    text = "Calibrations: check definitions, look at runs, steer them"
+    return [GroupCommand(name="caf", help=text, subcommands=_COMMANDS)]

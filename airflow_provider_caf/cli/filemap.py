@@ -56,7 +56,12 @@ def filemap(arguments: Any) -> None:
     keeper = target if target.suffix == ".json" else target.with_name(f"{target.name}.json")
     console = find_console(stderr=True)
     pattern = None if arguments.regex is None else compile_regex(arguments.regex)
-    way = _choose_way(arguments)
+    way = HowToRead(
+        how="basf2" if arguments.basf2 else "tree",
+        tree=arguments.tree,
+        exp_branch=arguments.exp_branch,
+        run_branch=arguments.run_branch,
+    )
     how = way.key if pattern is None else f"regex:{pattern.pattern}"
     files = resolve_input_files(arguments.patterns, "this file map", base=Path.cwd())
     known = _find_unchanged(keeper, files, how, console)
@@ -70,15 +75,6 @@ def filemap(arguments: Any) -> None:
     if target.suffix == ".parquet":
         write_parquet(target, result)
     console.print(f"{target}: {len(result)} files, {len(missing)} of them looked into now.", markup=False)
-
-
-def _choose_way(arguments: Any) -> HowToRead:
-    return HowToRead(
-        how="basf2" if arguments.basf2 else "tree",
-        tree=arguments.tree,
-        exp_branch=arguments.exp_branch,
-        run_branch=arguments.run_branch,
-    )
 
 
 def _find_unchanged(path: Path, files: Sequence[str], how: str, console: Console) -> dict[str, MappedFile]:
@@ -126,16 +122,15 @@ def map_by_path(files: Sequence[str], pattern: re.Pattern[str]) -> dict[str, Map
     found, faults = {}, []
     for file in files:
         match = pattern.search(file)
+        texts = {} if match is None else match.groupdict()
         try:
-            if match is None:
-                raise ValueError
-            groups = {name: int(text) for name, text in match.groupdict().items() if text is not None}
+            groups = {name: int(text) for name, text in texts.items() if text is not None}
             low = ExpRun(groups["exp"], groups["run"])
             high = ExpRun(groups.get("exp_high", low.exp), groups.get("run_high", low.run))
             iov = IoV.from_json([*low, *high])
-        except (ValueError, KeyError) as error:
-            if isinstance(error, DefinitionError):
-                raise
+        except DefinitionError:
+            raise
+        except (ValueError, KeyError):
             faults.append(file)
             continue
         size, mtime_ns = measure(file) or (None, None)
@@ -158,13 +153,7 @@ def _map_by_content(
     console: Console,
 ) -> None:
     """Look into files, and keep what is known after each part, so that an interruption loses nothing."""
-    columns = (
-        TextColumn("looking into files"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _RateColumn(),
-        TimeRemainingColumn(),
-    )
+    columns = TextColumn("looking into files"), BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn()
     bar = Progress(*columns, console=console, disable=not console.is_terminal)
     with tempfile.TemporaryDirectory(prefix="caf-filemap-") as folder, bar as progress:
         app = Path(folder) / "app.pyz"
@@ -205,10 +194,9 @@ def write_parquet(path: Path, files: Mapping[str, MappedFile]) -> None:
     :raises CafError: if pyarrow is not installed.
     """
     arrow, parquet = import_parquet()
-    ends = ("exp_low", "run_low", "exp_high", "run_high")
     columns: dict[str, list[Any]] = {"path": list(files)}
-    for number, name in enumerate(ends):
-        columns[name] = [file.iov[number] for file in files.values()]
+    for name in IoV._fields:
+        columns[name] = [getattr(file.iov, name) for file in files.values()]
     columns["events"] = [file.events for file in files.values()]
     temporary = path.with_name(build_temporary_name(path.name))
     parquet.write_table(arrow.table(columns), temporary)

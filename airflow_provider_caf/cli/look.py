@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -48,28 +49,21 @@ def status(arguments: Any) -> None:
         return
     run, progress = read_status(arguments.dag_id, arguments.run_id)
     if arguments.as_json:
-        show_json(
-            {
-                "dag_id": run.dag_id,
-                "run_id": run.run_id,
-                "state": run.state,
-                "seconds": round(run.seconds, 1),
-                "calibrations": [row.to_json() for row in progress],
-            }
-        )
+        known = {"dag_id": run.dag_id, "run_id": run.run_id, "state": run.state, "seconds": round(run.seconds, 1)}
+        show_json({**known, "calibrations": [member.to_json() for member in progress]})
         return
     show_table(build_table(progress, _describe(run)))
-    for line in (*describe_whole(run), *(f"{row.name}: {row.reason}" for row in progress if row.reason)):
+    for line in (*describe_whole(run), *(f"{member.name}: {member.reason}" for member in progress if member.reason)):
         show_reason(line)
 
 
 def describe_whole(run: RunRow) -> list[str]:
-    """Describe what the tasks of the whole run wait for, or why they have failed."""
-    said = {"failed": "failed; see its log", "awaiting_input": "waits for an answer in the web UI"}
+    """Return what the tasks of the whole run wait for, or why they have failed."""
+    texts = {"failed": "failed; see its log", "awaiting_input": "waits for an answer in the web UI"}
     return [
-        f"{task_id}: {(task.state == 'failed' and task.reason) or said[task.state]}"
+        f"{task_id}: {(task.state == 'failed' and task.reason) or texts[task.state]}"
         for task_id, task in sorted(run.tasks.items())
-        if parse_task_id(task_id).calibration is None and task.state in said
+        if parse_task_id(task_id).calibration is None and task.state in texts
     ]
 
 
@@ -92,7 +86,7 @@ def read_status(dag_id: str, run_id: str | None) -> tuple[RunRow, list[Calibrati
     :raises CafError: if there is no such run.
     """
     run = read_run(dag_id, run_id)
-    return run, read_progress(run.dag_id, run.run_id, run.tasks, find_catalog(find_work_dir()))
+    return run, read_progress(*run.place, run.tasks, find_catalog())
 
 
 def find_layout(run: RunRow) -> RunLayout:
@@ -131,21 +125,19 @@ def logs(arguments: Any) -> None:
             f"Calibration {layout.name!r} has no collection {arguments.collection!r}.",
             hint=build_word_hint(arguments.collection, names, "collections"),
         )
+    chosen = names if arguments.collection is None else [arguments.collection]
+    of_subjobs = (log for name in chosen for log in find_logs(layout, iteration, name, arguments.subjob))
+    is_whole = arguments.collection is None and arguments.subjob is None
     shown = 0
-    for name in names if arguments.collection is None else [arguments.collection]:
-        for log in find_logs(layout, iteration, name, arguments.subjob):
-            show_log(log, full=arguments.full)
-            shown += 1
-    if arguments.collection is None and arguments.subjob is None:
-        for log in find_task_logs(layout, iteration, run.tasks):
-            show_log(log, full=arguments.full)
-            shown += 1
+    for log in chain(of_subjobs, find_task_logs(layout, iteration, run.tasks) if is_whole else ()):
+        show_log(log, full=arguments.full)
+        shown += 1
     if not shown:
         show_text(f"No subjob and no algorithm of calibration {layout.name!r} has failed in pass {iteration}.")
 
 
 def find_task_logs(layout: CalibrationLayout, iteration: int, tasks: Mapping[str, TaskRow]) -> Iterator[Path]:
-    """Return the logs of the algorithms and merges of a pass that have failed."""
+    """Yield the logs of the algorithms and merges of a pass that have failed."""
     pass_layout = layout.iteration(iteration)
     for task_id, row in sorted(tasks.items()):
         task = parse_task_id(task_id)
@@ -157,33 +149,35 @@ def find_task_logs(layout: CalibrationLayout, iteration: int, tasks: Mapping[str
             yield pass_layout.algorithm(task.owner).log
 
 
-def find_iteration(layout: CalibrationLayout, asked: int | None) -> int:
-    """Return a pass that has begun: the one asked for, or the last one.
+def find_iteration(layout: CalibrationLayout, iteration: int | None) -> int:
+    """Return a pass that has begun: the one that is named, or the last one.
 
     :raises CafError: if it has not begun.
     """
     begun = sorted(int(path.name) for path in layout.folder.iterdir() if path.name.isdecimal())
     if not begun:
         raise CafError(f"No pass of calibration {layout.name!r} has begun.", hint="See airflow caf status.")
-    if asked is not None and asked not in begun:
-        raise CafError(f"Pass {asked} of calibration {layout.name!r} has not begun.", hint=f"There is: {begun}.")
-    return begun[-1] if asked is None else asked
+    if iteration is None:
+        return begun[-1]
+    if iteration not in begun:
+        raise CafError(f"Pass {iteration} of calibration {layout.name!r} has not begun.", hint=f"There is: {begun}.")
+    return iteration
 
 
 def find_logs(layout: CalibrationLayout, iteration: int, collection: str, subjob: int | None) -> Iterator[Path]:
-    """Show what became of failed subjobs, and their logs."""
+    """Print what became of failed subjobs, and yield their logs."""
     if not layout.iteration(iteration).collection(collection).jobs.input_folder.exists():
         return
     verdicts = open_collection(layout, iteration, collection).observe(check_outputs=False).verdicts
     if subjob is not None and subjob not in verdicts:
         raise CafError(f"Collection {collection!r} has no subjob {subjob}.", hint=f"It has {len(verdicts)}, from 0.")
-    chosen = {
-        number: verdict
-        for number, verdict in verdicts.items()
-        if (number == subjob if subjob is not None else verdict.status.is_over and verdict.status != SubjobStatus.DONE)
-    }
-    if chosen and subjob is None:
-        show_text(f"Collection {collection}, pass {iteration}:\n{build_failure_table(chosen)}")
+    if subjob is not None:
+        chosen = {subjob: verdicts[subjob]}
+    else:
+        ended = {number: verdict for number, verdict in verdicts.items() if verdict.status.is_over}
+        chosen = {number: verdict for number, verdict in ended.items() if verdict.status != SubjobStatus.DONE}
+        if chosen:
+            show_text(f"Collection {collection}, pass {iteration}:\n{build_failure_table(chosen)}")
     for verdict in chosen.values():
         if verdict.record is not None:
             yield from (verdict.record.folder / name for name in (STDOUT_FILE, STDERR_FILE))

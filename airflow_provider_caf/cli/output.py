@@ -18,7 +18,7 @@ EXIT_PROBLEM, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
 def find_console(*, stderr: bool = False) -> Console:
-    """Give the console. What is no terminal gets whole lines without colours, whatever the environment says."""
+    """Return the console. What is no terminal gets whole lines without colours, whatever the environment says."""
     is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
     return Console(stderr=stderr, highlight=False, force_terminal=is_terminal, soft_wrap=not is_terminal)
 

@@ -13,16 +13,10 @@ import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 from rich.text import Text
 
-from airflow_provider_caf.batch.spec import Resources, merge_resources, parse_resources
-from airflow_provider_caf.cli.output import (
-    EXIT_PROBLEM,
-    command,
-    show_json,
-    show_reason,
-    show_table,
-    show_text,
-)
-from airflow_provider_caf.cli.table import Cell, Column, Table
+from airflow_provider_caf.batch.spec import merge_resources, parse_resources
+from airflow_provider_caf.cli.check import describe_passes
+from airflow_provider_caf.cli.output import EXIT_PROBLEM, command, show_json, show_reason, show_table, show_text
+from airflow_provider_caf.cli.table import Cell, Column, Table, build_columns
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.graph import find_ancestors, order_calibrations
 from airflow_provider_caf.core.record import record
@@ -42,13 +36,9 @@ from airflow_provider_caf.steps.input_files import InputFiles, find_input
 from airflow_provider_caf.steps.manifest import CollectionManifest
 from airflow_provider_caf.steps.prepare import limit_splitting
 
+_NUMBERS = {"files": 3, "IoVs known": 0, "subjobs": 4, "files each": 1}
 _COLUMNS = (
-    Column(name="calibration"),
-    Column(name="collection"),
-    Column(name="files", goes=3, justify="right"),
-    Column(name="IoVs known", goes=0, justify="right"),
-    Column(name="subjobs", goes=4, justify="right"),
-    Column(name="files each", goes=1, justify="right"),
+    *build_columns("calibration", "collection", **_NUMBERS),
     Column(name="then", goes=2, wraps=True),
 )
 
@@ -61,7 +51,7 @@ class CollectionPlan:
     """What would be submitted for a collection.
 
     :param files: how many input files it has, before a selection.
-    :param runs: how many different IoVs its files hold, None where nobody said.
+    :param runs: how many different IoVs its files hold, None where that is not known.
     :param problem: why its input could not be found.
     """
 
@@ -84,12 +74,12 @@ def plan(arguments: Any) -> None:
     if arguments.as_json:
         show_json([_build_json(*plans_of, dry_run=arguments.dry_run) for plans_of in planned])
     else:
-        for record, chosen, plans in planned:
-            _show(record, chosen, plans)
-            for each in plans if arguments.dry_run else ():
-                if each.problem is None:
-                    show_text(preview(record, each))
-    if any(each.problem is not None for *_, plans in planned for each in plans):
+        for caf, chosen, plans in planned:
+            _show(caf, chosen, plans)
+            for own in plans if arguments.dry_run else ():
+                if own.problem is None:
+                    show_text(preview(caf, own))
+    if any(own.problem is not None for *_, plans in planned for own in plans):
         raise SystemExit(EXIT_PROBLEM)
 
 
@@ -130,34 +120,39 @@ def plan_run(caf: CAF, chosen: tuple[str, ...]) -> list[CollectionPlan]:
         if name in chosen and isinstance(member := members[name], Calibration)
         for collection in member.collections.values()
     ]
-    found: dict[tuple[str, str], InputFiles] = {}
-    problems: dict[tuple[str, str], str] = {}
+    found: dict[tuple[str, str], InputFiles | CafError] = {}
     for calibration, collection in collecting:
-        key = (calibration.name, collection.name)
         try:
-            found[key] = find_input(collection, f"collection {key[1]!r} of calibration {key[0]!r}")
+            where = f"collection {collection.name!r} of calibration {calibration.name!r}"
+            found[calibration.name, collection.name] = find_input(collection, where)
         except CafError as error:
             # One that has no input yet does not hide the others.
-            problems[key] = str(error)
-    shares = share_jobs(caf, {key: len(files.files) for key, files in found.items()})
-    plans = []
-    for calibration, collection in collecting:
-        key = (calibration.name, collection.name)
-        if key in problems:
-            plans.append(CollectionPlan(calibration=calibration, collection=collection, problem=problems[key]))
-            continue
-        files = found[key]
-        splitting = limit_splitting(collection.splitting, shares.get(key[0], {}).get(key[1]))
-        plans.append(
-            CollectionPlan(
-                calibration=calibration,
-                collection=collection,
-                files=len(files.files),
-                runs=len(set(files.iovs.values())) if files.iovs else None,
-                subjobs=plan_subjobs(files.files, splitting),
-            )
+            found[calibration.name, collection.name] = error
+    counts = {key: len(files.files) for key, files in found.items() if isinstance(files, InputFiles)}
+    shares = share_jobs(caf, counts)
+    return [
+        _plan_collection(
+            calibration,
+            collection,
+            found[calibration.name, collection.name],
+            shares.get(calibration.name, {}).get(collection.name),
         )
-    return plans
+        for calibration, collection in collecting
+    ]
+
+
+def _plan_collection(
+    calibration: Calibration, collection: Collection, found: InputFiles | CafError, share: int | None
+) -> CollectionPlan:
+    if isinstance(found, CafError):
+        return CollectionPlan(calibration=calibration, collection=collection, problem=str(found))
+    return CollectionPlan(
+        calibration=calibration,
+        collection=collection,
+        files=len(found.files),
+        runs=len(set(found.iovs.values())) if found.iovs else None,
+        subjobs=plan_subjobs(found.files, limit_splitting(collection.splitting, share)),
+    )
 
 
 def preview(caf: CAF, planned: CollectionPlan) -> str:
@@ -166,10 +161,15 @@ def preview(caf: CAF, planned: CollectionPlan) -> str:
     :raises DefinitionError: if the batch system cannot do what the arguments ask for.
     """
     backend, _, arguments = find_backend(caf, planned.calibration)
-    own = _merge_arguments(caf, planned.calibration, arguments)
+    resources = merge_resources(
+        parse_resources(arguments, "the connection"),
+        parse_resources(caf.backend_args, f"CAF {caf.name!r}"),
+        parse_resources(planned.calibration.backend_args, f"calibration {planned.calibration.name!r}"),
+        parse_resources(planned.collection.backend_args, planned.collection.name),
+    )
     with tempfile.TemporaryDirectory(prefix="caf-plan-") as folder:
         layout = RunLayout(work_dir=Path(folder), dag_id=caf.name, run_id=_RUN).calibration(planned.calibration.name)
-        where = layout.iteration(0).collection(planned.collection.name)
+        collecting = layout.iteration(0).collection(planned.collection.name)
         layout.manifest_folder.mkdir(parents=True)
         build_job_app(layout.app, set())
         CollectionManifest(
@@ -180,8 +180,8 @@ def preview(caf: CAF, planned: CollectionPlan) -> str:
             subjobs=planned.subjobs,
             database_chain=planned.collection.databases,
             backend=backend,
-            resources=merge_resources(own, parse_resources(planned.collection.backend_args, planned.collection.name)),
-        ).write(where)
+            resources=resources,
+        ).write(collecting)
         run = CollectionRun(layout, 0, planned.collection.name)
         run.write_jobs()
         lines = [f"── {planned.calibration.name}, collection {planned.collection.name}, on {backend}"]
@@ -196,19 +196,11 @@ def preview(caf: CAF, planned: CollectionPlan) -> str:
 
 
 def _describe_chain(caf: CAF, planned: CollectionPlan) -> str:
-    """Say where constants are looked up in the first pass, nearest first."""
+    """Return where constants are looked up in the first pass, nearest first."""
     calibration = planned.calibration
     own = (*planned.collection.databases, *calibration.databases, *caf.databases)
     ancestors = [f"payloads of {name}" for name in find_ancestors(caf.map_dependencies(), calibration.name)]
     return ", ".join(dict.fromkeys([*ancestors, *(f"{entry.kind} {entry.value}" for entry in own)]))
-
-
-def _merge_arguments(caf: CAF, calibration: Calibration, connection: dict[str, Any]) -> Resources:
-    return merge_resources(
-        parse_resources(connection, "the connection"),
-        parse_resources(caf.backend_args, f"CAF {caf.name!r}"),
-        parse_resources(calibration.backend_args, f"calibration {calibration.name!r}"),
-    )
 
 
 def _show(caf: CAF, chosen: tuple[str, ...], plans: list[CollectionPlan]) -> None:
@@ -220,26 +212,26 @@ def _show(caf: CAF, chosen: tuple[str, ...], plans: list[CollectionPlan]) -> Non
         elif not isinstance(member, Calibration):
             table.add_row(name, Text(member.describe_kind(), style="dim"), "", "", "", "", _describe_step(member))
         else:
-            rows = [row for row in plans if row.calibration.name == name]
-            then = f"{_describe_algorithms(member)}; {_describe_passes(member)}"
-            if not rows:
-                table.add_row(name, Text("collects nothing", style="dim"), "", "", "", "", then)
-            for each in rows:
-                table.add_row(name, *_describe_row(each), then)
+            algorithms = (f"{own.name} ({own.strategy.rpartition(':')[2]})" for own in member.algorithms)
+            then = f"{', '.join(algorithms)}; {describe_passes(member)}"
+            rows = [_describe_row(planned) for planned in plans if planned.calibration.name == name]
+            for row in rows or [[Text("collects nothing", style="dim"), "", "", "", ""]]:
+                table.add_row(name, *row, then)
     show_table(table)
-    for each in plans:
-        if each.problem is not None:
-            show_reason(each.problem)
+    for planned in plans:
+        if planned.problem is not None:
+            show_reason(planned.problem)
 
 
-def _describe_row(each: CollectionPlan) -> list[Cell]:
-    name = each.collection.name
-    if each.problem is not None:
+def _describe_row(planned: CollectionPlan) -> list[Cell]:
+    name = planned.collection.name
+    if planned.problem is not None:
         return [name, Text("not found", style="red"), "", "", ""]
-    sizes = [len(subjob.files) for subjob in each.subjobs]
+    sizes = [len(subjob.files) for subjob in planned.subjobs]
     most = f"{min(sizes)}-{max(sizes)}" if sizes and min(sizes) != max(sizes) else str(max(sizes, default=0))
-    selected = " (before the selection)" if each.collection.selection is not None else ""
-    return [name, f"{each.files}{selected}", "" if each.runs is None else str(each.runs), str(len(sizes)), most]
+    selected = " (before the selection)" if planned.collection.selection is not None else ""
+    runs = "" if planned.runs is None else str(planned.runs)
+    return [name, f"{planned.files}{selected}", runs, str(len(sizes)), most]
 
 
 def _describe_step(step: CalibrationBase) -> str:
@@ -248,31 +240,21 @@ def _describe_step(step: CalibrationBase) -> str:
     return step.folder if isinstance(step, ImportedPayloads) else step.describe_kind()
 
 
-def _describe_algorithms(calibration: Calibration) -> str:
-    return ", ".join(
-        f"{algorithm.name} ({algorithm.strategy.rpartition(':')[2]})" for algorithm in calibration.algorithms
-    )
-
-
-def _describe_passes(calibration: Calibration) -> str:
-    return f"up to {calibration.repetitions + 1} passes" if calibration.repetitions else "1 pass"
-
-
 def _build_json(caf: CAF, chosen: tuple[str, ...], plans: list[CollectionPlan], *, dry_run: bool) -> dict[str, Any]:
     return {
         "caf": caf.to_json(),
         "chosen": list(chosen),
         "collections": [
             {
-                "calibration": each.calibration.name,
-                "collection": each.collection.name,
-                "files": each.files,
-                "problem": each.problem,
-                **({"dry_run": preview(caf, each)} if dry_run and each.problem is None else {}),
+                "calibration": planned.calibration.name,
+                "collection": planned.collection.name,
+                "files": planned.files,
+                "problem": planned.problem,
+                **({"dry_run": preview(caf, planned)} if dry_run and planned.problem is None else {}),
                 "subjobs": [
-                    {"files": list(subjob.files), "arguments": dict(subjob.arguments)} for subjob in each.subjobs
+                    {"files": list(subjob.files), "arguments": dict(subjob.arguments)} for subjob in planned.subjobs
                 ],
             }
-            for each in plans
+            for planned in plans
         ],
     }

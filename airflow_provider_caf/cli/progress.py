@@ -38,24 +38,25 @@ Progress = Sequence[CalibrationProgress]
 def build_table(calibrations: Progress, title: str) -> Table:
     """Build the live view: a row for each calibration."""
     table = Table(title, _COLUMNS)
-    for each in calibrations:
+    for member in calibrations:
+        done, total = member.subjobs_done, member.subjobs
         table.add_row(
-            each.name,
-            Text(each.state, style=_COLORS.get(each.state, "cyan")),
-            "" if each.iteration is None else str(each.iteration + 1),
-            f"{each.subjobs_done}/{each.subjobs}" if each.subjobs else "",
-            ProgressBar(total=each.subjobs, completed=each.subjobs_done, width=_BAR_WIDTH) if each.subjobs else "",
-            Text(str(each.subjobs_failed), style="red") if each.subjobs_failed else "",
-            str(each.executions) if each.executions else "",
-            describe_seconds(round(each.seconds)) if each.seconds else "",
-            each.waiting or each.checkpoint or "",
+            member.name,
+            Text(member.state, style=_COLORS.get(member.state, "cyan")),
+            "" if member.iteration is None else str(member.iteration + 1),
+            f"{done}/{total}" if total else "",
+            ProgressBar(total=total, completed=done, width=_BAR_WIDTH) if total else "",
+            Text(str(member.subjobs_failed), style="red") if member.subjobs_failed else "",
+            str(member.executions or ""),
+            describe_seconds(round(member.seconds)) if member.seconds else "",
+            member.waiting or member.checkpoint or "",
         )
     return table
 
 
 @contextmanager
 def watch(console: Console) -> Iterator[Callable[[Progress, str], None]]:
-    """Give a function that shows how far a run is now.
+    """Yield a function that shows how far a run is now.
 
     On a terminal the table changes in its place. Elsewhere each change of a calibration is a line, and the last table
     follows at the end.
@@ -68,11 +69,11 @@ def watch(console: Console) -> Iterator[Callable[[Progress, str], None]]:
     last: list[Table] = []
 
     def show(calibrations: Progress, title: str) -> None:
-        for each in calibrations:
-            line = describe(each)
-            if lines.get(each.name) != line:
+        for member in calibrations:
+            line = describe(member)
+            if lines.get(member.name) != line:
                 console.print(f"{time.strftime('%H:%M:%S')}  {line}", markup=False)
-            lines[each.name] = line
+            lines[member.name] = line
         last[:] = [build_table(calibrations, title)]
 
     yield show
@@ -80,17 +81,17 @@ def watch(console: Console) -> Iterator[Callable[[Progress, str], None]]:
         console.print(table)
 
 
-def describe(each: CalibrationProgress) -> str:
-    """Say in a line how far a calibration is."""
-    parts = [each.state]
-    if each.iteration is not None:
-        parts.append(f"pass {each.iteration + 1}")
-    if each.subjobs:
-        parts.append(f"{each.subjobs_done}/{each.subjobs} subjobs")
-    if each.subjobs_failed:
-        parts.append(f"{each.subjobs_failed} failed")
-    if each.executions:
-        parts.append(f"{each.executions} IoVs executed")
-    if each.waiting:
-        parts.append(f"waits for {each.waiting}" if each.iteration is None else each.waiting)
-    return clean(f"{each.name}: {', '.join(parts)}")
+def describe(member: CalibrationProgress) -> str:
+    """Return in a line how far a calibration is."""
+    parts = [member.state]
+    if member.iteration is not None:
+        parts.append(f"pass {member.iteration + 1}")
+    if member.subjobs:
+        parts.append(f"{member.subjobs_done}/{member.subjobs} subjobs")
+    if member.subjobs_failed:
+        parts.append(f"{member.subjobs_failed} failed")
+    if member.executions:
+        parts.append(f"{member.executions} IoVs executed")
+    if member.waiting:
+        parts.append(f"waits for {member.waiting}" if member.iteration is None else member.waiting)
+    return clean(f"{member.name}: {', '.join(parts)}")

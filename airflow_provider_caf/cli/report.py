@@ -7,12 +7,23 @@ from typing import Any
 
 from airflow_provider_caf.cli.look import find_layout
 from airflow_provider_caf.cli.output import command, show_json, show_table, show_text
-from airflow_provider_caf.cli.table import Column, Table
+from airflow_provider_caf.cli.table import Table, build_columns
 from airflow_provider_caf.report.compare import PayloadChange, compare_runs
-from airflow_provider_caf.site.places import find_catalog, find_work_dir
+from airflow_provider_caf.site.places import find_catalog
 from airflow_provider_caf.status.airflow_run import RunRow, read_run
 
 _MOST_CONSTANTS = 40
+
+_PAYLOAD_NUMBERS = {
+    "IoVs first": 0,
+    "IoVs second": 1,
+    "equal": 2,
+    "IoVs moved": 3,
+    "constants changed": 5,
+    "largest pull": 4,
+}
+_PAYLOAD_COLUMNS = build_columns("calibration", "payload", "is", **_PAYLOAD_NUMBERS)
+_CONSTANT_COLUMNS = build_columns("IoV", "constant", first=0, second=1, difference=3, pull=2)
 
 
 @command
@@ -22,30 +33,30 @@ def report(arguments: Any) -> None:
 
     run = read_run(arguments.dag_id, arguments.run_id)
     folder = find_layout(run).report_folder if arguments.output is None else Path(arguments.output)
-    show_text(str(write_report(run, find_catalog(find_work_dir()), folder)))
+    show_text(str(write_report(run, find_catalog(), folder)))
 
 
 @command
 def compare(arguments: Any) -> None:
     """Show payload by payload what has changed from one run to another."""
     first, second = (find_run(name) for name in (arguments.first, arguments.second))
-    catalog = find_catalog(find_work_dir())
-    changes = compare_runs(catalog, (first.dag_id, first.run_id), (second.dag_id, second.run_id))
+    catalog = find_catalog()
+    changes = compare_runs(catalog, first.place, second.place)
     names = [f"{run.dag_id}/{run.run_id}" for run in (first, second)]
     if arguments.as_json:
-        show_json({"first": names[0], "second": names[1], "payloads": [each.to_json() for each in changes]})
+        show_json({"first": names[0], "second": names[1], "payloads": [change.to_json() for change in changes]})
         return
     show_text(f"first:  {names[0]}\nsecond: {names[1]}")
     if not changes:
         show_text("Neither run has final payloads.")
         return
     show_table(build_payload_table(changes))
-    for each in changes:
-        if each.changed:
+    for change in changes:
+        if change.changed:
             show_text("")
-            show_table(build_constant_table(each))
-            if len(each.changed) > _MOST_CONSTANTS:
-                show_text(f"{len(each.changed) - _MOST_CONSTANTS} more: --json shows them.")
+            show_table(build_constant_table(change))
+            if len(change.changed) > _MOST_CONSTANTS:
+                show_text(f"{len(change.changed) - _MOST_CONSTANTS} more: --json shows them.")
 
 
 def find_run(name: str) -> RunRow:
@@ -58,51 +69,24 @@ def find_run(name: str) -> RunRow:
 
 
 def build_payload_table(changes: list[PayloadChange]) -> Table:
-    """Give a line for each payload."""
-    table = Table(
-        "Payloads",
-        (
-            Column(name="calibration"),
-            Column(name="payload"),
-            Column(name="is"),
-            Column(name="IoVs first", goes=0, justify="right"),
-            Column(name="IoVs second", goes=1, justify="right"),
-            Column(name="equal", goes=2, justify="right"),
-            Column(name="IoVs moved", goes=3, justify="right"),
-            Column(name="constants changed", goes=5, justify="right"),
-            Column(name="largest pull", goes=4, justify="right"),
-        ),
-    )
-    for each in changes:
-        pulls = [abs(one.pull) for one in each.changed if one.pull is not None]
-        changed = str(len(each.changed)) + (f" and {each.opaque} unknown" if each.opaque else "")
-        table.add_row(
-            each.calibration,
-            each.payload,
-            each.kind,
-            *(str(number) for number in (each.first, each.second, each.equal, len(each.moved))),
-            changed,
-            f"{max(pulls):.2f}" if pulls else "",
-        )
+    """Build a table with a line for each payload."""
+    table = Table("Payloads", _PAYLOAD_COLUMNS)
+    for change in changes:
+        pulls = [abs(constant.pull) for constant in change.changed if constant.pull is not None]
+        counts = (change.first, change.second, change.equal, len(change.moved))
+        changed = str(len(change.changed)) + (f" and {change.opaque} unknown" if change.opaque else "")
+        largest = f"{max(pulls):.2f}" if pulls else ""
+        table.add_row(change.calibration, change.payload, change.kind, *map(str, counts), changed, largest)
     return table
 
 
 def build_constant_table(change: PayloadChange) -> Table:
-    """Give a line for each constant that differs, the largest pulls first."""
-    ranked = sorted(change.changed, key=lambda each: -abs(each.pull or 0.0))
-    table = Table(
-        f"{change.calibration} / {change.payload}",
-        (
-            Column(name="IoV"),
-            Column(name="constant"),
-            Column(name="first", goes=0, justify="right"),
-            Column(name="second", goes=1, justify="right"),
-            Column(name="difference", goes=3, justify="right"),
-            Column(name="pull", goes=2, justify="right"),
-        ),
-    )
-    for each in ranked[:_MOST_CONSTANTS]:
-        pull = "" if each.pull is None else f"{each.pull:+.2f}"
-        numbers = ("–" if number is None else f"{number:.6g}" for number in (each.first, each.second, each.difference))
-        table.add_row(str(each.iov), each.field, *numbers, pull)
+    """Build a table with a line for each constant that differs, the largest pulls first."""
+    ranked = sorted(change.changed, key=lambda constant: -abs(constant.pull or 0.0))
+    table = Table(f"{change.calibration} / {change.payload}", _CONSTANT_COLUMNS)
+    for constant in ranked[:_MOST_CONSTANTS]:
+        numbers = (constant.first, constant.second, constant.difference)
+        shown = ("–" if number is None else f"{number:.6g}" for number in numbers)
+        pull = "" if constant.pull is None else f"{constant.pull:+.2f}"
+        table.add_row(str(constant.iov), constant.field, *shown, pull)
     return table

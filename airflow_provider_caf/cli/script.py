@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_caf.cli.output import EXIT_PROBLEM, command, show_json, show_text
-from airflow_provider_caf.core.errors import CafError, DefinitionError
+from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.scripts import importing
-from airflow_provider_caf.scripts.definition import CafConfig, ScriptImport
+from airflow_provider_caf.scripts.definition import CafConfig, ScriptImport, read_object
 from airflow_provider_caf.scripts.folder import ScriptSet, import_set
 from airflow_provider_caf.scripts.importing import Imported
 from airflow_provider_caf.site.places import find_configured_folder
@@ -70,16 +68,11 @@ def _read_order(arguments: Any) -> ScriptImport:
         raise DefinitionError(
             "No folder for the definition is named.", hint="Give --output FOLDER, or set [caf] definitions_folder."
         )
-    data = _read_json(arguments.input_data, "input data")
-    if not isinstance(data, Mapping):
-        raise DefinitionError(
-            f"The input data {arguments.input_data} is no mapping.", hint='Write {"name": [["/folder", [exp, run]]]}.'
-        )
     return ScriptImport(
         script="",
         folder=Path(folder).absolute(),
         config=_read_config(arguments.caf_config),
-        input_data=data,
+        input_data=read_object(arguments.input_data, "input_data"),
         caf=arguments.caf,
         script_folders=tuple(_absolute(path) or path for path in arguments.script_folder or ()),
         backend=arguments.backend,
@@ -93,18 +86,9 @@ def _read_config(name: str | None) -> CafConfig:
     if name is None:
         return CafConfig()
     try:
-        return CafConfig.from_json(_read_json(name, "CAF configuration"))
+        return CafConfig.from_json(read_object(name, "caf_config"))
     except DefinitionError as error:
         raise DefinitionError(error.what, hint=error.hint, file=name) from error
-
-
-def _read_json(name: str, content: str) -> Any:
-    try:
-        return json.loads(Path(name).read_text("utf-8"))
-    except OSError as error:
-        raise CafError(f"The {content} {name} cannot be read: {error.strerror}.", hint="Check the path.") from error
-    except ValueError as error:
-        raise DefinitionError(f"The {content} {name} is no JSON: {error}.", hint="Correct it there.") from error
 
 
 def _find_script(name: str, config: CafConfig) -> str:

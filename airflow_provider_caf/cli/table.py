@@ -42,6 +42,12 @@ class Column:
     least: int = 0
 
 
+def build_columns(*stay: str, **goes: int) -> tuple[Column, ...]:
+    """Return columns of texts that stay, and columns of numbers with the order in which they go."""
+    numbers = (Column(name=name, goes=order, justify="right") for name, order in goes.items())
+    return (*(Column(name=name) for name in stay), *numbers)
+
+
 class Table:
     """A table, which rich can print.
 
@@ -61,7 +67,7 @@ class Table:
         """
         if len(cells) != len(self._columns):
             raise ValueError(f"{len(cells)} cells for {len(self._columns)} columns.")
-        self._rows.append([each if isinstance(each, ProgressBar) else _make_text(each, style) for each in cells])
+        self._rows.append([cell if isinstance(cell, ProgressBar) else _make_text(cell, style) for cell in cells])
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw it for the console's kind and width."""
@@ -76,7 +82,7 @@ class Table:
             yield self._build_grid(widths)
 
     def _build_lines(self) -> Iterator[Text]:
-        """Give the plain form."""
+        """Yield the lines of the plain form."""
         shown = [number for number in range(len(self._columns)) if not self._has_bars(number)]
         rows = [[self._columns[number].name for number in shown]]
         rows += [[str(row[number]) for number in shown] for row in self._rows]
@@ -89,7 +95,7 @@ class Table:
             yield Text((" " * GAP).join(cells).rstrip())
 
     def _build_blocks(self) -> Iterator[Text]:
-        """Give some lines for each row: its name, and below it what has a value."""
+        """Yield some lines for each row: its name, and below it what has a value."""
         indent = max((cell_len(column.name) for column in self._columns[1:]), default=0)
         for name, *cells in self._rows:
             yield Text(str(name), style="bold")
@@ -107,7 +113,7 @@ class Table:
         return grid
 
     def _fit(self, room: int) -> dict[int, int] | None:
-        """Choose columns, and give the width of each, by number; None if those that stay do not fit.
+        """Choose columns, and return the width of each, by number; None if those that stay do not fit.
 
         :param room: in cells.
         """
@@ -123,7 +129,7 @@ class Table:
         return None
 
     def _widen(self, widths: dict[int, int], spare: int) -> dict[int, int]:
-        """Give the columns that wrap what room there is left, as far as they need it."""
+        """Widen the columns that wrap by what room there is left, as far as they need it."""
         wide = dict(widths)
         for number, width in widths.items():
             more = min(spare, max(map(_measure_whole, self._list_cells(number))) - width)
@@ -133,7 +139,7 @@ class Table:
         return wide
 
     def _measure(self, number: int) -> int:
-        """Give the width that a column needs at least, in cells: that of its longest text, or word."""
+        """Return the width that a column needs at least, in cells: that of its longest text, or word."""
         cells = self._list_cells(number)
         if self._columns[number].wraps:
             return max((cell_len(word) for cell in cells for word in str(cell).split()), default=0)

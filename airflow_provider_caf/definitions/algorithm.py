@@ -1,4 +1,4 @@
-"""What a definition says of an algorithm."""
+"""The class `Algorithm`: code of the user, and the strategy that runs it over intervals of validity."""
 
 from __future__ import annotations
 
@@ -37,74 +37,39 @@ class Algorithm(Form):
 
     noun: ClassVar[str] = "algorithm"
 
-    algorithm: Annotated[str, code("algorithm"), Field(description="An Algorithm class.")]
-    strategy: Annotated[
-        str,
-        Word(_read_strategy, {"type": "string"}),
-        FIXED,
-        Field(description="A built-in strategy, or a `Strategy` subclass of your own."),
-    ] = "SingleIOV"
-    params: Annotated[
-        Settings, Field(description="Parameters of the strategy. One that it does not know is an error.")
-    ] = {}
-    settings: Annotated[
-        Settings, Field(description="Attributes set on the algorithm. One that it does not have is an error.")
-    ] = {}
-    name: Name = Field(
-        default_factory=_name_after_class, description="Its name in task ids and folders; without it that of the class."
-    )
-    prefix: Annotated[
-        OptionalText,
-        Field(description="The prefix of the collector whose objects it reads. Needed where there are several."),
-    ] = None
-    pre_algorithm: Annotated[
-        Annotated[str, code("pre_algorithm")] | None,
-        Field(
-            description=(
-                "A function that runs before the first execution of each of the algorithm's processes; it gets the "
-                "algorithm, and may change the files in its `input_files`: they are copies."
-            )
-        ),
-    ] = None
-    data_input: Annotated[
-        Annotated[str, code("data_input")] | None,
-        Field(
-            description=(
-                "A function that gets the algorithm and gives the list of files that become its `input_files`, "
-                "instead of the merged ones."
-            )
-        ),
-    ] = None
-    workers: Annotated[
-        Count, Field(description="How many processes execute at the same time. The result is that of one.")
-    ] = 1
-    run_ahead: Annotated[
-        Flag, Field(description="Whether executions may begin on the guess that those before them succeed.")
-    ] = True
-    cpus: Annotated[
-        Count, Field(description="How many threads each process may use; the algorithm finds it as `self.cpus`.")
-    ] = 1
-    execution_timeout: Annotated[
-        OptionalSeconds, Field(description="An execution that takes longer is ended and counts as failed.")
-    ] = None
-    memory_growth: Annotated[
-        OptionalCount,
-        Field(
-            description="In MB (2^20 bytes); a process that grew by more since its first execution is started afresh."
-        ),
-    ] = 2000
-    keep_executions: Annotated[
-        Flag, Field(description="Whether a clear of the task keeps its finished executions. A retry always does.")
-    ] = False
-    fill_gaps: Annotated[
-        Flag,
-        Field(
-            description=(
-                "Extend a payload over the runs after it that have none, up to the next payload of the experiment or "
-                "the last executed run."
-            )
-        ),
-    ] = False
+    algorithm: Annotated[str, code("algorithm")]
+    """An Algorithm class."""
+    strategy: Annotated[str, Word(_read_strategy, {"type": "string"}), FIXED] = "SingleIOV"
+    """A built-in strategy, or a `Strategy` subclass of your own."""
+    params: Settings = {}
+    """Parameters of the strategy. One that it does not know is an error."""
+    settings: Settings = {}
+    """Attributes set on the algorithm. One that it does not have is an error."""
+    name: Name = Field(default_factory=_name_after_class)
+    """Its name in task ids and folders; without it that of the class."""
+    prefix: OptionalText = None
+    """The prefix of the collector whose objects it reads. Needed where there are several."""
+    pre_algorithm: Annotated[str, code("pre_algorithm")] | None = None
+    """A function that runs before the first execution of each of the algorithm's processes; it gets the algorithm, and
+    may change the files in its `input_files`: they are copies."""
+    data_input: Annotated[str, code("data_input")] | None = None
+    """A function that gets the algorithm and gives the list of files that become its `input_files`, instead of the
+    merged ones."""
+    workers: Count = 1
+    """How many processes execute at the same time. The result is that of one."""
+    run_ahead: Flag = True
+    """Whether executions may begin on the guess that those before them succeed."""
+    cpus: Count = 1
+    """How many threads each process may use; the algorithm finds it as `self.cpus`."""
+    execution_timeout: OptionalSeconds = None
+    """An execution that takes longer is ended and counts as failed."""
+    memory_growth: OptionalCount = 2000
+    """In MB (2^20 bytes); a process that grew by more since its first execution is started afresh."""
+    keep_executions: Flag = False
+    """Whether a clear of the task keeps its finished executions. A retry always does."""
+    fill_gaps: Flag = False
+    """Extend a payload over the runs after it that have none, up to the next payload of the experiment or the last
+    executed run."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Find lines for the batch system that cannot be, where the definition itself says which system it is."""
+"""Find lines for the batch system that it would refuse, where the definition itself names the system."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ def find_refused_lines(definition: Mapping[str, Any]) -> Iterator[DefinitionErro
     :param definition: in the form of files, good so far.
     """
     common = _read_system(definition)
-    calibrations = [each for each in definition.get("calibrations", ()) if isinstance(each, Mapping)]
-    systems = {_read_system(each) or (None if each.get("connection") else common) for each in calibrations}
-    for name in sorted(each for each in systems if each is not None):
-        yield from _check(name, definition, ())
-    for number, calibration in enumerate(definition.get("calibrations", ())):
-        if not isinstance(calibration, Mapping):
-            continue
-        system = _read_system(calibration) or (None if calibration.get("connection") else common)
-        if system is None:
-            continue
+    known = [
+        (system, number, calibration)
+        for number, calibration in enumerate(definition.get("calibrations", ()))
+        if isinstance(calibration, Mapping)
+        and (system := _read_system(calibration) or (None if calibration.get("connection") else common))
+    ]
+    for system in sorted({system for system, *_ in known}):
+        yield from _check(system, definition, ())
+    for system, number, calibration in known:
         yield from _check(system, calibration, ("calibrations", number))
         for key, collection in _get_mapping(calibration, "collections").items():
             yield from _check(system, collection, ("calibrations", number, "collections", key))
@@ -59,14 +58,13 @@ def _check(system: str, words: Mapping[str, Any], where: tuple[str | int, ...]) 
     own = parse_resources(arguments, "this definition")
     # One line at a time: all mistakes are told at once.
     parts: list[tuple[Resources, tuple[str | int, ...]]] = [(replace(own, extra_lines=None), ("backend_args",))]
-    lines = own.extra_lines or ()
     alone = replace(own, environment=None, setup=None)
     parts += [
         (replace(alone, extra_lines=(line,)), ("backend_args", "extra_lines", number))
-        for number, line in enumerate(lines)
+        for number, line in enumerate(own.extra_lines or ())
     ]
     for part, place in parts:
         try:
             read_directives(system, part, "this definition")
         except DefinitionError as error:
-            yield DefinitionError(error.what, hint=error.hint, where=(*where, *place))
+            yield error.within(*where, *place)

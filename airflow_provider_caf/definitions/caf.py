@@ -1,14 +1,13 @@
-"""What a definition says as a whole."""
+"""The classes of a whole definition: `CAF`, its DAG options, its sign-off and its publication."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, model_validator
 
 from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
-from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.definitions.batch_lines import find_refused_lines
 from airflow_provider_caf.definitions.calibration import (
     Calibration,
@@ -18,9 +17,10 @@ from airflow_provider_caf.definitions.calibration import (
 )
 from airflow_provider_caf.definitions.checks import find_mistakes
 from airflow_provider_caf.definitions.databases import HasDatabases
-from airflow_provider_caf.definitions.form import FIXED, Chooser, Form, Template, Word, written
+from airflow_provider_caf.definitions.form import FIXED, Form, Template, Word, below, written
 from airflow_provider_caf.definitions.unused import find_unused
 from airflow_provider_caf.definitions.words import (
+    TEXTS_SCHEMA,
     Backend,
     BackendArgs,
     Bool,
@@ -34,6 +34,8 @@ from airflow_provider_caf.definitions.words import (
     OptionalText,
     Positive,
     Seconds,
+    choice,
+    read_absolute,
     read_items,
     read_mapping,
     read_text,
@@ -46,35 +48,24 @@ class DagOptions(Form):
 
     noun: ClassVar[str] = "dag"
 
-    schedule: Annotated[
-        OptionalText,
-        FIXED,
-        Field(description="A cron expression or preset such as `@daily`. Without it a run is triggered by hand."),
-    ] = None
-    after: Annotated[
-        Names,
-        FIXED,
-        Field(description="Run when these are ready: `caf` or `caf.calibration` of others. Not with `schedule`."),
-    ] = []
-    tags: Annotated[Names, FIXED, Field(description="Tags in the web UI, beside `caf`.")] = []
-    owner: Annotated[OptionalText, FIXED, Field(description="Who is shown as owner.")] = None
-    starts_paused: Annotated[
-        Bool | None,
-        FIXED,
-        Field(description="Whether Airflow pauses it when it first sees it; without it as Airflow is configured."),
-    ] = None
-    max_active_runs: Annotated[Positive | None, FIXED, Field(description="At most so many runs at once.")] = None
-    max_active_tasks: Annotated[
-        Positive | None, FIXED, Field(description="At most so many tasks of a run at once.")
-    ] = None
-    retries: Annotated[
-        Natural | None,
-        FIXED,
-        Field(description="Tries of a task after its first, for causes that another try may mend."),
-    ] = None
-    retry_delay: Annotated[
-        Seconds | None, FIXED, Field(description="Time between two tries, in seconds or as `5m`.")
-    ] = None
+    schedule: Annotated[OptionalText, FIXED] = None
+    """A cron expression or preset such as `@daily`. Without it a run is triggered by hand."""
+    after: Annotated[Names, FIXED] = []
+    """Run when these are ready: `caf` or `caf.calibration` of others. Not with `schedule`."""
+    tags: Annotated[Names, FIXED] = []
+    """Tags in the web UI, beside `caf`."""
+    owner: Annotated[OptionalText, FIXED] = None
+    """Who is shown as owner."""
+    starts_paused: Annotated[Bool | None, FIXED] = None
+    """Whether Airflow pauses it when it first sees it; without it as Airflow is configured."""
+    max_active_runs: Annotated[Positive | None, FIXED] = None
+    """At most so many runs at once."""
+    max_active_tasks: Annotated[Positive | None, FIXED] = None
+    """At most so many tasks of a run at once."""
+    retries: Annotated[Natural | None, FIXED] = None
+    """Tries of a task after its first, for causes that another try may mend."""
+    retry_delay: Annotated[Seconds | None, FIXED] = None
+    """Time between two tries, in seconds or as `5m`."""
 
     @model_validator(mode="after")
     def _check(self) -> DagOptions:
@@ -83,22 +74,21 @@ class DagOptions(Form):
         return self
 
 
+def _read_users(value: Any) -> list[str]:
+    return [read_text(name) for name in read_items(value, "user names")]
+
+
 class SignOff(Form):
     """An expert approves or rejects the result."""
 
     noun: ClassVar[str] = "sign_off"
 
-    message: Annotated[OptionalText, Field(description="What the expert reads above the summary.")] = None
-    users: Annotated[
-        list[str],
-        Word(
-            lambda value: [read_text(name) for name in read_items(value, "user names")],
-            {"type": "array", "items": {"type": "string"}},
-        ),
-        Template(),
-        Field(description="Who may answer; without it everybody who may edit the run."),
-    ] = []
-    timeout: Annotated[OptionalSeconds, Field(description="Without an answer until then the task fails.")] = None
+    message: OptionalText = None
+    """What the expert reads above the summary."""
+    users: Annotated[list[str], Word(_read_users, TEXTS_SCHEMA), Template()] = []
+    """Who may answer; without it anyone who may edit the run."""
+    timeout: OptionalSeconds = None
+    """Without an answer until then the task fails."""
 
 
 class Publish(Form):
@@ -106,32 +96,21 @@ class Publish(Form):
 
     noun: ClassVar[str] = "publish"
 
-    folder: Annotated[
-        OptionalText, Field(description="The database is copied to a folder of its own in this one; absolute.")
-    ] = None
-    command: Annotated[
-        OptionalArgv,
-        Field(description="A list of words, run once; `{database}` stands for the folder of the local database."),
-    ] = None
+    folder: OptionalText = None
+    """The database is copied to a folder of its own in this one; absolute."""
+    command: OptionalArgv = None
+    """A list of words, run once; `{database}` stands for the folder of the local database."""
 
     @model_validator(mode="after")
     def _check(self) -> Publish:
         if (self.folder is None) == (self.command is None):
             raise DefinitionError("publish has neither or both of folder and command.", hint="Give one of them.")
-        if self.folder is not None and not self.folder.startswith(("/", "{{")):
-            raise DefinitionError(f"The folder {self.folder!r} is not absolute.", hint="Begin it with '/'.")
+        if self.folder is not None:
+            read_absolute(self.folder)
         return self
 
 
 GAP_POLICIES = ("report", "fill", "fail")
-
-
-def _read_gaps(value: Any) -> str:
-    if value not in GAP_POLICIES:
-        raise DefinitionError(
-            f"There is no policy {value!r} for gaps.", hint=build_word_hint(str(value), GAP_POLICIES, "policies")
-        )
-    return str(value)
 
 
 def _read_members(value: Any) -> list[Any]:
@@ -139,17 +118,11 @@ def _read_members(value: Any) -> list[Any]:
         return [value]
     members: list[Any] = []
     for index, member in enumerate(read_items(value, "calibrations")):
-        try:
-            members.append(member if isinstance(member, CalibrationBase) else _read_member(member))
-        except DefinitionError as error:
-            raise error.within(index) from error
+        with below(index):
+            if not isinstance(member, (CalibrationBase, Mapping)):
+                raise refuse(member, "A calibration is a mapping that begins with `name:`.")
+        members.append(member)
     return members
-
-
-def _read_member(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        raise refuse(value, "A calibration is a mapping that begins with `name:`.")
-    return value
 
 
 def _make_member(value: Any) -> CalibrationBase:
@@ -173,70 +146,40 @@ class CAF(SharedWords, HasDatabases):
     """Several calibrations that run together as one DAG."""
 
     noun: ClassVar[str] = "CAF"
-    parts: ClassVar[Mapping[str, Chooser]] = {
-        "dag": lambda _: DagOptions,
-        "sign_off": lambda _: SignOff,
-        "publish": lambda _: Publish,
-    }
-    members: ClassVar[Mapping[str, Chooser]] = {"calibrations": choose_type}
     elsewhere: ClassVar[tuple[type[Form], ...]] = (DagOptions, Calibration)
 
-    name: Annotated[Name, Field(description="The id of the DAG.")]
-    calibrations: Annotated[
-        list[Annotated[Any, BeforeValidator(_make_member)]],
-        BeforeValidator(_read_members),
-        Field(description="In any order; dependencies decide which runs first."),
-    ] = []
-    description: Annotated[OptionalText, FIXED, Field(description="Shown in the web UI.")] = None
-    dag: Annotated[DagOptions | None, Field(description="Options of the Airflow DAG.")] = None
+    name: Name
+    """The id of the DAG."""
+    calibrations: Annotated[list[Annotated[Any, BeforeValidator(_make_member)]], BeforeValidator(_read_members)] = []
+    """In any order; dependencies decide which runs first."""
+    description: Annotated[OptionalText, FIXED] = None
+    """Shown in the web UI."""
+    dag: DagOptions | None = None
+    """Options of the Airflow DAG."""
     params: Annotated[
-        dict[str, Any],
-        Word(_read_params, {"type": "object", "additionalProperties": {"type": "object"}}),
-        FIXED,
-        Field(description="Further params of a run, a JSON Schema with `default` each; `{{ params.x }}` in templates."),
+        dict[str, Any], Word(_read_params, {"type": "object", "additionalProperties": {"type": "object"}}), FIXED
     ] = {}
-    expert_config: Annotated[
-        dict[str, Any],
-        Word(read_mapping, {"type": "object"}),
-        FIXED,
-        Field(description="Expert options with their defaults; `{{ params.expert_config.x }}` in templates."),
-    ] = {}
-    backend: Annotated[
-        Backend,
-        Field(
-            description=(
-                "The batch system: `htcondor`, `local`, `lsf`, `pbs`, `slurm` or `torque`; capitals do not matter. "
-                "Without it that of the connection, else `local`."
-            )
-        ),
-    ] = None
-    backend_args: Annotated[BackendArgs, Field(description="Arguments of the batch system for all calibrations.")] = {}
-    connection: Annotated[
-        OptionalText,
-        Field(
-            description=(
-                "An Airflow connection of type `caf_batch`; its arguments stand below those of the definition."
-            )
-        ),
-    ] = None
-    database_chain: Annotated[Databases, Field(description="The end of the database chain of every calibration.")] = []
-    job_budget: Annotated[
-        OptionalCount,
-        Field(
-            description=(
-                "How many subjobs all collections without a splitting of their own have together; each gets a share "
-                "by its number of files."
-            )
-        ),
-    ] = None
-    gaps: Annotated[
-        str,
-        Word(_read_gaps, {"enum": list(GAP_POLICIES)}),
-        Template(),
-        Field(description="What gaps in the joined local database lead to: `report`, `fill` or `fail`."),
-    ] = "report"
-    sign_off: Annotated[SignOff | None, Field(description="Who approves the result.")] = None
-    publish: Annotated[Publish | None, Field(description="What becomes of the result.")] = None
+    """Further params of a run, a JSON Schema with `default` each; `{{ params.x }}` in templates."""
+    expert_config: Annotated[dict[str, Any], Word(read_mapping, {"type": "object"}), FIXED] = {}
+    """Expert options with their defaults; `{{ params.expert_config.x }}` in templates."""
+    backend: Backend = None
+    """The batch system: `htcondor`, `local`, `lsf`, `pbs`, `slurm` or `torque`; capitals do not matter. Without it that
+    of the connection, else `local`."""
+    backend_args: BackendArgs = {}
+    """Arguments of the batch system for all calibrations."""
+    connection: OptionalText = None
+    """An Airflow connection of type `caf_batch`; its arguments stand below those of the definition."""
+    database_chain: Databases = []
+    """The end of the database chain of every calibration."""
+    job_budget: OptionalCount = None
+    """How many subjobs all collections without a splitting of their own have together; each gets a share by its number
+    of files."""
+    gaps: Annotated[str, choice("There is no policy {!r} for gaps.", "policies", *GAP_POLICIES), Template()] = "report"
+    """What gaps in the joined local database lead to: `report`, `fill` or `fail`."""
+    sign_off: SignOff | None = None
+    """Who approves the result."""
+    publish: Publish | None = None
+    """What becomes of the result."""
 
     def __init__(
         self,
@@ -257,7 +200,7 @@ class CAF(SharedWords, HasDatabases):
 
         :raises DefinitionError: with every mistake found.
         """
-        # What was changed in place has been read by nobody yet.
+        # What was changed in place has not been checked yet.
         return CAF.from_json(self.to_json())._check_and_resolve()
 
     def map_dependencies(self) -> dict[str, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""What a definition says of a calibration, and of the steps that may stand between calibrations."""
+"""The members of a CAF: `Calibration`, and the steps that may stand between calibrations."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from airflow_provider_caf.core.errors import DefinitionError, join_definition_er
 from airflow_provider_caf.definitions.algorithm import Algorithm
 from airflow_provider_caf.definitions.collection import Collection, CollectorWords, FailureWords
 from airflow_provider_caf.definitions.databases import HasDatabases
-from airflow_provider_caf.definitions.form import FIXED, Chooser, Form, Template, Word, fill, given, written
+from airflow_provider_caf.definitions.form import FIXED, Form, Template, Word, fill, given, written
 from airflow_provider_caf.definitions.references import build_reference
 from airflow_provider_caf.definitions.words import (
+    TEXTS_SCHEMA,
     Argv,
     Backend,
     BackendArgs,
@@ -41,41 +42,39 @@ from airflow_provider_caf.definitions.words import (
 DEFAULT_COLLECTION = "default"
 """The name of the collection that `Calibration(collector=…, input_files=…)` makes."""
 
+_COLLECTIONS = "Write a mapping of names to collections, as in {muons: {collector: …}}."
+
 _B = TypeVar("_B", bound="CalibrationBase")
 
 
 def _read_dependencies(value: Any) -> list[str]:
-    names = [
-        member.name if isinstance(member, CalibrationBase) else member for member in read_items(value, "calibrations")
-    ]
-    found: list[str] = read_list(read_text, "names")(names)
-    return found
+    members = read_items(value, "calibrations")
+    return read_list(read_text, "names")([getattr(member, "name", member) for member in members])
 
 
-Dependencies = Annotated[list[str], Word(_read_dependencies, {"type": "array", "items": {"type": "string"}}), FIXED]
+Dependencies = Annotated[list[str], Word(_read_dependencies, TEXTS_SCHEMA), FIXED]
 
 
-def _read_data_sets(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        raise refuse(value, "Write a mapping of names to files.")
-    return dict(value)
+def _mapping(hint: str) -> BeforeValidator:
+    def read(value: Any) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise refuse(value, hint)
+        return dict(value)
+
+    return BeforeValidator(read)
 
 
 class SharedWords(Form):
     """What a CAF says for all its calibrations."""
 
-    input_data: Annotated[
-        dict[str, DataSet],
-        BeforeValidator(_read_data_sets),
-        Field(description="Named data sets: files, a mapping from file to IoV or run, or `{filemap: path}`."),
-    ] = {}
-    max_iterations: Annotated[
-        Repeats,
-        FIXED,
-        Field(description="The default of its calibrations."),
-    ] = 5
-    requested_iov: Annotated[OptionalIov, Field(description="The default of its calibrations.")] = None
-    ignored_runs: Annotated[Runs, Field(description="Runs that no algorithm of any calibration sees.")] = []
+    input_data: Annotated[dict[str, DataSet], _mapping("Write a mapping of names to files.")] = {}
+    """Named data sets: files, a mapping from file to IoV or run, or `{filemap: path}`."""
+    max_iterations: Annotated[Repeats, FIXED] = 5
+    """The default of its calibrations."""
+    requested_iov: OptionalIov = None
+    """The default of its calibrations."""
+    ignored_runs: Runs = []
+    """Runs that no algorithm of any calibration sees."""
 
 
 class StepPlace(Protocol):
@@ -105,18 +104,15 @@ class CalibrationBase(HasDatabases):
 
     noun: ClassVar[str] = "calibration"
 
-    name: Annotated[Name, Field(description="Stands in task ids and folders.")]
+    name: Name
+    """Stands in task ids and folders."""
     # As a default, and not in the annotation: there type checkers would not see the alias.
-    dependencies: Dependencies = Field(
-        default=[], alias="depends_on", description="Calibrations whose payloads it needs. They run before it."
-    )
-    save_payloads: Annotated[
-        Flag,
-        Field(description="False leaves its payloads out of the joined local database: they only serve others."),
-    ] = True
-    database_chain: Annotated[
-        Databases, Field(description="Looked at after the calibrations that it depends on; first hit wins.")
-    ] = []
+    dependencies: Dependencies = Field(default=[], alias="depends_on")
+    """Calibrations whose payloads it needs. They run before it."""
+    save_payloads: Flag = True
+    """False leaves its payloads out of the joined local database: they only serve others."""
+    database_chain: Databases = []
+    """Looked at after the calibrations that it depends on; first hit wins."""
 
     def __init__(self, name: str | None = None, **words: Any) -> None:
         super().__init__(**written(name=name), **words)
@@ -147,6 +143,9 @@ class CalibrationBase(HasDatabases):
         return {**super().to_json(), **({} if kind is None else {"type": kind})}
 
     def _find_type(self) -> str | None:
+        """Return the word `type`; None for a calibration that collects."""
+        if (kind := getattr(self, "kind", None)) is not None:
+            return None if kind == "calibration" else str(kind)
         if type(self).run is CalibrationBase.run:
             raise DefinitionError(
                 f"Calibration {self.name!r} is of the type {type(self).__name__}, which has no run.",
@@ -162,7 +161,7 @@ class CalibrationBase(HasDatabases):
         """Return what is to be run of it.
 
         :param caf: what is said for all.
-        :raises DefinitionError: if something written here cannot be.
+        :raises DefinitionError: with every mistake found.
         """
         self.write_out()
         return self
@@ -176,12 +175,6 @@ def _read_algorithms(value: Any) -> Any:
     ]
 
 
-def _read_collections(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        raise refuse(value, "Write a mapping of names to collections, as in {muons: {collector: …}}.")
-    return dict(value)
-
-
 class Calibration(FailureWords, CollectorWords, CalibrationBase):
     """Collections, then algorithms, repeated until the algorithms are content.
 
@@ -190,41 +183,26 @@ class Calibration(FailureWords, CollectorWords, CalibrationBase):
     """
 
     elsewhere: ClassVar[tuple[type[Form], ...]] = (Collection, Algorithm)
-    members: ClassVar[Mapping[str, Chooser]] = {"collections": lambda _: Collection, "algorithms": lambda _: Algorithm}
 
-    kind: Annotated[
-        Literal["calibration"],
-        Field(alias="type", description="`calibration`, or left out."),
-    ] = "calibration"
-    algorithms: Annotated[
-        list[Algorithm],
-        BeforeValidator(_read_algorithms),
-        Field(description="In the order in which they run; code stands for an algorithm without further words."),
-    ] = []
-    collections: Annotated[
-        dict[str, Collection], BeforeValidator(_read_collections), Field(description="Named collections.")
-    ] = {}
-    max_iterations: Annotated[
-        Iterations,
-        Field(
-            description=(
-                "At most so many repetitions *after* the first pass: 0 is one pass. Without it the CAF's counts. "
-                "Reaching it is a normal end and is reported."
-            )
-        ),
-    ] = None
-    ignored_runs: Annotated[Runs, Field(description="Runs that no algorithm sees, with those of the CAF.")] = []
-    requested_iov: Annotated[
-        OptionalIov,
-        Field(description="Only runs inside it are calibrated, and only files that may hold such runs are read."),
-    ] = None
-    backend_args: Annotated[
-        BackendArgs, Field(description="For all its collections and algorithms, over those of the CAF.")
-    ] = {}
-    backend: Annotated[
-        Backend, Field(description="Its own batch system. The connection of the CAF does not count for it then.")
-    ] = None
-    connection: Annotated[OptionalText, Field(description="Its own connection of type `caf_batch`.")] = None
+    kind: Annotated[Literal["calibration"], Field(alias="type")] = "calibration"
+    """`calibration`, or left out."""
+    algorithms: Annotated[list[Algorithm], BeforeValidator(_read_algorithms)] = []
+    """In the order in which they run; code stands for an algorithm without further words."""
+    collections: Annotated[dict[str, Collection], _mapping(_COLLECTIONS)] = {}
+    """Named collections."""
+    max_iterations: Iterations = None
+    """At most so many repetitions *after* the first pass: 0 is one pass. Without it the CAF's counts. Reaching it is a
+    normal end and is reported."""
+    ignored_runs: Runs = []
+    """Runs that no algorithm sees, with those of the CAF."""
+    requested_iov: OptionalIov = None
+    """Only runs inside it are calibrated, and only files that may hold such runs are read."""
+    backend_args: BackendArgs = {}
+    """For all its collections and algorithms, over those of the CAF."""
+    backend: Backend = None
+    """Its own batch system. The connection of the CAF does not count for it then."""
+    connection: OptionalText = None
+    """Its own connection of type `caf_batch`."""
 
     def __init__(
         self,
@@ -245,9 +223,6 @@ class Calibration(FailureWords, CollectorWords, CalibrationBase):
         if name in self.collections or (name == DEFAULT_COLLECTION and self.collector is not None):
             raise self._refuse_second(name)
         self.collections = {**self.collections, name: collection}
-
-    def _find_type(self) -> str | None:
-        return None
 
     def list_collections(self) -> dict[str, Collection]:
         """Return all collections, the one of the short form first.
@@ -309,48 +284,32 @@ class Calibration(FailureWords, CollectorWords, CalibrationBase):
 class ImportedPayloads(CalibrationBase):
     """A local database that was made elsewhere enters the chain as a step."""
 
-    kind: Annotated[
-        Literal["imported_payloads"],
-        Field(alias="type", description="`imported_payloads`."),
-    ] = "imported_payloads"
-    folder: Annotated[Folder, Field(description="The folder of the local database, absolute.")]
-    payloads: Annotated[
-        list[Text] | None,
-        Template(),
-        Field(description="The names of the payloads to take; without it all."),
-    ] = None
+    kind: Annotated[Literal["imported_payloads"], Field(alias="type")] = "imported_payloads"
+    """`imported_payloads`."""
+    folder: Folder
+    """The folder of the local database, absolute."""
+    payloads: Annotated[list[Text] | None, Template()] = None
+    """The names of the payloads to take; without it all."""
 
     def __init__(self, name: str | None = None, folder: FilePath | None = None, **words: Any) -> None:
-        super().__init__(**written(name=name, folder=None if folder is None else str(folder)), **words)
-
-    def _find_type(self) -> str | None:
-        return "imported_payloads"
+        super().__init__(**written(name=name, folder=folder), **words)
 
 
 class ExternalCommand(CalibrationBase):
     """A command that has to run between calibrations, such as a production of data that the later ones read."""
 
-    kind: Annotated[
-        Literal["external_command"],
-        Field(alias="type", description="`external_command`."),
-    ] = "external_command"
-    command: Annotated[
-        Argv,
-        Field(
-            description=(
-                "A list of words, run without a shell. `{folder}`, `{database}` and `{database_chain}` stand for the "
-                "step's folder, the local database that it may fill, and a JSON file with what it sees."
-            )
-        ),
-    ]
-    environment: Annotated[Settings, Field(description="Variables of the command, over those of the worker.")] = {}
-    timeout: Annotated[OptionalSeconds, Field(description="After this time it is ended and has failed.")] = None
+    kind: Annotated[Literal["external_command"], Field(alias="type")] = "external_command"
+    """`external_command`."""
+    command: Argv
+    """A list of words, run without a shell. `{folder}`, `{database}` and `{database_chain}` stand for the step's
+    folder, the local database that it may fill, and a JSON file with what it sees."""
+    environment: Settings = {}
+    """Variables of the command, over those of the worker."""
+    timeout: OptionalSeconds = None
+    """After this time it is ended and has failed."""
 
     def __init__(self, name: str | None = None, command: Sequence[str] | None = None, **words: Any) -> None:
         super().__init__(**written(name=name, command=command), **words)
-
-    def _find_type(self) -> str | None:
-        return "external_command"
 
 
 class OwnCalibration(CalibrationBase):
@@ -362,11 +321,9 @@ class OwnCalibration(CalibrationBase):
         str,
         Word(lambda value: build_reference(value, "type"), {"type": "string", "pattern": ":"}),
         FIXED,
-        Field(alias="type", description="`module:Class` of a `CalibrationBase`; its further words are its own."),
+        Field(alias="type"),
     ]
-
-    def _find_type(self) -> str | None:
-        return self.kind
+    """`module:Class` of a `CalibrationBase`; its further words are its own."""
 
 
 def choose_type(value: Any) -> type[CalibrationBase]:
@@ -387,7 +344,5 @@ def choose_type(value: Any) -> type[CalibrationBase]:
 
 
 _TYPES: dict[Any, type[CalibrationBase]] = {
-    "calibration": Calibration,
-    "imported_payloads": ImportedPayloads,
-    "external_command": ExternalCommand,
+    form.model_fields["kind"].default: form for form in (Calibration, ImportedPayloads, ExternalCommand)
 }

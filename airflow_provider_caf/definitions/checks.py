@@ -42,12 +42,8 @@ def list_sharing(members: Sequence[CalibrationBase]) -> list[tuple[int, Calibrat
     ]
 
 
-def find_mistakes(name: str, members: Sequence[CalibrationBase], job_budget: int | None) -> tuple[DefinitionError, ...]:
+def find_mistakes(name: str, members: Sequence[CalibrationBase], job_budget: int | None) -> Iterator[DefinitionError]:
     """Find all mistakes in what a CAF resolves to. Each has the way to its place as `where`."""
-    return tuple(_find_in_caf(name, members, job_budget))
-
-
-def _find_in_caf(name: str, members: Sequence[CalibrationBase], job_budget: Any) -> Iterator[DefinitionError]:
     yield from _try(("name",), check_name, "CAF", name)
     if not members:
         yield DefinitionError(f"The CAF {name!r} has no calibration.", hint="Add one.", where=("calibrations",))
@@ -57,7 +53,7 @@ def _find_in_caf(name: str, members: Sequence[CalibrationBase], job_budget: Any)
         if isinstance(member, Calibration):
             yield from _find_in_calibration(member, ("calibrations", index))
     yield from _find_in_dependencies(members)
-    if fill(job_budget, None) is not None:
+    if job_budget is not None and not is_template(job_budget):
         yield from _find_in_budget(members, job_budget)
 
 
@@ -93,10 +89,10 @@ def _find_before(known: Mapping[str, Sequence[str]], name: str) -> set[str]:
     found: set[str] = set()
     left = list(known.get(name, ()))
     while left:
-        each = left.pop()
-        if each not in found:
-            found.add(each)
-            left += known.get(each, ())
+        other = left.pop()
+        if other not in found:
+            found.add(other)
+            left += known.get(other, ())
     return found
 
 
@@ -128,20 +124,14 @@ def _find_in_member_name(name: str, place: Place) -> Iterator[DefinitionError]:
 
 def _find_in_calibration(calibration: Calibration, place: Place) -> Iterator[DefinitionError]:
     name = calibration.name
-    collections = list(calibration.collections.values())
-    for kind, members in (("collection", collections), ("algorithm", calibration.algorithms)):
-        at = (*place, f"{kind}s")
-        if not members and kind == "algorithm":
-            yield DefinitionError(f"Calibration {name!r} has no {kind}.", hint="Add one.", where=at)
-        if not members and kind == "collection" and not calibration.dependencies:
-            yield DefinitionError(
-                f"Calibration {name!r} has no collection.",
-                hint="Add one, or say by depends_on on whose payloads its algorithms work.",
-                where=at,
-            )
+    if not calibration.collections and not calibration.dependencies:
+        hint = "Add one, or say by depends_on on whose payloads its algorithms work."
+        yield DefinitionError(f"Calibration {name!r} has no collection.", hint=hint, where=(*place, "collections"))
+    if not calibration.algorithms:
+        yield DefinitionError(f"Calibration {name!r} has no algorithm.", hint="Add one.", where=(*place, "algorithms"))
     names = [algorithm.name for algorithm in calibration.algorithms]
     yield from _find_doubles("algorithm", names, (*place, "algorithms"), f" in calibration {name!r}")
-    for collection in collections:
+    for collection in calibration.collections.values():
         yield from _find_in_collection(collection, name, (*place, "collections", collection.name))
     for index, algorithm in enumerate(calibration.algorithms):
         at = (*place, "algorithms", index)
@@ -185,10 +175,12 @@ def _find_in_algorithm(algorithm: Algorithm, calibration: str, place: Place) -> 
 def _find_in_params(algorithm: Algorithm, place: Place) -> Iterator[DefinitionError]:
     """Find mistakes in the parameters of a built-in strategy. Of a template only the name can be checked yet."""
     strategy = BUILT_IN[algorithm.strategy]
-    written = fill(algorithm.params, {})
-    params = {name: value for name, value in written.items() if not _has_template(value)}
     known = strategy.list_params()
-    params.update({name: None for name in written if name not in params and name not in known})
+    params = {
+        name: None if _has_template(value) else value
+        for name, value in fill(algorithm.params, {}).items()
+        if name not in known or not _has_template(value)
+    }
     _, errors = strategy.parse_params(params)
     for error in errors:
         yield error.within(*place)

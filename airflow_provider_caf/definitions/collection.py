@@ -1,11 +1,11 @@
-"""What a definition says of a collection."""
+"""The class `Collection`: a collector, its input and its selection, its splitting into subjobs, its output."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import PrivateAttr, model_validator
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import IoV
@@ -13,7 +13,7 @@ from airflow_provider_caf.core.splitting import Splitting
 from airflow_provider_caf.core.strategies.base import GRANULARITIES
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.definitions.databases import HasDatabases
-from airflow_provider_caf.definitions.form import Chooser, Form, Template, Word, fill, is_template, written
+from airflow_provider_caf.definitions.form import Form, Template, Word, fill, is_template, written
 from airflow_provider_caf.definitions.words import (
     BackendArgs,
     CodeReference,
@@ -30,11 +30,11 @@ from airflow_provider_caf.definitions.words import (
     Retries,
     Settings,
     Tolerated,
+    choice,
     code_or_argv,
     read_list,
     read_mapping,
     read_paths,
-    refuse,
 )
 
 _C = TypeVar("_C", bound="Collection")
@@ -42,17 +42,8 @@ _C = TypeVar("_C", bound="Collection")
 _SPLITTING = ("max_files_per_collector_job", "max_collector_jobs", "arguments", "max_subjobs")
 
 
-def _read_granularity(value: Any) -> str | None:
-    if value is None or value in GRANULARITIES:
-        return value  # type: ignore[no-any-return]
-    if not isinstance(value, str):
-        raise refuse(value, f"It has to be one of {', '.join(GRANULARITIES)}.")
-    raise DefinitionError(
-        f"There is no granularity {value!r}.", hint=build_word_hint(value, GRANULARITIES, "granularities")
-    )
-
-
-Granularity = Annotated[str | None, Word(_read_granularity, {"enum": [*GRANULARITIES, None]}), Template()]
+_GRANULARITY = choice("There is no granularity {!r}.", "granularities", *GRANULARITIES)
+Granularity = Annotated[Annotated[str, _GRANULARITY] | None, Template()]
 Collector = Annotated[str | list[str], code_or_argv("collector")]
 PreCollector = Annotated[str | list[str], code_or_argv("pre_collector")] | None
 
@@ -64,76 +55,36 @@ class CollectorWords(Form):
     `input_data` and `granularity`, which a short form needs whose files have a name or whose collector is a command.
     """
 
-    collector: Annotated[Collector | None, Field(description="A Collector class, or the argv list of any command.")] = (
-        None
-    )
-    input_files: Annotated[
-        Paths,
-        Field(
-            description=(
-                "Absolute paths, globs (`*`, `?`, `[…]`, `**`), or URIs such as `root://…`. A glob must match "
-                "something."
-            )
-        ),
-    ] = []
-    input_data: Annotated[
-        NamesOfData,
-        Field(description="Names of data sets of the CAF whose files are the input, beside `input_files`."),
-    ] = []
-    files_to_iovs: Annotated[
-        FilesToIovs,
-        Field(
-            description=(
-                "The IoV, or the one run, of the data in each file; or the path of a file map. Without other input "
-                "these files are the input."
-            )
-        ),
-    ] = {}
-    granularity: Annotated[
-        Granularity,
-        Field(description="What is kept apart, `run` or `all` (nothing); without it as the collector says."),
-    ] = None
-    max_files_per_collector_job: Annotated[OptionalCount, Field(description="At most so many files in a subjob.")] = (
-        None
-    )
-    max_collector_jobs: Annotated[
-        OptionalCount, Field(description="At most so many subjobs; files are spread evenly.")
-    ] = None
-    output_patterns: Annotated[
-        Patterns,
-        Field(
-            description=(
-                "Globs relative to the subjob's folder. Each must match a file that is not empty, else the subjob has "
-                "failed."
-            )
-        ),
-    ] = ["CollectorOutput.root"]
-    pre_collector: Annotated[
-        PreCollector,
-        Field(
-            description=(
-                "Code or an argv list that runs in the job before the collector. A function gets the content of "
-                "`job.json` as a dict, and may give a list of other input files."
-            )
-        ),
-    ] = None
+    collector: Collector | None = None
+    """A Collector class, or the argv list of any command."""
+    input_files: Paths = []
+    """Absolute paths, globs (`*`, `?`, `[…]`, `**`), or URIs such as `root://…`. A glob must match something."""
+    input_data: NamesOfData = []
+    """Names of data sets of the CAF whose files are the input, beside `input_files`."""
+    files_to_iovs: FilesToIovs = {}
+    """The IoV, or the one run, of the data in each file; or the path of a file map. Without other input these files are
+    the input."""
+    granularity: Granularity = None
+    """What is kept apart, `run` or `all` (nothing); without it as the collector says."""
+    max_files_per_collector_job: OptionalCount = None
+    """At most so many files in a subjob."""
+    max_collector_jobs: OptionalCount = None
+    """At most so many subjobs; files are spread evenly."""
+    output_patterns: Patterns = ["CollectorOutput.root"]
+    """Globs relative to the subjob's folder. Each must match a file that is not empty, else the subjob has failed."""
+    pre_collector: PreCollector = None
+    """Code or an argv list that runs in the job before the collector. A function gets the content of `job.json` as a
+    dict, and may give a list of other input files."""
 
 
 class FailureWords(Form):
     """What is said of failures of subjobs: by a collection, or by a calibration of those that say nothing."""
 
-    max_subjob_retries: Annotated[
-        Retries, Field(description="Tries of one subjob after its first. Without it as the calibration says, else 3.")
-    ] = None
-    max_failed_subjobs: Annotated[
-        Tolerated,
-        Field(
-            description=(
-                'How many subjobs may fail for good: a count, or a share such as `0.02` or `"2%"`. The calibration '
-                "goes on without them and says so. Without it as the calibration says, else none."
-            )
-        ),
-    ] = None
+    max_subjob_retries: Retries = None
+    """Tries of one subjob after its first. Without it as the calibration says, else 3."""
+    max_failed_subjobs: Tolerated = None
+    """How many subjobs may fail for good: a count, or a share such as `0.02` or `"2%"`. The calibration goes on without
+    them and says so. Without it as the calibration says, else none."""
 
 
 class Selection(Form):
@@ -144,16 +95,16 @@ class Selection(Form):
 
     noun: ClassVar[str] = "selection"
 
-    max_files_per_run: Annotated[OptionalCount, Field(description="At most so many files of each run.")] = None
-    max_events_per_run: Annotated[
-        OptionalCount,
-        Field(description="Files of each run until so many events are reached; the one that reaches it is taken."),
-    ] = None
-    max_events: Annotated[OptionalCount, Field(description="Files until so many events are reached in all.")] = None
-    min_events_per_file: Annotated[OptionalCount, Field(description="Leave out files with fewer events.")] = None
-    random_seed: Annotated[
-        OptionalNumber, Field(description="Take files in a random order that depends on this number alone.")
-    ] = None
+    max_files_per_run: OptionalCount = None
+    """At most so many files of each run."""
+    max_events_per_run: OptionalCount = None
+    """Files of each run until so many events are reached; the one that reaches it is taken."""
+    max_events: OptionalCount = None
+    """Files until so many events are reached in all."""
+    min_events_per_file: OptionalCount = None
+    """Leave out files with fewer events."""
+    random_seed: OptionalNumber = None
+    """Take files in a random order that depends on this number alone."""
 
     @model_validator(mode="after")
     def _check(self) -> Selection:
@@ -179,10 +130,10 @@ class Collection(FailureWords, CollectorWords, HasDatabases):
     """One collector with its input, its splitting into subjobs and its batch arguments."""
 
     noun: ClassVar[str] = "collection"
-    parts: ClassVar[Mapping[str, Chooser]] = {"selection": lambda _: Selection}
 
-    collector: Annotated[Collector, Field(description=CollectorWords.model_fields["collector"].description)]
-    selection: Annotated[Selection | None, Field(description="Which of the input files are used.")] = None
+    collector: Collector
+    selection: Selection | None = None
+    """Which of the input files are used."""
     arguments: Annotated[
         Annotated[
             list[dict[str, Any]],
@@ -190,32 +141,21 @@ class Collection(FailureWords, CollectorWords, HasDatabases):
         ]
         | None,
         Template(),
-        Field(description="One subjob for each mapping, with all files; the collector finds it as `self.arguments`."),
     ] = None
-    max_subjobs: Annotated[OptionalCount, Field(description="The limit of `arguments`, required with it.")] = None
-    settings: Annotated[
-        Settings, Field(description="Attributes set on the collector. One that it does not have is an error.")
-    ] = {}
-    job_files: Annotated[
-        JobFiles,
-        Field(description="Files that travel with each job: their names in its work folder, and where they are."),
-    ] = {}
-    merge: Annotated[
-        Flag,
-        Field(
-            description=(
-                "False leaves the outputs as they are. The algorithm has to read them itself, as `self.output_files`, "
-                "and to say which runs are in them, in `find_collected_runs`."
-            )
-        ),
-    ] = True
-    database_chain: Annotated[
-        Databases,
-        Field(description="Looked at before the database chain of the calibration, behind the payloads it depends on."),
-    ] = []
-    backend_args: Annotated[
-        BackendArgs, Field(description="Arguments of the batch system, over those of the calibration.")
-    ] = {}
+    """One subjob for each mapping, with all files; the collector finds it as `self.arguments`."""
+    max_subjobs: OptionalCount = None
+    """The limit of `arguments`, required with it."""
+    settings: Settings = {}
+    """Attributes set on the collector. One that it does not have is an error."""
+    job_files: JobFiles = {}
+    """Files that travel with each job: their names in its work folder, and where they are."""
+    merge: Flag = True
+    """False leaves the outputs as they are. The algorithm has to read them itself, as `self.output_files`, and to say
+    which runs are in them, in `find_collected_runs`."""
+    database_chain: Databases = []
+    """Looked at before the database chain of the calibration, behind the payloads it depends on."""
+    backend_args: BackendArgs = {}
+    """Arguments of the batch system, over those of the calibration."""
     # What `resolve` adds; no words of files.
     _name: str = PrivateAttr("")
     _filemaps: list[str] = PrivateAttr(default_factory=list)
@@ -283,7 +223,7 @@ class Collection(FailureWords, CollectorWords, HasDatabases):
 
         :param data_sets: name → files of the CAF's data sets.
         :param failures: what the calibration says of failures.
-        :raises DefinitionError: if something written here cannot be.
+        :raises DefinitionError: if a data set does not exist, or words of its splitting exclude one another.
         """
         where = f"collection {name!r} of calibration {calibration!r}"
         files, iovs, filemaps = self._collect_input(data_sets, where)

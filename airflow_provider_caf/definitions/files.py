@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
+import runpy
 import sys
 import traceback
 from collections.abc import Iterable
-from importlib.abc import Loader
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
 from airflow_provider_caf.definitions.caf import CAF, renumber
 from airflow_provider_caf.definitions.calibration import DEFAULT_COLLECTION
-from airflow_provider_caf.definitions.yaml_reader import Source, Way, read_source
+from airflow_provider_caf.definitions.yaml_reader import Source, Way, cut_excerpt, read_source
 
 DATA_SUFFIXES = (".json", ".yaml", ".yml")
 SUFFIXES = (*DATA_SUFFIXES, ".py")
 
 SCRIPT_RUN_SUFFIX = ".script.yaml"
 """What the name of a file ends with that is no definition, but a script that is described when it runs."""
-
-_AROUND = 2
 
 
 def list_definition_files(folder: Path) -> list[Path]:
@@ -145,45 +141,32 @@ def _is_short(value: Any, number: int) -> bool:
 
 
 def run_definitions(path: Path) -> list[CAF]:
-    """Run a Python file and give its global CAF objects, in their order.
+    """Run a Python file and return its global CAF objects, in their order.
 
     :raises DefinitionError: with the line of the file in which it was raised.
     """
-    name = f"caf_definitions_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise DefinitionError("It cannot be run as Python.", file=str(path))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     sys.path.insert(0, str(path.parent))
     try:
-        _execute(spec.loader, module, path)
-        cafs = list(dict.fromkeys(id(value) for value in vars(module).values() if isinstance(value, CAF)))
-        found = [next(value for value in vars(module).values() if id(value) == identity) for identity in cafs]
+        content = runpy.run_path(str(path), run_name=f"caf_definitions_{path.stem}")
+        found = list({id(value): value for value in content.values() if isinstance(value, CAF)}.values())
         _check_names(found)
         for caf in found:
             caf.resolve()
     except DefinitionError as error:
         raise _place_in_python(path, error) from error
+    except SystemExit as error:
+        raise DefinitionError(
+            f"It ends Python with exit code {error.code!r}.", hint="A file of definitions must not.", file=str(path)
+        ) from error
     finally:
         # The file may have changed the list.
         if str(path.parent) in sys.path:
             sys.path.remove(str(path.parent))
-        sys.modules.pop(name, None)
     if not found:
         raise DefinitionError(
             "There is no definition in this file.", hint="Make a global `caf = CAF(…)`.", file=str(path)
         )
     return found
-
-
-def _execute(loader: Loader, module: ModuleType, path: Path) -> None:
-    try:
-        loader.exec_module(module)
-    except SystemExit as error:
-        raise DefinitionError(
-            f"It ends Python with exit code {error.code!r}.", hint="A file of definitions must not.", file=str(path)
-        ) from error
 
 
 def _check_names(cafs: Iterable[CAF]) -> None:
@@ -199,12 +182,7 @@ def _place_in_python(path: Path, error: DefinitionError) -> DefinitionError:
     line = frames[-1].lineno if frames else None
     excerpt = ""
     if line is not None:
-        lines = path.read_text("utf-8", errors="replace").splitlines()
-        first, last = max(1, line - _AROUND), min(len(lines), line + _AROUND)
-        excerpt = "\n".join(
-            f"  {'>' if number == line else ' '} {number:>{len(str(last))}} | {lines[number - 1][:200]}"
-            for number in range(first, last + 1)
-        )
+        excerpt = cut_excerpt(path.read_text("utf-8", errors="replace").splitlines(), line - 1)
     return DefinitionError(
         error.what, hint=error.hint, file=str(path), line=line, where=error.where, causes=error.causes, excerpt=excerpt
     )

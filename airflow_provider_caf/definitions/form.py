@@ -1,7 +1,7 @@
 """The base of all classes of a definition: strict words, templates, JSON, and errors that name their place.
 
-The classes are pydantic models. A model declares its words once, with type, reader, schema and description: the Python
-constructors, YAML and JSON files, the JSON Schema and the reference page all come from that.
+The classes are pydantic models. A model declares its words once, with type, reader and schema, and a docstring below
+each: the Python constructors, YAML and JSON files, the JSON Schema and the reference page all come from that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from airflow_provider_caf.batch.arguments import ARGUMENTS
 from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
@@ -24,14 +24,13 @@ from airflow_provider_caf.definitions.references import build_reference
 _F = TypeVar("_F", bound="Form")
 _V = TypeVar("_V")
 
-Chooser = Callable[[Any], "type[Form]"]
 TEMPLATE_SCHEMA = {"type": "string", "pattern": r"\{\{[\s\S]*\}\}"}
 
 
 class _Mode(NamedTuple):
     """How values are read at the moment.
 
-    :param templates: whether a template may stand for a value.
+    :param templates: whether a template may stand for a value. None may any more once a run has filled them in.
     :param nested: whether an outer form is being read, which collects the errors.
     """
 
@@ -43,11 +42,12 @@ _MODE: ContextVar[_Mode] = ContextVar("caf_definition_mode", default=_Mode())  #
 
 
 @contextmanager
-def reading(*, templates: bool) -> Iterator[None]:
-    """Say whether templates may stand for values. They may not any more once a run has filled them in."""
-    token = _MODE.set(_MODE.get()._replace(templates=templates))
+def _reading(**changes: bool) -> Iterator[_Mode]:
+    """Change how values are read, and yield how they were read before."""
+    before = _MODE.get()
+    token = _MODE.set(before._replace(**changes))
     try:
-        yield
+        yield before
     finally:
         _MODE.reset(token)
 
@@ -68,7 +68,7 @@ def written(**words: Any) -> dict[str, Any]:
 
 
 def given(value: _V | None) -> _V:
-    """Return the value of a word that `resolve` has filled in where nobody wrote it.
+    """Return the value of a word that `resolve` has filled in where the definition does not have it.
 
     :raises ValueError: if the definition was not resolved.
     """
@@ -93,6 +93,15 @@ class Word:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return dict(self.schema)
+
+
+@contextmanager
+def below(*way: str | int) -> Iterator[None]:
+    """Put the way to an object in front of the place of a mistake in it."""
+    try:
+        yield
+    except DefinitionError as error:
+        raise error.within(*way) from error
 
 
 class Template:
@@ -130,6 +139,8 @@ _HINTS = {
     "string_type": "It has to be a text.",
 }
 """Kinds of pydantic's errors → what we advise."""
+_STRANGER = "unknown_word"
+"""Our kind of error for an unknown word; its message is the hint."""
 
 
 class Form(BaseModel):
@@ -140,24 +151,18 @@ class Form(BaseModel):
     )
     noun: ClassVar[str] = "definition"
     """What it is to the reader of an error."""
-    parts: ClassVar[Mapping[str, Chooser]] = {}
-    """Word → what gives the form of its value."""
-    members: ClassVar[Mapping[str, Chooser]] = {}
-    """Word → what gives the form of each item of its value."""
     elsewhere: ClassVar[tuple[type[Form], ...]] = ()
     """Forms to which a word that this one does not know may belong."""
 
     def __init__(self, **words: Any) -> None:
-        mode = _MODE.get()
-        token = _MODE.set(mode._replace(nested=True))
         try:
-            super().__init__(**words)
+            with _reading(nested=True) as before:
+                super().__init__(**words)
         except ValidationError as error:
-            if mode.nested:
-                raise
-            raise _translate(error, type(self), words) from None
-        finally:
-            _MODE.reset(token)
+            explained = _explain_strangers(error, type(self))
+            if before.nested:
+                raise explained from None
+            raise _translate(explained, type(self), words) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
         try:
@@ -174,13 +179,13 @@ class Form(BaseModel):
         """
         if not isinstance(value, Mapping):
             raise DefinitionError(
-                f"The {cls.noun} is {_show(value)}, not a mapping of words to values.",
+                f"The {cls.noun} is {show_value(value)}, not a mapping of words to values.",
                 hint=f"Begin with `name:`. Known words: {', '.join(list_words(cls))}.",
             )
         strangers = [key for key in value if not isinstance(key, str)]
         if strangers:
             raise DefinitionError(f"The {cls.noun} has the word {strangers[0]!r}.", hint="Words have to be texts.")
-        with reading(templates=templates):
+        with _reading(templates=templates):
             return cls(**value)
 
     def to_json(self) -> dict[str, Any]:
@@ -225,7 +230,7 @@ def _to_json(value: Any) -> Any:
 
 
 def _translate(error: ValidationError, form: type[Form], words: Mapping[str, Any]) -> DefinitionError:
-    """Make our errors of pydantic's."""
+    """Return pydantic's errors as ours."""
     mistakes = [_translate_one(dict(mistake), form, words) for mistake in error.errors(include_url=False)]
     return join_definition_errors(mistakes, describe_place(form, words, ()))
 
@@ -236,42 +241,40 @@ def _translate_one(mistake: dict[str, Any], form: type[Form], words: Mapping[str
     if isinstance(original, DefinitionError):
         place = describe_place(form, words, where)
         return DefinitionError(f"In {place}: {original.what}", hint=original.hint, where=(*where, *original.where))
-    owner = describe_place(form, words, where[:-1])
-    if mistake["type"] == "extra_forbidden":
-        word = str(where[-1])
-        hint = _explain_stranger(word, _find_form(form, where[:-1], words))
-        return DefinitionError(f"{owner[0].upper()}{owner[1:]} has an unknown word {word!r}.", hint=hint, where=where)
-    if mistake["type"] == "missing":
-        word = str(where[-1])
-        return DefinitionError(
-            f"{owner[0].upper()}{owner[1:]} has no {word!r}.", hint=f"Add {word!r}.", where=where[:-1]
-        )
+    if mistake["type"] in (_STRANGER, "missing"):
+        way, word = where[:-1], str(where[-1])
+        owner = describe_place(form, words, way)
+        owner = f"{owner[0].upper()}{owner[1:]}"
+        if mistake["type"] == "missing":
+            return DefinitionError(f"{owner} has no {word!r}.", hint=f"Add {word!r}.", where=way)
+        return DefinitionError(f"{owner} has an unknown word {word!r}.", hint=mistake["msg"], where=where)
     place = describe_place(form, words, where)
     hint = _HINTS.get(mistake["type"], f"{mistake['msg']}.").format(**mistake.get("ctx", {}))
-    return DefinitionError(f"In {place}: {_show(mistake['input'])} cannot stand here.", hint=hint, where=where)
+    return DefinitionError(f"In {place}: {show_value(mistake['input'])} cannot stand here.", hint=hint, where=where)
 
 
 def describe_place(form: type[Form], words: Mapping[str, Any], where: tuple[Any, ...]) -> str:
-    """Say in words where something stands, such as `input_files of collection 'hits' of calibration 'vertex'`."""
-    parts = [_describe_object(form, words.get("name"))]
+    """Return in words where something stands, such as `input_files of collection 'hits' of calibration 'vertex'`."""
+    parts = [_describe_object(form.noun, words.get("name"))]
     value: Any = words
     before = None
     for part in where:
         value = _step_into(value, part)
         if before == "calibrations":
-            parts = [_describe_object(None, _name_of(value), "calibration", part)]
+            parts = [_describe_object("calibration", _step_into(value, "name"), part)]
         elif before == "collections":
             parts.insert(0, f"collection {part!r}")
         elif before == "algorithms":
-            parts.insert(0, _describe_object(None, _name_of(value) or _code_of(value), "algorithm", part))
+            code = value if isinstance(value, str) else _step_into(value, "algorithm")
+            name = _step_into(value, "name") or (code.rpartition(":")[2] if isinstance(code, str) else None)
+            parts.insert(0, _describe_object("algorithm", name, part))
         elif part not in ("calibrations", "collections", "algorithms") and isinstance(part, str):
             parts.insert(0, part)
         before = part
     return " of ".join(parts)
 
 
-def _describe_object(form: type[Form] | None, name: Any, noun: str = "", number: int | None = None) -> str:
-    noun = form.noun if form is not None else noun
+def _describe_object(noun: str, name: Any, number: int | None = None) -> str:
     if isinstance(name, str) and name:
         return f"{noun} {name!r}"
     return f"the {noun}" if number is None else f"{noun} number {number + 1}"
@@ -286,28 +289,18 @@ def _step_into(value: Any, part: Any) -> Any:
         return None
 
 
-def _name_of(value: Any) -> Any:
-    return value.get("name") if isinstance(value, Mapping) else getattr(value, "name", None)
-
-
-def _code_of(value: Any) -> Any:
-    code = value.get("algorithm") if isinstance(value, Mapping) else value
-    return code.rpartition(":")[2] if isinstance(code, str) else None
-
-
-def _find_form(form: type[Form], where: tuple[Any, ...], words: Any) -> type[Form]:
-    """Return the form of a place."""
-    value: Any = words
-    members: Chooser | None = None
-    for part in where:
-        value = _step_into(value, part)
-        if members is not None:
-            form, members = members(value), None
-        elif part in form.parts:
-            form = form.parts[part](value)
-        else:
-            members = form.members.get(part)
-    return form
+def _explain_strangers(error: ValidationError, form: type[Form]) -> ValidationError:
+    """Return pydantic's errors with a hint at each unknown word, while the form that lacks it is at hand."""
+    lines: list[InitErrorDetails] = []
+    for mistake in error.errors(include_url=False):
+        kind: str | PydanticCustomError = mistake["type"]
+        if kind == "extra_forbidden":
+            kind = PydanticCustomError(_STRANGER, "{hint}", {"hint": _explain_stranger(str(mistake["loc"][-1]), form)})
+        elif kind == _STRANGER:
+            kind = PydanticCustomError(_STRANGER, "{hint}", mistake["ctx"])
+        ctx = mistake.get("ctx", {})
+        lines.append(InitErrorDetails(type=kind, loc=mistake["loc"], input=mistake["input"], ctx=ctx))
+    return ValidationError.from_exception_data(error.title, lines)
 
 
 def _explain_stranger(word: str, form: type[Form]) -> str:
@@ -320,6 +313,7 @@ def _explain_stranger(word: str, form: type[Form]) -> str:
     return build_word_hint(word, known, "words")
 
 
-def _show(value: Any) -> str:
+def show_value(value: Any) -> str:
+    """Return what a user wrote, as an error shows it."""
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:97]}…"

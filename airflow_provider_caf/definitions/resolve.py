@@ -46,16 +46,12 @@ def fill_templates(
     return render(definition, {**variables, "params": merged}, environment)
 
 
-def _keep(definition: Mapping[str, Any], params: Mapping[str, Any]) -> Mapping[str, Any]:
-    return definition
-
-
 def resolve_run(
     definition: Mapping[str, Any],
     params: Mapping[str, Any],
     conf: Mapping[str, Any],
     known: Iterable[str],
-    choose_connection: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]] = _keep,
+    choose_connection: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]],
 ) -> Resolved:
     """Return what a run does.
 

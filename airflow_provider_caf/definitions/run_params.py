@@ -5,25 +5,20 @@ Each has a JSON Schema, by which Airflow makes its form and refuses a wrong conf
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_caf.batch.arguments import ARGUMENTS, CAF_NAMES
 from airflow_provider_caf.batch.systems import SYSTEMS
+from airflow_provider_caf.core.chain import GLOBAL_TAG
 from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.definitions.caf import CAF
 from airflow_provider_caf.definitions.calibration import Calibration
-from airflow_provider_caf.definitions.form import is_template
+from airflow_provider_caf.definitions.words import TEXTS_SCHEMA
 
-_FILES = {
-    "anyOf": [
-        {"type": "string"},
-        {"type": "array", "items": {"type": "string"}},
-        {"type": "object"},
-    ]
-}
-_RUN = {"anyOf": [{"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}, {"type": "string"}]}
+_FILES = {"anyOf": [{"type": "string"}, TEXTS_SCHEMA, {"type": "object"}]}
 
 CALIBRATIONS = "calibrations"
 """The param that says which calibrations run."""
@@ -33,12 +28,72 @@ NO_CONNECTION = ""
 filled in: that has to mean what the definition says."""
 
 
+def _describe(title: str, description: str, schema: Mapping[str, Any], default: Any = None) -> dict[str, Any]:
+    return {**schema, "default": default, "title": title, "description": description}
+
+
+def _list_of(kind: str, length: int) -> dict[str, Any]:
+    return {"type": "array", "items": {"type": kind}, "minItems": length, "maxItems": length}
+
+
+def _only(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {"properties": dict(properties), "additionalProperties": False}
+
+
+_PARAMS: dict[str, dict[str, Any]] = {
+    "input_data": _describe("Input data", "", {"type": "object"}, default={}),
+    "requested_iov": _describe(
+        "Requested IoV",
+        "Only these runs: `exp, run, exp, run`, -1 for an open end. Empty: as the definition says.",
+        {"anyOf": [{"type": "null"}, _list_of("integer", 4), {"type": "string"}]},
+    ),
+    "ignored_runs": _describe(
+        "Ignored runs",
+        "Not these runs, in addition to those of the definition: [[exp, run], …].",
+        {"type": ["array", "null"], "items": {"anyOf": [_list_of("integer", 2), {"type": "string"}]}},
+        default=[],
+    ),
+    "global_tags": _describe(
+        "Global tags",
+        "Instead of those in the CAF's database chain; the first that has a payload wins.",
+        {"type": ["array", "null"], "items": {"type": "string", "minLength": 1}},
+    ),
+    "backend": _describe(
+        "Batch system",
+        "Empty: as the definition or the connection says. A connection of the definition to another one does not "
+        "count.",
+        {"type": ["string", "null"], "enum": [None, *sorted(SYSTEMS)]},
+    ),
+    "backend_args": _describe(
+        "Arguments of the batch system",
+        'Over those of the CAF, as in {"queue": "long", "memory": "4 GB"}.',
+        {"type": ["object", "null"], **_only({name: {} for name in sorted({*ARGUMENTS, *CAF_NAMES})})},
+        default={},
+    ),
+    "connection": _describe(
+        "Connection to a batch system",
+        'Empty: as the definition says. A conf of `{"connection": ""}`: none.',
+        {"type": ["string", "null"]},
+    ),
+    "max_iterations": _describe(
+        "Most iterations",
+        "No calibration repeats more often than this. Empty: as the definition says.",
+        {"type": ["integer", "null"], "minimum": 0},
+    ),
+    "expert_config": _describe("Expert options", "", {"type": ["object", "null"]}, default={}),
+    CALIBRATIONS: _describe(
+        "Calibrations", "Only these; the others are skipped. Empty: all.", {"type": ["array", "null"]}, default=[]
+    ),
+}
+"""The params of every run, as far as they do not depend on the definition."""
+
+
 def describe_params(caf: CAF) -> dict[str, dict[str, Any]]:
     """Return the JSON Schema of each param, with `default`, `title` and `description`.
 
     :raises DefinitionError: if a param of the definition has the name of one of ours, or an option no JSON type.
     """
-    ours = {**_describe_data_params(caf), **_describe_job_params(), **_describe_course_params(caf)}
+    ours = _describe_ours(caf)
     for name in caf.params:
         if name in ours:
             raise DefinitionError(
@@ -49,102 +104,18 @@ def describe_params(caf: CAF) -> dict[str, dict[str, Any]]:
     return {**ours, **{name: dict(schema) for name, schema in caf.params.items()}}
 
 
-def _describe_data_params(caf: CAF) -> dict[str, dict[str, Any]]:
-    """Return the params that say what is calibrated."""
-    tags = [entry["global_tag"] for entry in _list_entries(caf) if "global_tag" in entry]
-    return {
-        "input_data": {
-            "type": "object",
-            "default": {},
-            "properties": {name: _FILES for name in caf.input_data},
-            "additionalProperties": False,
-            "title": "Input data",
-            "description": _describe_data(caf.input_data),
-        },
-        "requested_iov": {
-            "anyOf": [
-                {"type": "null"},
-                {"type": "array", "items": {"type": "integer"}, "minItems": 4, "maxItems": 4},
-                {"type": "string"},
-            ],
-            "default": None,
-            "title": "Requested IoV",
-            "description": "Only these runs: `exp, run, exp, run`, -1 for an open end. Empty: as the definition says.",
-        },
-        "ignored_runs": {
-            "type": ["array", "null"],
-            "items": _RUN,
-            "default": [],
-            "title": "Ignored runs",
-            "description": "Not these runs, in addition to those of the definition: [[exp, run], …].",
-        },
-        "global_tags": {
-            "type": ["array", "null"],
-            "items": {"type": "string", "minLength": 1},
-            "default": tags,
-            "title": "Global tags",
-            "description": "Instead of those in the CAF's database chain; the first that has a payload wins.",
-        },
-    }
-
-
-def _describe_job_params() -> dict[str, dict[str, Any]]:
-    """Return the params that say where jobs run."""
-    return {
-        "backend": {
-            "type": ["string", "null"],
-            "enum": [None, *sorted(SYSTEMS)],
-            "default": None,
-            "title": "Batch system",
-            "description": "Empty: as the definition or the connection says. A connection of the definition to another "
-            "one does not count.",
-        },
-        "backend_args": {
-            "type": ["object", "null"],
-            "default": {},
-            "properties": {name: {} for name in sorted({*ARGUMENTS, *CAF_NAMES})},
-            "additionalProperties": False,
-            "title": "Arguments of the batch system",
-            "description": 'Over those of the CAF, as in {"queue": "long", "memory": "4 GB"}.',
-        },
-        "connection": {
-            "type": ["string", "null"],
-            "default": None,
-            "title": "Connection to a batch system",
-            "description": 'Empty: as the definition says. A conf of `{"connection": ""}`: none.',
-        },
-    }
-
-
-def _describe_course_params(caf: CAF) -> dict[str, dict[str, Any]]:
-    """Return the params that say how a run goes."""
+def _describe_ours(caf: CAF) -> dict[str, dict[str, Any]]:
+    """Return the params that every run has: what is calibrated, where jobs run, how the run goes."""
     names = [member.name for member in caf.calibrations]
-    return {
-        "max_iterations": {
-            "type": ["integer", "null"],
-            "minimum": 0,
-            "maximum": find_most_iterations(caf),
-            "default": None,
-            "title": "Most iterations",
-            "description": "No calibration repeats more often than this. Empty: as the definition says.",
-        },
-        "expert_config": {
-            "type": ["object", "null"],
-            "default": {},
-            "properties": {name: _describe_option(value) for name, value in caf.expert_config.items()},
-            "additionalProperties": False,
-            "title": "Expert options",
-            "description": _describe_options(caf.expert_config),
-        },
-        CALIBRATIONS: {
-            "type": ["array", "null"],
-            "items": {"type": "string", "enum": names},
-            "examples": names,
-            "default": [],
-            "title": "Calibrations",
-            "description": "Only these; the others are skipped. Empty: all.",
-        },
-    }
+    described = copy.deepcopy(_PARAMS)
+    described["input_data"] |= {"description": _describe_data(caf.input_data)}
+    described["input_data"] |= _only(dict.fromkeys(caf.input_data, _FILES))
+    described["global_tags"]["default"] = [entry.value for entry in caf.databases if entry.kind == GLOBAL_TAG]
+    described["max_iterations"]["maximum"] = find_most_iterations(caf)
+    described["expert_config"] |= {"description": _describe_options(caf.expert_config)}
+    described["expert_config"] |= _describe_fields(caf.expert_config)
+    described[CALIBRATIONS] |= {"items": {"type": "string", "enum": names}, "examples": names}
+    return described
 
 
 def find_most_iterations(caf: CAF) -> int:
@@ -154,7 +125,7 @@ def find_most_iterations(caf: CAF) -> int:
 
 
 def check_conf(caf: CAF, conf: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Refuse a conf with words that nobody reads. Airflow takes them without a word.
+    """Refuse a conf with words that nobody reads. Airflow accepts them silently.
 
     :param known: the params of the DAG.
     :raises DefinitionError: with "did you mean".
@@ -240,15 +211,10 @@ def _apply_to_member(member: Mapping[str, Any], caf: Mapping[str, Any], given: M
     return changed
 
 
-def _list_entries(caf: CAF) -> list[dict[str, str]]:
-    chain = [] if is_template(caf.database_chain) else caf.database_chain
-    return [entry for entry in chain if not is_template(entry)]
-
-
 def _describe_data(data: Mapping[str, Any]) -> str:
     if not data:
         return "The definition has no named data sets."
-    return "Other files for: " + ", ".join(data) + '. As in {"' + next(iter(data)) + '": ["/data/*.root"]}.'
+    return f'Other files for: {", ".join(data)}. As in {{"{next(iter(data))}": ["/data/*.root"]}}.'
 
 
 def _describe_options(options: Mapping[str, Any]) -> str:
@@ -261,14 +227,12 @@ def _describe_option(value: Any) -> dict[str, Any]:
     """Return the schema of an option, by its default."""
     if value is None:
         return {}
-    if isinstance(value, bool):
-        return {"type": "boolean", "default": value}
-    kinds: tuple[tuple[Any, str], ...] = ((int, "number"), (float, "number"), (str, "string"), (list, "array"))
-    kind = next((kind for known, kind in kinds if isinstance(value, known)), "object")
-    schema: dict[str, Any] = {"type": kind, "default": value}
-    if kind == "object":
-        schema |= {
-            "properties": {name: _describe_option(item) for name, item in value.items()},
-            "additionalProperties": False,
-        }
-    return schema
+    if isinstance(value, Mapping):
+        return {"type": "object", "default": value, **_describe_fields(value)}
+    # A bool is a number, too, and comes first.
+    kinds: tuple[tuple[Any, str], ...] = ((bool, "boolean"), ((int, float), "number"), (str, "string"))
+    return {"type": next((kind for types, kind in kinds if isinstance(value, types)), "array"), "default": value}
+
+
+def _describe_fields(options: Mapping[str, Any]) -> dict[str, Any]:
+    return _only({name: _describe_option(value) for name, value in options.items()})

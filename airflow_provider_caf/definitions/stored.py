@@ -7,12 +7,14 @@ in a calibration, `{"kind", "type", "options"}` for a step, `ending` in the CAF.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from airflow_provider_caf.core.json_form import read_with
 from airflow_provider_caf.definitions.caf import CAF
 from airflow_provider_caf.definitions.calibration import Calibration, CalibrationBase, choose_type
 from airflow_provider_caf.definitions.collection import Collection
+
+_M = TypeVar("_M", bound=CalibrationBase)
 
 
 def read_caf(value: Any) -> CAF:
@@ -32,9 +34,7 @@ def read_stored_member(value: Any) -> CalibrationBase:
     :raises DefinitionError: as `read_caf`.
     """
     renewed = _renew_member(value)
-    member = choose_type(renewed).from_json(renewed)
-    _name_collections(member)
-    return member
+    return _name_collections(choose_type(renewed).from_json(renewed))
 
 
 def read_calibration(value: Any) -> Calibration:
@@ -42,9 +42,7 @@ def read_calibration(value: Any) -> Calibration:
 
     :raises DefinitionError: as `read_caf`.
     """
-    calibration = Calibration.from_json(_renew_member(value))
-    _name_collections(calibration)
-    return calibration
+    return _name_collections(Calibration.from_json(_renew_member(value)))
 
 
 def read_collection(value: Any) -> Collection:
@@ -60,9 +58,10 @@ StoredCalibration = Annotated[Calibration, read_with(read_calibration)]
 StoredCollection = Annotated[Collection, read_with(read_collection)]
 
 
-def _name_collections(member: CalibrationBase) -> None:
+def _name_collections(member: _M) -> _M:
     if isinstance(member, Calibration):
         member.collections = {name: collection.rename(name) for name, collection in member.collections.items()}
+    return member
 
 
 def _renew_caf(value: Any) -> Any:

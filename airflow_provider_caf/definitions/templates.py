@@ -37,7 +37,7 @@ def render(value: Any, variables: Mapping[str, Any], environment: jinja2.Environ
 def render_text(text: str, variables: Mapping[str, Any], environment: jinja2.Environment, where: str) -> Any:
     """Fill in one text.
 
-    :raises DefinitionError: if it cannot be.
+    :raises DefinitionError: if a template in it is wrong, or reads what is not there.
     """
     try:
         alone = _ALONE.fullmatch(text)

@@ -1,6 +1,6 @@
-"""Read what stands behind the words of a definition, and give its JSON form.
+"""The types of the words of a definition: how a value is read, and the JSON Schema of what may be written.
 
-The errors say what is wrong; `form` adds where.
+An error says what is wrong with a value; `form` adds where it stands.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from airflow_provider_caf.core.json_form import normalise_json
 from airflow_provider_caf.core.names import check_file_name
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.core.tolerance import Tolerance
-from airflow_provider_caf.definitions.form import FIXED, TEMPLATE_SCHEMA, Template, Word, is_template
+from airflow_provider_caf.definitions.form import FIXED, TEMPLATE_SCHEMA, Template, Word, below, is_template, show_value
 from airflow_provider_caf.definitions.references import build_reference
 
 CodeReference = str | type | Callable[..., object]
@@ -48,8 +48,9 @@ _IOV_SCHEMA = {
     ]
 }
 _TEXT_SCHEMA = {"type": "string"}
+TEXTS_SCHEMA = {"type": "array", "items": _TEXT_SCHEMA}
 _CODE_SCHEMA = {"type": "string", "pattern": r"^.+:.+$"}
-_ARGV_SCHEMA = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+_ARGV_SCHEMA = {**TEXTS_SCHEMA, "minItems": 1}
 _MAPPING_SCHEMA = {"type": "object"}
 
 
@@ -59,8 +60,7 @@ def _many(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def refuse(value: Any, wanted: str) -> DefinitionError:
     """Return the error for a value that cannot stand here."""
-    text = repr(value)
-    return DefinitionError(f"{text if len(text) <= 100 else text[:97] + '…'} cannot stand here.", hint=wanted)
+    return DefinitionError(f"{show_value(value)} cannot stand here.", hint=wanted)
 
 
 def read_text(value: Any) -> str:
@@ -82,23 +82,21 @@ def read_seconds(value: Any) -> float:
     raise refuse(value, "It has to be a number of seconds above 0, or a text such as '90m', '2h' or '7d'.")
 
 
-def read_items(value: Any, what: str) -> list[Any]:
+def read_items(value: Any, noun: str) -> list[Any]:
     """Read a list of anything that can be gone through. A text is none."""
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-        raise refuse(value, f"It has to be a list of {what}.")
+        raise refuse(value, f"It has to be a list of {noun}.")
     return list(value)
 
 
-def read_list(read: Callable[[Any], Any], what: str) -> Callable[[Any], list[Any]]:
+def read_list(read: Callable[[Any], Any], noun: str) -> Callable[[Any], list[Any]]:
     """Return the reader of a list. An item that is a template is left as it is."""
 
     def read_all(value: Any) -> list[Any]:
         items = []
-        for index, item in enumerate(read_items(value, what)):
-            try:
+        for index, item in enumerate(read_items(value, noun)):
+            with below(index):
                 items.append(item if is_template(item) else read(item))
-            except DefinitionError as error:
-                raise error.within(index) from error
         return items
 
     return read_all
@@ -153,8 +151,7 @@ def read_paths(value: Any) -> list[str]:
         )
     if isinstance(value, (str, os.PathLike)):
         return [read_path(value)]
-    paths: list[str] = read_list(read_path, "paths, patterns or URIs")(value)
-    return paths
+    return read_list(read_path, "paths, patterns or URIs")(value)
 
 
 def read_files_to_iovs(value: Any) -> dict[str, Any] | str:
@@ -165,10 +162,8 @@ def read_files_to_iovs(value: Any) -> dict[str, Any] | str:
         raise refuse(value, "It has to be a mapping from file to IoV or run, or the path of a file map.")
     files = {}
     for path, iov in value.items():
-        try:
+        with below(path):
             files[read_path(path)] = iov if is_template(iov) else read_file_iov(iov)
-        except DefinitionError as error:
-            raise DefinitionError(error.what, hint=error.hint, where=(path,)) from error
     return files
 
 
@@ -179,10 +174,8 @@ def read_data_set(value: Any) -> Any:
     return read_files_to_iovs(value) if isinstance(value, Mapping) else read_paths(value)
 
 
-def read_names(value: Any) -> list[str]:
-    """Read one name or several."""
-    names: list[str] = read_list(read_text, "names")([value] if isinstance(value, str) else value)
-    return names
+def _read_names(value: Any) -> list[str]:
+    return read_list(read_text, "names")([value] if isinstance(value, str) else value)
 
 
 def read_output_pattern(value: Any) -> str:
@@ -193,11 +186,6 @@ def read_output_pattern(value: Any) -> str:
             hint="Write a path or glob relative to the folder in which the collector runs.",
         )
     return value
-
-
-def read_code(what: str) -> Callable[[Any], str]:
-    """Return the reader of a class or function."""
-    return lambda value: build_reference(value, what)
 
 
 def read_argv(value: Any) -> list[str]:
@@ -212,8 +200,7 @@ def read_argv(value: Any) -> list[str]:
     return list(value)
 
 
-def read_backend(name: str) -> str:
-    """Check the name of a batch system."""
+def _check_backend(name: str) -> str:
     if not is_template(name):
         find_system_name(name)
     return name
@@ -224,41 +211,28 @@ def read_backend_args(value: Any) -> dict[str, Any]:
     arguments = read_mapping(value)
     for given, argument in arguments.items():
         name = CAF_NAMES.get(given, given)
-        try:
+        with below(given):
             if name not in ARGUMENTS:
                 hint = build_word_hint(given, (*ARGUMENTS, *CAF_NAMES), "arguments")
                 raise DefinitionError(f"There is no argument {given!r}.", hint=hint)
             if argument is not None and "{{" not in json.dumps(argument):
                 ARGUMENTS[name](argument, f"argument {given!r}")
-        except DefinitionError as error:
-            raise DefinitionError(error.what, hint=error.hint, where=(given,)) from error
     return arguments
 
 
-def read_folder(value: Any) -> str:
-    """Read the path of a folder: absolute, or a template."""
-    folder = read_text(value)
-    if not folder.startswith(("/", "{{")):
-        raise DefinitionError(f"The folder {folder!r} is not absolute.", hint="Begin it with '/'.")
-    return folder
+def read_absolute(value: Any, noun: str = "folder") -> str:
+    """Read a path that is absolute, or begins with a template."""
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str) or not path.startswith(("/", "{{")):
+        raise DefinitionError(f"The {noun} {path!r} is not absolute.", hint="Begin it with '/'.")
+    return path
 
 
 def read_job_files(value: Any) -> dict[str, str]:
     """Read which files travel with a job: the name of each in the work folder, and its path."""
     if not isinstance(value, Mapping):
         raise refuse(value, "It has to be a mapping of file names to paths.")
-    files = {}
-    for name, path in value.items():
-        text = os.fspath(path) if isinstance(path, os.PathLike) else path
-        if not isinstance(text, str) or not text.startswith(("/", "{{")):
-            raise DefinitionError(f"The path {text!r} of {name!r} is not absolute.", hint="Begin it with '/'.")
-        files[check_file_name(name)] = text
-    return files
-
-
-def read_code_or_argv(what: str) -> Callable[[Any], str | list[str]]:
-    """Return the reader of a class or function, or of a command."""
-    return lambda value: read_argv(value) if isinstance(value, (list, tuple)) else build_reference(value, what)
+    return {check_file_name(name): read_absolute(path, f"path of {name!r},") for name, path in value.items()}
 
 
 def read_tolerated(value: Any) -> Tolerance:
@@ -275,22 +249,12 @@ def read_tolerated(value: Any) -> Tolerance:
     return number
 
 
-def read_database_chain(value: Any) -> list[dict[str, str]]:
-    """Read the entries of a database chain."""
-    chain: list[dict[str, str]] = read_list(_read_database, "databases")(value)
-    return chain
-
-
 def _read_database(value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping) or len(value) != 1 or next(iter(value)) not in (LOCAL, GLOBAL_TAG):
         raise DefinitionError(f"{value!r} is no database.", hint="Write {local: /folder} or {global_tag: name}.")
     ((kind, name),) = value.items()
     name = DatabaseEntry(kind=kind, value=os.fspath(name) if isinstance(name, os.PathLike) else name).value
-    if kind == "local" and not name.startswith(("/", "{{")):
-        raise DefinitionError(
-            f"The local database {name!r} is not absolute.", hint="Write a path that begins with '/'."
-        )
-    return {kind: name}
+    return {kind: read_absolute(name, "local database") if kind == LOCAL else name}
 
 
 Bool = Annotated[bool, Strict()]
@@ -301,7 +265,8 @@ Repeats = Annotated[int, Strict(), Ge(0), Le(100)]
 and passes are tasks, of which Airflow's grid bears about a thousand."""
 Text = Annotated[str, Strict(), MinLen(1)]
 Name = Annotated[str, Strict(), FIXED]
-OptionalText = Annotated[Text | None, BeforeValidator(lambda value: None if value == "" else value)]
+_EMPTY_IS_NONE = BeforeValidator(lambda value: None if value == "" else value)
+OptionalText = Annotated[Text | None, _EMPTY_IS_NONE]
 Flag = Annotated[Bool, Template()]
 Count = Annotated[Positive, Template()]
 OptionalCount = Annotated[Positive | None, Template()]
@@ -312,19 +277,17 @@ Seconds = Annotated[Any, Word(read_seconds, {"type": ["number", "string"]})]
 OptionalSeconds = Annotated[Seconds | None, Template()]
 _TOLERATED_SCHEMA = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": "%$"}]}
 Tolerated = Annotated[Annotated[Tolerance, Word(read_tolerated, _TOLERATED_SCHEMA)] | None, Template()]
-Folder = Annotated[str, Word(read_folder, _TEXT_SCHEMA)]
-Backend = Annotated[
-    Annotated[Text, AfterValidator(read_backend)] | None, BeforeValidator(lambda value: None if value == "" else value)
-]
+Folder = Annotated[str, Word(read_absolute, _TEXT_SCHEMA)]
+Backend = Annotated[Annotated[Text, AfterValidator(_check_backend)] | None, _EMPTY_IS_NONE]
 BackendArgs = Annotated[dict[str, Any], Word(read_backend_args, _MAPPING_SCHEMA), Template()]
 Settings = Annotated[dict[str, Any], Word(read_mapping, _MAPPING_SCHEMA), Template()]
 JobFiles = Annotated[
-    dict[str, Any], Word(read_job_files, {"type": "object", "additionalProperties": {"type": "string"}}), Template()
+    dict[str, Any], Word(read_job_files, {"type": "object", "additionalProperties": _TEXT_SCHEMA}), Template()
 ]
 Paths = Annotated[list[str], Word(read_paths, {"anyOf": [_TEXT_SCHEMA, _many(_TEXT_SCHEMA)]}), Template()]
 Patterns = Annotated[
     list[str],
-    Word(read_list(read_output_pattern, "patterns"), {"type": "array", "items": _TEXT_SCHEMA, "minItems": 1}),
+    Word(read_list(read_output_pattern, "patterns"), {**TEXTS_SCHEMA, "minItems": 1}),
     Template(),
 ]
 Runs = Annotated[list[Any], Word(read_list(read_run, "runs"), _many(_RUN_SCHEMA)), Template()]
@@ -333,15 +296,14 @@ _FILES_SCHEMA = {"type": "object", "additionalProperties": {"anyOf": [_RUN_SCHEM
 FilesToIovs = Annotated[Any, Word(read_files_to_iovs, {"anyOf": [_FILES_SCHEMA, _TEXT_SCHEMA]}), Template()]
 _DATA_SET_SCHEMA = {"anyOf": [_TEXT_SCHEMA, _many(_TEXT_SCHEMA), _FILES_SCHEMA]}
 DataSet = Annotated[Any, Word(read_data_set, _DATA_SET_SCHEMA), Template()]
-_NAMES_SCHEMA = {"anyOf": [_TEXT_SCHEMA, {"type": "array", "items": _TEXT_SCHEMA}]}
-Names = Annotated[list[str], Word(read_names, _NAMES_SCHEMA)]
+Names = Annotated[list[str], Word(_read_names, {"anyOf": [_TEXT_SCHEMA, TEXTS_SCHEMA]})]
 NamesOfData = Annotated[Names, Template()]
 Argv = Annotated[list[str], Word(read_argv, _ARGV_SCHEMA), Template()]
 OptionalArgv = Annotated[Annotated[list[str], Word(read_argv, _ARGV_SCHEMA)] | None, Template()]
 Databases = Annotated[
     list[Any],
     Word(
-        read_database_chain,
+        read_list(_read_database, "databases"),
         _many(
             {
                 "type": "object",
@@ -356,11 +318,28 @@ Databases = Annotated[
 ]
 
 
-def code(what: str) -> Word:
+def code(noun: str) -> Word:
     """Return the word for a class or function."""
-    return Word(read_code(what), _CODE_SCHEMA)
+    return Word(lambda value: build_reference(value, noun), _CODE_SCHEMA)
 
 
-def code_or_argv(what: str) -> Word:
+def code_or_argv(noun: str) -> Word:
     """Return the word for a class or function, or a command."""
-    return Word(read_code_or_argv(what), {"anyOf": [_CODE_SCHEMA, _ARGV_SCHEMA]})
+    return Word(
+        lambda value: read_argv(value) if isinstance(value, (list, tuple)) else build_reference(value, noun),
+        {"anyOf": [_CODE_SCHEMA, _ARGV_SCHEMA]},
+    )
+
+
+def choice(refusal: str, plural: str, *known: str) -> Word:
+    """Return the word for one of some texts.
+
+    :param refusal: the message for any other value, which stands in it as `{!r}`.
+    """
+
+    def read(value: Any) -> str:
+        if value not in known:
+            raise DefinitionError(refusal.format(value), hint=build_word_hint(str(value), known, plural))
+        return str(value)
+
+    return Word(read, {"enum": list(known)})

@@ -12,7 +12,7 @@ def find_asset(caf: str, calibration: str | None = None) -> Asset:
 
     :param caf: the name of the CAF.
     :param calibration: None: the joined result, after sign-off and publication where there are some.
-    :raises DefinitionError: if a name cannot be one.
+    :raises DefinitionError: if a name has letters that it may not have.
     """
     check_name("CAF", caf)
     if calibration is None:
@@ -23,7 +23,7 @@ def find_asset(caf: str, calibration: str | None = None) -> Asset:
 def parse_asset(text: str) -> Asset:
     """Return the asset that a definition names as `caf` or `caf.calibration`.
 
-    :raises DefinitionError: if a name cannot be one.
+    :raises DefinitionError: if a name has letters that it may not have.
     """
     caf, dot, calibration = text.partition(".")
     return find_asset(caf, calibration if dot else None)

@@ -7,15 +7,16 @@ that parsing twice gives the same serialised DAG.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow.sdk import DAG, Param, TaskGroup
+from airflow.sdk import DAG, BaseOperator, Param, TaskGroup
 from airflow.sdk.definitions.param import ParamsDict
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.task_ids import CONFIGURE, FINISH, PREPARE, RUN
-from airflow_provider_caf.definitions.caf import CAF
-from airflow_provider_caf.definitions.calibration import Calibration
+from airflow_provider_caf.definitions.caf import CAF, DagOptions
+from airflow_provider_caf.definitions.calibration import Calibration, CalibrationBase
+from airflow_provider_caf.definitions.form import written
 from airflow_provider_caf.definitions.run_params import describe_params
 from airflow_provider_caf.factory.assets import find_asset, parse_asset
 from airflow_provider_caf.factory.ending import add_ending
@@ -25,12 +26,6 @@ from airflow_provider_caf.operators.finish import FinishOperator
 from airflow_provider_caf.operators.member import StepOperator
 from airflow_provider_caf.operators.prepare import PrepareOperator
 from airflow_provider_caf.site.messages import caf_message
-
-if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
-
-    from airflow_provider_caf.definitions.caf import CAF
-    from airflow_provider_caf.definitions.calibration import CalibrationBase
 
 DEFAULT_ARGS: dict[str, Any] = {
     # A retry mends what came from outside: a killed worker, a full queue, a file server that was away. What a retry
@@ -49,62 +44,52 @@ def build_dag(caf: CAF, **dag_kwargs: Any) -> DAG:
     :raises DefinitionError: with every mistake found in the definition.
     """
     resolved = caf.resolve()
-    options = {**_read_options(caf), **dag_kwargs}
-    options["default_args"] = {**_read_default_args(caf), **dag_kwargs.get("default_args", {})}
+    options = {"dag_id": caf.name, "description": caf.description, **read_options(caf.dag, "caf"), **dag_kwargs}
+    options["default_args"] = {**_read_default_args(caf.dag), **dag_kwargs.get("default_args", {})}
     options["user_defined_macros"] = {"caf_message": caf_message, **(dag_kwargs.get("user_defined_macros") or {})}
     params = {**_build_params(caf), **options.pop("params", {})}
     with DAG(**options) as dag:
         configure = ConfigureOperator(task_id=CONFIGURE, definition=caf.to_json())
         ends = {member.name: _add_member(resolved, member) for member in resolved.calibrations}
         for member in resolved.calibrations:
+            first, _ = ends[member.name]
             if not member.dependencies:
-                configure >> ends[member.name][0]
+                configure >> first
             for other in member.dependencies:
-                ends[other][1] >> ends[member.name][0]
+                ends[other][1] >> first
         add_ending(resolved, [last for _, last in ends.values()])
     # Not before: Airflow would copy them several times for every task, which takes most of the time of parsing.
     dag.params = ParamsDict(params)
     return dag
 
 
-def _read_options(caf: CAF) -> dict[str, Any]:
-    """Return what a definition says of its DAG, in Airflow's words."""
-    said = caf.dag
-    options: dict[str, Any] = {
-        "dag_id": caf.name,
-        "schedule": None,
-        "catchup": False,
-        "tags": ["caf"],
-        "description": caf.description,
-    }
-    if said is None:
+def read_options(dag: DagOptions | None, *tags: str) -> dict[str, Any]:
+    """Return what a definition says of its DAG, as arguments of `airflow.sdk.DAG`.
+
+    :param tags: of every such DAG.
+    """
+    options: dict[str, Any] = {"schedule": None, "catchup": False, "tags": list(tags)}
+    if dag is None:
         return options
-    options["tags"] = ["caf", *(tag for tag in said.tags if tag != "caf")]
-    options["schedule"] = [parse_asset(name) for name in said.after] if said.after else said.schedule
-    options["is_paused_upon_creation"] = said.starts_paused
-    for word in ("max_active_runs", "max_active_tasks"):
-        if getattr(said, word) is not None:
-            options[word] = getattr(said, word)
-    return options
+    options["tags"] = list(dict.fromkeys((*tags, *dag.tags)))
+    options["schedule"] = [parse_asset(name) for name in dag.after] or dag.schedule
+    options["is_paused_upon_creation"] = dag.starts_paused
+    limits = {word: getattr(dag, word) for word in ("max_active_runs", "max_active_tasks")}
+    return {**options, **written(**limits)}
 
 
-def _read_default_args(caf: CAF) -> dict[str, Any]:
-    said = caf.dag
-    given = {
-        "owner": None if said is None else said.owner,
-        "retries": None if said is None else said.retries,
-        "retry_delay": None if said is None or said.retry_delay is None else timedelta(seconds=said.retry_delay),
-    }
-    return {**DEFAULT_ARGS, **{word: value for word, value in given.items() if value is not None}}
+def _read_default_args(dag: DagOptions | None) -> dict[str, Any]:
+    if dag is None:
+        return DEFAULT_ARGS
+    delay = None if dag.retry_delay is None else timedelta(seconds=dag.retry_delay)
+    return {**DEFAULT_ARGS, **written(owner=dag.owner, retries=dag.retries, retry_delay=delay)}
 
 
 def _build_params(caf: CAF) -> dict[str, Param]:
     params = {}
     for name, schema in describe_params(caf).items():
-        rest = dict(schema)
-        default, description = rest.pop("default"), rest.pop("description", None)
         try:
-            params[name] = Param(default, description=description, **rest)
+            params[name] = Param(**schema)
         except Exception as error:
             # Airflow checks the default by the schema; both may be the user's.
             raise DefinitionError(

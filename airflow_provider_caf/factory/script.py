@@ -13,7 +13,8 @@ from typing import Any
 from airflow.sdk import DAG, Param
 
 from airflow_provider_caf.core.task_ids import DESCRIBE, RUN
-from airflow_provider_caf.factory.assets import find_asset, parse_asset
+from airflow_provider_caf.factory.assets import find_asset
+from airflow_provider_caf.factory.dag import read_options
 from airflow_provider_caf.operators.script import (
     CAF_CONFIG,
     INPUT_DATA,
@@ -51,16 +52,10 @@ def build_script_runner(
     script = None if script_run is None else script_run.script
     dag_options: dict[str, Any] = {
         "dag_id": dag_id if script_run is None else script_run.name,
-        "schedule": None,
-        "catchup": False,
-        "tags": ["script", "caf"],
+        **read_options(None if script_run is None else script_run.dag, "script", "caf"),
         "description": f"Describe and run {script or 'a calibration script'}",
         "params": _build_params(script_run),
     }
-    if script_run is not None and script_run.dag is not None:
-        dag_options["tags"] += script_run.dag.tags
-        dag_options["schedule"] = [parse_asset(name) for name in script_run.dag.after] or script_run.dag.schedule
-        dag_options["is_paused_upon_creation"] = script_run.dag.starts_paused
     with DAG(**{**dag_options, **dag_kwargs}) as dag:
         describe = DescribeScriptOperator(
             task_id=DESCRIBE,

@@ -72,7 +72,7 @@ class BatchHook(BaseHook):
     def read_submit_host(self) -> SubmitHost:
         """Return where the commands run.
 
-        :raises DefinitionError: if that place cannot be used.
+        :raises DefinitionError: if there is a folder without a host, or its path is not absolute.
         """
         ssh_conn_id, work_dir = self._read_text("ssh_conn_id"), self._read_text("remote_work_dir")
         if work_dir is not None and ssh_conn_id is None:
@@ -195,14 +195,6 @@ def find_backend(caf: CAF, calibration: Calibration) -> tuple[str, str | None, d
     return system, connection, hook.read_arguments()
 
 
-def open_transport(manifest: CollectionManifest) -> Transport:
-    """Return the way to the submit host of a collection, the same one for all that go there from this process.
-
-    :raises DefinitionError: if the connection cannot be used.
-    """
-    return _HERE if manifest.connection is None else BatchHook(manifest.connection).open_transport()
-
-
 def open_collection(
     layout: CalibrationLayout, iteration: int, collection: str, *, patience: Patience | None = None
 ) -> CollectionRun:
@@ -247,9 +239,7 @@ def _open_ssh(host: SubmitHost) -> SshTransport:
         ) from error
     connect, name = _build_connect(host.ssh_conn_id), _build_host_name(connection, host.work_dir)
     return _SSH.find(
-        host,
-        connection.get_uri(),
-        lambda: SshTransport(connect, host=name, remote_work_dir=host.work_dir),
+        host, connection.get_uri(), lambda: SshTransport(connect, host=name, remote_work_dir=host.work_dir)
     )
 
 

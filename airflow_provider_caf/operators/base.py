@@ -1,13 +1,13 @@
-"""What our operators share: the names they stand for, and where the files of the run lie."""
+"""The bases of our operators: links, errors that no retry mends, the run and the calibration of a task."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, BaseOperatorLink, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
 
 from airflow_provider_caf.core.errors import (
@@ -19,17 +19,13 @@ from airflow_provider_caf.core.errors import (
     NotEnoughData,
 )
 from airflow_provider_caf.core.iov import IoV
+from airflow_provider_caf.core.payloads import PayloadEntry
 from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout, slug
+from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.jobs.processes import stop_tied_processes
 from airflow_provider_caf.operators.links import RUN_LINKS
 from airflow_provider_caf.site.places import find_catalog, find_work_dir
 from airflow_provider_caf.steps.results import CalibrationResults
-
-if TYPE_CHECKING:
-    from airflow.sdk import BaseOperatorLink, Context
-
-    from airflow_provider_caf.core.payloads import PayloadEntry
-    from airflow_provider_caf.io.local_database import LocalDatabase
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +46,7 @@ def find_run(context: Context) -> RunLayout:
 def open_results(context: Context, calibration: str) -> CalibrationResults:
     """Open the catalog for a calibration in the DAG run that a task belongs to."""
     ti = context["ti"]
-    return CalibrationResults(find_catalog(find_work_dir()), ti.dag_id, ti.run_id, calibration)
+    return CalibrationResults(find_catalog(), ti.dag_id, ti.run_id, calibration)
 
 
 @contextmanager
@@ -62,13 +58,13 @@ def failing_for_good(context: Context) -> Iterator[None]:
     try:
         yield
     except CafError as error:
-        _tell_reason(context, error)
+        _store_reason(context, error)
         if isinstance(error, AlgorithmDied) or not isinstance(error, FINAL_ERRORS):
             raise
         raise AirflowFailException(str(error)) from error
 
 
-def _tell_reason(context: Context, error: CafError) -> None:
+def _store_reason(context: Context, error: CafError) -> None:
     """Put an error where status, page and notifications find it."""
     try:
         context["task_state_store"].set("reason", str(error)[:_LONGEST_REASON])
@@ -78,15 +74,19 @@ def _tell_reason(context: Context, error: CafError) -> None:
 
 
 class CafTask:
-    """What our tasks share: links, and saying of a result that it is ready."""
+    """What our tasks share: links, the event that a result is ready, and the end of commands when they are killed."""
 
     operator_extra_links: Collection[BaseOperatorLink] = RUN_LINKS
     outlets: list[Any]
 
     def emit(self, context: Context, extra: dict[str, Any]) -> None:
-        """Attach to the asset of the task, where it has one, what belongs to the event."""
+        """Attach the details of the event to the task's assets."""
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra = extra
+
+    def on_kill(self) -> None:
+        """End the commands that run: somebody killed the task, or its worker is told to stop."""
+        stop_tied_processes()
 
 
 class CafOperator(CafTask, BaseOperator):
@@ -111,16 +111,12 @@ class CafOperator(CafTask, BaseOperator):
         with failing_for_good(context):
             return self.run_step(context, find_run(context).calibration(self.calibration))
 
-    def on_kill(self) -> None:
-        """End the commands that run: somebody killed the task, or its worker is told to stop."""
-        stop_tied_processes()
-
     def open_results(self, context: Context) -> CalibrationResults:
         """Open the catalog for this calibration in this run."""
         return open_results(context, self.calibration)
 
     def emit_asset(self, context: Context, database: LocalDatabase, *, passes: int) -> None:
-        """Announce that the payloads of this calibration are ready."""
+        """Attach to the event of the asset that the payloads of this calibration are ready."""
         ti = context["ti"]
         entries = database.entries()
         names = [entry.name for entry in entries]
@@ -141,18 +137,27 @@ class CafOperator(CafTask, BaseOperator):
         raise NotImplementedError
 
 
-class CollectionOperator(CafOperator):
-    """One step of one collection in one pass. Subclasses implement `run_step`.
+class PassOperator(CafOperator):
+    """One step of one pass. Subclasses implement `run_step`.
 
     :param iteration: the number of the pass, from 0.
+    """
+
+    def __init__(self, *, iteration: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.iteration = iteration
+
+
+class CollectionOperator(PassOperator):
+    """One step of one collection in one pass. Subclasses implement `run_step`.
+
     :param collection: the collection's name.
     """
 
     template_fields: Sequence[str] = (*CafOperator.template_fields, "collection")
 
-    def __init__(self, *, iteration: int, collection: str, **kwargs: Any) -> None:
+    def __init__(self, *, collection: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.iteration = iteration
         self.collection = collection
 
 
@@ -160,6 +165,5 @@ def _span(entries: Sequence[PayloadEntry]) -> list[int] | None:
     """Return the IoV from the first to the last run of some payloads."""
     if not entries:
         return None
-    low = min(entry.iov.low for entry in entries)
-    last = max((entry.iov for entry in entries), key=lambda iov: iov.end)
-    return IoV(*low, last.exp_high, last.run_high).to_json()
+    iovs = [entry.iov for entry in entries]
+    return IoV.between(min(iovs).low, max(iovs, key=lambda iov: iov.end).high).to_json()

@@ -1,22 +1,21 @@
-"""The first task of a run."""
+"""The first task of a run: it holds the definition, and makes of it what this run does."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow.sdk import BaseOperator
+import jinja2
+from airflow.sdk import BaseOperator, Context
 
+from airflow_provider_caf.core.errors import CheckpointError
+from airflow_provider_caf.core.task_ids import CONFIGURE
 from airflow_provider_caf.definitions.resolve import Resolved, fill_templates, resolve_run
 from airflow_provider_caf.hooks.batch import choose_connection
 from airflow_provider_caf.io.layout import make_work_dir
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run
 from airflow_provider_caf.site.places import find_catalog
 from airflow_provider_caf.steps.configure import configure_run
-
-if TYPE_CHECKING:
-    import jinja2
-    from airflow.sdk import Context
 
 
 class ConfigureOperator(CafTask, BaseOperator):
@@ -68,7 +67,7 @@ class ConfigureOperator(CafTask, BaseOperator):
     def resolve(self, context: Context) -> Resolved:
         """Return the definition of a run, for another of its tasks.
 
-        :raises DefinitionError: if it is not as it should be.
+        :raises DefinitionError: with every mistake found.
         """
         return self._resolve(self.render_template(self.definition, context), context)
 
@@ -78,3 +77,18 @@ class ConfigureOperator(CafTask, BaseOperator):
         return resolve_run(
             definition, dict(context["params"]), conf, () if dag is None else dag.params, choose_connection
         )
+
+
+def find_definition(operator: BaseOperator, context: Context) -> Resolved:
+    """Return the definition of the run, for a task behind `configure`.
+
+    :raises CheckpointError: if the DAG has no such task.
+    :raises DefinitionError: with every mistake found.
+    """
+    configure = operator.dag.task_dict.get(CONFIGURE)
+    if not isinstance(configure, ConfigureOperator):
+        raise CheckpointError(
+            f"The DAG {operator.dag.dag_id!r} has no task {CONFIGURE!r}, which holds the definition.",
+            hint="Make the DAG with build_dag, or add a ConfigureOperator.",
+        )
+    return configure.resolve(context)

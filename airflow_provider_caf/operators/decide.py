@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from airflow.sdk import SkipMixin
+from airflow.sdk import Context, SkipMixin
 
 from airflow_provider_caf.core.iteration import IterationAction
 from airflow_provider_caf.core.task_ids import parse_task_id
-from airflow_provider_caf.operators.base import CafOperator
+from airflow_provider_caf.io.layout import CalibrationLayout
+from airflow_provider_caf.operators.base import PassOperator
 from airflow_provider_caf.site.metrics import count
 from airflow_provider_caf.steps.decide import decide_pass
 
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
-    from airflow_provider_caf.io.layout import CalibrationLayout
-
-
-class DecideOperator(CafOperator, SkipMixin):
-    """Join the payloads of a pass, and skip all later passes when the algorithms are content.
-
-    :param iteration: the number of the pass, from 0.
-    """
+class DecideOperator(PassOperator, SkipMixin):
+    """Join the payloads of a pass, and skip all later passes when the algorithms are content."""
 
     # The mixin does not set it; without it Airflow would not skip again what somebody cleared.
     inherits_from_skipmixin = True
     ui_color = "#fdf3d8"
-
-    def __init__(self, *, iteration: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.iteration = iteration
 
     def run_step(self, context: Context, layout: CalibrationLayout) -> None:
         """Decide. The decision goes to XCom before anything is skipped: nothing after the skip runs."""

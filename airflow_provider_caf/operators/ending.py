@@ -1,43 +1,27 @@
-"""The last tasks of a run."""
+"""The last tasks of a run: the joined local database, the report, the sign-off and the publication."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.providers.standard.exceptions import HITLTimeoutError
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_provider_caf.core.task_ids import CONFIGURE, JOIN, SIGN_OFF
+from airflow_provider_caf.core.task_ids import JOIN, SIGN_OFF
 from airflow_provider_caf.definitions.caf import Publish
-from airflow_provider_caf.jobs.processes import stop_tied_processes
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run
-from airflow_provider_caf.operators.configure import ConfigureOperator
-from airflow_provider_caf.site.places import find_catalog, find_work_dir
+from airflow_provider_caf.operators.configure import find_definition
+from airflow_provider_caf.site.places import find_catalog
 from airflow_provider_caf.status.airflow_run import RunRow
 from airflow_provider_caf.status.tasks import TaskRow
 from airflow_provider_caf.steps.ending import Joined, Publication, join_run, write_sign_off
 
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_caf.definitions.caf import CAF
-
 
 class _EndingOperator(CafTask, BaseOperator):
     ui_color = "#fdf3d8"
-
-    def on_kill(self) -> None:
-        """End the command that runs: somebody killed the task, or its worker is told to stop."""
-        stop_tied_processes()
-
-    def find_caf(self, context: Context) -> CAF:
-        """Return the definition of the run."""
-        configure = self.dag.get_task(CONFIGURE)
-        assert isinstance(configure, ConfigureOperator)
-        return configure.resolve(context).caf
 
 
 class JoinOperator(_EndingOperator):
@@ -50,7 +34,7 @@ class JoinOperator(_EndingOperator):
         """
         run = find_run(context)
         with failing_for_good(context):
-            joined = join_run(run, self.find_caf(context).gaps)
+            joined = join_run(run, find_definition(self, context).caf.gaps)
         for gap in joined.filled:
             self.log.info("Payload %s: %s extended to %s.", gap.name, gap.before, gap.after)
         for name, report in joined.gaps.items():
@@ -73,7 +57,7 @@ class ReportOperator(_EndingOperator):
         from airflow_provider_caf.report.build import write_report
 
         with failing_for_good(context):
-            path = write_report(_read_run(context), find_catalog(find_work_dir()), find_run(context).report_folder)
+            path = write_report(_read_run(context), find_catalog(), find_run(context).report_folder)
         self.log.info("The report is %s", path)
         return str(path)
 
@@ -121,21 +105,20 @@ class PublishOperator(_EndingOperator):
         run = find_run(context)
         ti = context["ti"]
         with failing_for_good(context):
-            caf = self.find_caf(context)
+            caf = find_definition(self, context).caf
             if caf.sign_off is not None:
-                answer = ti.xcom_pull(task_ids=SIGN_OFF)
-                write_sign_off(run, _describe_answer(answer))
-            what = self._publish(caf.publish, context)
+                write_sign_off(run, _describe_answer(ti.xcom_pull(task_ids=SIGN_OFF)))
+            outcome = self._publish(caf.publish, context)
         joined = ti.xcom_pull(task_ids=JOIN)
         self.emit(context, {"database": joined["database"], "payloads": joined["payloads"], "run_id": run.run_id})
-        return {"what": what}
+        return {"what": outcome}
 
     def _publish(self, publish: Publish | None, context: Context) -> str:
         if publish is None:
             return "nothing to publish"
-        what, before = Publication(find_run(context), publish).run()
-        self.log.info("The local database was %s%s.", what, " by an earlier try" if before else "")
-        return what
+        outcome, is_earlier = Publication(find_run(context), publish).run()
+        self.log.info("The local database was %s%s.", outcome, " by an earlier try" if is_earlier else "")
+        return outcome
 
 
 def describe_joined(joined: Joined) -> str:

@@ -1,17 +1,15 @@
-"""The last task of a calibration."""
+"""The last task of a calibration: the final local database, its gaps and the record of the result."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from airflow.sdk import Context
+
+from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.operators.base import CafOperator
 from airflow_provider_caf.steps.finish import finish_calibration
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_caf.io.layout import CalibrationLayout
 
 
 class FinishOperator(CafOperator):

@@ -1,4 +1,4 @@
-"""The links that Airflow's page of a task of ours has. Airflow keeps them when a try of the task ends."""
+"""The links on Airflow's page of our tasks. Airflow keeps them when a try of the task ends."""
 
 from __future__ import annotations
 

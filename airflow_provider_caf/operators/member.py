@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.sdk import Context
 
 from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.core.errors import CheckpointError
 from airflow_provider_caf.definitions.calibration import Calibration
+from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.operators.base import CafOperator
 from airflow_provider_caf.operators.prepare import find_member, list_ancestors
 from airflow_provider_caf.steps.members import StepRun
 from airflow_provider_caf.steps.values import read_values
 
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_caf.io.layout import CalibrationLayout
-
 
 class StepOperator(CafOperator):
-    """Import payloads, run an external command, or run a calibration of an own type."""
+    """Import payloads, run an external command, or run a calibration of a type of the user's."""
 
     ui_color = "#efe6f7"
 

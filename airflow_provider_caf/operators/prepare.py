@@ -1,29 +1,23 @@
-"""The first task of a calibration."""
+"""The first task of a calibration: its checks, its input files and its subjobs."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_caf.core.errors import CheckpointError
 from airflow_provider_caf.core.graph import find_ancestors
-from airflow_provider_caf.core.task_ids import CONFIGURE
-from airflow_provider_caf.definitions.calibration import Calibration
+from airflow_provider_caf.definitions.calibration import Calibration, CalibrationBase
 from airflow_provider_caf.definitions.resolve import Resolved
 from airflow_provider_caf.hooks.batch import find_backend
+from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.operators.base import CafOperator, find_run
-from airflow_provider_caf.operators.configure import ConfigureOperator
+from airflow_provider_caf.operators.configure import find_definition
 from airflow_provider_caf.steps.configure import RunDefinition
 from airflow_provider_caf.steps.prepare import Surroundings, prepare_calibration
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_caf.definitions.calibration import CalibrationBase
-    from airflow_provider_caf.io.layout import CalibrationLayout
-
 
 log = logging.getLogger(__name__)
 
@@ -32,16 +26,9 @@ def find_member(operator: CafOperator, context: Context) -> tuple[Resolved, Cali
     """Return the definition of the run, and in it the calibration of a task.
 
     :raises AirflowSkipException: if this run leaves the calibration out.
-    :raises DefinitionError: if the definition is not as it should be.
+    :raises DefinitionError: if the definition has a mistake.
     """
-    if CONFIGURE not in operator.dag.task_ids:
-        raise CheckpointError(
-            f"The DAG {operator.dag.dag_id!r} has no task {CONFIGURE!r}, which holds the definition.",
-            hint="Make the DAG with build_dag, or add a ConfigureOperator.",
-        )
-    configure = operator.dag.get_task(CONFIGURE)
-    assert isinstance(configure, ConfigureOperator)
-    resolved = configure.resolve(context)
+    resolved = find_definition(operator, context)
     if operator.calibration not in resolved.chosen:
         raise AirflowSkipException(f"This run leaves out calibration {operator.calibration!r}.")
     return resolved, next(member for member in resolved.caf.calibrations if member.name == operator.calibration)
@@ -50,9 +37,8 @@ def find_member(operator: CafOperator, context: Context) -> tuple[Resolved, Cali
 def list_ancestors(resolved: Resolved, name: str) -> tuple[str, ...]:
     """Return the calibrations that one depends on and that run, nearest first, and warn of those that do not."""
     ancestors = find_ancestors(resolved.caf.map_dependencies(), name)
-    for ancestor in ancestors:
-        if ancestor not in resolved.chosen:
-            log.warning("This run leaves out calibration %s: its payloads are not seen.", ancestor)
+    for left_out in (ancestor for ancestor in ancestors if ancestor not in resolved.chosen):
+        log.warning("This run leaves out calibration %s: its payloads are not seen.", left_out)
     return tuple(ancestor for ancestor in ancestors if ancestor in resolved.chosen)
 
 
@@ -60,7 +46,7 @@ class PrepareOperator(CafOperator):
     """Check a calibration and resolve its input before anything is submitted."""
 
     def run_step(self, context: Context, layout: CalibrationLayout) -> dict[str, Any]:
-        """Prepare, and give for each collection how many files and subjobs it has."""
+        """Prepare, and return for each collection how many files and subjobs it has."""
         resolved, record = find_member(self, context)
         if not isinstance(record, Calibration):
             raise CheckpointError(
@@ -84,7 +70,7 @@ class PrepareOperator(CafOperator):
         results = self.open_results(context)
         results.begin_iteration(0)
         results.add_selections(record, manifests)
-        counts = {one.collection.name: {"files": len(one.files), "subjobs": len(one.subjobs)} for one in manifests}
+        counts = {own.collection.name: {"files": len(own.files), "subjobs": len(own.subjobs)} for own in manifests}
         for name, count in counts.items():
             self.log.info("Collection %s: %d files in %d subjobs.", name, count["files"], count["subjobs"])
         return {"folder": str(layout.folder), "collections": counts}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.providers.standard.triggers.external_task import DagStateTrigger
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
 
 from airflow_provider_caf.core.errors import CafError, DefinitionError
@@ -18,12 +17,9 @@ from airflow_provider_caf.core.task_ids import DESCRIBE
 from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.jobs.processes import stop_tied_processes
 from airflow_provider_caf.operators.base import failing_for_good
-from airflow_provider_caf.scripts.definition import CafConfig, ScriptImport
+from airflow_provider_caf.scripts.definition import CafConfig, ScriptImport, read_object
 from airflow_provider_caf.scripts.importing import import_script
 from airflow_provider_caf.site.places import find_work_dir
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 CAF_CONFIG, INPUT_DATA = "caf_config", "input_data"
 """The params of such a DAG."""
@@ -71,7 +67,7 @@ class DescribeScriptOperator(BaseOperator):
         stop_tied_processes()
 
     def _build_import(self, params: Mapping[str, Any]) -> ScriptImport:
-        config = CafConfig.from_json(_read(params[CAF_CONFIG], CAF_CONFIG))
+        config = CafConfig.from_json(read_object(params[CAF_CONFIG], CAF_CONFIG))
         script = self.script or config.caf_script
         if script is None:
             raise DefinitionError("No script is named.", hint="Give caf_script in caf_config.")
@@ -81,28 +77,13 @@ class DescribeScriptOperator(BaseOperator):
         return ScriptImport(
             script=script,
             config=config,
-            input_data=_read(params[INPUT_DATA], INPUT_DATA),
+            input_data=read_object(params[INPUT_DATA], INPUT_DATA),
             folder=Path(self.folder),
             adds_digest=True,
             after=(),
             starts_paused=False,
             **{**options, "tags": (*options["tags"], _TAG)},
         )
-
-
-def _read(value: Any, param: str) -> Any:
-    """Return the object that a param holds, or that is in the file whose path it holds.
-
-    :raises DefinitionError: if it is no object, or the file cannot be read.
-    """
-    if isinstance(value, str):
-        try:
-            value = json.loads(Path(value).read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise DefinitionError(f"The {param} {value} cannot be read: {error}.", hint="Check the path.") from error
-    if not isinstance(value, Mapping):
-        raise DefinitionError(f"The {param} of this run is {value!r}.", hint="Give an object, or the path of its file.")
-    return value
 
 
 class RunDescribedOperator(TriggerDagRunOperator):

@@ -4,34 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.sdk import Context
 
 from airflow_provider_caf.core.tails import read_tail
-from airflow_provider_caf.operators.base import CafOperator
+from airflow_provider_caf.io.layout import CalibrationLayout
+from airflow_provider_caf.operators.base import PassOperator
 from airflow_provider_caf.operators.links import AlgorithmLogLink
 from airflow_provider_caf.site.metrics import count
 from airflow_provider_caf.steps.strategy import StrategyRun
 
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
-    from airflow_provider_caf.io.layout import CalibrationLayout
-
-
-class StrategyOperator(CafOperator):
+class StrategyOperator(PassOperator):
     """Run one algorithm over all collected runs, as its strategy plans.
 
-    :param iteration: the number of the pass, from 0.
     :param algorithm: the algorithm's name in the calibration.
     """
 
-    template_fields: Sequence[str] = (*CafOperator.template_fields, "algorithm")
-    operator_extra_links = (*CafOperator.operator_extra_links, AlgorithmLogLink())
+    template_fields: Sequence[str] = (*PassOperator.template_fields, "algorithm")
+    operator_extra_links = (*PassOperator.operator_extra_links, AlgorithmLogLink())
     ui_color = "#e6f5e6"
 
-    def __init__(self, *, iteration: int, algorithm: str, **kwargs: Any) -> None:
+    def __init__(self, *, algorithm: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.iteration = iteration
         self.algorithm = algorithm
 
     def run_step(self, context: Context, layout: CalibrationLayout) -> dict[str, Any]:
@@ -52,20 +48,17 @@ class StrategyOperator(CafOperator):
         count("executions", max(0, result.executions - result.replayed), **tags)
         count("executions.wasted", result.wasted, **tags)
         count("payloads.committed", len(result.committed), **tags)
-        self.log.info(
-            "%d executions, %d of them finished in an earlier try, %d more ran ahead in vain; %d payloads committed.",
-            result.executions,
-            result.replayed,
-            result.wasted,
-            len(result.committed),
-        )
-        return {
+        counts = {
             "executions": result.executions,
             "replayed": result.replayed,
             "wasted": result.wasted,
             "committed": len(result.committed),
-            "log": str(run.layout.log),
         }
+        self.log.info(
+            "%d executions, %d of them finished in an earlier try, %d more ran ahead in vain; %d payloads committed.",
+            *counts.values(),
+        )
+        return {**counts, "log": str(run.layout.log)}
 
     @contextmanager
     def _showing_prints(self, run: StrategyRun) -> Iterator[None]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.sdk import Context
 
 from airflow_provider_caf.hooks.batch import open_collection
+from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.operators.base import CollectionOperator
 from airflow_provider_caf.site.metrics import count
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_caf.io.layout import CalibrationLayout
 
 
 class CollectorSubmitOperator(CollectionOperator):

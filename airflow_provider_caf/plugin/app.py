@@ -14,16 +14,15 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
 from airflow.models.dag import DagModel
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 
 from airflow_provider_caf.core.errors import CafError, DatabaseError
-from airflow_provider_caf.core.iov import IoV
-from airflow_provider_caf.io.catalog import Catalog
+from airflow_provider_caf.io.catalog import FigureRow
 from airflow_provider_caf.plugin import views
-from airflow_provider_caf.site.places import find_catalog, find_work_dir
-from airflow_provider_caf.status.airflow_run import RunRow, list_runs, read_run
+from airflow_provider_caf.plugin.requests import CatalogDep, RunDep
+from airflow_provider_caf.status.airflow_run import list_runs
 
 STATIC = Path(__file__).parent / "static"
 
@@ -33,12 +32,6 @@ _PAGE_POLICY = (
 )
 _FILE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 """A picture or a log, opened by itself, can run nothing."""
-
-_MAY_SEE = Depends(requires_access_dag("GET", DagAccessEntity.RUN))
-_MAY_SEE_TASKS = Depends(requires_access_dag("GET", DagAccessEntity.TASK_INSTANCE))
-_MAY_SEE_LOGS = Depends(requires_access_dag("GET", DagAccessEntity.TASK_LOGS))
-
-RunId = Annotated[str, Query(description="The DAG run, or `last`.")]
 
 
 def build_app() -> FastAPI:
@@ -70,20 +63,6 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": error.what, "hint": error.hint}, status_code=status)
 
 
-def open_catalog() -> Catalog:
-    """Return the catalog; the process opens it once."""
-    return find_catalog(find_work_dir())
-
-
-CatalogDep = Annotated[Catalog, Depends(open_catalog)]
-
-
-def find_run(dag_id: str, run_id: RunId, session: SessionDep) -> RunRow:
-    """Read the run from Airflow's database."""
-    return read_run(dag_id, run_id, session)
-
-
-RunDep = Annotated[RunRow, Depends(find_run)]
 router = APIRouter()
 
 
@@ -99,72 +78,39 @@ def get_runs(user: GetUserDep, session: SessionDep, catalog: CatalogDep, dag_id:
     return views.build_runs(wanted, runs)
 
 
-@router.get("/dags/{dag_id}/run", dependencies=[_MAY_SEE, _MAY_SEE_TASKS])
-def get_run(run: RunDep, catalog: CatalogDep, user: GetUserDep) -> Any:
-    """Return how far a run is."""
-    return {**views.build_run(run, catalog), "may": _list_rights(run.dag_id, user)}
+def get_run(run: RunDep, answer: Annotated[dict[str, Any], Depends(views.build_run)], user: GetUserDep) -> Any:
+    """Return how far a run is, and what the user may do with it."""
+    return {**answer, "may": _list_rights(run.dag_id, user)}
 
 
-@router.get("/dags/{dag_id}/calibration", dependencies=[_MAY_SEE, _MAY_SEE_TASKS])
-def get_calibration(run: RunDep, catalog: CatalogDep, name: str) -> Any:
-    """Return the details of one calibration."""
-    return views.build_calibration(run, catalog, name)
-
-
-@router.get("/dags/{dag_id}/executions", dependencies=[_MAY_SEE, _MAY_SEE_TASKS])
-def get_executions(run: RunDep, catalog: CatalogDep, name: str, iteration: int) -> Any:
-    """Return the executions of one pass of a calibration."""
-    return views.build_executions(run, catalog, name, iteration)
-
-
-@router.get("/dags/{dag_id}/execution", dependencies=[_MAY_SEE, _MAY_SEE_TASKS])
-def get_execution(run: RunDep, catalog: CatalogDep, name: str, iteration: int, algorithm: str, key: int) -> Any:
-    """Return one execution."""
-    return views.build_execution(run, catalog, name, iteration, algorithm, key)
-
-
-@router.get("/dags/{dag_id}/map", dependencies=[_MAY_SEE])
-def get_map(run: RunDep, catalog: CatalogDep, name: str | None = None) -> Any:
-    """Return the IoV map: the final payloads, of one calibration or of all."""
-    return views.build_map(run, catalog, name)
-
-
-@router.get("/dags/{dag_id}/payload", dependencies=[_MAY_SEE])
-def get_payload(run: RunDep, catalog: CatalogDep, name: str, payload: str, iov: str) -> Any:
-    """Return one final payload with its constants and the runs that were executed for it."""
-    return views.build_payload(run, catalog, name, payload, IoV.parse(iov))
-
-
-@router.get("/dags/{dag_id}/trend", dependencies=[_MAY_SEE])
-def get_trend(
-    run: RunDep, catalog: CatalogDep, name: str, payload: str, field: str = "", other: str | None = None
-) -> Any:
-    """Return a constant against the run, beside that of another DAG run or calibration where one is named."""
-    return views.build_trend(run, catalog, name, payload, field, other)
-
-
-@router.get("/dags/{dag_id}/failures", dependencies=[_MAY_SEE, _MAY_SEE_LOGS])
-def get_failures(run: RunDep, catalog: CatalogDep, name: str | None = None, offset: int = 0) -> Any:
-    """Return failed subjobs with the ends of their logs, some at a time."""
-    return views.build_failures(run, catalog, name, max(0, offset))
-
-
-@router.get("/dags/{dag_id}/log", dependencies=[_MAY_SEE, _MAY_SEE_LOGS])
-def get_log(
-    run: RunDep, catalog: CatalogDep, name: str, iteration: int, step: str, subjob: int = -1, attempt: int = 0
-) -> Response:
+def get_log(text: Annotated[str, Depends(views.find_log)]) -> Response:
     """Return the end of a log, as plain text."""
-    text = views.find_log(run, catalog, name, iteration, step, subjob, attempt)
     return PlainTextResponse(text, headers={"Content-Security-Policy": _FILE_POLICY})
 
 
-@router.get("/dags/{dag_id}/figure", dependencies=[_MAY_SEE])
-def get_figure(
-    run: RunDep, catalog: CatalogDep, name: str, iteration: int, algorithm: str, key: int, figure: str
-) -> Response:
+def get_figure(figure: Annotated[FigureRow, Depends(views.find_figure)]) -> Response:
     """Return a picture that an algorithm has handed in."""
-    found = views.find_figure(run, catalog, name, iteration, algorithm, key, figure)
-    return Response(found.content, media_type=found.media_type, headers={"Content-Security-Policy": _FILE_POLICY})
+    return Response(figure.content, media_type=figure.media_type, headers={"Content-Security-Policy": _FILE_POLICY})
+
+
+for _route, _answer, *_rights in (
+    ("run", get_run, DagAccessEntity.TASK_INSTANCE),
+    ("calibration", views.build_calibration, DagAccessEntity.TASK_INSTANCE),
+    ("executions", views.build_executions, DagAccessEntity.TASK_INSTANCE),
+    ("execution", views.build_execution, DagAccessEntity.TASK_INSTANCE),
+    ("map", views.build_map),
+    ("payload", views.build_payload),
+    ("trend", views.build_trend),
+    ("failures", views.build_failures, DagAccessEntity.TASK_LOGS),
+    ("log", get_log, DagAccessEntity.TASK_LOGS),
+    ("figure", get_figure),
+):
+    router.add_api_route(
+        f"/dags/{{dag_id}}/{_route}",
+        _answer,
+        dependencies=[Depends(requires_access_dag("GET", right)) for right in (DagAccessEntity.RUN, *_rights)],
+        response_model=None if _answer in (get_log, get_figure) else Any,
+    )
 
 
 def _list_rights(dag_id: str, user: Any) -> dict[str, bool]:

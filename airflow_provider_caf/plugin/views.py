@@ -1,6 +1,7 @@
-"""The JSON of the CAF page. Each function answers one request; no answer is larger than a page can load at once.
+"""The JSON of the CAF page. Each `build_` function answers one route of `app`, whose words its arguments are.
 
-IoVs and runs stand as flat lists of whole numbers: there are thousands of them.
+No answer is larger than a page can load at once. IoVs and runs stand as flat lists of whole numbers: there are
+thousands of them.
 """
 
 from __future__ import annotations
@@ -10,24 +11,15 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_caf.core.errors import CafError
-from airflow_provider_caf.core.iov import ExpRun, IoV
+from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.tails import cut_tail
 from airflow_provider_caf.core.task_ids import PREPARE, RUN, SUBMIT, WAIT, TaskName, parse_task_id
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.stored import read_caf
-from airflow_provider_caf.io.catalog import (
-    Catalog,
-    ExecutionRow,
-    FailedSubjobRow,
-    FigureRow,
-    IterationRow,
-    LogRow,
-    MonitoredRow,
-    PayloadRow,
-    SelectionRow,
-    SubjobsRow,
-)
+from airflow_provider_caf.io.catalog import Catalog
+from airflow_provider_caf.io.catalog import rows as db
+from airflow_provider_caf.plugin.requests import CatalogDep, IovDep, RunDep
 from airflow_provider_caf.status.airflow_run import RunRow, RunSummary
 from airflow_provider_caf.status.progress import CalibrationProgress, read_progress
 from airflow_provider_caf.status.series import (
@@ -37,6 +29,7 @@ from airflow_provider_caf.status.series import (
     find_experiments,
     find_payload_gaps,
     find_shown_runs,
+    group_payloads,
     list_fields,
 )
 from airflow_provider_caf.status.tasks import (
@@ -69,9 +62,9 @@ def _describe_run(run: RunSummary) -> dict[str, Any]:
     return {**_pick(run, "dag_id", "run_id", "state", "started"), "seconds": round(run.seconds, 1)}
 
 
-def build_run(run: RunRow, catalog: Catalog) -> dict[str, Any]:
+def build_run(run: RunDep, catalog: CatalogDep) -> dict[str, Any]:
     """Return how far a run and all its calibrations are."""
-    described = catalog.read_run(run.dag_id, run.run_id)
+    described = catalog.read_run(*run.place)
     return {
         **_describe_run(run),
         **_pick(described, "folder", "versions", "params"),
@@ -80,10 +73,8 @@ def build_run(run: RunRow, catalog: Catalog) -> dict[str, Any]:
             for task_id, task in run.tasks.items()
             if parse_task_id(task_id).calibration is None
         ],
-        "calibrations": [
-            _build_progress(progress, run) for progress in read_progress(run.dag_id, run.run_id, run.tasks, catalog)
-        ],
-        "failed": catalog.count(FailedSubjobRow, run.dag_id, run.run_id),
+        "calibrations": [_build_progress(progress, run) for progress in read_progress(*run.place, run.tasks, catalog)],
+        "failed": catalog.count(db.FailedSubjobRow, *run.place),
     }
 
 
@@ -97,29 +88,29 @@ def _build_progress(progress: CalibrationProgress, run: RunRow) -> dict[str, Any
     }
 
 
-def _build_counts(row: SubjobsRow) -> dict[str, Any]:
+def _build_counts(row: db.SubjobsRow) -> dict[str, Any]:
     counts = _pick(row, "total", "queued", "held", "running", "done", "failed", "retries", "updated")
     return {"name": row.collection, **counts}
 
 
-def build_calibration(run: RunRow, catalog: Catalog, name: str) -> dict[str, Any]:
+def build_calibration(run: RunDep, catalog: CatalogDep, name: str) -> dict[str, Any]:
     """Return passes, input, resources, numbers, figures and payload names of one calibration.
 
     :raises CafError: if the run has no such calibration.
     """
     check_calibration(run.tasks, name)
-    place = (run.dag_id, run.run_id, name)
-    payloads = catalog.read(PayloadRow, *place, final=True)
-    numbers = build_convergence(catalog.read(MonitoredRow, *place))
+    place = (*run.place, name)
+    payloads = catalog.read(db.PayloadRow, *place, final=True)
+    numbers = build_convergence(catalog.read(db.MonitoredRow, *place))
     return {
         "name": name,
         "passes": [
             _pick(row, "iteration", "decision", "reason", "started", "ended")
-            for row in catalog.read(IterationRow, *place)
+            for row in catalog.read(db.IterationRow, *place)
         ],
-        "algorithms": _describe_algorithms(_find_member(catalog, run, name)),
-        "resources": [_build_resources(row) for row in catalog.read(SubjobsRow, *place)],
-        "selections": [_build_selection(row) for row in catalog.read(SelectionRow, *place)],
+        "algorithms": _list_algorithms(catalog, run, name),
+        "resources": [_build_resources(row) for row in catalog.read(db.SubjobsRow, *place)],
+        "selections": [_build_selection(row) for row in catalog.read(db.SelectionRow, *place)],
         "convergence": [
             {
                 "algorithm": algorithm,
@@ -128,18 +119,21 @@ def build_calibration(run: RunRow, catalog: Catalog, name: str) -> dict[str, Any
             }
             for (algorithm, number), points in numbers.items()
         ],
-        "figures": [_build_figure(row) for row in catalog.read(FigureRow, *place, without=["content"])],
+        "figures": [
+            {"key": row.execution, **_pick(row, "algorithm", "iteration", "name", "path")}
+            for row in catalog.read(db.FigureRow, *place, without=["content"])
+        ],
         "payloads": _list_payloads(payloads),
         "others": _list_others(run, catalog, payloads, name),
         "resets": _list_resets(run, name),
     }
 
 
-def build_executions(run: RunRow, catalog: Catalog, name: str, iteration: int) -> dict[str, Any]:
+def build_executions(run: RunDep, catalog: CatalogDep, name: str, iteration: int) -> dict[str, Any]:
     """Return the executions of one pass: of each algorithm the result codes as digits, the IoVs as flat numbers."""
     check_calibration(run.tasks, name)
-    rows = catalog.read(ExecutionRow, run.dag_id, run.run_id, name, iteration=iteration, without=["output"])
-    algorithms: dict[str, list[ExecutionRow]] = {}
+    rows = catalog.read(db.ExecutionRow, *run.place, name, iteration=iteration, without=["output"])
+    algorithms: dict[str, list[db.ExecutionRow]] = {}
     for row in rows[:MOST_EXECUTIONS]:
         algorithms.setdefault(row.algorithm, []).append(row)
     return {
@@ -158,18 +152,18 @@ def build_executions(run: RunRow, catalog: Catalog, name: str, iteration: int) -
 
 
 def build_execution(
-    run: RunRow, catalog: Catalog, name: str, iteration: int, algorithm: str, key: int
+    run: RunDep, catalog: CatalogDep, name: str, iteration: int, algorithm: str, key: int
 ) -> dict[str, Any]:
     """Return one execution with its runs and what it handed in.
 
     :raises CafError: if there is none.
     """
     place: Any = {"iteration": iteration, "algorithm": algorithm}
-    rows = catalog.read(ExecutionRow, run.dag_id, run.run_id, name, key=key, **place)
+    rows = catalog.read(db.ExecutionRow, *run.place, name, key=key, **place)
     if not rows:
         raise CafError(f"Algorithm {algorithm!r} of {name!r} has no execution {key} in pass {iteration}.")
     row = rows[0]
-    numbers = catalog.read(MonitoredRow, run.dag_id, run.run_id, name, execution=key, **place)
+    numbers = catalog.read(db.MonitoredRow, *run.place, name, execution=key, **place)
     return {
         "iov": str(row.iov),
         "code": row.code.name,
@@ -179,17 +173,14 @@ def build_execution(
     }
 
 
-def build_map(run: RunRow, catalog: Catalog, name: str | None) -> dict[str, Any]:
+def build_map(run: RunDep, catalog: CatalogDep, name: str | None = None) -> dict[str, Any]:
     """Return the final payloads by name, with the gaps that they leave.
 
     :param name: one calibration; None: all.
     """
-    rows = catalog.read(PayloadRow, run.dag_id, run.run_id, name, final=True, without=["value"])
-    executions = catalog.read(ExecutionRow, run.dag_id, run.run_id, name, without=["output"])
+    rows = catalog.read(db.PayloadRow, *run.place, name, final=True, without=["value"])
+    executions = catalog.read(db.ExecutionRow, *run.place, name, without=["output"])
     gaps = find_payload_gaps(rows, executions)
-    groups: dict[tuple[str, str], list[PayloadRow]] = {}
-    for row in rows[:MOST_IOVS]:
-        groups.setdefault((row.calibration, row.name), []).append(row)
     return {
         "total": len(rows),
         "executed": len({executed for row in executions for executed in row.runs}),
@@ -201,35 +192,24 @@ def build_map(run: RunRow, catalog: Catalog, name: str | None) -> dict[str, Any]
                 "iovs": [number for row in own for number in row.iov],
                 "gaps": _build_gaps(gaps.get((calibration, payload))),
             }
-            for (calibration, payload), own in groups.items()
+            for (calibration, payload), own in group_payloads(rows[:MOST_IOVS]).items()
         ],
     }
 
 
-def build_payload(run: RunRow, catalog: Catalog, name: str, payload: str, iov: IoV) -> dict[str, Any]:
+def build_payload(run: RunDep, catalog: CatalogDep, name: str, payload: str, iov: IovDep) -> dict[str, Any]:
     """Return one final payload.
 
     :raises CafError: if there is none.
     """
-    rows = [
-        row
-        for row in catalog.read(PayloadRow, run.dag_id, run.run_id, name, final=True, name=payload)
-        if row.iov == iov
-    ]
+    rows = [row for row in catalog.read(db.PayloadRow, *run.place, name, final=True, name=payload) if row.iov == iov]
     if not rows:
         raise CafError(f"Calibration {name!r} has no final payload {payload!r} for {iov}.")
     row = rows[-1]
-    executed: Sequence[ExecutionRow] = ()
+    executed: Sequence[db.ExecutionRow] = ()
     if row.execution is not None:
-        executed = catalog.read(
-            ExecutionRow,
-            run.dag_id,
-            run.run_id,
-            name,
-            iteration=row.iteration,
-            algorithm=row.algorithm,
-            key=row.execution,
-        )
+        place: Any = {"iteration": row.iteration, "algorithm": row.algorithm, "key": row.execution}
+        executed = catalog.read(db.ExecutionRow, *run.place, name, **place)
     return {
         "iov": str(row.iov),
         **_pick(row, "algorithm", "iteration", "revision", "value"),
@@ -238,20 +218,20 @@ def build_payload(run: RunRow, catalog: Catalog, name: str, payload: str, iov: I
 
 
 def build_trend(
-    run: RunRow, catalog: Catalog, name: str, payload: str, field: str, other: str | None
+    run: RunDep, catalog: CatalogDep, name: str, payload: str, field: str = "", other: str | None = None
 ) -> dict[str, Any]:
     """Return a constant against the run.
 
     :param field: the number in the payload's value, as `series.list_fields` names it.
     :param other: what to compare with: `run:<run id>`, or `calibration:<name>` of the same run, such as imported ones.
     """
-    own = catalog.read(PayloadRow, run.dag_id, run.run_id, name, final=True, name=payload)
-    compared: Iterable[PayloadRow] = ()
+    own = catalog.read(db.PayloadRow, *run.place, name, final=True, name=payload)
+    compared: Iterable[db.PayloadRow] = ()
     kind, _, rest = (other or "").partition(":")
     if kind == "run":
-        compared = catalog.read(PayloadRow, run.dag_id, rest, name, final=True, name=payload)
+        compared = catalog.read(db.PayloadRow, run.dag_id, rest, name, final=True, name=payload)
     elif kind == "calibration":
-        compared = catalog.read(PayloadRow, run.dag_id, run.run_id, rest, final=True, name=payload)
+        compared = catalog.read(db.PayloadRow, *run.place, rest, final=True, name=payload)
     elif other:
         raise CafError(f"There is nothing to compare with under {other!r}.", hint="Use run:<id> or calibration:<name>.")
     return {
@@ -260,23 +240,23 @@ def build_trend(
     }
 
 
-def build_failures(run: RunRow, catalog: Catalog, name: str | None, offset: int) -> dict[str, Any]:
+def build_failures(run: RunDep, catalog: CatalogDep, name: str | None = None, offset: int = 0) -> dict[str, Any]:
     """Return some failed tries of subjobs, with the ends of their logs."""
     if name is not None:
         check_calibration(run.tasks, name)
-    place = (run.dag_id, run.run_id, name)
-    rows = catalog.read(FailedSubjobRow, *place, limit=_FAILURES, offset=offset, newest_by="ended")
+    place = (*run.place, name)
+    rows = catalog.read(db.FailedSubjobRow, *place, limit=_FAILURES, offset=max(0, offset), newest_by="ended")
     return {
-        "total": catalog.count(FailedSubjobRow, *place),
-        "offset": offset,
+        "total": catalog.count(db.FailedSubjobRow, *place),
+        "offset": max(0, offset),
         "size": _FAILURES,
         "rows": [_build_failure(row, catalog) for row in rows],
     }
 
 
-def _build_failure(row: FailedSubjobRow, catalog: Catalog) -> dict[str, Any]:
+def _build_failure(row: db.FailedSubjobRow, catalog: Catalog) -> dict[str, Any]:
     attempt: Any = {"iteration": row.iteration, "step": row.collection, "subjob": row.subjob, "attempt": row.attempt}
-    logs = catalog.read(LogRow, row.dag_id, row.run_id, row.calibration, **attempt)
+    logs = catalog.read(db.LogRow, row.dag_id, row.run_id, row.calibration, **attempt)
     return {
         **_pick(row, "calibration", "iteration", "collection", "subjob", "attempt"),
         **_pick(row, "exit_code", "signal", "host", "reason", "ended"),
@@ -288,13 +268,15 @@ def _build_failure(row: FailedSubjobRow, catalog: Catalog) -> dict[str, Any]:
     }
 
 
-def find_log(run: RunRow, catalog: Catalog, name: str, iteration: int, step: str, subjob: int, attempt: int) -> str:
+def find_log(
+    run: RunDep, catalog: CatalogDep, name: str, iteration: int, step: str, subjob: int = -1, attempt: int = 0
+) -> str:
     """Return the text of a log.
 
     :raises CafError: if the catalog has none.
     """
     place: Any = {"iteration": iteration, "step": step, "subjob": subjob, "attempt": attempt}
-    for row in catalog.read(LogRow, run.dag_id, run.run_id, name, **place):
+    for row in catalog.read(db.LogRow, *run.place, name, **place):
         head = "" if row.is_whole else f"(the end of {row.path})\n\n"
         return head + row.text
     raise CafError(
@@ -304,34 +286,33 @@ def find_log(run: RunRow, catalog: Catalog, name: str, iteration: int, step: str
 
 
 def find_figure(
-    run: RunRow, catalog: Catalog, name: str, iteration: int, algorithm: str, key: int, figure: str
-) -> FigureRow:
+    run: RunDep, catalog: CatalogDep, name: str, iteration: int, algorithm: str, key: int, figure: str
+) -> db.FigureRow:
     """Return a picture.
 
     :raises CafError: if the catalog has none, or not its content.
     """
     place: Any = {"iteration": iteration, "algorithm": algorithm, "execution": key, "name": figure}
-    for row in catalog.read(FigureRow, run.dag_id, run.run_id, name, **place):
+    for row in catalog.read(db.FigureRow, *run.place, name, **place):
         if row.content is not None:
             return row
     raise CafError(f"The catalog has no figure {figure!r} of execution {key} of {algorithm!r} in pass {iteration}.")
 
 
-def _find_member(catalog: Catalog, run: RunRow, name: str) -> Calibration | None:
-    described = catalog.read_run(run.dag_id, run.run_id)
+def _list_algorithms(catalog: Catalog, run: RunRow, name: str) -> list[dict[str, Any]]:
+    described = catalog.read_run(*run.place)
     if described is None:
-        return None
-    found = [each for each in read_caf(described.definition).calibrations if each.name == name]
-    return found[0] if found and isinstance(found[0], Calibration) else None
-
-
-def _describe_algorithms(member: Calibration | None) -> list[dict[str, Any]]:
-    if member is None:
         return []
-    return [{"class": algorithm.algorithm, **_pick(algorithm, "name", "strategy")} for algorithm in member.algorithms]
+    members = read_caf(described.definition).calibrations
+    return [
+        {"class": algorithm.algorithm, **_pick(algorithm, "name", "strategy")}
+        for member in members
+        if member.name == name and isinstance(member, Calibration)
+        for algorithm in member.algorithms
+    ]
 
 
-def _build_resources(row: SubjobsRow) -> dict[str, Any]:
+def _build_resources(row: db.SubjobsRow) -> dict[str, Any]:
     tries = row.done + row.failed + row.retries
     return {
         "iteration": row.iteration,
@@ -346,7 +327,7 @@ def _build_resources(row: SubjobsRow) -> dict[str, Any]:
     }
 
 
-def _build_selection(row: SelectionRow) -> dict[str, Any]:
+def _build_selection(row: db.SelectionRow) -> dict[str, Any]:
     return {
         **_pick(row, "collection", "files", "subjobs", "details"),
         "ignored": [str(run) for run in row.ignored[:_SHOWN_RUNS]],
@@ -354,11 +335,7 @@ def _build_selection(row: SelectionRow) -> dict[str, Any]:
     }
 
 
-def _build_figure(row: FigureRow) -> dict[str, Any]:
-    return {"key": row.execution, **_pick(row, "algorithm", "iteration", "name", "path")}
-
-
-def _list_payloads(rows: Iterable[PayloadRow]) -> list[dict[str, Any]]:
+def _list_payloads(rows: Iterable[db.PayloadRow]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         payload = found.setdefault(row.name, {"name": row.name, "count": 0, "fields": list_fields(row.value)})
@@ -366,14 +343,14 @@ def _list_payloads(rows: Iterable[PayloadRow]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _list_others(run: RunRow, catalog: Catalog, payloads: Sequence[PayloadRow], name: str) -> list[str]:
+def _list_others(run: RunRow, catalog: Catalog, payloads: Sequence[db.PayloadRow], name: str) -> list[str]:
     """List what the constants can be compared with: earlier runs, and calibrations with payloads of the same name."""
     names = {row.name for row in payloads}
     if not names:
         return []
     others = [
         f"calibration:{calibration}"
-        for calibration, payload in catalog.list_final_payloads(run.dag_id, run.run_id)
+        for calibration, payload in catalog.list_final_payloads(*run.place)
         if payload in names and calibration != name
     ]
     runs = catalog.list_runs_with_payloads(run.dag_id, name, limit=_NEWEST_RUNS)

@@ -52,8 +52,8 @@ class RunAxis:
 
     def span(self, iov: IoV) -> tuple[float, float]:
         """Return begin and end of an IoV."""
-        begin = self.place(ExpRun(iov.exp_low, iov.run_low))
-        return begin, max(self.place(ExpRun(iov.exp_high, iov.run_high), is_end=True), begin + 0.2)
+        begin = self.place(iov.low)
+        return begin, max(self.place(iov.high, is_end=True), begin + 0.2)
 
     def list_ticks(self, most: int = 8) -> list[tuple[float, str]]:
         """Return places with their labels: the first run of each experiment, and round numbers between."""

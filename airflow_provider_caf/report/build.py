@@ -21,18 +21,8 @@ from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.files import write_text
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.io.catalog import (
-    Catalog,
-    ExecutionRow,
-    FailedSubjobRow,
-    FigureRow,
-    IterationRow,
-    JsonValue,
-    MonitoredRow,
-    PayloadRow,
-    SelectionRow,
-    SubjobsRow,
-)
+from airflow_provider_caf.io.catalog import Catalog, JsonValue
+from airflow_provider_caf.io.catalog import rows as db
 from airflow_provider_caf.report.axis import RunAxis
 from airflow_provider_caf.report.figures import Payloads, draw_convergence, draw_map, draw_trend, is_drawable
 from airflow_provider_caf.status.airflow_run import RunRow
@@ -43,6 +33,7 @@ from airflow_provider_caf.status.series import (
     build_trends,
     find_payload_gaps,
     find_shown_runs,
+    group_payloads,
     list_constants,
 )
 
@@ -70,11 +61,9 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 class Drawing:
     """A drawing of the report.
 
-    :param name: of its files, without suffix.
     :param source: the picture as a data address.
     """
 
-    name: str
     title: str
     source: str
 
@@ -139,7 +128,7 @@ class _Writer:
         _make_folder(self._folder)
         for suffix, picture in pictures.items():
             write_bytes(self._folder / f"{name}.{suffix}", picture.getvalue(), durable=False)
-        return Drawing(name=name, title=title, source=build_address("image/png", pictures["png"].getvalue()))
+        return Drawing(title=title, source=build_address("image/png", pictures["png"].getvalue()))
 
     def remove_others(self) -> None:
         """Remove drawings of an earlier report that this one has not.
@@ -171,16 +160,14 @@ def build_address(media_type: str, content: bytes) -> str:
 
 def _collect(run: RunRow, catalog: Catalog, writer: _Writer) -> dict[str, Any]:
     """Collect what the template shows."""
-    place = (run.dag_id, run.run_id)
+    place = run.place
     described = catalog.read_run(*place)
-    rows = catalog.read(PayloadRow, *place, final=True)
-    executions = catalog.read(ExecutionRow, *place, without=["output"])
-    payloads: dict[tuple[str, str], list[PayloadRow]] = {}
-    for row in rows:
-        payloads.setdefault((row.calibration, row.name), []).append(row)
+    rows = catalog.read(db.PayloadRow, *place, final=True)
+    executions = catalog.read(db.ExecutionRow, *place, without=["output"])
+    payloads = group_payloads(rows)
     gaps = find_payload_gaps(rows, executions)
     axis = RunAxis(find_shown_runs(rows, executions))
-    failures = catalog.read(FailedSubjobRow, *place, limit=MOST_FAILURES, newest_by="ended")
+    failures = catalog.read(db.FailedSubjobRow, *place, limit=MOST_FAILURES, newest_by="ended")
     return {
         "run": run,
         "made": datetime.now(UTC),
@@ -192,10 +179,10 @@ def _collect(run: RunRow, catalog: Catalog, writer: _Writer) -> dict[str, Any]:
         "convergence": _draw_convergences(run, catalog, writer),
         "results": Shown(items=rows[:MOST_RESULTS], total=len(rows)),
         **_list_pictures(run, catalog),
-        "failures": Shown(items=failures, total=catalog.count(FailedSubjobRow, *place)),
-        "resources": catalog.read(SubjobsRow, *place),
-        "passes": catalog.read(IterationRow, *place),
-        "selections": catalog.read(SelectionRow, *place),
+        "failures": Shown(items=failures, total=catalog.count(db.FailedSubjobRow, *place)),
+        "resources": catalog.read(db.SubjobsRow, *place),
+        "passes": catalog.read(db.IterationRow, *place),
+        "selections": catalog.read(db.SelectionRow, *place),
         "chosen": getattr(described, "chosen", ()),
         "folder": getattr(described, "folder", None),
         "versions": getattr(described, "versions", None) or {},
@@ -243,18 +230,14 @@ def _draw_trend(
 
 def _draw_convergences(run: RunRow, catalog: Catalog, writer: _Writer) -> Shown:
     numbers: dict[str, list[Any]] = {}
-    for row in catalog.read(MonitoredRow, run.dag_id, run.run_id):
+    for row in catalog.read(db.MonitoredRow, *run.place):
         numbers.setdefault(row.calibration, []).append(row)
     wanted = [
         (calibration, algorithm, name, points)
         for calibration, rows in numbers.items()
         for (algorithm, name), points in build_convergence(rows).items()
     ]
-    drawable = [
-        (*place, points)
-        for *place, points in wanted
-        if all(is_drawable(point.low, point.high, point.error) for point in points)
-    ]
+    drawable = [item for item in wanted if all(is_drawable(point.low, point.high, point.error) for point in item[-1])]
     drawings = [
         writer.add(
             draw_convergence(points, name),
@@ -283,12 +266,11 @@ def _list_pictures(run: RunRow, catalog: Catalog) -> dict[str, Any]:
 
     The contents of all of them may be gigabytes: they are read one name at a time.
     """
-    place = (run.dag_id, run.run_id)
-    known = sorted(catalog.read(FigureRow, *place, without=["content"]), key=lambda row: -row.iteration)
+    known = sorted(catalog.read(db.FigureRow, *run.place, without=["content"]), key=lambda row: -row.iteration)
     chosen = _take_evenly([(row.calibration, row.name, _identify(row)) for row in known], MOST_FIGURES)
     contents: dict[tuple[Any, ...], bytes | None] = {}
     for calibration, name in dict.fromkeys(figure[:2] for figure in chosen):
-        for row in catalog.read(FigureRow, *place, calibration, name=name):
+        for row in catalog.read(db.FigureRow, *run.place, calibration, name=name):
             key = (calibration, name, _identify(row))
             if key in chosen:
                 contents[key] = row.content
@@ -300,11 +282,11 @@ def _list_pictures(run: RunRow, catalog: Catalog) -> dict[str, Any]:
         elif content and size + len(content) <= MOST_FIGURE_BYTES:
             size += len(content)
             title = f"{row.calibration} – {row.algorithm}: {row.name}, pass {row.iteration + 1}"
-            drawings.append(Drawing(name=row.name, title=title, source=build_address(row.media_type, content)))
+            drawings.append(Drawing(title=title, source=build_address(row.media_type, content)))
     return {"pictures": Shown(items=drawings, total=len(known)), "large_pictures": files}
 
 
-def _identify(row: FigureRow) -> tuple[Any, ...]:
+def _identify(row: db.FigureRow) -> tuple[Any, ...]:
     return row.iteration, row.algorithm, row.execution, row.path
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.io.catalog import Catalog, PayloadRow
-from airflow_provider_caf.status.series import Constant, ConstantReader
+from airflow_provider_caf.status.series import Constant, ConstantReader, group_payloads
 
 RunName = tuple[str, str]
 """DAG id and run id."""
@@ -75,16 +75,10 @@ def compare_runs(catalog: Catalog, first: RunName, second: RunName) -> list[Payl
 
     :raises DatabaseError: if the catalog cannot be read.
     """
-    one, other = (_group(catalog.read(PayloadRow, *name, final=True)) for name in (first, second))
+    rows = (catalog.read(PayloadRow, *name, final=True) for name in (first, second))
+    one, other = (group_payloads(sorted(own, key=lambda row: (row.iov, row.position))) for own in rows)
     reader = ConstantReader()
     return [_compare(key, one.get(key, []), other.get(key, []), reader) for key in sorted({*one, *other})]
-
-
-def _group(rows: Sequence[PayloadRow]) -> dict[tuple[str, str], list[PayloadRow]]:
-    found: dict[tuple[str, str], list[PayloadRow]] = {}
-    for row in sorted(rows, key=lambda row: (row.iov, row.position)):
-        found.setdefault((row.calibration, row.name), []).append(row)
-    return found
 
 
 def _compare(
@@ -118,21 +112,13 @@ def _find_overlaps(first: list[PayloadRow], second: list[PayloadRow]) -> Iterato
     """Yield the pairs that hold for a same run, with the IoV in which both do."""
     begin = 0
     for one in first:
-        while begin < len(second) and _end(second[begin].iov) < one.iov[:2]:
+        while begin < len(second) and second[begin].iov.end < one.iov.low:
             begin += 1
         for other in second[begin:]:
-            if other.iov[:2] > _end(one.iov):
+            if other.iov.low > one.iov.end:
                 break
-            low, high = max(one.iov[:2], other.iov[:2]), min(_end(one.iov), _end(other.iov))
-            if low <= high:
-                yield one, other, IoV(*low, *(-1 if number == math.inf else int(number) for number in high))
-
-
-def _end(iov: IoV) -> tuple[float, float]:
-    """Return the end of an IoV so that it can be compared: open ends are last."""
-    if iov.exp_high < 0:
-        return math.inf, math.inf
-    return iov.exp_high, iov.run_high if iov.run_high >= 0 else math.inf
+            if (iov := one.iov.intersect(other.iov)) is not None:
+                yield one, other, iov
 
 
 def _compare_values(one: dict[str, Constant], other: dict[str, Constant], iov: IoV) -> Iterator[ConstantChange]:

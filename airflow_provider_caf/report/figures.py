@@ -111,7 +111,7 @@ def _add_strokes(axes: Axes, strokes: Sequence[tuple[float, float, float, float]
 
 
 def is_drawable(*numbers: float | None) -> bool:
-    """Tell whether an axis can show numbers."""
+    """Return whether an axis can show numbers."""
     return all(number is None or abs(number) <= _LARGEST for number in numbers)
 
 

@@ -5,6 +5,7 @@ What the description holds says `worker/basf2/describe_script.py`, which makes i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
@@ -78,6 +79,33 @@ class CafConfig(JsonRecord):
                 )
         local = [{"local": str(Path(path).parent)} for path in self.testing_payloads]
         return local + [{"global_tag": tag} for tag in self.database_chain or ()]
+
+
+_FORMS = {
+    "caf_config": "Write an object, as the prompt tool of the experiment reads it.",
+    "input_data": 'Write {"name": [["/folder", [exp, run]]]}.',
+}
+
+
+def read_object(value: Any, word: str) -> Mapping[str, Any]:
+    """Return what `caf_config.json` or `input_data.json` holds.
+
+    :param value: that object, or the path of the file that holds it.
+    :param word: `caf_config` or `input_data`.
+    :raises DefinitionError: if the file cannot be read, or holds no object.
+    """
+    content = value
+    if isinstance(value, str):
+        try:
+            content = json.loads(Path(value).read_text("utf-8"))
+        except OSError as error:
+            reason = error.strerror
+            raise DefinitionError(f"The {word} {value} cannot be read: {reason}.", hint="Check the path.") from error
+        except ValueError as error:
+            raise DefinitionError(f"The {word} {value} is no JSON: {error}.", hint="Correct it there.") from error
+    if not isinstance(content, Mapping):
+        raise DefinitionError(f"The {word} {value!r} is no mapping.", hint=_FORMS[word])
+    return content
 
 
 @record

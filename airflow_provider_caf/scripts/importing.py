@@ -75,9 +75,8 @@ def import_script(order: ScriptImport) -> Imported:
     :raises InputError: if its input is not there.
     :raises TransportError: if it could not be tried.
     """
-    resources, transport = find_environment(order)
     with _drafting(order) as draft:
-        description, printed = describe(order, draft, resources, transport, input_data=order.input_data or {})
+        description, printed, resources = _describe(order, draft, order.input_data or {})
         return _write(order, description, printed, draft, resources)
 
 
@@ -86,9 +85,8 @@ def read_settings(order: ScriptImport) -> dict[str, Any]:
 
     :raises DefinitionError: as `import_script`.
     """
-    resources, transport = find_environment(order)
     with _drafting(order) as draft:
-        description, _ = describe(order, draft, resources, transport, input_data=None)
+        description, _, _ = _describe(order, draft, None)
     settings: dict[str, Any] = description["settings"]
     return settings
 
@@ -97,10 +95,15 @@ def read_settings(order: ScriptImport) -> dict[str, Any]:
 def _drafting(order: ScriptImport) -> Iterator[Path]:
     """Yield the folder in which a script is described; nothing of it is left behind.
 
-    No other process has it: the same script may be described on another host at the same time.
+    No other process has it: the same script may be described on another host at the same time. What is left of
+    processes that were killed is removed: no living one describes for so long.
     """
     order.folder.mkdir(parents=True, exist_ok=True)
-    _remove_old_drafts(order)
+    oldest = time.time() - max(_OLD_DRAFT, 2 * order.timeout)
+    for old in order.folder.glob(f"{_DRAFT}*"):
+        with suppress(FileNotFoundError):  # another process removes it, too
+            if old.stat().st_mtime < oldest:
+                shutil.rmtree(old)
     draft = order.folder / f"{_DRAFT}{build_temporary_name()}"
     try:
         yield draft
@@ -108,40 +111,28 @@ def _drafting(order: ScriptImport) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _remove_old_drafts(order: ScriptImport) -> None:
-    """Remove the drafts of processes that were killed; no living one describes for that long."""
-    oldest = time.time() - max(_OLD_DRAFT, 2 * order.timeout)
-    for draft in order.folder.glob(f"{_DRAFT}*"):
-        with suppress(FileNotFoundError):  # another process removes it, too
-            if draft.stat().st_mtime < oldest:
-                shutil.rmtree(draft)
-
-
-def describe(
-    order: ScriptImport,
-    folder: Path,
-    resources: Resources,
-    transport: Transport,
-    *,
-    input_data: Mapping[str, Any] | None,
-) -> tuple[dict[str, Any], str]:
-    """Describe a script into a folder."""
+def _describe(
+    order: ScriptImport, folder: Path, input_data: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], str, Resources]:
+    """Return the description of a script, what it printed, and the environment of both."""
     if order.caf not in CAFS:
         raise DefinitionError(f"caf is {order.caf!r}.", hint=build_word_hint(order.caf, CAFS, "choices"))
-    return describe_script(
-        {
-            "script": order.script,
-            "caf": order.caf,
-            "script_folders": list_script_folders(order.script, order.script_folders),
-            "requested_iov": order.config.requested_iov.to_json(),
-            "expert_config": dict(order.config.expert_config or {}),
-            "input_data": None if input_data is None else dict(input_data),
-        },
-        folder,
-        resources,
-        transport,
-        order.timeout,
-    )
+    resources, transport = find_environment(order)
+    request = {
+        **_build_request(order, order.script),
+        "expert_config": dict(order.config.expert_config or {}),
+        "input_data": None if input_data is None else dict(input_data),
+    }
+    return *describe_script(request, folder, resources, transport, order.timeout), resources
+
+
+def _build_request(order: ScriptImport, script: str) -> dict[str, Any]:
+    return {
+        "script": script,
+        "caf": order.caf,
+        "script_folders": list_script_folders(order.script, order.script_folders),
+        "requested_iov": order.config.requested_iov.to_json(),
+    }
 
 
 def list_script_folders(script: str, more: tuple[str, ...]) -> list[str]:
@@ -233,10 +224,7 @@ def _build_validation(order: ScriptImport, description: Mapping[str, Any]) -> di
     names = [calibration["name"] for calibration in description["calibrations"]]
     return {
         "version": 1,
-        "script": order.validation,
-        "caf": order.caf,
-        "script_folders": list_script_folders(order.script, order.script_folders),
-        "requested_iov": order.config.requested_iov.to_json(),
+        **_build_request(order, order.validation),
         "expert_config": {},
         "calibrations": {name: f"../{build_slug(name)}" for name in names},
         "input_data_path": _find_common_folder(order.input_data or {}),

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
-
-from pydantic import Field
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.definitions.caf import DagOptions
 from airflow_provider_caf.definitions.files import SCRIPT_RUN_SUFFIX, place_errors
-from airflow_provider_caf.definitions.form import FIXED, Chooser, Form, Word
+from airflow_provider_caf.definitions.form import FIXED, Form, Word
 from airflow_provider_caf.definitions.words import (
     Backend,
     BackendArgs,
@@ -19,6 +16,7 @@ from airflow_provider_caf.definitions.words import (
     OptionalText,
     Seconds,
     Text,
+    choice,
     read_text,
     refuse,
 )
@@ -40,15 +38,8 @@ def _read_config(value: Any) -> Any:
     return value
 
 
-def _read_caf(value: Any) -> str:
-    if value not in CAFS:
-        raise refuse(value, "It has to be 'dropin' or 'release'.")
-    return str(value)
-
-
 _TEXT = {"type": "string"}
 _FILE_OR_OBJECT = {"anyOf": [_TEXT, {"type": "object"}]}
-
 
 IMPORT_OPTIONS = ("caf", "script_folders", "backend", "connection", "arguments", "validation", "timeout")
 
@@ -57,35 +48,30 @@ class ScriptRun(Form):
     """A calibration script that a DAG describes before it runs it."""
 
     noun: ClassVar[str] = "script run"
-    parts: ClassVar[Mapping[str, Chooser]] = {"dag": lambda _: DagOptions}
 
-    name: Annotated[Name, Field(description="Of the DAG.")]
-    script: Annotated[Text, FIXED, Field(description="Its path, or its name in the release.")]
-    caf_config: Annotated[
-        Any, Word(_read_config, _FILE_OR_OBJECT), FIXED, Field(description="`caf_config.json`, or its path.")
-    ] = {}
-    input_data: Annotated[
-        Any, Word(_read_data, _FILE_OR_OBJECT), FIXED, Field(description="`input_data.json`, or its path.")
-    ] = {}
-    caf: Annotated[
-        str,
-        Word(_read_caf, {"enum": list(CAFS)}),
-        FIXED,
-        Field(description="Where the modules `caf` and `prompt` come from: `dropin`, ours, or `release`."),
-    ] = "dropin"
-    script_folders: Annotated[
-        list[Text],
-        FIXED,
-        Field(description="Where other scripts are that it imports, beside its own folder."),
-    ] = []
+    name: Name
+    """Of the DAG."""
+    script: Annotated[Text, FIXED]
+    """Its path, or its name in the release."""
+    caf_config: Annotated[Any, Word(_read_config, _FILE_OR_OBJECT), FIXED] = {}
+    """`caf_config.json`, or its path."""
+    input_data: Annotated[Any, Word(_read_data, _FILE_OR_OBJECT), FIXED] = {}
+    """`input_data.json`, or its path."""
+    caf: Annotated[str, choice("There is no caf {!r}.", "choices", *CAFS), FIXED] = "dropin"
+    """Where the modules `caf` and `prompt` come from: `dropin`, ours, or `release`."""
+    script_folders: Annotated[list[Text], FIXED] = []
+    """Where other scripts are that it imports, beside its own folder."""
     backend: Backend = None
-    connection: Annotated[OptionalText, Field(description="The connection of type `caf_batch`.")] = None
-    arguments: Annotated[
-        BackendArgs, Field(description="Of the jobs and the description, as `setup` and `python`.")
-    ] = {}
-    validation: Annotated[OptionalText, FIXED, Field(description="A validation script.")] = None
-    timeout: Annotated[Seconds, FIXED, Field(description="Of the description.")] = 600.0
-    dag: Annotated[DagOptions | None, Field(description="Options of the DAG.")] = None
+    connection: OptionalText = None
+    """The connection of type `caf_batch`."""
+    arguments: BackendArgs = {}
+    """Of the jobs and the description, as `setup` and `python`."""
+    validation: Annotated[OptionalText, FIXED] = None
+    """A validation script."""
+    timeout: Annotated[Seconds, FIXED] = 600.0
+    """Of the description."""
+    dag: DagOptions | None = None
+    """Options of the DAG."""
 
     def list_options(self) -> dict[str, Any]:
         """Return the words that `ScriptImport` has, too, apart from those that a run may set."""
@@ -93,7 +79,7 @@ class ScriptRun(Form):
 
 
 def is_script_run(path: Path) -> bool:
-    """Tell whether a file holds a script that is described when it runs."""
+    """Return whether a file holds a script that is described when it runs."""
     return path.name.endswith(SCRIPT_RUN_SUFFIX)
 
 

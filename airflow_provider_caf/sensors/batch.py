@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
-from airflow.sdk import BaseSensorOperator, conf
+from airflow.sdk import BaseSensorOperator, Context, conf
 from airflow.sdk.exceptions import (
     AirflowFailException,
     AirflowRescheduleException,
@@ -22,13 +22,9 @@ from airflow_provider_caf.core.errors import DefinitionError, PollError
 from airflow_provider_caf.hooks.batch import open_collection
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run, open_results
 from airflow_provider_caf.site.metrics import count, time_poll
+from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.waiting import LiveCounts
 from airflow_provider_caf.triggers.batch import BatchJobTrigger
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_caf.steps.collect import CollectionRun
 
 
 class _Look(Enum):
@@ -62,6 +58,10 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
     system: str | None = None
     """The batch system that a subclass stands for; None: any."""
 
+    def __init_subclass__(cls, *, system: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.system = system or cls.system
+
     def __init__(
         self,
         *,
@@ -80,12 +80,12 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
         self.deferrable = deferrable
         self._run: CollectionRun | None = None
         self._counts: LiveCounts | None = None
-        self._told = ""
+        self._shown = ""
         self._failed = 0
         self._is_all_over = False
 
     def execute(self, context: Context) -> Any:
-        """Give what failed before a new chance, and wait.
+        """Submit again what has failed before, and wait.
 
         :raises AirflowFailException: when the retries of a subjob are spent.
         """
@@ -136,7 +136,7 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
 
     @contextmanager
     def _ending_jobs_with_the_task(self, context: Context) -> Iterator[None]:
-        """End what still runs when the task fails for good: nothing else would (law 10).
+        """End what still runs when the task fails for good: nothing else would.
 
         A failure that Airflow retries leaves the jobs alone. So does the end of a worker.
         """
@@ -160,7 +160,7 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
             return
         try:
             self._open(context).cancel()
-        except Exception as error:  # noqa: BLE001 - all of it is told
+        except Exception as error:  # noqa: BLE001 - all of it is logged
             # Why the task fails is said by the error that brought us here, and that one goes on.
             self.log.error("What still runs of collection %r could not be ended: %s", self.collection, error)
 
@@ -179,7 +179,7 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
         return self._run
 
     def _begin(self, context: Context, run: CollectionRun) -> int:
-        """Submit again what has failed before, and give the first try that counts from now on.
+        """Submit again what has failed before, and return the first try that counts from now on.
 
         What has failed before somebody waits for it failed in an earlier life of this task, or was very quick: either
         way it gets all its tries.
@@ -236,7 +236,7 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
     def _give_up(self) -> NoReturn:
         message = (
             f"The subjobs of collection {self.collection!r} in calibration {self.calibration!r} were not done within "
-            f"{self.timeout:g} s ({self._told}). Those that were not are ended."
+            f"{self.timeout:g} s ({self._shown}). Those that were not are ended."
         )
         if self.soft_fail:
             raise AirflowSkipException(message)
@@ -253,7 +253,7 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
         self._is_all_over = observation.is_over
         assert self._counts is not None, "_open() sets it"
         self._counts.update(observation, is_last=self._is_all_over)
-        self._tell(context, run.attend(observation))
+        self._show(context, run.attend(observation))
         if not self.deferrable:
             self._check_silence(context, run.patience, observation.problem)
         if not self._is_all_over:
@@ -279,7 +279,7 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
         return {"dag_id": context["ti"].dag_id, "calibration": self.calibration, "system": run.client.system.name}
 
     def _check_silence(self, context: Context, patience: Patience, problem: str | None) -> None:
-        """Give up a batch system that is silent (law 4). A rescheduled sensor begins anew with each look.
+        """Give up a batch system that is silent. A rescheduled sensor begins anew with each look.
 
         :raises PollError: if it has been silent for too long.
         """
@@ -296,11 +296,11 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
                 hint="Mend it and clear the task: what ended meanwhile does not run again.",
             )
 
-    def _tell(self, context: Context, line: str) -> None:
-        """Say how far it is, where it changed: in the log, and in the store that the web interface shows."""
-        if line == self._told:
+    def _show(self, context: Context, line: str) -> None:
+        """Show how far it is, where it changed: in the log, and in the store that the web interface shows."""
+        if line == self._shown:
             return
-        self._told = line
+        self._shown = line
         self.log.info("%s", line)
         try:
             context["task_state_store"].set("progress", line)
@@ -313,7 +313,7 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
 
 
 def read_patience() -> Patience:
-    """Give how often to look and how long to wait, from Airflow's configuration."""
+    """Return how often to look and how long to wait, from Airflow's configuration."""
     default = Patience()
     return Patience(
         shortest=conf.getfloat("caf", "poll_interval_min", fallback=default.shortest),
@@ -322,37 +322,25 @@ def read_patience() -> Patience:
     )
 
 
-class LocalJobSensor(BatchJobSensor):
+class LocalJobSensor(BatchJobSensor, system="local"):
     """Wait for subjobs on this machine."""
 
-    system = "local"
 
-
-class HTCondorJobSensor(BatchJobSensor):
+class HTCondorJobSensor(BatchJobSensor, system="htcondor"):
     """Wait for subjobs on HTCondor."""
 
-    system = "htcondor"
 
-
-class LSFJobSensor(BatchJobSensor):
+class LSFJobSensor(BatchJobSensor, system="lsf"):
     """Wait for subjobs on LSF."""
 
-    system = "lsf"
 
-
-class PBSJobSensor(BatchJobSensor):
+class PBSJobSensor(BatchJobSensor, system="pbs"):
     """Wait for subjobs on PBS."""
 
-    system = "pbs"
 
-
-class SlurmJobSensor(BatchJobSensor):
+class SlurmJobSensor(BatchJobSensor, system="slurm"):
     """Wait for subjobs on Slurm."""
 
-    system = "slurm"
 
-
-class TorqueJobSensor(BatchJobSensor):
+class TorqueJobSensor(BatchJobSensor, system="torque"):
     """Wait for subjobs on Torque."""
-
-    system = "torque"

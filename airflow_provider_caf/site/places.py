@@ -17,7 +17,7 @@ from airflow_provider_caf.site.shared import Shared
 def find_work_dir() -> Path:
     """Return the folder of all runs: `[caf] work_dir`, or the folder `caf` in AIRFLOW_HOME.
 
-    :raises DefinitionError: if that cannot be used; no file is touched.
+    :raises DefinitionError: if its path cannot be one; no file is touched.
     """
     configured = conf.get("caf", "work_dir", fallback="")
     home = Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser()
@@ -32,19 +32,19 @@ def find_configured_folder() -> Path | None:
     return Path(configured) if configured else None
 
 
-def find_catalog(work_dir: Path) -> Catalog:
+def find_catalog(work_dir: Path | None = None) -> Catalog:
     """Return the catalog of `[caf] catalog_conn_id`, or the SQLite file beside the work folder.
 
     It is the same one for every caller in this process, with the connections that it holds.
 
-    :param work_dir: the folder of all runs.
+    :param work_dir: the folder of all runs; None: the one that is configured.
     :raises DefinitionError: if the connection is not one to an SQL database.
     """
     conn_id = conf.get("caf", "catalog_conn_id", fallback="caf_catalog")
     try:
         connection = BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:
-        file = default_catalog_file(work_dir)
+        file = default_catalog_file(work_dir or find_work_dir())
         return _CATALOGS.find(str(file), "", lambda: open_sqlite_catalog(file))
     return _CATALOGS.find(conn_id, connection.get_uri(), lambda: _open_connection(conn_id, connection))
 

@@ -41,6 +41,11 @@ class RunSummary:
     ended: datetime | None
 
     @property
+    def place(self) -> tuple[str, str]:
+        """The ids of the DAG and of the run, by which the catalog knows it."""
+        return self.dag_id, self.run_id
+
+    @property
     def seconds(self) -> float:
         """The duration until its end, or until now."""
         if self.started is None:
@@ -118,9 +123,9 @@ def find_to_clear(dag_id: str, run_id: str, task_ids: Collection[str]) -> list[s
 
     :raises CafError: if there is no such DAG, run or task.
     """
-    with _session() as session:
-        dag = _load_dag(session, _find_run(session, dag_id, run_id))
-        return sorted(_add_later(dag, task_ids))
+    with _open(dag_id, run_id) as (_, _, dag):
+        tasks: list[Any] = [dag.get_task(task_id) for task_id in task_ids]
+        return sorted({*task_ids, *(later for task in tasks for later in task.get_flat_relative_ids(upstream=False))})
 
 
 def clear(dag_id: str, run_id: str, task_ids: Collection[str]) -> int:
@@ -128,9 +133,7 @@ def clear(dag_id: str, run_id: str, task_ids: Collection[str]) -> int:
 
     :raises CafError: if there is no such DAG, run or task.
     """
-    with _session() as session:
-        run = _find_run(session, dag_id, run_id)
-        dag = _load_dag(session, run)
+    with _open(dag_id, run_id) as (session, run, dag):
         count: int = dag.clear(run_id=run.run_id, task_ids=list(task_ids), session=session)
         return count
 
@@ -151,11 +154,8 @@ def fail_run(dag_id: str, run_id: str) -> list[str]:
 def _fail_run(dag_id: str, run_id: str) -> list[str]:
     from airflow.api.common.mark_tasks import set_dag_run_state_to_failed
 
-    with _session() as session:
-        run = _find_run(session, dag_id, run_id)
-        _, killed = set_dag_run_state_to_failed(
-            dag=_load_dag(session, run), run_id=run.run_id, commit=True, session=session
-        )
+    with _open(dag_id, run_id) as (session, run, dag):
+        _, killed = set_dag_run_state_to_failed(dag=dag, run_id=run.run_id, commit=True, session=session)
         return sorted(ti.task_id for ti in killed)
 
 
@@ -163,9 +163,7 @@ def fail_tasks(dag_id: str, run_id: str, task_ids: Collection[str]) -> None:
     """End tasks as failed."""
     from airflow.utils.state import TaskInstanceState
 
-    with _session() as session:
-        run = _find_run(session, dag_id, run_id)
-        dag = _load_dag(session, run)
+    with _open(dag_id, run_id) as (session, run, dag):
         for task_id in sorted(task_ids):
             dag.set_task_instance_state(
                 task_id=task_id, run_id=run.run_id, state=TaskInstanceState.FAILED, commit=True, session=session
@@ -202,18 +200,13 @@ def _find_run(session: Session, dag_id: str, run_id: str | None) -> DagRun:
     raise CafError(f"There is no DAG {dag_id!r}.", hint=build_word_hint(dag_id, known, "DAGs"))
 
 
-def _load_dag(session: Session, run: DagRun) -> SerializedDAG:
+@contextmanager
+def _open(dag_id: str, run_id: str) -> Iterator[tuple[Session, DagRun, SerializedDAG]]:
     from airflow.models.dagbag import DBDagBag
 
-    dag = DBDagBag(load_op_links=False).get_dag_for_run(run, session=session)
-    if dag is None:
-        raise CafError(f"The DAG {run.dag_id!r} of run {run.run_id!r} is not there any more.")
-    return dag
-
-
-def _add_later(dag: SerializedDAG, task_ids: Collection[str]) -> set[str]:
-    found: set[str] = set(task_ids)
-    for task_id in task_ids:
-        task: Any = dag.get_task(task_id)
-        found |= set(task.get_flat_relative_ids(upstream=False))
-    return found
+    with _session() as session:
+        run = _find_run(session, dag_id, run_id)
+        dag = DBDagBag(load_op_links=False).get_dag_for_run(run, session=session)
+        if dag is None:
+            raise CafError(f"The DAG {dag_id!r} of run {run.run_id!r} is not there any more.")
+        yield session, run, dag

@@ -104,7 +104,7 @@ def read_progress(
     run = catalog.read_run(dag_id, run_id)
     members: dict[str, CalibrationBase] = {}
     if run is not None:
-        members = {each.name: each for each in read_caf(run.definition).calibrations}
+        members = {member.name: member for member in read_caf(run.definition).calibrations}
     groups = group_by_calibration(tasks)
     judged = {name: judge_state(own) for name, own in groups.items()}
     states = {

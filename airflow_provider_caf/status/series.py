@@ -154,6 +154,14 @@ def build_convergence(numbers: Iterable[MonitoredRow]) -> dict[tuple[str, str], 
     }
 
 
+def group_payloads(rows: Iterable[PayloadRow]) -> dict[tuple[str, str], list[PayloadRow]]:
+    """Return the payloads by calibration and name, each in their order."""
+    groups: dict[tuple[str, str], list[PayloadRow]] = {}
+    for row in rows:
+        groups.setdefault((row.calibration, row.name), []).append(row)
+    return groups
+
+
 def find_payload_gaps(
     payloads: Iterable[PayloadRow], executions: Iterable[ExecutionRow]
 ) -> dict[tuple[str, str], GapReport]:
@@ -164,12 +172,9 @@ def find_payload_gaps(
     runs: dict[str, set[ExpRun]] = {}
     for execution in executions:
         runs.setdefault(execution.calibration, set()).update(execution.runs)
-    by_name: dict[tuple[str, str], list[PayloadEntry]] = {}
-    for row in payloads:
-        entry = PayloadEntry(name=row.name, revision=row.revision, iov=row.iov)
-        by_name.setdefault((row.calibration, row.name), []).append(entry)
     found = {}
-    for (calibration, name), entries in by_name.items():
+    for (calibration, name), rows in group_payloads(payloads).items():
+        entries = [PayloadEntry(name=row.name, revision=row.revision, iov=row.iov) for row in rows]
         report = find_gaps(entries, name, runs.get(calibration, ()))
         if not report.is_empty:
             found[calibration, name] = report
@@ -187,7 +192,7 @@ def find_shown_runs(payloads: Iterable[PayloadRow], executions: Iterable[Executi
         shown.update(execution.runs)
         known.add(execution.calibration)
     imported = [row.iov for row in payloads if row.calibration not in known]
-    return shown | {ExpRun(*end) for iov in imported for end in (iov[:2], iov[2:]) if min(end) >= 0}
+    return shown | {end for iov in imported for end in (iov.low, iov.high) if min(end) >= 0}
 
 
 def find_experiments(runs: Iterable[ExpRun]) -> list[tuple[int, int, int]]:

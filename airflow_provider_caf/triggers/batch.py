@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from airflow_provider_caf.hooks.batch import open_collection
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.jobs.observation import Observation, Question
 from airflow_provider_caf.jobs.poll import Snapshot
-from airflow_provider_caf.site.places import find_catalog, find_work_dir
+from airflow_provider_caf.site.places import find_catalog
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.results import CalibrationResults
 from airflow_provider_caf.steps.waiting import LiveCounts
@@ -78,23 +79,9 @@ class BatchJobTrigger(BaseTrigger):
         self._arrays: tuple[SubmittedArray, ...] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Give what the triggerer needs to make it again."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "calibration_folder": self.calibration_folder,
-                "dag_id": self.dag_id,
-                "run_id": self.run_id,
-                "iteration": self.iteration,
-                "collection": self.collection,
-                "deadline": self.deadline,
-                "first_attempt": self.first_attempt,
-                "since": self.since,
-                "shortest_interval": self.shortest_interval,
-                "longest_interval": self.longest_interval,
-                "poll_deadline": self.poll_deadline,
-            },
-        )
+        """Return the class and the arguments with which the triggerer makes it again."""
+        words = list(inspect.signature(type(self)).parameters)
+        return f"{type(self).__module__}.{type(self).__qualname__}", {word: getattr(self, word) for word in words}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look until it is over, the time is up, or the batch system has not answered for too long."""
@@ -122,7 +109,7 @@ class BatchJobTrigger(BaseTrigger):
         await asyncio.shield(asyncio.to_thread(self._end_jobs))
 
     async def _watch(self, run: CollectionRun, poller: SharedPoller, counts: LiveCounts) -> None:
-        told = ""
+        shown = ""
         while True:
             question = await asyncio.to_thread(run.find_question)
             self._arrays = question.arrays
@@ -130,8 +117,8 @@ class BatchJobTrigger(BaseTrigger):
                 await poller.ask(question.polled, self._decide_interval(run.patience)) if question.polled else None
             )
             seen, line = await asyncio.to_thread(self._look, run, question, snapshot, counts)
-            if line != told:
-                told = line
+            if line != shown:
+                shown = line
                 self.log.info("%s", line)
             # When the time is up, the sensor sees it too, and gives up.
             if seen.is_over or time.time() > self.deadline:
@@ -166,7 +153,7 @@ class BatchJobTrigger(BaseTrigger):
 
     def _open_counts(self, run: CollectionRun) -> LiveCounts:
         name = run.calibration.name
-        return LiveCounts(run, CalibrationResults(find_catalog(find_work_dir()), self.dag_id, self.run_id, name))
+        return LiveCounts(run, CalibrationResults(find_catalog(), self.dag_id, self.run_id, name))
 
     def _open(self) -> CollectionRun:
         folder = Path(self.calibration_folder)

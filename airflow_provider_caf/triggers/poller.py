@@ -1,4 +1,4 @@
-"""One poller in a triggerer for all triggers that wait for jobs of one user on one batch system (law 5).
+"""One poller in a triggerer for all triggers that wait for jobs of one user on one batch system.
 
 It lives while at least one trigger waits. A trigger gets the answer of a query that *started* after it asked: an older
 one may not know its jobs yet. The poll runs in a thread; a trigger that waits for it holds none.
@@ -10,26 +10,13 @@ import asyncio
 import contextlib
 import contextvars
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
 
 from airflow_provider_caf.batch.spec import SubmittedArray
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.jobs.client import BatchClient
 from airflow_provider_caf.jobs.poll import Snapshot
 from airflow_provider_caf.site.metrics import time_poll
-
-
-@record
-class _Key:
-    """Whom one poller serves.
-
-    :param host: where the commands run; a transport that logs in as somebody has that in its host's name.
-    """
-
-    loop: asyncio.AbstractEventLoop
-    host: str
-    user: int
-    system: str
 
 
 @record
@@ -55,7 +42,7 @@ class SharedPoller:
         self._task = self._loop.create_task(self._run(), context=contextvars.Context())
 
     async def ask(self, arrays: Sequence[SubmittedArray], interval: float) -> Snapshot:
-        """Give the answer of a query that starts after this call.
+        """Return the answer of a query that starts after this call.
 
         :param interval: seconds that shall be between the end of the query before and the start of this one. The
             quickest wish of all who wait counts.
@@ -99,24 +86,26 @@ class SharedPoller:
             self._changed.clear()
             left: float | None = None
             if self._requests:
-                left = self._last + min(each.interval for each in self._requests.values()) - self._loop.time()
+                left = self._last + min(request.interval for request in self._requests.values()) - self._loop.time()
                 if left <= 0:
                     return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), left)
 
 
-_pollers: dict[_Key, SharedPoller] = {}
+_pollers: dict[tuple[Hashable, ...], SharedPoller] = {}
+"""(event loop, host, user, batch system) → its poller. A transport that logs in as somebody has that in its host's
+name."""
 
 
 @contextlib.asynccontextmanager
 async def join_poller(client: BatchClient) -> AsyncIterator[SharedPoller]:
-    """Give the poller of a batch system to one who waits; the first one starts it, the last one ends it.
+    """Yield the poller of a batch system to one who waits; the first one starts it, the last one ends it.
 
     :param client: used if there is none yet.
     """
     loop = asyncio.get_running_loop()
-    key = _Key(loop=loop, host=client.transport.host, user=os.getuid(), system=client.system.name)
+    key = (loop, client.transport.host, os.getuid(), client.system.name)
     poller = _pollers.get(key)
     if poller is None:
         poller = _pollers[key] = SharedPoller(client)

@@ -18,7 +18,7 @@ def run(caf: CAF, **conf: Any) -> Resolved:
     known = describe_params(caf)
     params = {**{name: schema["default"] for name, schema in known.items()}, **conf}
     filled = fill_templates(caf.to_json(), params, {}, jinja2.Environment(undefined=jinja2.StrictUndefined))
-    return resolve_run(filled, params, conf, known)
+    return resolve_run(filled, params, conf, known, lambda definition, _: definition)
 
 
 def make_caf() -> CAF:

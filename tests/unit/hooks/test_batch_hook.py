@@ -10,12 +10,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.definitions.collection import Collection
-from airflow_provider_caf.hooks.batch import BatchHook, SubmitHost, choose_connection, open_transport
+from airflow_provider_caf.hooks.batch import BatchHook, SubmitHost, choose_connection
 from airflow_provider_caf.jobs.transport.local import LocalTransport
-from airflow_provider_caf.steps.manifest import CollectionManifest
 from tests.ssh_server import start_ssh_server
 
 
@@ -147,38 +144,25 @@ def test_a_test_of_a_system_that_is_not_there_fails(connect: Any, monkeypatch: p
     assert "There is no command 'bqueues'" in text
 
 
-def make_manifest(connection: str | None) -> CollectionManifest:
-    return CollectionManifest(
-        calibration="c",
-        collection=Collection("a:B").rename("default"),
-        prefix="",
-        granularity="run",
-        subjobs=(),
-        database_chain=(),
-        backend="local",
-        resources=Resources(),
-        connection=connection,
-    )
-
-
 def test_without_ssh_the_commands_run_here(connect: Any) -> None:
     connect({"max_processes": 2})
-    assert isinstance(open_transport(make_manifest(None)), LocalTransport)
-    assert open_transport(make_manifest(None)) is open_transport(make_manifest("farm"))
+    here = BatchHook("farm").open_transport()
+    assert isinstance(here, LocalTransport)
+    assert BatchHook("farm").open_transport() is here
 
 
 def test_all_that_go_to_one_host_share_a_transport(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     connect({"ssh_conn_id": "login"})
     monkeypatch.setenv("AIRFLOW_CONN_LOGIN", "ssh://me@host.example")
-    first = open_transport(make_manifest("farm"))
+    first = BatchHook("farm").open_transport()
     assert first.host == "me@host.example"
-    assert open_transport(make_manifest("farm")) is first
+    assert BatchHook("farm").open_transport() is first
     # Somebody has changed the SSH connection.
     monkeypatch.setenv("AIRFLOW_CONN_LOGIN", "ssh://me@other.example")
-    assert open_transport(make_manifest("farm")).host == "me@other.example"
+    assert BatchHook("farm").open_transport().host == "me@other.example"
     # With another folder it is another transport, and another name: nobody shares its polls.
     connect({"ssh_conn_id": "login", "remote_work_dir": "/r"})
-    assert open_transport(make_manifest("farm")).host == "me@other.example:/r"
+    assert BatchHook("farm").open_transport().host == "me@other.example:/r"
 
 
 def test_an_ssh_connection_that_is_not_there_is_told(connect: Any) -> None:
@@ -193,7 +177,7 @@ def test_a_connection_that_is_not_there_is_told() -> None:
     with pytest.raises(DefinitionError, match=r"There is no connection 'no_such_farm'\.\n.*Define it in Airflow"):
         BatchHook("no_such_farm").read_system()
     with pytest.raises(DefinitionError, match="no_such_farm"):
-        open_transport(make_manifest("no_such_farm"))
+        BatchHook("no_such_farm").open_transport()
 
 
 def test_without_the_extra_ssh_it_is_told_what_to_install(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -340,6 +340,11 @@ def wait_for_status(lab: Lab, status: str) -> None:
     wait_until(lambda: {verdict.status.value for verdict in run.observe().verdicts.values()} == {status})
 
 
+def set_up_done(lab: Lab) -> None:
+    set_up(lab)
+    lab.wait(lab.open())
+
+
 def observe(state: SubjobStatus, **words: Any) -> Observation:
     verdict = Verdict(subjob=0, status=state, attempt=0, **words)
     return Observation(arrays=(), verdicts={0: verdict}, problem=None)
@@ -350,8 +355,7 @@ def test_it_stays_while_only_the_grace_time_is_waited_for(
 ) -> None:
     """The triggerer would begin it anew, and so would a rescheduled sensor: neither would ever come to its end."""
     monkeypatch.setenv("AIRFLOW__CAF__DEFER_AFTER", "0")
-    set_up(lab)
-    lab.wait(lab.open())
+    set_up_done(lab)
     seen = [observe(SubjobStatus.QUEUED, settling=True)] * 3
     look = CollectionRun.observe
     monkeypatch.setattr(CollectionRun, "observe", lambda self: seen.pop() if seen else look(self))
@@ -366,8 +370,7 @@ def test_a_silent_batch_system_is_given_up_by_a_rescheduled_sensor(
 ) -> None:
     """Each look is a new process with an empty memory."""
     monkeypatch.setenv("AIRFLOW__CAF__POLL_DEADLINE", "0.3")
-    set_up(lab)
-    lab.wait(lab.open())
+    set_up_done(lab)
     context["task_state_store"]["first_attempt"] = 0
     look = CollectionRun.observe
     silent = replace(observe(SubjobStatus.QUEUED), problem="no route to host")

@@ -33,8 +33,16 @@ def _no_hold_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 DEADLINE = 4e9
-_PLACE = {"calibration_folder", "dag_id", "run_id", "iteration", "collection"}
 """In seconds since 1970: no test lives that long."""
+_PLACE = {"calibration_folder", "dag_id", "run_id", "iteration", "collection"}
+_TIMES = {
+    "deadline": DEADLINE,
+    "first_attempt": 2,
+    "since": 3.5,
+    "shortest_interval": 0.05,
+    "longest_interval": 0.1,
+    "poll_deadline": 7.0,
+}
 
 
 def make_trigger(lab: Lab, **words: Any) -> BatchJobTrigger:
@@ -45,12 +53,7 @@ def make_trigger(lab: Lab, **words: Any) -> BatchJobTrigger:
             "run_id": lab.run.run_id,
             "iteration": 0,
             "collection": "default",
-            "deadline": DEADLINE,
-            "first_attempt": 2,
-            "since": 3.5,
-            "shortest_interval": 0.05,
-            "longest_interval": 0.1,
-            "poll_deadline": 7.0,
+            **_TIMES,
             **words,
         }
     )
@@ -72,14 +75,7 @@ def test_it_can_be_made_again_from_what_it_says(lab: Lab) -> None:
     again = getattr(import_module(module), name)(**json.loads(json.dumps(words)))
     assert isinstance(again, BatchJobTrigger)
     assert again.serialize() == (path, words)
-    assert {name: words[name] for name in words if name not in _PLACE} == {
-        "deadline": DEADLINE,
-        "first_attempt": 2,
-        "since": 3.5,
-        "shortest_interval": 0.05,
-        "longest_interval": 0.1,
-        "poll_deadline": 7.0,
-    }
+    assert {name: words[name] for name in words if name not in _PLACE} == _TIMES
 
 
 def test_what_it_says_is_small_however_many_subjobs_there_are(lab: Lab) -> None:
