@@ -67,6 +67,7 @@ def _be_down(program: str, how: object) -> NoReturn:
     if program == "bjobs":
         # source: bjobs.c, main: the error, and all the same a list without records; cmd.err.c, jobInfoErr
         _print_records([])
+        # source: bjobs.c, main; lsb.err.c, lsb_perror
         _fail(said)
     for word in sys.argv[1:]:
         # source: cmd.sig.c, signalJobs

@@ -258,8 +258,8 @@ def sacct(words: Sequence[str]) -> int:
     lines: list[str] = []
     for job in engine.jobs(ids, name=options.get("--name"), gone=True):
         if job.submitted <= latest:
-            # source: seen: sacct -X -n -P -j 50 right after the submission, and a second later
             lines.extend(build_history(job, options["-o"].split(","), latest))
+    # source: seen: sacct -X -n -P -j 50 -o JobID,State,ExitCode right after the submission, and later
     write("".join(lines))
     return 0
 
@@ -340,8 +340,9 @@ def scontrol(words: Sequence[str]) -> int:
     shown = target.replace("[", "").replace("]", "")
     if engine.faults().get("down"):
         # source: update_config.c, slurm_update_job2: it takes no answer for a wrong one; scontrol.c, _process_command
-        text = f"Unexpected message received for job {shown}\nslurm_suspend error: Unexpected message received"
-        return complain(text)
+        return complain(
+            f"Unexpected message received for job {shown}\nslurm_suspend error: Unexpected message received"
+        )
     number, indices = read_target(target)
     found = engine.jobs([number])
     elements = found[0].elements if found else {}
