@@ -25,6 +25,7 @@ STATUS = {"queued": 1, "running": 2, "cancelled": 3, "done": 4, "held": 5, "tran
 CONCURRENCY_LIMIT_DEFAULT = 2_308_032
 OVER = ("done", "cancelled")
 REMOVED = 3
+BY_USER = 1
 REMOVE_REASON = f"via condor_rm (by user {USER})"
 STAYS = re.compile(r"EnteredCurrentStatus < (\d+)")
 # source: seen: condor_q -json of held jobs (13, 15, 6, 7); condor_holdcodes.h, CONDOR_HOLD_CODE (12, 34)
@@ -283,9 +284,9 @@ def _build_ad(job: engine.Job, index: int, element: engine.Element) -> dict[str,
         ad |= {"JobStatus": REMOVED, "RemoveReason": REMOVE_REASON}
     if element.state == "held":
         # source: schedd.cpp, actOnJobs: JA_HOLD_JOBS; seen: condor_q -json of held jobs
-        reason = element.reason or f"via condor_hold (by user {USER})"
-        ad["HoldReason"] = reason
-        ad["HoldReasonCode"] = next((code for text, code in HOLD_CODES if text in reason), 1)
+        reason = element.reason or "via condor_hold"
+        ad["HoldReasonCode"] = next((code for text, code in HOLD_CODES if text in reason), BY_USER)
+        ad["HoldReason"] = f"{reason} (by user {USER})" if ad["HoldReasonCode"] == BY_USER else reason
     elif element.state == "queued":
         ad["LastRejMatchReason"] = "no match found "
     elif element.state == "done":
@@ -335,9 +336,7 @@ def _act(argv: list[str], program: str) -> None:
     codes = []
     if procs:
         answers = {word: _judge(queue.get(_read_id(word)), program) for word in procs}
-        for word, problem in answers.items():
-            if problem is None:
-                _do(program, *_read_id(word))
+        _do(program, (_read_id(word) for word, problem in answers.items() if problem is None))
         if "-totals" in argv:
             # source: rm.cpp, doWorkByList; dc_schedd.cpp, publishResults: no totals where each job is told
             print(TOTALS.format(0, 0, 0, 0))
@@ -363,11 +362,10 @@ def _act_on_clusters(
 ) -> int:
     # source: schedd.cpp, actOnJobs: the constraint leaves out what it cannot be done to; a late cluster counts as one
     chosen = [id for id, ad in queue.items() if id[0] in clusters and _judge(ad, program) is None]
-    late = [job.id for job in engine.jobs(clusters) if job.extra["limit"] and any(_show(job))]
-    for id in chosen:
-        _do(program, *id)
-    for number in late:
-        _do(program, number, None)
+    late = [job for job in engine.jobs(clusters) if job.extra["limit"] and any(_show(job))]
+    _do(program, chosen)
+    for job in late:
+        _do(program, ((job.id, index) for index, each in job.elements.items() if each.state not in OVER))
     if wants_totals:
         # source: rm.cpp, doWorkByConstraint
         print(TOTALS.format(len(chosen) + len(late), 0, 0, 0))
@@ -420,13 +418,16 @@ def _judge(ad: Mapping[str, Any] | None, program: str) -> str | None:
     return "already marked for removal" if ad["JobStatus"] == REMOVED else None
 
 
-def _do(program: str, cluster: int, process: int | None) -> None:
-    indices = None if process is None else [process]
-    if program == "condor_release":
-        engine.release(cluster, indices)
-    elif not engine.cancel(cluster, indices):
+def _do(program: str, chosen: Iterable[tuple[int, int]]) -> None:
+    by_cluster: dict[int, list[int]] = {}
+    for cluster, process in chosen:
+        by_cluster.setdefault(cluster, []).append(process)
+    for cluster, indices in by_cluster.items():
+        if program == "condor_release":
+            engine.release(cluster, indices)
+            continue
         # source: schedd.cpp, actOnJobs: what is completed and still in the queue is removed, too
-        for index in indices or ():
+        for index in set(indices) - set(engine.cancel(cluster, indices)):
             engine.change(cluster, index, in_queue=False, reason=REMOVE_REASON)
 
 
