@@ -61,12 +61,12 @@ def _be_down(program: str) -> NoReturn:
         # source: seen: condor_q -json
         _fail(f"\n-- Failed to fetch ads from: {ADDRESS} : 127-0-0-1.localdomain\n{connect}")
     procs, clusters = _read_targets(sys.argv[1:])
-    connect = f"{connect}\nDCSchedd::actOnJobs:6001:Failed to connect to schedd"
+    connect = "DCSchedd::actOnJobs:6001:Failed to connect to schedd"
     if procs:
-        # source: rm.cpp, doWorkByList and printNewMessages; dc_schedd.cpp, DCSchedd::actOnJobs and getResultString
+        # source: seen: condor_rm 6.0 6.1 with the schedd killed
         print("\n".join([connect, *(f"No result found for job {word}" for word in procs)]), file=sys.stderr)
     if clusters:
-        # source: rm.cpp, handleConstraints
+        # source: seen: condor_rm -totals 6 with the schedd killed
         print(f"{connect}\nCouldn't find/{WORDS[program][1]} all jobs{_name_clusters(clusters)}", file=sys.stderr)
     sys.exit(1)
 
@@ -93,7 +93,7 @@ def condor_submit(argv: list[str]) -> None:
     time.sleep(faults.get("slow_submit", 0))
     largest = faults.get("largest_memory")
     if largest is not None and int(values.get("request_memory", "0").removesuffix("MB")) > largest:
-        # source: submit.cpp, main; schedd.cpp, checkSubmitRequirements, where the site gives no reason of its own
+        # source: seen: condor_submit with a SUBMIT_REQUIREMENT_Memory for which the site gives no reason of its own
         _fail("\nERROR: Failed to commit job submission into the queue.\nERROR: Submit requirement Memory not met.\n")
     cluster = _queue(values, count, rows)
     time.sleep(faults.get("late_submit", 0))
@@ -115,11 +115,15 @@ def _read_submit_file(file: Path) -> tuple[dict[str, str], int, list[str]]:
             return values | {"@variable": queue["variable"].lower()}, len(rows), rows
         name, mark, value = line.partition("=")
         if not mark and line.strip() and not line.startswith("#"):
-            # source: submit.cpp, submit_jobs and main; config.cpp, Parse_config_string
+            # source: seen: condor_submit of a file with a line without '='
             _fail(f"\nERROR: on Line {number} of submit file: \n\nERROR: Failed to parse command file (line {number}).")
         values[name.strip().lower()] = _expand(value.strip(), values)
-    # source: submit.cpp, main
-    _fail(f'\nERROR: "{file}" doesn\'t contain any "queue" commands -- no jobs queued')
+    number = len(file.read_text().splitlines())
+    # source: seen: condor_submit of a file without it
+    _fail(
+        f"\nERROR: on Line {number} of submit file: no queue statement\n\n"
+        f"ERROR: Failed to parse command file (line {number})."
+    )
 
 
 def _expand(text: str, values: Mapping[str, str]) -> str:
@@ -338,7 +342,7 @@ def _act(argv: list[str], program: str) -> None:
         answers = {word: _judge(queue.get(_read_id(word)), program) for word in procs}
         _do(program, (_read_id(word) for word, problem in answers.items() if problem is None))
         if "-totals" in argv:
-            # source: rm.cpp, doWorkByList; dc_schedd.cpp, publishResults: no totals where each job is told
+            # source: seen: condor_rm -totals 2.0 2.77: no numbers where each job is told
             print(TOTALS.format(0, 0, 0, 0))
         if None not in answers.values():
             # source: seen: condor_rm 999.0; rm.cpp, main: the text of an error that is none
@@ -367,15 +371,15 @@ def _act_on_clusters(
     for job in late:
         _do(program, ((job.id, index) for index, each in job.elements.items() if each.state not in OVER))
     if wants_totals:
-        # source: rm.cpp, doWorkByConstraint
+        # source: seen: condor_rm -totals of a cluster, also of one that is made late
         print(TOTALS.format(len(chosen) + len(late), 0, 0, 0))
     name = _name_clusters(clusters)
     if chosen or late:
-        # source: rm.cpp, handleConstraints; seen: condor_release 7
+        # source: seen: condor_rm of one cluster and of two; condor_release 7
         print(f"All jobs{name} have been {WORDS[program][0]}")
         return 0
     if not queue:
-        # source: rm.cpp, doWorkByConstraint and handleConstraints: no error where nothing is in the queue
+        # source: seen: condor_rm -totals 999 with nothing in the queue; rm.cpp, doWorkByConstraint
         print(f"{program}:0:There are no jobs in the queue", file=sys.stderr)
         return 0
     # source: rm.cpp, handleConstraints; seen: condor_rm 999, exit code 1

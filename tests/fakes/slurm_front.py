@@ -209,13 +209,15 @@ def find_state(job: engine.Job, index: int, element: engine.Element) -> tuple[st
         # source: slurm_protocol_defs.c, job_state_string: a flag that stands before the state
         return "COMPLETING", "None"
     words = element.reason or ""
+    # source: seen: squeue of waiting arrays, with % and without
+    waits_for = "JobArrayTaskLimit" if job.throttle else "Resources"
     if element.state == "held":
         # What holds a job here is a person or the controller, never a file.
         # source: seen: squeue of held jobs; slurm_protocol_defs.c, job_reason_string
         return "PENDING", words if words.startswith("JobHeld") or words.endswith("held") else "JobHeldAdmin"
     if element.state == "queued":
         # source: seen: squeue of jobs that wait, and of those that were requeued by the controller
-        return "PENDING", "BeginTime" if element.starts else "Resources"
+        return "PENDING", "BeginTime" if element.starts else waits_for
     if element.state in LIVE_STATES:
         return LIVE_STATES[element.state], "None"
     if element.state == "done" and element.wait_status != 0:
@@ -223,7 +225,7 @@ def find_state(job: engine.Job, index: int, element: engine.Element) -> tuple[st
         return "FAILED", "NonZeroExitCode" if element.signal is None else "JobLaunchFailure"
     # source: seen: squeue -t all after scancel: what had not started keeps the reason for which it waited
     waited = element.state == "cancelled" and not element.starts
-    return END_STATES[element.state], (words or "Resources") if waited else "None"
+    return END_STATES[element.state], (words or waits_for) if waited else "None"
 
 
 def write(text: str) -> None:
@@ -276,7 +278,7 @@ def build_history(job: engine.Job, columns: Sequence[str], latest: float) -> Ite
         shown = f"CANCELLED by {os.getuid()}" if state == "CANCELLED" else state
         if element.starts:
             code, number = element.exit_code or 0, element.signal or 0
-            # source: print.c of sacct, PRINT_EXITCODE
+            # source: seen: sacct of exit codes 3, 128 and 137; print.c of sacct, PRINT_EXITCODE
             code = code - 128 if code >= 128 else code
             values = {
                 "JobID": f"{job.id}_{index}",
@@ -358,7 +360,7 @@ def scontrol(words: Sequence[str]) -> int:
     if list(answers) == ["No error"]:
         # source: update_job.c, scontrol_hold: one kind of answer that is none is not told
         return 0
-    # source: update_job.c, scontrol_hold; job_mgr.c, update_job_str and _resp_array_xlate
+    # source: seen: scontrol hold '1_[0-5]' of elements that run and that are over, and '1_[0-1,9]'
     return complain("\n".join(f"{number}_{show_indices(each)}: {text}" for text, each in answers.items()))
 
 
