@@ -339,17 +339,17 @@ def _act(argv: list[str], program: str) -> None:
     queue = {(ad["ClusterId"], ad["ProcId"]): ad for job in engine.jobs() for ad in _show(job)}
     codes = []
     if procs:
-        answers = {word: _judge(queue.get(_read_id(word)), program) for word in procs}
+        answers = {word: _judge(queue.get(_read_id(word)), word, program) for word in procs}
         _do(program, (_read_id(word) for word, problem in answers.items() if problem is None))
         if "-totals" in argv:
             # source: seen: condor_rm -totals 2.0 2.77: no numbers where each job is told
-            print(TOTALS.format(0, 0, 0, 0))
+            print(TOTALS.format(0, 0))
         if None not in answers.values():
             # source: seen: condor_rm 999.0; rm.cpp, main: the text of an error that is none
             print(file=sys.stderr)
         for word, problem in answers.items():
             # source: rm.cpp, printNewMessages; dc_schedd.cpp, getResultString
-            print(f"Job {word} {problem or WORDS[program][0]}", file=sys.stderr if problem else sys.stdout)
+            print(problem or f"Job {word} {WORDS[program][0]}", file=sys.stderr if problem else sys.stdout)
         codes.append(0 if None in answers.values() else 1)
     if clusters:
         codes.append(_act_on_clusters(clusters, queue, program, "-totals" in argv))
@@ -358,21 +358,23 @@ def _act(argv: list[str], program: str) -> None:
 
 
 # source: rm.cpp, doWorkByConstraint
-TOTALS = "{} Succeeded, 0 Failed, {} Not Found, {} Bad Status, {} Already Done, 0 Permission Denied"
+TOTALS = "{} Succeeded, 0 Failed, 0 Not Found, 0 Bad Status, 0 Already Done, {} Permission Denied"
 
 
 def _act_on_clusters(
     clusters: list[int], queue: Mapping[tuple[int, int], Mapping[str, Any]], program: str, wants_totals: bool
 ) -> int:
     # source: schedd.cpp, actOnJobs: the constraint leaves out what it cannot be done to; a late cluster counts as one
-    chosen = [id for id, ad in queue.items() if id[0] in clusters and _judge(ad, program) is None]
-    late = [job for job in engine.jobs(clusters) if job.extra["limit"] and any(_show(job))]
+    is_denied = bool(engine.faults().get("denied"))
+    found = [id for id, ad in queue.items() if id[0] in clusters]
+    chosen = [] if is_denied else [id for id in found if _judge(queue[id], "", program) is None]
+    late = [job for job in engine.jobs(clusters) if job.extra["limit"] and any(_show(job)) and not is_denied]
     _do(program, chosen)
     for job in late:
         _do(program, ((job.id, index) for index, each in job.elements.items() if each.state not in OVER))
     if wants_totals:
         # source: seen: condor_rm -totals of a cluster, also of one that is made late
-        print(TOTALS.format(len(chosen) + len(late), 0, 0, 0))
+        print(TOTALS.format(len(chosen) + len(late), len(found) if is_denied else 0))
     name = _name_clusters(clusters)
     if chosen or late:
         # source: seen: condor_rm of one cluster and of two; condor_release 7
@@ -412,14 +414,16 @@ def _name_clusters(clusters: list[int]) -> str:
     return f" in cluster {clusters[0]}" if len(clusters) == 1 else f" matching constraint ({constraint})"
 
 
-def _judge(ad: Mapping[str, Any] | None, program: str) -> str | None:
+def _judge(ad: Mapping[str, Any] | None, word: str, program: str) -> str | None:
     """Give why nothing is done to a process, or None."""
     # source: schedd.cpp, actOnJobs; dc_schedd.cpp, getResultString
     if ad is None:
-        return "not found"
+        return f"Job {word} not found"
+    if engine.faults().get("denied"):
+        return f"Permission denied to {WORDS[program][1]} job {word}"
     if program == "condor_release":
-        return None if ad["JobStatus"] == STATUS["held"] else "not held to be released"
-    return "already marked for removal" if ad["JobStatus"] == REMOVED else None
+        return None if ad["JobStatus"] == STATUS["held"] else f"Job {word} not held to be released"
+    return f"Job {word} already marked for removal" if ad["JobStatus"] == REMOVED else None
 
 
 def _do(program: str, chosen: Iterable[tuple[int, int]]) -> None:

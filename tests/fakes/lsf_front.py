@@ -341,6 +341,8 @@ def _send(signal: str, number: int, index: int | None) -> str | None:
     jobs = engine.jobs(ids=[number])
     if not jobs or (index is not None and index not in jobs[0].elements):
         return "No matching job found"
+    if engine.faults().get("denied"):
+        return "User permission denied"
     elements = jobs[0].elements
     chosen = list(elements) if index is None else [index]
     if all(elements[each].state in ("done", "cancelled") for each in chosen):

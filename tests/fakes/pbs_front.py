@@ -387,6 +387,9 @@ def _find_refusal(match: re.Match[str], program: str) -> tuple[str, int] | None:
     if job is None or (match[2] is not None) != job.extra["array"]:
         # source: seen: qdel 4711; pbs_error_db.h of Torque, PBSE_UNKJOBID
         return f"Unknown Job Id{' Error' if _flavour() == 'torque' else ''} {match[0]}", UNKNOWN
+    if engine.faults().get("denied"):
+        # source: pbs_messages.c, msg_perm; pbs_error.h, PBSE_PERM; the same in Torque
+        return f"Unauthorized Request  {match[0]}", 159
     over = [index for index, each in job.elements.items() if each.state in ("done", "cancelled")]
     if _flavour() == "torque":
         # source: pbs_error_db.h of Torque, PBSE_BADSTATE

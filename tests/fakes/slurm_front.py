@@ -316,6 +316,9 @@ def scancel(words: Sequence[str]) -> int:
         return complain(f"scancel: error: Kill job error on job id {words[0]}: {DOWN}", 8)
     for word in words:
         number, indices = read_target(word)
+        if engine.faults().get("denied"):
+            # source: scancel.c, _cancel_job_id; slurm_errno.c, ESLURM_ACCESS_DENIED, 2002 modulo 256
+            return complain(f"scancel: error: Kill job error on job id {word}: Access/permission denied", 210)
         for job in engine.jobs([number]):
             waiting = [index for index in indices or () if is_queued(job, index)]
             engine.cancel(number, indices)
@@ -375,7 +378,9 @@ def show_indices(indices: Sequence[int]) -> str:
 
 def judge(element: engine.Element | None) -> str:
     """Give what the controller answers about an element."""
-    # source: slurm_errno.c, ESLURM_INVALID_JOB_ID, ESLURM_JOB_FINISHED; job_mgr.c, update_job_str and _update_job
+    # source: slurm_errno.c, ESLURM_INVALID_JOB_ID, ESLURM_ACCESS_DENIED, ESLURM_JOB_FINISHED; job_mgr.c, update_job_str
     if element is None:
         return "Invalid job id specified"
+    if engine.faults().get("denied"):
+        return "Access/permission denied"
     return "Job has already finished" if element.state in END_STATES or element.ending else "No error"
