@@ -150,6 +150,20 @@ def test_a_server_that_is_down_for_ten_minutes_costs_nothing(site: Site) -> None
 
 
 @ON_FAKES
+def test_a_removal_that_is_not_allowed_is_told(site: Site) -> None:
+    """The jobs are somebody else's: that is not what is said of jobs that are over."""
+    job = site.make_job([["sleep", "600"]] * 2)
+    arrays = site.submit(job).arrays
+    site.wait(job, lambda seen: site.statuses(seen) == [RUNNING] * 2)
+    engine.set_faults(denied=True)
+    for elements in (None, [0]):
+        with pytest.raises(PollError, match=r"could not be cancelled|did not do"):
+            site.client.cancel(arrays, elements)
+    engine.set_faults()
+    assert site.statuses(site.look(job)) == [RUNNING] * 2
+
+
+@ON_FAKES
 def test_a_frozen_server_is_waited_for_no_longer_than_a_command_may_take(site: Site) -> None:
     job = site.make_job([["sleep", "600"]])
     arrays = site.submit(job).arrays

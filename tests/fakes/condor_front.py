@@ -1,6 +1,6 @@
-"""The face of HTCondor on the fake batch system: `condor_submit`, `_q`, `_history`, `_rm`, `_hold`, `_release`.
+"""The face of HTCondor on the fake batch system: `condor_submit`, `_q`, `_history`, `_rm`, `_release`.
 
-Texts and exit codes are those of captured outputs of HTCondor 23.
+A source is a file and function of HTCondor 23.9.6, or a command whose answer was seen on that version.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,10 +19,16 @@ import engine
 HERE = Path(__file__).resolve().parent
 USER = "caf"
 ADDRESS = "<127.0.0.1:45903?addrs=127.0.0.1-45903&alias=127-0-0-1.localdomain>"
+# source: JobStatus of proc.h; seen: condor_q -json of waiting, running, removed, held and completed jobs
 STATUS = {"queued": 1, "running": 2, "cancelled": 3, "done": 4, "held": 5, "transferring": 6}
+# source: param_info.in, CONCURRENCY_LIMIT_DEFAULT
 CONCURRENCY_LIMIT_DEFAULT = 2_308_032
 OVER = ("done", "cancelled")
+REMOVED = 3
+BY_USER = 1
+REMOVE_REASON = f"via condor_rm (by user {USER})"
 STAYS = re.compile(r"EnteredCurrentStatus < (\d+)")
+# source: seen: condor_q -json of held jobs (13, 15, 6, 7); condor_holdcodes.h, CONDOR_HOLD_CODE (12, 34)
 HOLD_CODES = (
     ("Transfer input files failure", 13),
     ("Transfer output files failure", 12),
@@ -46,13 +52,23 @@ def main(program: str) -> None:
 
 
 def _be_down(program: str) -> NoReturn:
+    """Answer as with a schedd that was killed."""
     connect = f"CEDAR:6001:Failed to connect to {ADDRESS}"
     if program == "condor_submit":
-        sys.stdout.write("Submitting job(s)")
+        # source: seen: condor_submit; with -terse nothing on standard output: submit.cpp, main
         _fail(f"\nERROR: Failed to connect to local queue manager\n{connect}")
     if program == "condor_q":
+        # source: seen: condor_q -json
         _fail(f"\n-- Failed to fetch ads from: {ADDRESS} : 127-0-0-1.localdomain\n{connect}")
-    _fail(f"{program}: (null)")
+    procs, clusters = _read_targets(sys.argv[1:])
+    connect = "DCSchedd::actOnJobs:6001:Failed to connect to schedd"
+    if procs:
+        # source: seen: condor_rm 6.0 6.1 with the schedd killed
+        print("\n".join([connect, *(f"No result found for job {word}" for word in procs)]), file=sys.stderr)
+    if clusters:
+        # source: seen: condor_rm -totals 6 with the schedd killed
+        print(f"{connect}\nCouldn't find/{WORDS[program][1]} all jobs{_name_clusters(clusters)}", file=sys.stderr)
+    sys.exit(1)
 
 
 def _fail(text: str, code: int = 1) -> NoReturn:
@@ -61,29 +77,31 @@ def _fail(text: str, code: int = 1) -> NoReturn:
 
 
 def condor_submit(argv: list[str]) -> None:
-    """Queue a cluster."""
+    """Queue a cluster. With -terse nothing but its processes is printed, see `main` in submit.cpp."""
     faults = engine.faults()
     file = Path(argv[-1])
+    if "-terse" not in argv:
+        # no source: nobody here submits without it
+        _fail("the fake condor_submit knows only: condor_submit -terse FILE")
     if not file.is_file():
+        # source: seen: condor_submit missing.sub
         _fail(f"\nERROR: Failed to open command file ({file}) (No such file or directory)")
     if faults.get("refuse"):
-        sys.stdout.write("Submitting job(s)")
+        # no source: the text is the test's
         _fail(f"\n{faults['refuse']}")
     values, count, rows = _read_submit_file(file)
     time.sleep(faults.get("slow_submit", 0))
     largest = faults.get("largest_memory")
     if largest is not None and int(values.get("request_memory", "0").removesuffix("MB")) > largest:
-        # A SUBMIT_REQUIREMENT of a site; the text is the site's own.
-        sys.stdout.write("Submitting job(s)")
-        _fail("\nERROR: Failed to commit job submission into the queue.\nERROR: too much memory was asked for")
+        # source: seen: condor_submit with a SUBMIT_REQUIREMENT_Memory for which the site gives no reason of its own
+        _fail("\nERROR: Failed to commit job submission into the queue.\nERROR: Submit requirement Memory not met.\n")
     cluster = _queue(values, count, rows)
     time.sleep(faults.get("late_submit", 0))
     if faults.get("crash_after_submit"):
+        # source: seen: condor_submit without OpenSSL's legacy provider; what it had printed was not always there
         os._exit(139)
-    if "-terse" in argv:
-        print(f"{cluster}.0 - {cluster}.{count - 1}")
-    else:
-        print(f"Submitting job(s){'.' * count}\n{count} job(s) submitted to cluster {cluster}.")
+    # source: seen: condor_submit -terse
+    print(f"{cluster}.0 - {cluster}.{count - 1}")
 
 
 def _read_submit_file(file: Path) -> tuple[dict[str, str], int, list[str]]:
@@ -97,16 +115,20 @@ def _read_submit_file(file: Path) -> tuple[dict[str, str], int, list[str]]:
             return values | {"@variable": queue["variable"].lower()}, len(rows), rows
         name, mark, value = line.partition("=")
         if not mark and line.strip() and not line.startswith("#"):
-            sys.stdout.write("Submitting job(s)")
-            _fail(f"\nERROR: on Line {number} of submit file: {line}\n\nERROR: Failed to parse command file.")
+            # source: seen: condor_submit of a file with a line without '='
+            _fail(f"\nERROR: on Line {number} of submit file: \n\nERROR: Failed to parse command file (line {number}).")
         values[name.strip().lower()] = _expand(value.strip(), values)
-    sys.stdout.write("Submitting job(s)")
-    _fail("\nERROR: no 'queue' statement in the submit file")
+    number = len(file.read_text().splitlines())
+    # source: seen: condor_submit of a file without it
+    _fail(
+        f"\nERROR: on Line {number} of submit file: no queue statement\n\n"
+        f"ERROR: Failed to parse command file (line {number})."
+    )
 
 
 def _expand(text: str, values: Mapping[str, str]) -> str:
     if "$$" in text:
-        # What the real one makes of it is worse.
+        # no source: the real one takes it, holds the job, and has been seen to crash the schedd
         _fail(f"ERROR: {text!r} has two $ in a row")
     own = values.get("requirements", "")
     return re.sub(r"\$\(requirements\)", lambda _: own, text).replace("$(DOLLAR)", "$")
@@ -116,10 +138,13 @@ def _queue(values: dict[str, str], count: int, rows: list[str]) -> int:
     folder = Path(values.get("initialdir") or Path.cwd())
     executable = values.get("executable")
     if executable is None:
+        # source: seen: condor_submit badcmd.sub
         _fail("ERROR: No 'executable' parameter was provided")
     if not folder.is_dir():
+        # source: submit_utils.cpp, SubmitHash::ComputeIWD
         _fail(f"ERROR: No such directory: {folder}")
     if values.get("requirements", "").count("(") != values.get("requirements", "").count(")"):
+        # source: seen: condor_submit badsyntax.sub
         _fail(f"ERROR: Parse error in expression: \n\tRequirements = {values['requirements']}\n\t")
     travels = values.get("should_transfer_files", "").lower() == "yes"
     argv = [executable]
@@ -135,6 +160,7 @@ def _queue(values: dict[str, str], count: int, rows: list[str]) -> int:
         index_argument=True,
         user=USER,
         extra={"leave_in_queue": values.get("leave_in_queue"), "limit": int(limit) if limit else None},
+        # source: seen: condor_q -json of a job with hold = true
         held="submitted on hold at user's request" if values.get("hold", "").lower() == "true" else None,
     )
 
@@ -167,8 +193,10 @@ def _split(text: str) -> list[str]:
 def condor_q(argv: list[str]) -> None:
     """Show what is in the queue."""
     if "-factory" in argv:
+        # source: queue.cpp, show_schedd_queue: with -factory the record of the cluster, not those of its processes
         _print_values([{"ClusterId": job.id} for job in _find(argv) if job.extra["limit"] and any(_show(job))])
         return
+    # source: seen: condor_q -json of an id that is not there
     _print(argv, [ad for job in _find(argv) for ad in _show(job)], empty="")
 
 
@@ -177,15 +205,19 @@ def condor_history(argv: list[str]) -> None:
     faults = engine.faults()
     if faults.get("no_history"):
         if "-json" in argv:
+            # source: history.cpp, printHeader, before it looks for the file
             print("[")
+        # source: history.cpp, readHistoryFromFiles
         _fail(
             "Error: No passed search file and configuration key HISTORY is unset.\n\nExtra Info: The variable HISTORY "
             "is not defined in your config file. If you want Condor to keep a history of information, you must define "
             "HISTORY in your config file"
         )
-    ads = [ad for job in _find(argv, gone=True) for ad in _remember(job, faults.get("history_lag", 0))]
+    remembered = [each for job in _find(argv, gone=True) for each in _remember(job, faults.get("history_lag", 0))]
+    ads = [ad for _, ad in sorted(remembered, key=lambda each: each[0], reverse=True)]
     limit = int(argv[argv.index("-limit") + 1]) if "-limit" in argv else len(ads)
-    _print(argv, ads[::-1][:limit], empty="[\n]\n")
+    # source: seen: condor_history -json of an id that is not there
+    _print(argv, ads[:limit], empty="[\n]\n")
 
 
 def _find(argv: list[str], *, gone: bool = False) -> list[engine.Job]:
@@ -205,6 +237,7 @@ def _find(argv: list[str], *, gone: bool = False) -> list[engine.Job]:
 def _read_name(constraint: str) -> str:
     match = re.fullmatch(r'CafName =\?= "([^"]*)"', constraint)
     if match is None:
+        # source: seen: condor_q -constraint 'bad (('
         _fail(f'\n-- Parse error in constraint expression "{constraint}"')
     return match[1]
 
@@ -227,39 +260,50 @@ def _show(job: engine.Job) -> Iterator[dict[str, Any]]:
 
 def _stays(job: engine.Job, element: engine.Element) -> bool:
     """Tell whether an element is in the queue still: what is removed leaves it, and so does what is done."""
+    # source: seen: condor_q after condor_rm, and of completed jobs with leave_in_queue
     if element.state == "done" and not engine.faults().get("lose_finished"):
         stay = STAYS.search(job.extra["leave_in_queue"] or "")
         return stay is not None and time.time() - (element.ended or 0) < int(stay[1])
     return element.state not in OVER
 
 
-def _remember(job: engine.Job, lag: float) -> Iterator[dict[str, Any]]:
+def _remember(job: engine.Job, lag: float) -> Iterator[tuple[float, dict[str, Any]]]:
+    """Give when elements ended, and their records."""
+    # source: seen: condor_history 4, newest first
     for index, each in job.elements.items():
         is_gone = not (each.in_queue and _stays(job, each))
         if each.state in OVER and is_gone and time.time() - (each.ended or 0) >= lag:
-            yield _build_ad(job, index, each)
+            yield each.ended or 0.0, _build_ad(job, index, each)
 
 
 def _build_ad(job: engine.Job, index: int, element: engine.Element) -> dict[str, Any]:
+    """Give the record of a process. What has no value is left out, but `ExitBySignal` is there from the start."""
+    # source: seen: condor_q -json and condor_history -json of jobs in all states
     ad: dict[str, Any] = {"ClusterId": job.id, "ProcId": index, "JobStatus": STATUS[element.state]}
-    state = engine.faults().get("state", {}).get(f"{job.id}.{index}")
-    if state is not None:
-        ad["JobStatus"] = int(state)
+    ad["ExitBySignal"] = element.signal is not None
     if element.host is not None:
         ad["LastRemoteHost" if element.state in OVER else "RemoteHost"] = f"slot1_{index + 1}@{element.host}"
+    if _is_removed(element):
+        # source: schedd.cpp, actOnJobs: it is removed from now on, also while its process is still ended
+        ad |= {"JobStatus": REMOVED, "RemoveReason": REMOVE_REASON}
     if element.state == "held":
-        reason = element.reason or "via condor_hold (by user caf)"
-        ad["HoldReason"] = reason
-        ad["HoldReasonCode"] = next((code for text, code in HOLD_CODES if text in reason), 1)
-    elif element.state == "cancelled":
-        ad["RemoveReason"] = element.reason or f"via condor_rm (by user {USER})"
+        # source: schedd.cpp, actOnJobs: JA_HOLD_JOBS; seen: condor_q -json of held jobs
+        reason = element.reason or "via condor_hold"
+        ad["HoldReasonCode"] = next((code for text, code in HOLD_CODES if text in reason), BY_USER)
+        ad["HoldReason"] = f"{reason} (by user {USER})" if ad["HoldReasonCode"] == BY_USER else reason
     elif element.state == "queued":
         ad["LastRejMatchReason"] = "no match found "
     elif element.state == "done":
         ad["CompletionDate"] = int(element.ended or 0)
-        ad["ExitBySignal"] = element.signal is not None
+    if element.wait_status is not None:
         ad.update({"ExitSignal": element.signal} if element.signal is not None else {"ExitCode": element.exit_code})
-    return ad
+    state = engine.faults().get("state", {}).get(f"{job.id}.{index}")
+    return ad if state is None else {**ad, "JobStatus": int(state)}
+
+
+def _is_removed(element: engine.Element) -> bool:
+    """Tell whether somebody has removed it, before or after its end."""
+    return element.state == "cancelled" or element.ending is not None or element.reason == REMOVE_REASON
 
 
 def _print(argv: list[str], ads: list[dict[str, Any]], *, empty: str) -> None:
@@ -272,61 +316,137 @@ def _print(argv: list[str], ads: list[dict[str, Any]], *, empty: str) -> None:
     text = "[\n" + "\n,\n".join(json.dumps(each, indent=2) for each in records) + "\n]\n" if records else empty
     if faults.get("garbage"):
         text = text[: len(text) * 2 // 3]
+    # source: seen: condor_q -json -attributes …
     sys.stdout.write("<html>\n" if faults.get("nonsense") else text)
 
 
 def _print_values(ads: Iterable[Mapping[str, Any]]) -> None:
     for ad in ads:
+        # source: seen: condor_q -af
         print(ad["ClusterId"])
+
+
+# source: rm.cpp, actionWord; seen: condor_rm, condor_release
+WORDS = {
+    "condor_rm": ("marked for removal", "remove"),
+    "condor_release": ("released", "release"),
+}
+
+
+def _act(argv: list[str], program: str) -> None:
+    """Do something to processes, then to clusters: the first ones by a list, the others by a constraint."""
+    procs, clusters = _read_targets(argv)
+    queue = {(ad["ClusterId"], ad["ProcId"]): ad for job in engine.jobs() for ad in _show(job)}
+    codes = []
+    if procs:
+        answers = {word: _judge(queue.get(_read_id(word)), word, program) for word in procs}
+        _do(program, (_read_id(word) for word, problem in answers.items() if problem is None))
+        if "-totals" in argv:
+            # source: seen: condor_rm -totals 2.0 2.77: no numbers where each job is told
+            print(TOTALS.format(0, 0))
+        if None not in answers.values():
+            # source: seen: condor_rm 999.0; rm.cpp, main: the text of an error that is none
+            print(file=sys.stderr)
+        for word, problem in answers.items():
+            # source: rm.cpp, printNewMessages; dc_schedd.cpp, getResultString
+            print(problem or f"Job {word} {WORDS[program][0]}", file=sys.stderr if problem else sys.stdout)
+        codes.append(0 if None in answers.values() else 1)
+    if clusters:
+        codes.append(_act_on_clusters(clusters, queue, program, "-totals" in argv))
+    # source: rm.cpp, main: had_error; where one job of a list was found, it is 0
+    sys.exit(max(codes))
+
+
+# source: rm.cpp, doWorkByConstraint
+TOTALS = "{} Succeeded, 0 Failed, 0 Not Found, 0 Bad Status, 0 Already Done, {} Permission Denied"
+
+
+def _act_on_clusters(
+    clusters: list[int], queue: Mapping[tuple[int, int], Mapping[str, Any]], program: str, wants_totals: bool
+) -> int:
+    # source: schedd.cpp, actOnJobs: the constraint leaves out what it cannot be done to; a late cluster counts as one
+    is_denied = bool(engine.faults().get("denied"))
+    found = [id for id, ad in queue.items() if id[0] in clusters]
+    chosen = [] if is_denied else [id for id in found if _judge(queue[id], "", program) is None]
+    late = [job for job in engine.jobs(clusters) if job.extra["limit"] and any(_show(job)) and not is_denied]
+    _do(program, chosen)
+    for job in late:
+        _do(program, ((job.id, index) for index, each in job.elements.items() if each.state not in OVER))
+    if wants_totals:
+        # source: seen: condor_rm -totals of a cluster, also of one that is made late
+        print(TOTALS.format(len(chosen) + len(late), len(found) if is_denied else 0))
+    name = _name_clusters(clusters)
+    if chosen or late:
+        # source: seen: condor_rm of one cluster and of two; condor_release 7
+        print(f"All jobs{name} have been {WORDS[program][0]}")
+        return 0
+    if not queue:
+        # source: seen: condor_rm -totals 999 with nothing in the queue; rm.cpp, doWorkByConstraint
+        print(f"{program}:0:There are no jobs in the queue", file=sys.stderr)
+        return 0
+    # source: rm.cpp, handleConstraints; seen: condor_rm 999, exit code 1
+    print(f"\nCouldn't find/{WORDS[program][1]} all jobs{name}", file=sys.stderr)
+    return 1
+
+
+def _read_targets(argv: Iterable[str]) -> tuple[list[str], list[int]]:
+    procs, clusters = [], []
+    for word in argv:
+        match = ID.fullmatch(word)
+        if match is not None and match[2] is not None:
+            procs.append(word)
+        elif match is not None:
+            clusters.append(int(match[1]))
+        elif word != "-totals":
+            # no source: the real one takes it for a user
+            _fail(f"the fake knows no target {word}")
+    return procs, clusters
+
+
+def _read_id(word: str) -> tuple[int, int]:
+    cluster, _, process = word.partition(".")
+    return int(cluster), int(process)
+
+
+def _name_clusters(clusters: list[int]) -> str:
+    # source: rm.cpp, addClusterConstraint and handleConstraints
+    constraint = " || ".join(f"ClusterId == {number}" for number in clusters)
+    return f" in cluster {clusters[0]}" if len(clusters) == 1 else f" matching constraint ({constraint})"
+
+
+def _judge(ad: Mapping[str, Any] | None, word: str, program: str) -> str | None:
+    """Give why nothing is done to a process, or None."""
+    # source: schedd.cpp, actOnJobs; dc_schedd.cpp, getResultString
+    if ad is None:
+        return f"Job {word} not found"
+    if engine.faults().get("denied"):
+        return f"Permission denied to {WORDS[program][1]} job {word}"
+    if program == "condor_release":
+        return None if ad["JobStatus"] == STATUS["held"] else f"Job {word} not held to be released"
+    return f"Job {word} already marked for removal" if ad["JobStatus"] == REMOVED else None
+
+
+def _do(program: str, chosen: Iterable[tuple[int, int]]) -> None:
+    by_cluster: dict[int, list[int]] = {}
+    for cluster, process in chosen:
+        by_cluster.setdefault(cluster, []).append(process)
+    for cluster, indices in by_cluster.items():
+        if program == "condor_release":
+            engine.release(cluster, indices)
+            continue
+        # source: schedd.cpp, actOnJobs: what is completed and still in the queue is removed, too
+        for index in set(indices) - set(engine.cancel(cluster, indices)):
+            engine.change(cluster, index, in_queue=False, reason=REMOVE_REASON)
 
 
 def condor_rm(argv: list[str]) -> None:
     """Remove processes or clusters."""
-    _act(argv, engine.cancel, "marked for removal", "have been marked for removal", "find/remove")
-
-
-def condor_hold(argv: list[str]) -> None:
-    """Hold processes or clusters."""
-
-    def hold(id: int, indices: Iterable[int] | None) -> list[int]:
-        return engine.hold(id, indices, f"via condor_hold (by user {USER})")
-
-    _act(argv, hold, "held", "have been held", "find/hold")
+    _act(argv, "condor_rm")
 
 
 def condor_release(argv: list[str]) -> None:
     """Release processes or clusters."""
-    _act(argv, engine.release, "released", "have been released", "find/release")
-
-
-def _act(
-    argv: list[str],
-    action: Callable[[int, Iterable[int] | None], list[int]],
-    done: str,
-    done_all: str,
-    verb: str,
-) -> None:
-    worked = False
-    present = {job.id: [index for index, _ in enumerate(job.elements)] for job in engine.jobs() if any(_show(job))}
-    for word in argv:
-        match = ID.fullmatch(word)
-        if match is None:
-            _fail(f"Couldn't {verb} all of user {word}'s job(s)")
-        cluster, process = int(match[1]), match[2]
-        indices = None if process is None else [int(process)]
-        known = cluster in present and (indices is None or _exists(cluster, indices[0]))
-        if known and action(cluster, indices):
-            worked = True
-            print(f"Job {word} {done}" if process else f"All jobs in cluster {word} {done_all}")
-        elif process is not None:
-            print(f"\nJob {word} not found", file=sys.stderr)
-        else:
-            print(f"\nCouldn't {verb} all jobs in cluster {word}", file=sys.stderr)
-    sys.exit(0 if worked else 1)
-
-
-def _exists(cluster: int, process: int) -> bool:
-    return any(ad["ProcId"] == process for job in engine.jobs([cluster]) for ad in _show(job))
+    _act(argv, "condor_release")
 
 
 COMMANDS = {
@@ -334,6 +454,5 @@ COMMANDS = {
     "condor_q": condor_q,
     "condor_history": condor_history,
     "condor_rm": condor_rm,
-    "condor_hold": condor_hold,
     "condor_release": condor_release,
 }

@@ -98,7 +98,9 @@ def _run_detached(job: Job, writing: int) -> None:
             own.truncate(0)
             own.write(str(os.getpid()))
             own.flush()
-        os.write(writing, str(job.id).encode())
+        # A submit command that was killed in this moment has left an array that runs.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(writing, str(job.id).encode())
         os.close(writing)
         _Runner(job.id).run()
     except Exception:  # noqa: BLE001 - nobody sees a detached process fail

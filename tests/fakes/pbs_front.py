@@ -1,17 +1,9 @@
 """The faces of OpenPBS and of Torque (`FAKE_SYSTEM=torque`) on the fake batch system.
 
-`qsub`, `qstat`, `qselect`, `qdel`, `qrls`, `qhold`. Texts and exit codes of OpenPBS are those of captured outputs of
-23.06.06; those of Torque are the ones it is known for. Exit codes are error numbers of PBS modulo 256.
+`qsub`, `qstat`, `qselect`, `qdel`, `qrls`. Exit codes are error numbers of PBS modulo 256.
 
-What was not captured is taken from the source of OpenPBS (commit cd7ab5e) and Torque (commit 34ff845):
-
-* no history: `src/cmds/qselect.c` lines 581-598 and `src/cmds/qstat.c` lines 3123-3132 and 3340-3348: the message on
-  standard error, exit code 0; the text in `src/lib/Liblog/pbs_messages.c` line 292, the id behind it by `prt_job_err`
-  in `src/lib/Libcmds/err_handling.c`;
-* an element without a record of its own: `status_subjob` in `src/server/stat_job.c` lines 375-470 (the attributes of
-  the array, "Subjob finished") and `get_subjob_and_state` in `src/server/array_func.c` lines 392-450; without a history
-  the record of an element ends with it, `svr_saveorpurge_finjobhist` in `src/server/svr_jobfunc.c` line 4646;
-* Torque: `PBSE_UNKJOBID` in `src/include/pbs_error_db.h` line 29, `PBSE_` in `src/include/pbs_error.h` line 109.
+A source is a file and function of OpenPBS (commit cd7ab5e) or of Torque (commit 34ff845), or a command whose answer was
+seen on OpenPBS 23.06.06.
 """
 
 from __future__ import annotations
@@ -38,8 +30,11 @@ OPTIONS = {
 LONGEST_NAME = {"pbs": 236, "torque": 15}
 RANGE = re.compile(r"(\d+)-(\d+)(?:%(\d+))?")
 ID = re.compile(rf"(\d+)(\[(\d*)\])?(?:\.{SERVER})?")
+# source: seen: qstat -x -t -f; Torque shows the same letters
 STATES = {"queued": "Q", "held": "H", "running": "R", "transferring": "E"}
+# source: seen: qstat of a job that is over, and of one that never was
 FINISHED, UNKNOWN = 35, 153
+# source: pbs_messages.c, msg_job_history_notset
 NO_HISTORY = "PBS is not configured to maintain job history"
 
 
@@ -58,10 +53,16 @@ def _flavour() -> str:
 
 
 def _be_down(program: str) -> NoReturn:
+    if _flavour() == "torque":
+        # source: qsub_functions.c, main_func; qdel.c, main; qrls.c, main; qstat.c, run_job_mode: all of Torque
+        _fail(f"{program}: cannot connect to server {SERVER} (errno=111) Connection refused", 111)
+    # source: seen: qstat, qsub and qdel with the server killed
     print("Connection refused", file=sys.stderr)
-    if program in ("qdel", "qrls", "qhold"):
+    if program == "qdel":
+        # source: seen: qdel '17[].pbshost' with the server killed
         _fail(f"Couldn't connect to cluster: {SERVER}", 162)
-    _fail(f"{program}: cannot connect to server {SERVER} (errno=15010)", 162 if program == "qsub" else 255)
+    # source: seen: qstat and qsub with the server killed; qrls.c, main; qselect.c, main
+    _fail(f"{program}: cannot connect to server {SERVER} (errno=15010)", 162 if program in ("qsub", "qrls") else 255)
 
 
 def _fail(text: str, code: int) -> NoReturn:
@@ -75,16 +76,21 @@ def qsub(argv: list[str]) -> None:
     try:
         found, rest = getopt.getopt(argv, OPTIONS[flavour])
     except getopt.GetoptError as error:
+        # source: seen: qsub --bad
         _fail(f"qsub: invalid option -- '{error.opt}'\n{USAGE}", 2)
     options = dict(found)
     if len(rest) != 1 or not Path(rest[0]).is_file():
+        # source: seen: qsub missing.sh
         _fail("qsub: script file:: No such file or directory", 1)
     if "-v" in options or "-V" in options:
+        # source: seen: qsub -v with odd quotes; here of every -v
         _fail("qsub: cannot send environment with the job", 1)
     name = options.get("-N", Path(rest[0]).name)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
+        # source: seen: qsub -N of odd names; qsub_functions.c of Torque, process_opts
         _fail(f"qsub: illegal -N value\n{USAGE}", 2)
     if len(name) > LONGEST_NAME[flavour]:
+        # source: seen: qsub -N of a long name
         _fail("qsub: Job name is too long ", 2)
     indices = _read_range(options.get("-J", options.get("-t")), flavour)
     _check_request(options, faults.get("refuse"))
@@ -92,7 +98,9 @@ def qsub(argv: list[str]) -> None:
     id = _queue(options, name, Path(rest[0]).read_text(), indices)
     time.sleep(faults.get("late_submit", 0))
     if faults.get("crash_after_submit"):
+        # no source: a crash of the command has not been seen here
         os._exit(139)
+    # source: seen: qsub of a job and of an array
     print(f"{id}{'[]' if indices else ''}.{SERVER}")
 
 
@@ -102,25 +110,32 @@ def _read_range(text: str | None, flavour: str) -> tuple[int, int | None] | None
         return None
     match = RANGE.fullmatch(text)
     if match is None or match[1] != "0" or (flavour == "pbs" and match[2] == "0"):
+        # source: seen: qsub -J 0-0
         _fail(f"qsub: illegal -J value\n{USAGE}", 2)
     if int(match[2]) >= MAX_ARRAY_SIZE:
+        # source: seen: qsub -J 0-30000
         _fail("qsub: Array job exceeds server or queue size limit", 3)
     return int(match[2]) + 1, int(match[3]) if match[3] else None
 
 
 def _check_request(options: dict[str, str], refuse: str | None) -> None:
     if refuse:
+        # no source: the text is the test's
         _fail(f"qsub: {refuse}", 170)
     if options.get("-q") == "nosuch":
+        # source: seen: qsub -q nosuch
         _fail("qsub: Unknown queue", 170)
     for name, value in re.findall(r"(\w+)=([^:,]*)", options.get("-l", "")):
         if name == "walltime":
             continue
         if name not in ("select", "ncpus", "mem", "nodes", "ppn"):
+            # source: seen: qsub -l nosuchres=1
             _fail(f"qsub: Unknown resource: {name}", 187)
         if not re.fullmatch(r"\d+(mb)?", value):
+            # source: seen: qsub -l mem=lots
             _fail(f"qsub: Illegal attribute or resource value Resource_List.{name}", 166)
         if name == "mem" and int(value.removesuffix("mb")) > engine.faults().get("largest_memory", 10**9):
+            # source: pbs_messages.c, msg_excqresc
             _fail("qsub: Job violates queue and/or server resource limits", 188)
 
 
@@ -150,14 +165,18 @@ def qstat(argv: list[str]) -> None:
     try:
         found, ids = getopt.getopt(argv, "ft" if flavour == "torque" else "ftx")
     except getopt.GetoptError as error:
+        # source: getopt of the C library: of an option that it does not know
         _fail(f"qstat: invalid option -- '{error.opt}'", 2)
     options = {option for option, _ in found}
     if "-f" not in options:
+        # no source: nobody here asks otherwise
         _fail("the fake qstat knows only the full form", 2)
     if faults.get("nonsense"):
+        # no source: what is something else altogether
         print("Have a nice day!")
         return
     if "-x" in options and faults.get("no_history"):
+        # source: seen: qstat -x without history; qstat.c, main; err_handling.c, prt_job_err
         _fail("\n".join(f"qstat: {NO_HISTORY} {word}" for word in ids or [SERVER]), 0)
     code, records = 0, []
     for word in ids or [_show_id(job) for job in _find_jobs() if "-x" in options or not _is_finished(job)]:
@@ -165,9 +184,11 @@ def qstat(argv: list[str]) -> None:
         if problem is None:
             records += list(_build_records(word, "-t" in options))
         else:
+            # source: seen: qstat -x -f 4711 2
             print(f"qstat: {problem[0]}", file=sys.stderr)
             code = problem[1]
     text = "".join(f"{record}\n" for record in records)
+    # source: seen: qstat -x -f -t '4[]'
     sys.stdout.write(text[: len(text) // 2] if faults.get("garbage") else text)
     sys.exit(code)
 
@@ -194,13 +215,16 @@ def _show_id(job: engine.Job, index: int | None = None) -> str:
 def _find_problem(word: str, history: bool) -> tuple[str, int] | None:
     match = ID.fullmatch(word)
     if match is None:
+        # source: seen: qdel nonsense; qstat.c, main
         return f"illegally formed job identifier: {word}", 1
     job = _find_job(int(match[1]))
     is_kept = not engine.faults().get("no_history")
     if job is None or (match[2] is not None) != job.extra["array"] or (_is_finished(job) and not is_kept):
+        # source: seen: qstat -f 4711; pbs_error_db.h of Torque, PBSE_UNKJOBID
         error = "Unknown Job Id Error" if _flavour() == "torque" else "Unknown Job Id"
         return f"{error} {word}", UNKNOWN
     if _is_finished(job) and not history:
+        # source: seen: qstat '4[]' of an array that is over
         return f"{word} Job has finished, use -x or -H to obtain historical job information", FINISHED
     return None
 
@@ -255,11 +279,14 @@ def _build_record(job: engine.Job, index: int, id: str) -> str:
 
 def _has_record(element: engine.Element) -> bool:
     """Tell whether PBS keeps a record of an element that is over: of one that ran, with a history."""
+    # source: svr_jobfunc.c, svr_saveorpurge_finjobhist
     return element.starts > 0 and not engine.faults().get("no_history")
 
 
 def _borrow_end(job: engine.Job) -> dict[str, str]:
     """Give what an element without a record shows: the attributes of its array."""
+    # source: seen: qstat -x -t -f of an element removed while it waited; stat_job.c, status_subjob; array_func.c,
+    # get_subjob_and_state
     if not _is_finished(job):
         return {"job_state": "X", "substate": "70", "comment": "Subjob finished"}
     codes = {each.wait_status for each in job.elements.values() if each.state == "done"}
@@ -271,6 +298,7 @@ def _borrow_end(job: engine.Job) -> dict[str, str]:
 
 def _build_end(job: engine.Job, element: engine.Element) -> dict[str, str]:
     """Give how an element ended. Signals as the login shell sees them, and 0 for a running one that was removed."""
+    # source: seen: qstat -x -t -f of elements that ended with exit codes, with signals, and by qdel
     attributes = {"job_state": "F" if _is_finished(job) else "X"}
     where = f"Job run at Sat Nov 21 at 00:42 on ({element.host}:ncpus=1)"
     if element.state == "cancelled":
@@ -285,12 +313,14 @@ def _build_end(job: engine.Job, element: engine.Element) -> dict[str, str]:
 
 
 def _build_torque_end(element: engine.Element) -> dict[str, str]:
+    # source: mom_start.c of Torque, scan_for_terminated: 256 and the signal
     code = element.exit_code if element.signal is None else 256 + element.signal
     return {"job_state": "C", "exit_status": "271" if element.state == "cancelled" else str(code)}
 
 
 def _show(job: engine.Job, id: str, attributes: dict[str, str], name: str | None = None) -> str:
     """Give the full form of a job. Long values are broken at commas and go on behind a tab."""
+    # source: seen: qstat -x -f -t '4[]'
     everything = {
         "Job_Name": name or job.name,
         "Job_Owner": f"{job.user}@{SERVER}",
@@ -312,12 +342,15 @@ def qselect(argv: list[str]) -> None:
     found, _ = getopt.getopt(argv, "xN:")
     options = dict(found)
     if "-x" in options and faults.get("no_history"):
+        # source: seen: qselect -x without history; qselect.c, main; pbs_messages.c, msg_job_history_notset
         _fail(f"qselect: {NO_HISTORY}", 0)
     if faults.get("nonsense"):
+        # no source: what is something else altogether
         print("Have a nice day!")
         return
     jobs = [job for job in engine.jobs(name=options.get("-N"), gone=True) if "-x" in options or not _is_finished(job)]
     text = "".join(f"{_show_id(job)}\n" for job in jobs)
+    # source: seen: qselect -x
     sys.stdout.write(text[: len(text) // 2] if faults.get("garbage") else text)
 
 
@@ -331,11 +364,6 @@ def qrls(argv: list[str]) -> None:
     _change(argv, "qrls", engine.release)
 
 
-def qhold(argv: list[str]) -> None:
-    """Hold jobs; Torque also elements."""
-    _change(argv, "qhold", lambda id, indices: engine.hold(id, indices, "held by a user"))
-
-
 def _change(argv: list[str], program: str, act: Callable[[int, list[int] | None], object]) -> None:
     code = 0
     for word in argv:
@@ -347,6 +375,7 @@ def _change(argv: list[str], program: str, act: Callable[[int, list[int] | None]
             assert match is not None
             act(int(match[1]), [int(match[3])] if match[3] else None)
         else:
+            # source: err_handling.c, prt_job_err; seen: qdel 4711
             print(f"{program}: {problem[0]}", file=sys.stderr)
             code = problem[1]
     sys.exit(code)
@@ -356,24 +385,31 @@ def _find_refusal(match: re.Match[str], program: str) -> tuple[str, int] | None:
     """Say why a job cannot be changed."""
     job = _find_job(int(match[1]))
     if job is None or (match[2] is not None) != job.extra["array"]:
-        return f"Unknown Job Id {match[0]}", UNKNOWN
+        # source: seen: qdel 4711; pbs_error_db.h of Torque, PBSE_UNKJOBID
+        return f"Unknown Job Id{' Error' if _flavour() == 'torque' else ''} {match[0]}", UNKNOWN
+    if engine.faults().get("denied"):
+        # source: pbs_messages.c, msg_perm; pbs_error.h, PBSE_PERM; the same in Torque
+        return f"Unauthorized Request  {match[0]}", 159
     over = [index for index, each in job.elements.items() if each.state in ("done", "cancelled")]
     if _flavour() == "torque":
+        # source: pbs_error_db.h of Torque, PBSE_BADSTATE
         chosen = [int(match[3])] if match[3] else list(job.elements)
         return ("Request invalid for state of job " + match[0], 170) if set(chosen) <= set(over) else None
     if _is_finished(job):
+        # source: seen: qdel 9 of a job that is over
         return f"Job has finished {match[0]}", FINISHED
     if match[3]:
         if int(match[3]) not in job.elements or program != "qdel":
+            # source: seen: qdel '4[9]'
             return f"Invalid request {match[0]}", 156
         if int(match[3]) in over:
+            # source: pbs_messages.c, msg_nohistarrayjob
             return f"Request invalid for finished array subjob {match[0]}", 55
     return None
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "qdel": qdel,
-    "qhold": qhold,
     "qrls": qrls,
     "qselect": qselect,
     "qstat": qstat,

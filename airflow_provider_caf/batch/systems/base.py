@@ -166,7 +166,14 @@ def show_output(result: CommandResult) -> str:
 
 _AWAY = re.compile(
     r"connect|contact|time[d-]? ?out|not respond|try (?:again )?later|end of (?:file|message)|communicat|broken pipe|"
-    r"\b(?:busy|unavailable|shutting down|slow down)\b",
+    r"\b(?:busy|unavailable|unreachable|interrupted|shutting down|slow down)\b|route to host|host is down|reset by|"
+    # Slurm: numbers below 2000 in `slurm_errno.c`, and what it says where it has none.
+    r"unexpected (?:message|missing)|message (?:send|receive) failure|insane message|authentication error|zero bytes|"
+    r"unspecified error|"
+    # LSF: LSBE_MBATCHD to LSBE_XDR in `lsb.err.c`, with which a message has been lost.
+    r"internal error|library call|system call failed|protocol error|encode/decode|child process died|"
+    # HTCondor: the schedd has not said whether it has committed; where it has refused, a line says why (`submit.cpp`).
+    r"Failed to commit job submission into the queue\.\s*\Z",
     re.IGNORECASE,
 )
 """Words of a command that could not speak with its server to the end."""

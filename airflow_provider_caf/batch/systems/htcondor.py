@@ -101,13 +101,29 @@ _LOOKUP = """\
 condor_q -constraint "$1" -af ClusterId &&
 condor_q -factory -constraint "$1" -af ClusterId &&
 echo history &&
-condor_history -constraint "$1" -af ClusterId
+condor_history -constraint "$1" -af ClusterId &&
+echo newest &&
+condor_history -limit 1 -af ClusterId
 """
-"""A constant text. The second line finds an array of which no process exists yet."""
+"""A constant text. The second line finds an array of which no process exists yet.
+
+The last one tells a history without this name from none: where the folder of the history is not there (the schedd is on
+another machine) or may not be read, `condor_history` prints nothing and succeeds (`findHistoryFiles`)."""
 
 _TERSE = re.compile(r"^(\d+)\.0 - (\d+)\.(\d+)\s*$", re.MULTILINE)
+_LOOKED_UP = re.compile(
+    r"(?P<queue>[\d\s]*)\bhistory\s+(?P<history>[\d\s]*)(?:\bnewest\s+(?P<newest>[\d\s]*))?", re.ASCII
+)
 _NO_HISTORY = re.compile(r"HISTORY is (?:unset|not defined)|No history file")
-_ALREADY_OVER = re.compile(r"not found|Couldn't find/|There are no jobs in the queue|already|not held", re.IGNORECASE)
+_TOTALS = re.compile(
+    r"^\d+ Succeeded, (\d+) Failed, \d+ Not Found, \d+ Bad Status, \d+ Already Done, (\d+) Permission Denied$",
+    re.MULTILINE,
+)
+"""What became of the jobs of a cluster (`doWorkByConstraint` in `rm.cpp`). Without it `condor_rm` says the same
+of jobs that are not there and of jobs of somebody else."""
+_NOTHING_TO_DO = re.compile(r"Job \d+\.\d+ (?:not found|already marked for removal|not held to be released)", re.ASCII)
+_NOT_DONE = re.compile(r"Permission denied to |No result found for job ")
+"""What is said of single jobs (`JobActionResults::getResultString` in `dc_schedd.cpp`)."""
 
 
 _ADVICE = {
@@ -171,20 +187,21 @@ class HTCondorSystem:
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
         """Give each cluster of that name.
 
-        :raises SubmitUnknown: if there is none in the queue and the site keeps no history.
+        :raises SubmitUnknown: if there is none in the queue and there is no history here.
         :raises SubmitError: if queue or history did not answer.
         """
-        words = result.stdout.split()
-        ids = {word for word in words if word.isdecimal()}
-        asked = words.count("history") == 1 and len(words) == 1 + sum(word.isdecimal() for word in words)
+        match = _LOOKED_UP.fullmatch(result.stdout)
         # A site that keeps no history says so.
-        answered = result.exit_code == 0 or _NO_HISTORY.search(result.stderr)
-        if not asked or not answered:
+        keeps_none = _NO_HISTORY.search(result.stderr) is not None
+        if match is None or not (keeps_none or (result.exit_code == 0 and match["newest"] is not None)):
             raise refuse_lookup(array, result)
-        if not ids and result.exit_code != 0:
+        ids = {*match["queue"].split(), *match["history"].split()}
+        if not ids and not (match["newest"] or "").strip():
             raise doubt_lookup(
                 array,
-                "HTCondor keeps no history here (HISTORY)",
+                "HTCondor keeps no history here (HISTORY)"
+                if keeps_none
+                else "condor_history shows nothing at all here",
                 advice=f"Look for the CafName {array.name} in the schedd's logs.",
                 remembers=0.0 if is_late(array) else STAY,
             )
@@ -233,7 +250,7 @@ class HTCondorSystem:
     def build_cancel(self, array: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
         """Give `condor_rm` with the clusters, or with the processes."""
         if elements is None:
-            return (Command(argv=("condor_rm", *array.ids), timeout=_SUBMIT_TIMEOUT),)
+            return (Command(argv=("condor_rm", "-totals", *array.ids), timeout=_SUBMIT_TIMEOUT),)
         return _build_actions("condor_rm", array, elements)
 
     def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
@@ -388,11 +405,17 @@ def _build_actions(tool: str, array: SubmittedArray, elements: Sequence[int]) ->
 
 
 def _check_action(array: SubmittedArray, result: CommandResult, done: str, tool: str) -> None:
-    """Check what an action said about each job: that it was done, or that there was nothing to do."""
+    """Check what an action said: that it was done, or that there was nothing to do."""
     said = [line for line in result.stderr.splitlines() if line.strip()]
-    if result.exit_code == 0 or (said and all(map(_ALREADY_OVER.search, said))):
-        return
-    raise PollError(
-        f"Array {array.array.name} could not be {done} (exit code {result.exit_code}): {show_output(result)}",
-        hint=f"Try: {tool} {' '.join(array.ids)}",
-    )
+    if "-totals" in result.argv:
+        totals = _TOTALS.search(result.stdout)
+        is_done = totals is not None and int(totals[1]) == int(totals[2]) == 0
+    elif result.exit_code == 0:
+        is_done = not any(map(_NOT_DONE.match, said))
+    else:
+        is_done = bool(said) and all(map(_NOTHING_TO_DO.fullmatch, said))
+    if not is_done:
+        raise PollError(
+            f"Array {array.array.name} could not be {done} (exit code {result.exit_code}): {show_output(result)}",
+            hint=f"Try: {tool} {' '.join(array.ids)}",
+        )

@@ -99,6 +99,7 @@ _MEANINGS: Mapping[str, str] = {
 }
 _SUBMITTED = re.compile(r"Job <(\d+)> is submitted")
 _NOT_FOUND = re.compile(r"is not found|No (?:\w+ )?job found")
+_ID_NOT_FOUND = re.compile(r"Job <(\d+)> is not found")
 _INDEX = re.compile(r"\[(\d+)\]$")
 _CONTROLLED = re.compile(r"^Job <.*$", re.MULTILINE)
 _CONTROL_DONE = re.compile(
@@ -226,9 +227,9 @@ class LSFSystem:
         )
 
     def parse_query(self, query: Query, result: CommandResult) -> Answer:
-        """Read the records. Ids that LSF does not know any more have none, or one that says so.
+        """Read the records. An id that LSF does not know any more has one that says so.
 
-        :raises PollError: if there are none, and not because LSF knows none of the ids.
+        :raises PollError: if it is no answer.
         """
         records = _read_records(f"{result.stdout}\n{result.stderr}")
         if records is None:
@@ -239,7 +240,8 @@ class LSFSystem:
         elements: dict[str, Mapping[int, Native]] = {}
         problems: dict[str, str] = {}
         for submitted in query.arrays:
-            told = _read_elements(submitted, by_id.get(submitted.ids[0], []))
+            own = by_id.get(submitted.ids[0])
+            told = f"bjobs says nothing of it: {_tail(result)}" if own is None else _read_elements(submitted, own)
             if isinstance(told, str):
                 problems[submitted.array.name] = told
             else:
@@ -362,18 +364,25 @@ def _cut(arrays: Sequence[SubmittedArray]) -> Iterator[tuple[SubmittedArray, ...
 
 
 def _read_records(text: str) -> list[Mapping[str, Any]] | None:
-    """Give the records of `bjobs -json`, none where it says so in plain text, or None where it says nothing."""
+    """Give the records of `bjobs -json`, also of what it says in plain text, or None where it says nothing.
+
+    Where it was not answered, it prints an empty list all the same, beside the error (`main` in `bjobs.c` of volclava).
+    """
+    records: list[Mapping[str, Any]] = []
     start = text.find("{")
-    if start < 0:
-        return [] if _NOT_FOUND.search(text) else None
-    try:
-        answer, _ = json.JSONDecoder().raw_decode(text[start:])
-    except ValueError:
-        return None
-    records = answer.get("RECORDS") if isinstance(answer, dict) else None
-    if not isinstance(records, list) or not all(isinstance(each, dict) and "JOBID" in each for each in records):
-        return None
-    return records
+    if start >= 0:
+        try:
+            answer, length = json.JSONDecoder().raw_decode(text[start:])
+        except ValueError:
+            return None
+        found = answer.get("RECORDS") if isinstance(answer, dict) else None
+        if not isinstance(found, list) or not all(isinstance(each, dict) and "JOBID" in each for each in found):
+            return None
+        records += found
+        text = text[:start] + text[start + length :]
+    records += [{"JOBID": id, "ERROR": f"Job <{id}> is not found"} for id in _ID_NOT_FOUND.findall(text)]
+    is_told = records or _NOT_FOUND.search(text) or (start >= 0 and not text.strip())
+    return records if is_told else None
 
 
 def _read_elements(submitted: SubmittedArray, records: Sequence[Mapping[str, Any]]) -> dict[int, Native] | str:

@@ -32,7 +32,7 @@ from airflow_provider_caf.batch.systems.base import (
     refuse_submit,
     show_output,
 )
-from airflow_provider_caf.batch.systems.slurm_options import ADVICE, MEANINGS, build_options, build_output
+from airflow_provider_caf.batch.systems.slurm_options import ADVICE, EXIT, build_options, build_output, explain
 from airflow_provider_caf.batch.wrapper import build_element_script
 from airflow_provider_caf.core.errors import PollError
 
@@ -100,14 +100,13 @@ _ID = re.compile(r"(?:Submitted batch job )?(\d+)(?:(?:;| on cluster )([\w.-]+))
 _CLUSTER = re.compile(r"CLUSTER: (\S+)\s*")
 """A line of the older `squeue -M`, also without a header."""
 _STATE = re.compile(r"\w+", re.ASCII)
-_EXIT = re.compile(r"(\d+)(?::(\d+))?", re.ASCII)
 _HISTORY_ID = re.compile(r"(\d+)(?:_(?:(\d+)|\[([^\]]*)\]?))?", re.ASCII)
 _RANGE = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?", re.ASCII)
-_NOT_STARTED = 53
-"""Slurm's own "signal" of a job that could not be started."""
-
 _UNKNOWN_IDS = "Invalid job id specified"
 _NO_HISTORY = "accounting storage is disabled"
+_ERROR = re.compile(r"^(?:scancel|sacct): error: ", re.MULTILINE)
+"""Both end with an error's number, of which the system keeps the last eight bits: these may be 0 (`main` in `sacct.c`,
+`_signal_job_by_str` in `scancel.c`). So an error that was printed counts, too."""
 _NO_ERROR = re.compile(
     rf"{_UNKNOWN_IDS}|[Jj]ob has already finished|already completing or completed|no longer pending|: No error$"
 )
@@ -208,7 +207,8 @@ class SlurmSystem:
         """
         match = _LOOKED_UP.fullmatch(result.stdout)
         has_no_history = _NO_HISTORY in result.stderr
-        known = match is not None and (match["status"] == "0" or has_no_history)
+        has_failed = match is not None and (match["status"] != "0" or _says_nothing(match["history"], result))
+        known = match is not None and (has_no_history or not has_failed)
         lines = [*match["queue"].splitlines(), *match["history"].splitlines()] if match else []
         ids = [_HISTORY_ID.fullmatch(line.strip()) for line in lines if line and not _CLUSTER.fullmatch(line)]
         if match is None or not known or None in ids:
@@ -260,7 +260,7 @@ class SlurmSystem:
         elements: dict[str, dict[int, Native]] = {array.array.name: {} for array in query.arrays}
         if _NO_HISTORY in result.stderr:
             return Answer(elements=elements)
-        if result.exit_code != 0 or not _is_whole(result.stdout):
+        if result.exit_code != 0 or not _is_whole(result.stdout) or _says_nothing(result.stdout, result):
             raise _fail("sacct", result)
         owners = _find_owners(query.arrays)
         counts = {array.array.name: len(array.array.elements) for array in query.arrays}
@@ -398,6 +398,11 @@ def _is_whole(text: str) -> bool:
     return not text or text.endswith("\n")
 
 
+def _says_nothing(listed: str, result: CommandResult) -> bool:
+    """Tell whether the history has named an error and no job. "None" it says with nothing at all."""
+    return not listed.strip() and _ERROR.search(result.stderr) is not None
+
+
 def _read_queue_line(line: str) -> tuple[str, int, Native]:
     starts = (0, *_ENDS)
     job, index, state, status, host, word = (line[start:end].strip() for start, end in zip(starts, (*_ENDS[:-1], None)))
@@ -408,7 +413,7 @@ def _read_queue_line(line: str) -> tuple[str, int, Native]:
         )
     word = word.strip("()").replace(" ", "_")
     held = state == "PENDING" and (word.startswith(("JobHeld", "JobHold")) or word.endswith("_held"))
-    exit_code, reason = _explain(state, "" if word in ("None", "N/A") else word, status)
+    exit_code, reason = explain(state, STATES.get(state), "" if word in ("None", "N/A") else word, status)
     native = Native(
         code=_HELD if held else state,
         reason=reason,
@@ -426,12 +431,12 @@ def _read_history_line(line: str) -> tuple[re.Match[str], Native]:
     match = _HISTORY_ID.fullmatch(job)
     # `CANCELLED by 1000`
     word, _, user = state.partition(" by ")
-    if match is None or not _STATE.fullmatch(word) or not _EXIT.fullmatch(status):
+    if match is None or not _STATE.fullmatch(word) or not EXIT.fullmatch(status):
         raise PollError(
             f"sacct printed a line that cannot be read: {line[:300]!r}",
             hint="Is 'sacct' on the PATH of the submit host the one of Slurm? The query is tried again.",
         )
-    exit_code, reason = _explain(word, "", status)
+    exit_code, reason = explain(word, STATES.get(word), "", status)
     if user:
         reason = f"cancelled by {'root' if user == '0' else f'the user with the number {user}'}"
     return match, Native(
@@ -439,38 +444,10 @@ def _read_history_line(line: str) -> tuple[re.Match[str], Native]:
     )
 
 
-def _explain(state: str, word: str, status: str) -> tuple[int | None, str | None]:
-    """Give exit code and reason of an element.
-
-    :param word: the reason in Slurm's words; empty: none.
-    :param status: `3:0` (exit code, signal) from sacct; the raw wait status of the script from squeue.
-    """
-    parts = []
-    if word:
-        parts.append(f"{word}: {MEANINGS[word]}" if word in MEANINGS else word)
-    known = STATES.get(state)
-    if known in (JobState.RUNNING, JobState.TRANSFERRING, JobState.CANCELLED):
-        # They keep the word of the time when the element waited.
-        return None, None
-    if known not in FINAL:
-        return None, "".join(parts) or None
-    if state in MEANINGS:
-        parts.append(f"{state}: {MEANINGS[state]}")
-    match = _EXIT.fullmatch(status)
-    if match is None:
-        return None, ", ".join(parts) or None
-    number = int(match[1])
-    exit_code, signal = (number >> 8, number & 127) if match[2] is None else (number, int(match[2]))
-    if signal == _NOT_STARTED:
-        parts.append("the node could not start it: are user, folder and log file known there?")
-    elif signal:
-        parts.append(f"ended by signal {signal}")
-    return (None if signal else exit_code), ", ".join(parts) or None
-
-
 def _check_done(array: SubmittedArray, result: CommandResult) -> None:
     lines = [line for line in result.stderr.splitlines() if line.strip()]
-    if result.exit_code != 0 and not (lines and all(_NO_ERROR.search(line) for line in lines)):
+    errors = lines if result.exit_code != 0 else [line for line in lines if _ERROR.match(line)]
+    if not all(_NO_ERROR.search(line) for line in errors) or (result.exit_code != 0 and not errors):
         words = " ".join(result.argv[:2])
         raise PollError(
             f"Slurm did not do '{words}' for array {array.array.name} (exit code {result.exit_code}): "

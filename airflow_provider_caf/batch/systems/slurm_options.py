@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
+from airflow_provider_caf.batch.evidence import FINAL, JobState
 from airflow_provider_caf.batch.spec import ArraySpec, Resources
 from airflow_provider_caf.batch.systems.base import ARRAY_ADVICE, JOBS_ADVICE
 
@@ -28,6 +30,11 @@ MEANINGS: Mapping[str, str] = {
     "TIMEOUT": "its walltime is over",
 }
 """Reason or final state → what it means, where its own word does not say."""
+
+EXIT = re.compile(r"(\d+)(?::(\d+))?", re.ASCII)
+"""`3:0` (exit code, signal) from sacct; the raw wait status of the script from squeue."""
+_NOT_STARTED = 53
+"""Slurm's own "signal" of a job that could not be started."""
 
 _LOOK = "`sacctmgr show associations user=$USER` and `sacctmgr show qos` show the limits."
 _LARGE = "No node has what is asked for: look at 'memory', 'cpus' and 'disk'."
@@ -75,3 +82,38 @@ def build_options(resources: Resources) -> list[str]:
         ("exclude", ",".join(resources.exclude_hosts or ()) or None),
     )
     return [f"--{name}={value}" for name, value in given if value is not None]
+
+
+def explain(state: str, known: JobState | None, word: str, status: str) -> tuple[int | None, str | None]:
+    """Give exit code and reason of an element.
+
+    :param known: what the state means; None: nobody knows.
+    :param word: the reason in Slurm's words; empty: none.
+    :param status: `3:0` (exit code, signal) from sacct; the raw wait status of the script from squeue.
+    """
+    parts = []
+    if word:
+        parts.append(f"{word}: {MEANINGS[word]}" if word in MEANINGS else word)
+    if known in (JobState.RUNNING, JobState.TRANSFERRING, JobState.CANCELLED):
+        # They keep the word of the time when the element waited.
+        return None, None
+    if known not in FINAL:
+        return None, "".join(parts) or None
+    if state in MEANINGS:
+        parts.append(f"{state}: {MEANINGS[state]}")
+    match = EXIT.fullmatch(status)
+    if match is None:
+        return None, ", ".join(parts) or None
+    number = int(match[1])
+    exit_code: int | None
+    exit_code, signal = (number >> 8, number & 127) if match[2] is None else (number, int(match[2]))
+    if match[2] is not None and state != "COMPLETED":
+        # Up to Slurm 25.05 it takes 128 off what is 128 or more (PRINT_EXITCODE in `print.c`).
+        exit_code = None
+        if not signal:
+            parts.append(f"sacct says exit code {number}, which may stand for {number + 128}")
+    if signal == _NOT_STARTED:
+        parts.append("the node could not start it: are user, folder and log file known there?")
+    elif signal:
+        parts.append(f"ended by signal {signal}")
+    return (None if signal else exit_code), ", ".join(parts) or None

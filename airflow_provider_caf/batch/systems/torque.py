@@ -129,7 +129,10 @@ class TorqueSystem(PBSSystem):
 
         :raises PollError: if the server did not take the command.
         """
-        if (result.stdout + result.stderr).strip():
+        # That one ends with the number of jobs that were over (`qdel.pl`). Torque's own ends with an error's number and
+        # says nothing where the connection broke (`prt_job_err`).
+        is_silent = not (result.stdout + result.stderr).strip()
+        if not (is_silent and 0 <= result.exit_code < len(result.argv)):
             super().parse_cancel(array, result)
 
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:

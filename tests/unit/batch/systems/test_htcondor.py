@@ -16,7 +16,7 @@ from airflow_provider_caf.batch.spec import ArraySpec, Resources, SubmittedArray
 from airflow_provider_caf.batch.systems import load_system
 from airflow_provider_caf.batch.systems.base import Answer
 from airflow_provider_caf.batch.systems.htcondor import STATES, HTCondorSystem
-from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError, SubmitUnknown
+from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError, SubmitRefused, SubmitUnknown
 from tests.unit.batch import arrays
 from tests.unit.batch.arrays import answer, submit
 
@@ -204,14 +204,34 @@ def test_a_refused_submission(stdout: str, stderr: str, exit_code: int, said: st
         SYSTEM.parse_submit(make_array(), answer(stdout, stderr, exit_code))
 
 
+COMMIT = "\nERROR: Failed to commit job submission into the queue.\n"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "refused"),
+    [
+        (f"{COMMIT}ERROR: Submit requirement Memory not met.\n", True),
+        ("\nERROR: Failed to create proc\nNumber of submitted jobs would exceed MAX_JOBS_PER_OWNER\n", True),
+        # The connection broke while it was committed: it may be in the queue.
+        (COMMIT, False),
+        (f"\nERROR: Failed to connect to local queue manager\n{DOWN}", False),
+    ],
+)
+def test_what_was_not_answered_is_not_refused(stderr: str, refused: bool) -> None:
+    with pytest.raises(SubmitError) as caught:
+        SYSTEM.parse_submit(make_array(), answer("", stderr, 1))
+    assert isinstance(caught.value, SubmitRefused) == refused
+
+
 @pytest.mark.parametrize(
     ("stdout", "stderr", "exit_code", "ids"),
     [
-        ("history\n", "", 0, ()),
-        ("5\n5\n5\nhistory\n", "", 0, (("5",),)),
-        ("5\n5\nhistory\n5\n", "", 0, (("5",),)),
-        ("history\n12\n5\n", "", 0, (("5",), ("12",))),
+        ("history\nnewest\n4\n", "", 0, ()),
+        ("5\n5\n5\nhistory\nnewest\n4\n", "", 0, (("5",),)),
+        ("5\n5\nhistory\n5\nnewest\n5\n", "", 0, (("5",),)),
+        ("history\n12\n5\nnewest\n12\n", "", 0, (("5",), ("12",))),
         ("5\nhistory\n", NO_HISTORY, 1, (("5",),)),
+        ("5\nhistory\nnewest\n", "", 0, (("5",),)),
     ],
 )
 def test_lookup(stdout: str, stderr: str, exit_code: int, ids: tuple[tuple[str, ...], ...]) -> None:
@@ -224,6 +244,10 @@ def test_a_lookup_without_history_finds_the_queue_only(lines: tuple[str, ...], r
     array = make_array(resources=Resources(extra_lines=lines))
     with pytest.raises(SubmitUnknown, match="keeps no history here") as caught:
         SYSTEM.parse_lookup(array, answer("history\n", NO_HISTORY, 1))
+    assert caught.value.remembers == remembers
+    # A history that is not on this machine, or that may not be read, looks like one without any job.
+    with pytest.raises(SubmitUnknown, match="condor_history shows nothing at all here") as caught:
+        SYSTEM.parse_lookup(array, answer("history\nnewest\n", "", 0))
     assert caught.value.remembers == remembers
 
 
@@ -274,8 +298,11 @@ def test_a_person_cancels_and_a_rule_fails(
         ("", "", 0),
         ("5\n", DOWN, 1),
         ("history\n", "Error: cannot read the history", 1),
-        ("<html>\nhistory\n", "", 0),
-        ("undefined\nhistory\n", "", 0),
+        ("history\n", "", 0),
+        ("history\n", "Error opening history file /spool/history: Permission denied", 1),
+        ("history\nnewest\n", "Error opening history file /spool/history: Permission denied", 1),
+        ("<html>\nhistory\nnewest\n4\n", "", 0),
+        ("undefined\nhistory\nnewest\n4\n", "", 0),
     ],
 )
 def test_a_lookup_that_says_nothing_is_not_none(stdout: str, stderr: str, exit_code: int) -> None:
@@ -417,26 +444,3 @@ def test_an_answer_that_cannot_be_read_is_an_error(stdout: str, stderr: str, exi
 def test_a_site_without_history_knows_nothing_of_what_is_over() -> None:
     (query,) = SYSTEM.build_history([submitted(5)])
     assert SYSTEM.parse_history(query, answer("[\n", NO_HISTORY, 1)) == Answer(elements={"caf_5": {}})
-
-
-@pytest.mark.parametrize(
-    ("stdout", "stderr", "exit_code"),
-    [
-        ("Job 5.0 marked for removal\n", "\nJob 5.3 not found\n", 0),
-        ("", "\nJob 5.0 not found\n\nJob 5.1 not found\n", 1),
-        ("", "\nCouldn't find/remove all jobs in cluster 8\n", 1),
-        ("", "condor_rm:0:There are no jobs in the queue\n", 0),
-        ("", "\nCouldn't find/remove all jobs matching constraint (ClusterId == 999 || ClusterId == 998)\n", 1),
-    ],
-)
-def test_what_is_over_already_is_no_error(stdout: str, stderr: str, exit_code: int) -> None:
-    SYSTEM.parse_cancel(submitted(5), answer(stdout, stderr, exit_code))
-    SYSTEM.parse_release(submitted(5), answer(stdout, stderr, exit_code))
-
-
-@pytest.mark.parametrize("stderr", ["condor_rm: (null)\n", DOWN, "", "\nJob 5.0 not found\nPermission denied\n"])
-def test_an_action_that_was_not_taken_is_an_error(stderr: str) -> None:
-    with pytest.raises(PollError, match="could not be cancelled"):
-        SYSTEM.parse_cancel(submitted(5), answer("", stderr, 1))
-    with pytest.raises(PollError, match="could not be released"):
-        SYSTEM.parse_release(submitted(5), answer("", stderr, 1))

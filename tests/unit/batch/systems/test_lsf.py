@@ -271,13 +271,52 @@ def test_the_answer_of_a_compatible_system() -> None:
     [
         answer(golden("bjobs_unknown.json"), 255),
         answer("", 255, "Job <4711> is not found"),
-        answer("", 0, "No unfinished job found"),
-        answer("", 255, "No job found"),
-        answer("Welcome!\n" + json.dumps(records())),
+        answer("Welcome!\n" + json.dumps(records({"JOBID": "4711", "ERROR": "Job <4711> is not found"}))),
     ],
 )
 def test_what_lsf_does_not_know_any_more_is_missing(result: CommandResult) -> None:
     assert SYSTEM.parse_query(ask(submitted("4711")), result) == Answer(elements={"caf_a": {}})
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        answer("", 0, "No unfinished job found"),
+        answer("", 255, "No job found"),
+        answer("", 255, "Job <4712> is not found"),
+        answer(records()),
+        answer(records({"JOBID": "4712", "JOBINDEX": "1", "STAT": "RUN"})),
+    ],
+)
+def test_a_job_of_which_nothing_is_said_is_not_missing(result: CommandResult) -> None:
+    said = SYSTEM.parse_query(ask(submitted("4711")), result)
+    assert said.elements == {}
+    assert "bjobs says nothing of it" in said.problems["caf_a"]
+
+
+# `main` in `bjobs.c` of volclava: with -json an error goes to standard error, and the list is printed all the same.
+UNANSWERED = [
+    "Failed in an LSF library call: LIM is down; try later",
+    "Batch protocol error",
+    "batch system daemon not responding ... still trying\nConnection refused by server",
+    "User permission denied",
+]
+
+
+@pytest.mark.parametrize("error", UNANSWERED)
+def test_an_empty_list_beside_an_error_is_no_answer(error: str) -> None:
+    with pytest.raises(PollError, match="bjobs gave no answer"):
+        SYSTEM.parse_query(ask(submitted()), answer(records(), 255, error))
+    said = f"{error}\n{json.dumps(records())}{BETWEEN.format(255)}{NONE_IN_HISTORY}"
+    with pytest.raises(SubmitError, match="It is not known"):
+        SYSTEM.parse_lookup(make_array(), answer(said, 255))
+
+
+@pytest.mark.parametrize("error", [each for each in UNANSWERED if "denied" not in each])
+def test_a_submission_that_was_not_answered_is_not_refused(error: str) -> None:
+    with pytest.raises(SubmitError) as caught:
+        SYSTEM.parse_submit(make_array(), answer("", 255, f"{error}. Job not submitted.\n"))
+    assert not isinstance(caught.value, SubmitRefused)
 
 
 def test_one_unknown_id_does_not_hide_the_others() -> None:

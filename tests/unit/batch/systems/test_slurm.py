@@ -15,7 +15,7 @@ from airflow_provider_caf.batch.spec import ArraySpec, Resources, SubmittedArray
 from airflow_provider_caf.batch.systems import load_system
 from airflow_provider_caf.batch.systems.base import Answer
 from airflow_provider_caf.batch.systems.slurm import STATES, SlurmSystem
-from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError, SubmitUnknown
+from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError, SubmitRefused, SubmitUnknown
 from tests.unit.batch.arrays import FULL as ANY_FULL
 from tests.unit.batch.arrays import answer, make_array, submit
 
@@ -167,6 +167,39 @@ def test_a_refused_submission(stdout: str, stderr: str, exit_code: int, hint: st
     assert (stderr or stdout.strip() or "it printed nothing") in caught.value.what
 
 
+# The words of the numbers below 2000 in `slurm_errno.c`, of -1, and of a connection that was cut.
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Unspecified error",
+        "Unexpected message received",
+        "Communication connection failure",
+        "Message send failure",
+        "Message receive failure",
+        "Communication shutdown failure",
+        "Protocol authentication error",
+        "Insane message length",
+        "Unexpected missing socket error",
+        "Unable to contact slurm controller (receive failure)",
+        "Zero Bytes were transmitted or received",
+        "Socket timed out on send/recv operation",
+        "Connection reset by peer",
+        "No route to host",
+        "Resource temporarily unavailable",
+    ],
+)
+def test_what_was_not_answered_is_not_refused(text: str) -> None:
+    with pytest.raises(SubmitError) as caught:
+        SYSTEM.parse_submit(make_array(), answer("", f"sbatch: error: Batch job submission failed: {text}", 1))
+    assert not isinstance(caught.value, SubmitRefused)
+
+
+@pytest.mark.parametrize("text", ["Invalid partition name specified", "Requested node configuration is not available"])
+def test_what_the_controller_refuses_is_refused(text: str) -> None:
+    with pytest.raises(SubmitRefused):
+        SYSTEM.parse_submit(make_array(), answer("", f"sbatch: error: Batch job submission failed: {text}", 1))
+
+
 def test_the_lookup_hands_the_name_over_as_an_argument() -> None:
     argv = SYSTEM.build_lookup(make_array()).argv
     assert argv[-2] == "caf_a"
@@ -209,6 +242,7 @@ def test_a_lookup_without_history_finds_the_queue_only(more: str, remembers: flo
         ("squeue 1\nsacct 1\n", NO_ACCOUNTING),
         ("squeue 0\nsacct 1\n", NO_DATABASE),
         ("squeue 0\nsacct 127\n", "caf-lookup: 3: sacct: not found"),
+        ("squeue 0\nsacct 0\n", "sacct: error: DBD_GET_JOBS_COND failure: Unspecified error"),
         ("7\nsqueue 0\n7_0\nsac", ""),
         ("<html>\nsqueue 0\nsacct 0\n", ""),
     ],
@@ -349,7 +383,8 @@ def test_a_captured_history() -> None:
     elements = ask_history((GOLDEN / "sacct.txt").read_text(), *arrays).elements
     mixed = elements["caf_75"]
     assert [mixed[index].code for index in range(8)] == ["COMPLETED", "FAILED", "FAILED", "FAILED", *["CANCELLED"] * 4]
-    assert mixed[1] == Native(code="FAILED", exit_code=3, host="node1")
+    # It takes 128 off an exit code that is 128 or more.
+    assert mixed[1] == Native(code="FAILED", reason="sacct says exit code 3, which may stand for 131", host="node1")
     assert mixed[2] == Native(code="FAILED", reason="ended by signal 9", host="node1")
     assert elements["caf_76"] == dict.fromkeys(range(2), Native(code="CANCELLED", reason="cancelled by root"))
     assert "the node could not start it" in str(elements["caf_78"][0].reason)
@@ -386,6 +421,9 @@ def test_a_site_without_accounting_knows_nothing() -> None:
     ("stdout", "stderr", "exit_code"),
     [
         ("", NO_DATABASE, 1),
+        # `sacct` ends with the number of the error, and the system keeps its last eight bits.
+        ("", "sacct: error: DBD_GET_JOBS_COND failure: Unspecified error", 0),
+        ("", "sacct: error: Job accounting is disabled", 0),
         ("7_0|COMPLETED|0:0|node1", "", 0),
         ("7_0|COMP\n", "", 0),
         ("<html>\n", "", 0),
@@ -436,6 +474,8 @@ def test_what_is_over_already_is_no_error(stderr: str, exit_code: int) -> None:
         ("scancel: error: Kill job error on job id 7: Unable to contact slurm controller (connect failure)", 8),
         ("Unexpected message received for job 7_0\nslurm_suspend error: Unexpected message received", 1),
         ("7_0: Job has already finished\n7_1: Access/permission denied", 1),
+        # 2048, of which the system keeps the last eight bits.
+        ("scancel: error: Kill job error on job id 7: Requested operation is presently disabled", 0),
     ],
 )
 def test_a_controller_that_did_not_listen_is_told(stderr: str, exit_code: int) -> None:

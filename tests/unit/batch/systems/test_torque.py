@@ -31,8 +31,10 @@ def submitted(id: str = ARRAY_ID, elements: int = 6, name: str = NAME) -> Submit
     return submit(array, id)
 
 
-def answer(stdout: str = "", exit_code: int = 0, stderr: str = "") -> CommandResult:
-    return CommandResult(argv=("qdel", ARRAY_ID), exit_code=exit_code, stdout=stdout, stderr=stderr)
+def answer(
+    stdout: str = "", exit_code: int = 0, stderr: str = "", argv: tuple[str, ...] = ("qdel", ARRAY_ID)
+) -> CommandResult:
+    return CommandResult(argv=argv, exit_code=exit_code, stdout=stdout, stderr=stderr)
 
 
 def show(*commands: Command) -> str:
@@ -181,13 +183,17 @@ def test_a_lookup_that_says_nothing(result: CommandResult) -> None:
     ],
 )
 def test_what_is_over_can_be_cancelled(exit_code: int, stderr: str) -> None:
-    SYSTEM.parse_cancel(submitted(), answer("", exit_code, stderr))
+    SYSTEM.parse_cancel(submitted(), answer("", exit_code, stderr, argv=("qdel", "4[1]", "4[2]")))
 
 
 @pytest.mark.parametrize(
     "result",
     [
         answer("", 171, "Connection refused\nqdel: cannot connect to server head (errno=111)\n"),
+        # The connection broke: Torque ends with an error's number, 15031 modulo 256, and says nothing.
+        answer("", 183, ""),
+        answer("", 2, ""),
+        answer("", -9, ""),
         answer("qdel: Kill job error on job id 5518: Unable to contact slurm controller\n", 1),
     ],
 )
