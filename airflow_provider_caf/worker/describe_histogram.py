@@ -5,20 +5,24 @@ from __future__ import annotations
 HISTOGRAMS = r"""
 // ---- histograms
 
-std::string describe_edges(const TAxis *axis) {
+std::string describe_edges(const TAxis *axis, const Description &to) {
   if (axis->GetXbins()->GetSize() == 0)
-    return "[" + show(axis->GetXmin(), "%.12g") + ", " + show(axis->GetXmax(), "%.12g") + ")";
+    return "[" + to.number(axis->GetXmin()) + ", " + to.number(axis->GetXmax()) + ")";
   std::string text = "edges";
-  for (int bin = 1; bin <= axis->GetNbins() + 1; ++bin) text += " " + show(axis->GetBinLowEdge(bin), "%.12g");
+  for (int bin = 1; bin <= axis->GetNbins() + 1; ++bin) text += " " + to.number(axis->GetBinLowEdge(bin));
   return text;
 }
 
 bool has_labels(const TAxis *axis) { return axis->GetLabels() && axis->GetLabels()->GetSize() > 0; }
 
-std::map<int, std::string> list_labels(const TAxis *axis) {
-  std::map<int, std::string> labels;
-  if (axis->GetLabels())
-    for (TObject *each : *axis->GetLabels()) labels[each->GetUniqueID()] = each->GetName();
+// By bin. Of bins that have none, an empty one.
+std::vector<std::string> list_labels(const TAxis *axis) {
+  std::vector<std::string> labels;
+  if (!axis->GetLabels()) return labels;
+  for (TObject *each : *axis->GetLabels()) {
+    if (each->GetUniqueID() >= labels.size()) labels.resize(each->GetUniqueID() + 1);
+    labels[each->GetUniqueID()] = each->GetName();
+  }
   return labels;
 }
 
@@ -27,22 +31,25 @@ bool is_free(const TAxis *axis) { return axis->CanExtend() || axis->GetXmin() >=
 
 void describe_axis(const TAxis *axis, const std::string &name, bool free, Description &to) {
   to.is(name + " bins", free ? "any" : std::to_string(axis->GetNbins()));
-  to.is(name + " range", free ? "any" : describe_edges(axis));
+  to.is(name + " range", free ? "any" : describe_edges(axis, to));
   std::string labels;
-  for (const auto &[bin, label] : list_labels(axis)) labels += std::to_string(bin) + "=" + label + " ";
+  int bin = 0;
+  for (const std::string &label : list_labels(axis)) {
+    if (!label.empty()) labels += std::to_string(bin) + "=" + label + " ";
+    ++bin;
+  }
   to.is(name + " labels", free ? "any" : labels.empty() ? "none" : labels);
 }
 
 const char *kAxes[] = {"x axis", "y axis", "z axis"};
 
 struct Cells {
-  Sum total, squares;
+  Sum total;
   std::vector<Sum> moments;
   double most = -std::numeric_limits<double>::infinity(), least = -most;
   bool whole = true, stuck = false;
   Cells(int axes) : moments(axes) {}
-  void add(double value) {
-    total.add(value);
+  void look(double value) {
     most = std::max(most, value);
     least = std::min(least, value);
     whole = whole && value == std::floor(value);
@@ -51,39 +58,35 @@ struct Cells {
 };
 
 // The largest number that a cell of this type keeps; 0 for floating point numbers, -1 where there is no such limit.
-double find_limit(const TString &type) {
-  for (auto word : {"TArrayC", "<char>"}) if (type.Contains(word)) return 127;
-  for (auto word : {"TArrayS", "<short>"}) if (type.Contains(word)) return 32767;
-  for (auto word : {"TArrayI", "<int>"}) if (type.Contains(word)) return 2147483647;
-  for (auto word : {"TArrayF", "<float>"}) if (type.Contains(word)) return 0;
-  for (auto word : {"TArrayD", "<double>"}) if (type.Contains(word)) return -1;
+double find_limit(TObject *item) {
+  struct Kind { TClass *array; const char *number; double limit; };
+  static const Kind kinds[] = {{TArrayD::Class(), "<double>", -1},         {TArrayF::Class(), "<float>", 0},
+                               {TArrayI::Class(), "<int>", 2147483647},    {TArrayS::Class(), "<short>", 32767},
+                               {TArrayC::Class(), "<char>", 127}};
+  const bool many = item->InheritsFrom(THnBase::Class());
+  const TString name = item->ClassName();
+  for (const Kind &one : kinds)
+    if (many ? name.Contains(one.array->GetName()) || name.Contains(one.number) : item->InheritsFrom(one.array))
+      return one.limit;
   return 9223372036854775807.;
 }
 
-double find_limit(TObject *item) {
-  for (auto array : {TArrayC::Class(), TArrayS::Class(), TArrayI::Class(), TArrayF::Class(), TArrayD::Class()})
-    if (item->IsA()->InheritsFrom(array)) return find_limit(TString(array->GetName()));
-  return item->InheritsFrom(THnBase::Class()) ? find_limit(TString(item->ClassName())) : 9223372036854775807.;
-}
-
 // What a cell holds may be less than what was put into it: told by a cell at its limit, or by the sum.
-void blame_limit(TObject *item, const Cells &cells, double entries, double filled, Description &to) {
-  const double limit = find_limit(item);
+void blame_limit(TObject *item, double limit, const Cells &cells, double entries, double filled, Description &to) {
   if (limit < 0) return;
   const std::string type = item->ClassName();
   if (limit > 0 && std::max(cells.most, -cells.least) >= limit)
     to.blame("a bin has reached " + show(limit) + ", the most that a " + type + " keeps");
   else if (limit == 0 && cells.stuck && entries >= kFloatLimit)
     to.blame("a bin has reached 16777216, where a " + type + " stops to count");
-  else if (cells.least >= 0 && filled > 0 && cells.total.value < filled * (limit ? 1 : 1 - 1e-4) - (limit ? 0.5 : 0))
-    to.blame("its bins hold " + show(cells.total.value, "%.9g") + " of the " + show(filled, "%.9g") +
+  else if (cells.least >= 0 && filled > 0 && cells.total.value() < filled * (limit ? 1 : 1 - 1e-4) - (limit ? 0.5 : 0))
+    to.blame("its bins hold " + show(cells.total.value(), "%.9g") + " of the " + show(filled, "%.9g") +
              " that was filled; a " + type + " did not keep the rest");
   else if (limit > 0 && std::isfinite(filled) && filled != std::floor(filled))
     to.blame("weights were filled that are no whole numbers; a " + type + " keeps none others");
 }
 
-const char *find_rule(TObject *item, const Cells &cells, bool counts) {
-  const double limit = find_limit(item);
+const char *find_rule(double limit, const Cells &cells, bool counts) {
   return limit != 0 ? (limit < 0 ? "sum" : "total") : cells.whole && counts ? "total" : "float sum";
 }
 
@@ -94,7 +97,10 @@ struct Inside : public TH1D {
 void keep_labels(TH1 *histogram, const TArray &values, const char *rule, Description &to) {
   TAxis *axes[] = {histogram->GetXaxis(), histogram->GetYaxis(), histogram->GetZaxis()};
   for (int which = 0; which < histogram->GetDimension(); ++which) {
-    for (const auto &[wanted, label] : list_labels(axes[which])) {
+    int wanted = -1;
+    for (const std::string &label : list_labels(axes[which])) {
+      ++wanted;
+      if (label.empty()) continue;
       Sum sum;
       for (int bin = 0, at[3]; bin < histogram->GetNcells(); ++bin) {
         histogram->GetBinXYZ(bin, at[0], at[1], at[2]);
@@ -120,28 +126,46 @@ void keep_stats(TH1 *histogram, const Cells &cells, bool ordered, Description &t
   for (int number = 0; number < count; ++number)
     if (stats[number] != 0 || lost)
       to.keep(lost ? "unknown" : "sum", std::string("sum of ") + names[number], stats[number],
-              std::fabs(stats[number]) + cells.total.size * reach * reach);
+              std::fabs(stats[number]) + cells.total.size() * reach * reach);
 }
 
-void sum_cells(TH1 *histogram, const TArray &values, Cells &cells) {
+template <class Values> void sum_cells(TH1 *histogram, const Values &values, Cells &cells) {
   const int axes = histogram->GetDimension(), nx = histogram->GetNbinsX() + 2;
   const int ny = axes > 1 ? histogram->GetNbinsY() + 2 : 1, nz = axes > 2 ? histogram->GetNbinsZ() + 2 : 1;
-  for (int z = 0, bin = 0; z < nz; ++z)
-    for (int y = 0; y < ny; ++y)
+  for (int z = 0, bin = 0; z < nz; ++z) {
+    Sum plane;
+    for (int y = 0; y < ny; ++y) {
+      Sum row;
       for (int x = 0; x < nx; ++x, ++bin) {
-        const double value = values.GetAt(bin);
-        cells.add(value);
+        const double value = values[bin];
+        cells.look(value);
         if (value == 0) continue;
-        cells.moments[0].add(value, x);
-        if (axes > 1) cells.moments[1].add(value, y);
-        if (axes > 2) cells.moments[2].add(value, z);
+        row.add(value);
+        cells.moments[0].add((long double)value * x);
       }
+      plane.add(row, 1);
+      cells.moments[1].add(row, y);
+    }
+    cells.total.add(plane, 1);
+    cells.moments[2].add(plane, z);
+  }
 }
 
-void keep_array(const char *rule, const std::string &name, const TArray &array, Description &to) {
+struct AnyValues {
+  const TArray &values;
+  double operator[](int bin) const { return values.GetAt(bin); }
+};
+
+void sum_cells(TH1 *histogram, Cells &cells) {
+  if (auto doubles = dynamic_cast<TArrayD *>(histogram)) sum_cells(histogram, doubles->fArray, cells);
+  else if (auto floats = dynamic_cast<TArrayF *>(histogram)) sum_cells(histogram, floats->fArray, cells);
+  else sum_cells(histogram, AnyValues{dynamic_cast<TArray &>(*histogram)}, cells);
+}
+
+Sum sum_array(const TArrayD &array) {
   Sum sum;
-  for (int number = 0; number < array.GetSize(); ++number) sum.add(array.GetAt(number));
-  to.keep(rule, name, sum);
+  for (int number = 0; number < array.fN; ++number) sum.add(array.fArray[number]);
+  return sum;
 }
 
 template <class Profile> bool describe_profile(TH1 *item, double least, double most, Description &to) {
@@ -150,10 +174,9 @@ template <class Profile> bool describe_profile(TH1 *item, double least, double m
   for (int bin = 0; bin < profile->GetNcells(); ++bin) entries.add(profile->GetBinEntries(bin));
   to.keep("sum", "sum of the bins' entries", entries);
   const TArrayD &squares = *profile->GetBinSumw2();
-  if (squares.fN) keep_array("sum", "sum of the squared weights", squares, to);
-  else to.keep("sum", "sum of the squared weights", entries);
+  to.keep("sum", "sum of the squared weights", squares.fN ? sum_array(squares) : entries);
   to.is("option of the errors", profile->GetErrorOption());
-  to.is("limits of the values", show(least, "%.12g") + " to " + show(most, "%.12g"));
+  to.is("limits of the values", to.number(least) + " to " + to.number(most));
   return true;
 }
 
@@ -177,13 +200,13 @@ void describe_functions(TList *functions, Description &to) {
 
 void keep_cells(TH1 *histogram, const TArray &values, bool ordered, Description &to) {
   Cells cells(3);
-  sum_cells(histogram, values, cells);
+  sum_cells(histogram, cells);
   const bool profile = describe_any_profile(histogram, to);
   const TArrayD &squares = *histogram->GetSumw2();
-  Sum squared;
-  for (int number = 0; number < squares.fN; ++number) squared.add(squares.fArray[number]);
-  const bool counts = !squares.fN || squared.value == cells.total.value;
-  const char *rule = find_rule(histogram, cells, counts);
+  const Sum squared = sum_array(squares);
+  const bool counts = !squares.fN || squared.value() == cells.total.value();
+  const double limit = find_limit(histogram);
+  const char *rule = find_rule(limit, cells, counts);
   to.keep(rule, profile ? "sum of weight times value" : "sum of the bins", cells.total);
   for (int axis = 0; ordered && axis < histogram->GetDimension(); ++axis)
     to.keep(rule, std::string("moment of the bins along the ") + kAxes[axis], cells.moments[axis]);
@@ -191,7 +214,7 @@ void keep_cells(TH1 *histogram, const TArray &values, bool ordered, Description 
   to.keep(squares.fN ? "sum" : rule, "sum of the squared errors", squares.fN ? squared : cells.total);
   to.keep("largest", "squared errors kept", squares.fN > 0);
   keep_stats(histogram, cells, ordered, to);
-  if (!profile) blame_limit(histogram, cells, histogram->GetEntries(), Inside::get_filled(histogram), to);
+  if (!profile) blame_limit(histogram, limit, cells, histogram->GetEntries(), Inside::get_filled(histogram), to);
 }
 
 void keep_polygons(TH2Poly *histogram, Description &to) {
@@ -202,7 +225,7 @@ void keep_polygons(TH2Poly *histogram, Description &to) {
     auto bin = static_cast<TH2PolyBin *>(each);
     outlines += std::to_string(bin->GetBinNumber());
     for (double number : {bin->GetXMin(), bin->GetXMax(), bin->GetYMin(), bin->GetYMax(), bin->GetArea()})
-      outlines += " " + show(number, "%.12g");
+      outlines += " " + to.number(number);
     outlines += "; ";
   }
   const int count = histogram->GetNumberOfBins();
@@ -213,7 +236,7 @@ void keep_polygons(TH2Poly *histogram, Description &to) {
         profile ? profile->GetBinEntriesVW(bin) : histogram->GetBinError(bin) * histogram->GetBinError(bin),
         profile ? profile->GetBinEntriesW2(bin) : 0, profile ? profile->GetBinEntriesWV2(bin) : 0};
     for (int number = 0; number < 4; ++number) sums[number].add(parts[number]);
-    if (bin > 0) sums[profile ? 0 : 2].add(profile ? 0 : parts[0], bin);
+    if (bin > 0 && !profile) sums[2].add((long double)parts[0] * bin);
   }
   static const char *names[] = {"sum of the bins", "sum of the squared errors", "moment of the bins", "sum"};
   static const char *profile_names[] = {"sum of weights", "sum of weight times value", "sum of squared weights",
@@ -266,11 +289,13 @@ void describe_thn(THnBase *histogram, Description &to) {
   std::vector<int> at(axes);
   for (Long64_t bin = 0; bin < histogram->GetNbins(); ++bin) {
     const double value = histogram->GetBinContent(bin, at.data());
-    cells.add(value);
+    cells.look(value);
+    cells.total.add(value);
     squared.add(errors ? histogram->GetBinError2(bin) : value);
-    for (int axis = 0; axis < axes; ++axis) cells.moments[axis].add(value, at[axis]);
+    for (int axis = 0; axis < axes; ++axis) cells.moments[axis].add((long double)value * at[axis]);
   }
-  const char *rule = find_rule(histogram, cells, squared.value == cells.total.value);
+  const double limit = find_limit(histogram);
+  const char *rule = find_rule(limit, cells, squared.value() == cells.total.value());
   const double entries = histogram->GetEntries();
   to.content = entries;
   to.keep("sum", "entries", entries);
@@ -279,12 +304,11 @@ void describe_thn(THnBase *histogram, Description &to) {
   to.keep("largest", "squared errors kept", errors);
   for (int axis = 0; ordered && axis < axes; ++axis)
     to.keep(rule, "moment of the bins along axis " + std::to_string(axis), cells.moments[axis]);
-  const double limit = find_limit(histogram);
-  blame_limit(histogram, cells, entries, errors ? histogram->GetWeightSum() : 0, to);
+  blame_limit(histogram, limit, cells, entries, errors ? histogram->GetWeightSum() : 0, to);
   // Cells of whole numbers go round: what is missing then is a multiple of all the numbers that they have.
-  const double missing = entries - cells.total.value, turn = 2 * (limit + 1);
+  const double missing = entries - cells.total.value(), turn = 2 * (limit + 1);
   if (limit > 0 && !errors && missing != 0 && std::fmod(missing, turn) == 0)
-    to.blame("its bins hold " + show(cells.total.value, "%.9g") + " of " + show(entries, "%.9g") +
+    to.blame("its bins hold " + show(cells.total.value(), "%.9g") + " of " + show(entries, "%.9g") +
              " entries; the numbers of a " + histogram->ClassName() + " went round");
 }
 

@@ -7,11 +7,10 @@ which class is in `signature`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from airflow_provider_caf.core.errors import CafError, InputError
+from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.worker.describe_histogram import HISTOGRAMS
 from airflow_provider_caf.worker.root import load_root
@@ -19,7 +18,6 @@ from airflow_provider_caf.worker.root import load_root
 _START = r"""
 #include <cmath>
 #include <limits>
-#include <map>
 #include <string>
 #include <vector>
 #include <TArray.h>
@@ -42,7 +40,6 @@ _START = r"""
 #include <THStack.h>
 #include <THashList.h>
 #include <THnBase.h>
-#include <TKey.h>
 #include <TLeaf.h>
 #include <TMD5.h>
 #include <TParameter.h>
@@ -71,30 +68,52 @@ std::string show(double value, const char *format = "%.17g") {
   return text;
 }
 
+// Positive and negative terms apart: their difference is the sum of the absolute values.
 struct Sum {
-  long double value = 0, size = 0;
-  void add(double term, double factor = 1) {
-    const long double product = (long double)term * factor;
-    value += product;
-    size += std::fabs(product);
+  long double plus = 0, minus = 0;
+  void add(long double term) { (term < 0 ? minus : plus) += term; }
+  void add(const Sum &sum, int factor) {
+    plus += sum.plus * factor;
+    minus += sum.minus * factor;
   }
+  double value() const { return plus + minus; }
+  double size() const { return plus - minus; }
+};
+
+// A rule, a name, a value, and the sum of the absolute values of what was added up.
+struct Quantity {
+  std::string rule, name;
+  double value, size;
+  std::string text() const { return rule + '\t' + clean(name) + '\t' + show(value) + '\t' + show(size) + '\n'; }
 };
 
 class Description {
+  const bool readable;
+
 public:
-  std::string form, sums, faults, part;
+  // What is not for people has numbers as they are in memory: that is quick, and enough to tell whether two are equal.
+  explicit Description(bool readable) : readable(readable) {}
+  std::string form, faults, alone, part;
+  std::vector<Quantity> sums;
   double content = 0;
   bool known = true;
+  std::string number(double value, const char *format = "%.12g") const {
+    return readable ? show(value, format) : std::string(reinterpret_cast<const char *>(&value), sizeof value);
+  }
   void is(const std::string &aspect, const std::string &value) {
-    form += clean(part + aspect) + '\t' + clean(value) + '\n';
+    if (readable) form += clean(part + aspect) + '\t' + clean(value) + '\n';
+    else form.append(part).append(aspect).append(1, '\t').append(value).append(1, '\n');
   }
   void keep(const char *rule, const std::string &name, double value, double size) {
-    sums += std::string(rule) + '\t' + clean(part + name) + '\t' + show(value) + '\t' + show(size) + '\n';
+    sums.push_back({rule, part.empty() ? name : part + name, value, size});
   }
   void keep(const char *rule, const std::string &name, double value) { keep(rule, name, value, std::fabs(value)); }
-  void keep(const char *rule, const std::string &name, const Sum &sum) { keep(rule, name, sum.value, sum.size); }
-  void refuse(const std::string &reason) { keep("alone", reason, 0); }
+  void keep(const char *rule, const std::string &name, const Sum &sum) { keep(rule, name, sum.value(), sum.size()); }
+  void refuse(const std::string &reason) { alone += clean(part + reason) + '\n'; }
   void blame(const std::string &text) { faults += clean(part + text) + '\n'; }
+  std::string text() const {
+    return form + '\x1f' + faults + '\x1f' + alone;
+  }
 };
 
 void describe(TObject *item, Description &to);
@@ -155,7 +174,7 @@ void describe_tree(TTree *tree, Description &to) {
   to.keep("total", "entries", tree->GetEntries());
   describe_branches(tree->GetListOfBranches(), "", entries, to);
   to.keep("total", "entries of all branches", entries);
-  if (tree->GetWeight() != 1) to.is("weight", show(tree->GetWeight()));
+  if (tree->GetWeight() != 1) to.is("weight", to.number(tree->GetWeight(), "%.17g"));
   if (tree->GetListOfAliases())
     for (TObject *each : *tree->GetListOfAliases()) to.is(std::string("alias ") + each->GetName(), each->GetTitle());
   if (tree->GetListOfFriends() && tree->GetListOfFriends()->GetSize())
@@ -208,8 +227,9 @@ void describe_graph(TGraph *graph, Description &to) {
 
 void describe_efficiency(TEfficiency *efficiency, Description &to) {
   to.is("statistic option", std::to_string(efficiency->GetStatisticOption()));
-  to.is("confidence level", show(efficiency->GetConfidenceLevel(), "%.12g"));
-  to.is("beta", show(efficiency->GetBetaAlpha()) + ", " + show(efficiency->GetBetaBeta()));
+  to.is("confidence level", to.number(efficiency->GetConfidenceLevel()));
+  to.is("beta", to.number(efficiency->GetBetaAlpha(), "%.17g") + ", " +
+                    to.number(efficiency->GetBetaBeta(), "%.17g"));
   describe_functions(efficiency->GetListOfFunctions(), to);
   describe_part(const_cast<TH1 *>(efficiency->GetPassedHistogram()), "passed", to);
   describe_part(const_cast<TH1 *>(efficiency->GetTotalHistogram()), "total", to);
@@ -271,72 +291,100 @@ void describe(TObject *item, Description &to) {
              describe_parameter<Long64_t>(item, to) || describe_parameter<bool>(item, to);
 }
 
-// ---- one object, or all of a file, as lines of text
+// ---- what is added
 
-void describe_whole(TObject *item, Description &to) {
-  to.is("class", item->ClassName());
-  describe(item, to);
+Description describe_whole(TObject *item, bool readable) {
+  Description all(readable);
+  all.is("class", item->ClassName());
+  describe(item, all);
+  return all;
 }
 
-std::string join(const Description &all) {
-  return std::string(all.known ? "known" : "unknown") + '\x1f' + all.form + '\x1f' + all.sums + '\x1f' + all.faults;
-}
+std::string describe_item(TObject *item) { return describe_whole(item, true).text(); }
 
-std::string describe_item(TObject *item) {
-  Description all;
-  describe_whole(item, all);
-  return join(all);
-}
+// What was added so far under one name.
+class Tally {
+  std::vector<std::string> forms;
+  std::vector<Quantity> totals;
+  size_t next = 0;
 
-bool describe_key(TKey *key, Description &to) {
-  TObject *item = key->ReadObj();
-  if (!item) return false;
-  if (auto items = dynamic_cast<TCollection *>(item)) items->SetOwner();
-  describe_whole(item, to);
-  delete item;
-  return true;
-}
-
-// The newest cycle counts. That of a tree replaces what was saved of it before; it cannot have less.
-bool describe_cycles(TKey *newest, const std::vector<TKey *> &cycles, Description &to) {
-  if (!describe_key(newest, to)) return false;
-  for (TKey *key : cycles) {
-    Description old;
-    if (key == newest || !TString(key->GetClassName()).EqualTo(newest->GetClassName())) continue;
-    if (!describe_key(key, old)) return false;
-    if (old.content > to.content)
-      to.blame("its cycle " + std::to_string(key->GetCycle()) + " has " + show(old.content) + " entries, the newest, " +
-               std::to_string(newest->GetCycle()) + ", has " + show(to.content));
-  }
-  return true;
-}
-
-std::string describe_keys(TDirectory *folder, const std::string &path) {
-  std::string text;
-  std::map<std::string, std::vector<TKey *>> names;
-  std::vector<std::string> order;
-  for (TObject *each : *folder->GetListOfKeys()) {
-    auto &cycles = names[each->GetName()];
-    if (cycles.empty()) order.push_back(each->GetName());
-    cycles.push_back(static_cast<TKey *>(each));
-  }
-  for (const auto &name : order) {
-    TKey *key = folder->GetKey(name.c_str());
-    TClass *type = TClass::GetClass(key->GetClassName(), true, true);
-    text += path + name + '\x1f' + key->GetClassName() + '\x1f' + std::to_string(names[name].size()) + '\x1f';
-    if (type && type->InheritsFrom(TDirectory::Class())) {
-      text += "folder\x1e";
-      TDirectory *inside = folder->GetDirectory(name.c_str());
-      if (inside) text += describe_keys(inside, path + name + "/");
-    } else if (!type || !type->IsTObject() || !(type->GetMerge() || type->InheritsFrom(TTree::Class()))) {
-      text += "kept\x1e";
-    } else {
-      Description all;
-      text += (describe_cycles(key, names[name], all) ? join(all) : "unreadable") + '\x1e';
+  Quantity *find(const std::string &name) {
+    // Objects that are alike say the same, one after the other.
+    for (size_t tried = 0; tried < totals.size(); ++tried) {
+      if (next >= totals.size()) next = 0;
+      if (totals[next++].name == name) return &totals[next - 1];
     }
+    return nullptr;
   }
-  return text;
-}
+  // Of the rules that were met for one quantity, the laxest counts; `unknown` checks nothing.
+  static int rank(const std::string &rule) {
+    int rank = 0;
+    for (auto one : {"total", "sum", "float sum", "near sum", "unknown"}) {
+      if (rule == one) break;
+      ++rank;
+    }
+    return rank;
+  }
+
+public:
+  int count = 0;
+  bool known = true;
+
+  // Count an object in. Gives its description, if that is new or says that something is wrong.
+  std::string add(TObject *item) {
+    const Description now = describe_whole(item, false);
+    const bool alone = count > 0 && !now.alone.empty();
+    for (const Quantity &one : now.sums) add(one.rule, one.name, one.value, one.size);
+    known = known && now.known;
+    ++count;
+    bool is_new = true;
+    for (const std::string &one : forms) is_new = is_new && one != now.form;
+    if (is_new) forms.push_back(now.form);
+    return is_new || alone || !now.faults.empty() ? describe_item(item) : "";
+  }
+
+  // Count a quantity in.
+  void add(const std::string &rule, const std::string &name, double value, double size) {
+    Quantity *one = find(name);
+    if (!one) {
+      totals.push_back({rule, name, value, size});
+      next = 0;
+      return;
+    }
+    double &sum = one->value;
+    if (rule == "largest") sum = std::max(sum, value);
+    else if (rule == "smallest") sum = std::min(sum, value);
+    else if (rule == "product" || rule == "float product") sum *= value;
+    else if (rule == "last") sum = value;
+    else if (rule != "first") {
+      sum += value;
+      one->size += size;
+      if (rule != one->rule && rank(rule) > rank(one->rule)) one->rule = rule;
+      return;
+    }
+    one->size = std::max(one->size, size);
+  }
+
+  // Compare with what was made of all. Gives its description, if that is new or says that something is wrong, and the
+  // quantities that differ: as they should be and as they are. Nothing if all is well.
+  std::string check(TObject *item) const {
+    Tally result;
+    result.forms = forms;
+    std::string said = result.add(item), different;
+    for (const Quantity &one : totals) {
+      const Quantity *found = result.find(one.name);
+      if (!found || found->value != one.value)
+        different += one.text() + (found ? *found : Quantity{one.rule, one.name, 0, 0}).text();
+    }
+    return said.empty() && different.empty() ? "" : said + '\x1e' + different;
+  }
+
+  std::string text() const {
+    std::string text;
+    for (const Quantity &one : totals) text += one.text();
+    return text;
+  }
+};
 
 }  // namespace airflow_provider_caf
 """
@@ -356,62 +404,21 @@ class Description:
     """What is said of an object.
 
     :param form: lines `aspect<tab>value`: what has to be equal in all that are added. A value `any` fits all.
-    :param sums: lines `rule<tab>name<tab>value<tab>size`: what the sum of objects has to keep, by which rule; the size
-        is the sum of the absolute values of what was added up, for rounding.
     :param faults: how the object shows that it has lost content already.
-    :param is_known: False where nothing is known that the sum has to keep.
+    :param alone: why it cannot be added to another.
     """
 
     form: str
-    sums: str
     faults: tuple[str, ...]
-    is_known: bool
-
-
-@record
-class Key:
-    """A key of a file, of which only the newest cycle counts, as for ROOT.
-
-    :param place: its path in the file.
-    :param type: the class of the object.
-    :param cycles: how many cycles it has.
-    :param description: None where ROOT cannot add such objects, and for a folder.
-    """
-
-    place: str
-    type: str
-    cycles: int
-    is_folder: bool
-    description: Description | None
+    alone: tuple[str, ...]
 
 
 def describe_item(item: Any) -> Description:
     """Describe an object in memory. It is left as it is."""
-    return _read_description(str(load_describer().describe_item(item)))
+    return read_description(str(load_describer().describe_item(item)))
 
 
-def list_keys(file: Any, path: str, what: str) -> Iterator[Key]:
-    """Describe all that is in an open file, folders before what is in them.
-
-    :raises InputError: if an object cannot be read.
-    """
-    for text in str(load_describer().describe_keys(file, "")).split("\x1e")[:-1]:
-        place, type_name, cycles, rest = text.split("\x1f", 3)
-        if rest == "unreadable":
-            raise InputError(
-                f"The object {place!r}, a {type_name}, in the {what} {path} cannot be read.",
-                hint="What ROOT says is in the log above. Make the file again.",
-            )
-        description = None if rest in ("folder", "kept") else _read_description(rest)
-        yield Key(
-            place=place,
-            type=type_name,
-            cycles=int(cycles),
-            is_folder=rest == "folder",
-            description=description,
-        )
-
-
-def _read_description(text: str) -> Description:
-    known, form, sums, faults = text.split("\x1f")
-    return Description(form=form, sums=sums, faults=tuple(faults.split("\n")[:-1]), is_known=known == "known")
+def read_description(text: str) -> Description:
+    """Read what is said of an object."""
+    form, faults, alone = text.split("\x1f")
+    return Description(form=form, faults=tuple(faults.split("\n")[:-1]), alone=tuple(alone.split("\n")[:-1]))
