@@ -17,6 +17,7 @@ from airflow_provider_caf.worker.root import load_root
 
 _START = r"""
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
@@ -40,6 +41,8 @@ _START = r"""
 #include <THStack.h>
 #include <THashList.h>
 #include <THnBase.h>
+#include <THnSparse.h>
+#include <THnSparse_Internal.h>
 #include <TLeaf.h>
 #include <TMD5.h>
 #include <TParameter.h>
@@ -68,23 +71,30 @@ std::string show(double value, const char *format = "%.17g") {
   return text;
 }
 
-// Positive and negative terms apart: their difference is the sum of the absolute values.
+// A sum, and that of the absolute values.
 struct Sum {
-  long double plus = 0, minus = 0;
-  void add(long double term) { (term < 0 ? minus : plus) += term; }
-  void add(const Sum &sum, int factor) {
-    plus += sum.plus * factor;
-    minus += sum.minus * factor;
+  long double value = 0, size = 0;
+  void add(long double term) {
+    value += term;
+    size += std::fabs(term);
   }
-  double value() const { return plus + minus; }
-  double size() const { return plus - minus; }
+  void add(const Sum &sum, int factor) {
+    value += sum.value * factor;
+    size += sum.size * factor;
+  }
 };
+
+// Rules of how quantities add up. The first do, from strict to lax: of one quantity the laxest that was met counts.
+enum Rule { kTotal, kSum, kFloatSum, kNearSum, kUnknown, kLargest, kSmallest, kProduct, kFloatProduct, kFirst, kLast };
+const char *kRules[] = {"total",    "sum",     "float sum",     "near sum", "unknown", "largest",
+                        "smallest", "product", "float product", "first",    "last"};
 
 // A rule, a name, a value, and the sum of the absolute values of what was added up.
 struct Quantity {
-  std::string rule, name;
+  Rule rule;
+  std::string name;
   double value, size;
-  std::string text() const { return rule + '\t' + clean(name) + '\t' + show(value) + '\t' + show(size) + '\n'; }
+  std::string text() const { return std::string(kRules[rule]) + '\t' + clean(name) + '\t' + show(value) + '\t' + show(size) + '\n'; }
 };
 
 class Description {
@@ -92,7 +102,7 @@ class Description {
 
 public:
   // What is not for people has numbers as they are in memory: that is quick, and enough to tell whether two are equal.
-  explicit Description(bool readable) : readable(readable) {}
+  explicit Description(bool readable) : readable(readable) { sums.reserve(16); }
   std::string form, faults, alone, part;
   std::vector<Quantity> sums;
   double content = 0;
@@ -104,11 +114,13 @@ public:
     if (readable) form += clean(part + aspect) + '\t' + clean(value) + '\n';
     else form.append(part).append(aspect).append(1, '\t').append(value).append(1, '\n');
   }
-  void keep(const char *rule, const std::string &name, double value, double size) {
+  void keep(Rule rule, const char *name, double value, double size) {
     sums.push_back({rule, part.empty() ? name : part + name, value, size});
   }
-  void keep(const char *rule, const std::string &name, double value) { keep(rule, name, value, std::fabs(value)); }
-  void keep(const char *rule, const std::string &name, const Sum &sum) { keep(rule, name, sum.value(), sum.size()); }
+  void keep(Rule rule, const char *name, double value) { keep(rule, name, value, std::fabs(value)); }
+  void keep(Rule rule, const char *name, const Sum &sum) { keep(rule, name, sum.value, sum.size); }
+  void keep(Rule rule, const std::string &name, double value) { keep(rule, name.c_str(), value); }
+  void keep(Rule rule, const std::string &name, const Sum &sum) { keep(rule, name.c_str(), sum); }
   void refuse(const std::string &reason) { alone += clean(part + reason) + '\n'; }
   void blame(const std::string &text) { faults += clean(part + text) + '\n'; }
   std::string text() const {
@@ -153,7 +165,7 @@ void describe_branches(TObjArray *branches, const std::string &above, Sum &entri
     entries.add(branch->GetEntries());
     for (TObject *one : *branch->GetListOfLeaves()) {
       auto leaf = static_cast<TLeaf *>(one);
-      if (leaf->IsRange()) to.keep("largest", "counter " + name + "." + leaf->GetName(), leaf->GetMaximum());
+      if (leaf->IsRange()) to.keep(kLargest, "counter " + name + "." + leaf->GetName(), leaf->GetMaximum());
     }
     describe_branches(branch->GetListOfBranches(), name + "/", entries, to);
   }
@@ -171,9 +183,9 @@ std::string digest(TObject *item) {
 void describe_tree(TTree *tree, Description &to) {
   Sum entries;
   to.content = tree->GetEntries();
-  to.keep("total", "entries", tree->GetEntries());
+  to.keep(kTotal, "entries", tree->GetEntries());
   describe_branches(tree->GetListOfBranches(), "", entries, to);
-  to.keep("total", "entries of all branches", entries);
+  to.keep(kTotal, "entries of all branches", entries);
   if (tree->GetWeight() != 1) to.is("weight", to.number(tree->GetWeight(), "%.17g"));
   if (tree->GetListOfAliases())
     for (TObject *each : *tree->GetListOfAliases()) to.is(std::string("alias ") + each->GetName(), each->GetTitle());
@@ -183,7 +195,7 @@ void describe_tree(TTree *tree, Description &to) {
     for (TObject *each : *tree->GetListOfFriends()) to.is(std::string("friend ") + each->GetName(), each->GetTitle());
   if (TVirtualIndex *index = tree->GetTreeIndex()) {
     to.is("index", std::string(index->GetMajorName()) + ", " + index->GetMinorName());
-    to.keep("total", "entries of the index", index->GetN());
+    to.keep(kTotal, "entries of the index", index->GetN());
   }
   for (TObject *each : *tree->GetUserInfo())
     to.is(std::string("user info ") + each->GetName(),
@@ -198,13 +210,13 @@ void keep_points(const char *name, const double *values, int count, Description 
   if (!values) return;
   Sum sum;
   for (int number = 0; number < count; ++number) sum.add(values[number]);
-  to.keep("sum", std::string("sum of ") + name, sum);
+  to.keep(kSum, std::string("sum of ") + name, sum);
 }
 
 void describe_graph(TGraph *graph, Description &to) {
   const int count = graph->GetN();
   to.content = count;
-  to.keep("total", "points", count);
+  to.keep(kTotal, "points", count);
   const std::pair<const char *, double *> arrays[] = {
       {"x", graph->GetX()}, {"y", graph->GetY()}, {"errors of x", graph->GetEX()}, {"errors of y", graph->GetEY()},
       {"low errors of x", graph->GetEXlow()}, {"high errors of x", graph->GetEXhigh()},
@@ -240,30 +252,32 @@ template <class Number> bool describe_parameter(TObject *item, Description &to) 
   using Parameter = TParameter<Number>;
   auto parameter = dynamic_cast<Parameter *>(item);
   if (!parameter) return false;
-  const bool flag = std::is_same<Number, bool>::value;
+  const bool flag = std::is_same<Number, bool>::value, floating = std::is_floating_point<Number>::value;
+  const bool small = floating && sizeof(Number) == sizeof(float);
+  Rule rule = flag ? kLargest : small ? kFloatSum : floating ? kSum : kTotal;
   std::string mode = flag ? "any" : "total";
-  if (parameter->TestBit(Parameter::kMultiply)) mode = flag ? "all" : "product";
-  else if (parameter->TestBit(Parameter::kMax)) mode = "largest";
-  else if (parameter->TestBit(Parameter::kMin)) mode = "smallest";
-  else if (parameter->TestBit(Parameter::kFirst)) mode = "first";
-  else if (parameter->TestBit(Parameter::kLast)) mode = "last";
+  if (parameter->TestBit(Parameter::kMultiply)) {
+    rule = flag ? kSmallest : small ? kFloatProduct : kProduct;
+    mode = flag ? "all" : "product";
+  } else {
+    const int bits[] = {Parameter::kMax, Parameter::kMin, Parameter::kFirst, Parameter::kLast};
+    const Rule rules[] = {kLargest, kSmallest, kFirst, kLast};
+    for (int number = 0; number < 4; ++number)
+      if (parameter->TestBit(bits[number])) mode = kRules[rule = rules[number]];
+  }
   to.is("merge mode", mode);
-  if (mode == "any") mode = "largest";
-  if (mode == "all") mode = "smallest";
-  if (mode == "total" && std::is_floating_point<Number>::value) mode = sizeof(Number) == 4 ? "float sum" : "sum";
-  if (mode == "product" && std::is_same<Number, float>::value) mode = "float product";
-  to.keep(mode.c_str(), "value", parameter->GetVal());
+  to.keep(rule, "value", parameter->GetVal());
   return true;
 }
 
 void describe_statistic(TStatistic *statistic, Description &to) {
   to.content = statistic->GetN();
-  to.keep("total", "entries", statistic->GetN());
-  to.keep("sum", "sum of weights", statistic->GetW());
-  to.keep("sum", "sum of squared weights", statistic->GetW2());
-  to.keep("near sum", "sum of weight times value", statistic->GetMean() * statistic->GetW());
-  if (statistic->GetN() > 0) to.keep("largest", "largest value", statistic->GetMax());
-  if (statistic->GetN() > 0) to.keep("smallest", "smallest value", statistic->GetMin());
+  to.keep(kTotal, "entries", statistic->GetN());
+  to.keep(kSum, "sum of weights", statistic->GetW());
+  to.keep(kSum, "sum of squared weights", statistic->GetW2());
+  to.keep(kNearSum, "sum of weight times value", statistic->GetMean() * statistic->GetW());
+  if (statistic->GetN() > 0) to.keep(kLargest, "largest value", statistic->GetMax());
+  if (statistic->GetN() > 0) to.keep(kSmallest, "smallest value", statistic->GetMin());
 }
 
 void describe_collection(TCollection *items, Description &to) {
@@ -316,15 +330,6 @@ class Tally {
     }
     return nullptr;
   }
-  // Of the rules that were met for one quantity, the laxest counts; `unknown` checks nothing.
-  static int rank(const std::string &rule) {
-    int rank = 0;
-    for (auto one : {"total", "sum", "float sum", "near sum", "unknown"}) {
-      if (rule == one) break;
-      ++rank;
-    }
-    return rank;
-  }
 
 public:
   int count = 0;
@@ -343,8 +348,14 @@ public:
     return is_new || alone || !now.faults.empty() ? describe_item(item) : "";
   }
 
-  // Count a quantity in.
+  // Count a quantity in, its rule by name.
   void add(const std::string &rule, const std::string &name, double value, double size) {
+    for (int number = kTotal; number <= kLast; ++number)
+      if (rule == kRules[number]) add((Rule)number, name, value, size);
+  }
+
+  // Count a quantity in.
+  void add(Rule rule, const std::string &name, double value, double size) {
     Quantity *one = find(name);
     if (!one) {
       totals.push_back({rule, name, value, size});
@@ -352,14 +363,14 @@ public:
       return;
     }
     double &sum = one->value;
-    if (rule == "largest") sum = std::max(sum, value);
-    else if (rule == "smallest") sum = std::min(sum, value);
-    else if (rule == "product" || rule == "float product") sum *= value;
-    else if (rule == "last") sum = value;
-    else if (rule != "first") {
+    if (rule == kLargest) sum = std::max(sum, value);
+    else if (rule == kSmallest) sum = std::min(sum, value);
+    else if (rule == kProduct || rule == kFloatProduct) sum *= value;
+    else if (rule == kLast) sum = value;
+    else if (rule != kFirst) {
       sum += value;
       one->size += size;
-      if (rule != one->rule && rank(rule) > rank(one->rule)) one->rule = rule;
+      one->rule = std::max(one->rule, rule);
       return;
     }
     one->size = std::max(one->size, size);

@@ -26,7 +26,7 @@ from airflow_provider_caf.worker.collected import VERSION
 from airflow_provider_caf.worker.contents import Content, inspect_file, inspect_open_file
 from airflow_provider_caf.worker.forks import run_forked
 from airflow_provider_caf.worker.lock import hold_lock
-from airflow_provider_caf.worker.merge_objects import Key, ObjectMerger, list_keys, load_merger
+from airflow_provider_caf.worker.merge_objects import Key, ObjectMerger, compile_merger, list_keys
 from airflow_provider_caf.worker.requests import read_request
 from airflow_provider_caf.worker.root import (
     build_temporary_path,
@@ -172,8 +172,7 @@ def _merge_groups(folder: Path, output: str, request: MergeRequest) -> tuple[Cou
     groups = split_evenly(request.inputs, GROUP_SIZE, max(GROUPS, -(-len(request.inputs) // OPEN_FILES)))
     if len(groups) == 1:
         return merge_group(request.inputs, output, request)
-    # Compiled here once, not in each process.
-    load_merger()
+    compile_merger()
     parts = [str(folder / f"{number:05d}.root") for number in range(len(groups))]
     tasks = [_build_task(group, part, request) for group, part in zip(groups, parts)]
     processes = request.processes or os.cpu_count() or 1

@@ -14,7 +14,7 @@ from typing import Any
 from airflow_provider_caf.core.errors import CafError, InputError
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.worker.describe_object import load_describer, read_description
-from airflow_provider_caf.worker.root import load_root
+from airflow_provider_caf.worker.root import keep_directory, load_root, record_errors
 from airflow_provider_caf.worker.signature import FileTally, Tally
 
 _MERGER = r"""
@@ -328,6 +328,20 @@ class ObjectMerger:
                 self._sums.append((tally, said))
                 return
             tally.fit(read_description(said), path)
+
+
+def compile_merger() -> None:
+    """Compile all that a merge takes, for this process and those that it forks: ROOT compiles what is used first."""
+    root = load_root()
+    file, output = root.TMemFile("file.root", "RECREATE"), root.TMemFile("output.root", "RECREATE")
+    with keep_directory(file):
+        root.TTree("tree", "").Write()
+        root.TH1D().Write("histogram")
+    merger = ObjectMerger(FileTally())
+    merger.add_file(file, "", list_keys(file))
+    with record_errors():
+        merger.write(output, fast=True)
+    merger.tally.to_json()
 
 
 def _build_unreadable(place: str, key: Key, path: str) -> InputError:

@@ -51,6 +51,11 @@ ANY = "any"
 _ROUNDING = {"sum": 2.0**-52, "product": 2.0**-52, "float sum": 2.0**-24, "float product": 2.0**-24}
 """For each addition, a part of the sum of absolute values. Others are exact, as long as a double has the digits."""
 
+_DIGITS = 2.0**-52
+
+_SUMMED = 2.0**-46
+"""What is rounded as the cells of an object are summed up: 64 in one double, on either side of the comparison."""
+
 _NEAR = 1e-9
 """For quantities that ROOT keeps as quotients only, such as means, and that are multiplied out again."""
 
@@ -184,7 +189,8 @@ class Tally:
         if math.isnan(value) and math.isnan(found[1]):
             return
         part = _NEAR if rule == "near sum" else _ROUNDING.get(rule, 0.0) * (self.content.count + 2)
-        slack = max(part, _ROUNDING["sum"]) * (abs(value) if rule.endswith("product") else max(size, found[2]))
+        least = _DIGITS if rule == "total" and size < 1 / _DIGITS else _SUMMED
+        slack = max(part, least) * (abs(value) if rule.endswith("product") else max(size, found[2]))
         # Not `>`: what is no number is larger than none.
         if not abs(value - found[1]) <= slack:
             raise InputError(
