@@ -94,7 +94,9 @@ struct Quantity {
   Rule rule;
   std::string name;
   double value, size;
-  std::string text() const { return std::string(kRules[rule]) + '\t' + clean(name) + '\t' + show(value) + '\t' + show(size) + '\n'; }
+  std::string text() const {
+    return std::string(kRules[rule]) + '\t' + clean(name) + '\t' + show(value) + '\t' + show(size) + '\n';
+  }
 };
 
 class Description {

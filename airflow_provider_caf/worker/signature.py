@@ -10,12 +10,12 @@ class              its signature, equal in all that are added             what t
 all                class
 TTree, TNtuple     branches with leaves, types, lengths, class versions;  entries of tree, branches and index;
                    aliases, friends, index, user information, weight      largest values of the counters
-TH1, TH2, TH3      bins, edges and labels of the axes; functions; the     entries, bins, their moments along the
-                   bit of averages                                        axes, squared errors, sums of w, wx, wx², …
+TH1, TH2, TH3      bins, edges and labels of the axes; functions; the     entries, bins, the sum of bin times place,
+                   bit of averages                                        squared errors, sums of w, wx, wx², …
 TProfile (1-3 D)   the same; option of the errors, limits of the values   the same, and the bins' entries
 TH2Poly,           outlines of the bins, functions                        entries, bins, squared errors or sums of
 TProfile2Poly                                                             the values
-THn, THnSparse     bins, edges and labels of the axes; functions          entries, bins, moments, squared errors
+THn, THnSparse     bins, edges and labels of the axes; functions          entries, bins, bin times place, errors
 TEfficiency        statistic option, confidence level, prior              passed and total, as histograms
 TGraph…            functions                                              points, sums of coordinates and errors
 TParameter         merge mode                                             what the mode says
@@ -29,8 +29,8 @@ another class it is not known what the sum keeps: then ROOT must have reported n
 ROOT adds wrongly is refused where there is more than one: averages, `TGraphMultiErrors`, trees with friends.
 
 Rounding is the only excuse for a difference. Adding n objects rounds n times, each time by at most half a unit in the
-last place of what is there: n · 2⁻⁵³ of the sum of absolute values for doubles, n · 2⁻²⁴ for floats. So a loss is
-larger, or it cannot be told from rounding. Counts and whole numbers have to come out exactly, in floats as well: a
+last place of what is there: n · 2⁻⁵³ of the sum of absolute values for doubles, n · 2⁻²⁴ for floats; summing up the
+cells of one rounds by up to 2⁻⁴⁷. So a loss is larger, or it cannot be told from rounding. Counts and whole numbers have to come out exactly, in floats as well: a
 `TH1F` that has counted to 16777216 = 2²⁴ stays there, and what is added is lost.
 """
 
