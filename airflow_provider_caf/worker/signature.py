@@ -30,8 +30,9 @@ ROOT adds wrongly is refused where there is more than one: averages, `TGraphMult
 
 Rounding is the only excuse for a difference. Adding n objects rounds n times, each time by at most half a unit in the
 last place of what is there: n · 2⁻⁵³ of the sum of absolute values for doubles, n · 2⁻²⁴ for floats; summing up the
-cells of one rounds by up to 2⁻⁴⁷. So a loss is larger, or it cannot be told from rounding. Counts and whole numbers have to come out exactly, in floats as well: a
-`TH1F` that has counted to 16777216 = 2²⁴ stays there, and what is added is lost.
+cells of one rounds by up to 2⁻⁴⁷. So a loss is larger, or it cannot be told from rounding. Counts and whole numbers
+have to come out exactly, in floats as well: a `TH1F` that has counted to 16777216 = 2²⁴ stays there, and what is added
+is lost.
 """
 
 from __future__ import annotations
