@@ -2,9 +2,9 @@
 
 Collector outputs are made as many subjobs leave them, for some runs each: a tree of ten branches; the same with the
 histograms that go with it; histograms of one, two and three dimensions, profiles and a sparse one; many small
-histograms in many files. They are merged by one process, as the package does it; without looking at the inputs; and as
-ROOT's `TFileMerger` does it, which compares nothing. All list the keys and write the index. They are done in turn, several
-times, and the CPU time of the quickest of each is compared: others who use the machine count for less. Run it as
+histograms in many files. They are merged by one process, as the package does it; without looking at the inputs; and
+as ROOT's `TFileMerger` does it, which compares nothing. All list the keys and write the index. They are done in turn,
+several times, and the CPU time of the quickest of each is compared: others who use the machine count for less. Run it as
 
     python benchmarks/bench_merge.py [--files 16] [--runs 5] [--times 7]
 
@@ -170,9 +170,7 @@ def main() -> None:
     options = parser.parse_args()
     load_root()
     print(f"to compile what merges objects, once for each merge: {measure(compile_merger):.2f} s")
-    print(
-        f"{'':<22}{'files':>6}{'objects':>9}{'MB':>6}{'TFileMerger':>13}{'unchecked':>11}{'checked':>9}{'the check':>11}"
-    )
+    print(f"{'':<22}{'files':>6}{'objects':>9}{'MB':>6}{'TFileMerger':>13}{'unchecked':>11}{'checked':>9}{'check':>8}")
     for name, (kinds, factor) in KINDS.items():
         with tempfile.TemporaryDirectory() as folder:
             inputs = make_inputs(Path(folder), kinds, options.files * factor, options.runs)
@@ -181,7 +179,7 @@ def main() -> None:
         objects = len(inputs) * len(kinds) * options.runs
         share = f"{checked / unchecked - 1:.1%}"
         times = f"{plain:>11.3f} s{unchecked:>9.3f} s{checked:>7.3f} s"
-        print(f"{name:<22}{len(inputs):>6}{objects:>9}{size:>6.0f}{times}{share:>11}")
+        print(f"{name:<22}{len(inputs):>6}{objects:>9}{size:>6.0f}{times}{share:>8}")
 
 
 if __name__ == "__main__":

@@ -153,7 +153,12 @@ def test_more_files_than_can_be_open_are_more_groups(tmp_path: Path, monkeypatch
     inputs = [write_output(tmp_path / f"{at}.root", {"o_1.1": make_histogram("TH1D", at)}) for at in range(10)]
     opened: list[int] = []
     merge_group = merging.merge_group
-    monkeypatch.setattr(merging, "merge_group", lambda *given: (opened.append(len(given[0])), merge_group(*given))[1])
+
+    def count(group: list[str], *others: Any) -> Any:
+        opened.append(len(group))
+        return merge_group(group, *others)
+
+    monkeypatch.setattr(merging, "merge_group", count)
     data = merge(tmp_path, inputs)
     assert data.get("o", [ExpRun(1, 1)]).GetEntries() == 10
     assert len(opened) == 4
@@ -206,7 +211,7 @@ def move(item: Any, source: int, target: int) -> None:
     scales=st.lists(st.sampled_from([1e-9, 0.3, -1.7, 1.0, 1e12]), min_size=5, max_size=5),
 )
 def test_weights_of_any_size_add_up(kind: str, seeds: list[int], scales: list[float]) -> None:
-    add([make_plane(seed, kind, scale) for seed, scale in zip(seeds, scales)])
+    add([make_plane(seed, kind, scale) for seed, scale in zip(seeds, scales, strict=False)])
 
 
 @pytest.mark.parametrize("kind", ["TH1D", "TH1F", "TH1I", "TH2D", "TH2F", "TH3F"])
@@ -253,5 +258,5 @@ def test_an_error_of_root_in_a_merge_is_an_error(tmp_path: Path, monkeypatch: py
         load_root().gROOT.Error("Merge", "something went wrong")
 
     monkeypatch.setattr(ObjectMerger, "write", fail)
-    with pytest.raises(CafError, match="ROOT says: .*something went wrong"):
+    with pytest.raises(CafError, match=r"ROOT says: .*something went wrong"):
         merge_plainly(tmp_path / "m.root", path)
