@@ -1,21 +1,24 @@
 """Measure what a merge costs, and which part of it is the check that nothing is lost.
 
-Collector outputs are made as many subjobs leave them: a tree of ten branches, histograms and profiles, for each of some
-runs. They are merged by one process, as the package does it and without the check: then keys are listed only, and no
-object of the inputs and of the merged file is looked at. What the check costs is a time for each object, not
-for each event: with few events in a run it is a larger part. Both are done in turn, several times, and the CPU
-time of the quickest of each is compared: others who use the machine do not count. Run it as
+Collector outputs are made as many subjobs leave them, for some runs each: a tree of ten branches; the same with the
+histograms that go with it; histograms of one, two and three dimensions, profiles and a sparse one; many small
+histograms in many files. They are merged by one process, as the package does it; without looking at the inputs; and
+as ROOT's `TFileMerger` does it, which compares nothing. All list the keys and write the index. They are done in
+turn, several times, and the CPU time of the quickest of each is compared: others who use the machine count for less. Run it as
 
-    python benchmarks/bench_merge.py [--files 16] [--runs 5] [--events 20000]
+    python benchmarks/bench_merge.py [--files 16] [--runs 5] [--times 7]
+
+What it gave with ROOT 6.40 on two cores, in %, several times: XXX
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 import time
 from array import array
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -23,72 +26,105 @@ from unittest import mock
 import numpy
 
 from airflow_provider_caf.core.iov import ExpRun
-from airflow_provider_caf.worker.collect import contents, merge
+from airflow_provider_caf.worker.collect import merge
 from airflow_provider_caf.worker.collect.collector import Collector, run_collector
-from airflow_provider_caf.worker.collect.describe_object import Key, load_describer
 from airflow_provider_caf.worker.collect.merge import MergeRequest, merge_collection
+from airflow_provider_caf.worker.collect.merge_objects import Key, ObjectMerger, compile_merger
 from airflow_provider_caf.worker.collect.signature import FileTally
-from airflow_provider_caf.worker.root import load_root
+from airflow_provider_caf.worker.root import load_root, open_root_file
 
-BRANCHES = 10
+ENTRIES = 20000
+"""Entries of each object of a run; small histograms have 100."""
+
+TREE = ("tree",)
+PLAIN = ("TH1D", "TH2F", "TProfile")
+KINDS: dict[str, tuple[tuple[str, ...], int]] = {
+    "trees": (TREE, 1),
+    "trees and histograms": (TREE + PLAIN, 1),
+    "histograms": ((*PLAIN, "TH1F", "TH2D", "TH3F", "TProfile2D", "THnSparseD"), 1),
+    "many small ones": (("small",) * 40, 4),
+}
+"""What is collected, and how many times as many files there are."""
 
 
 class BenchCollector(Collector):
-    """Fills random numbers."""
+    """Fills each object of a run at once."""
 
     prefix = "Bench"
+    kinds: tuple[str, ...] = ()
     count_runs: int = 1
-    count_events: int = 1
-    seed: int = 0
 
     def prepare(self) -> None:
-        """Register a tree, a profile and histograms of one and two dimensions."""
-        root = load_root()
-        tree = root.TTree("hits", "")
-        self.values = [array("f", [0.0]) for _ in range(BRANCHES)]
-        for number, value in enumerate(self.values):
-            tree.Branch(f"x{number}", value, f"x{number}/F")
-        self.register("hits", tree)
-        self.register("mass", root.TH1D("mass", "", 200, -5, 5))
-        self.register("plane", root.TH2F("plane", "", 50, -5, 5, 50, -5, 5))
-        self.register("profile", root.TProfile("profile", "", 100, -5, 5))
+        """Register an object of each kind."""
+        for number, kind in enumerate(self.kinds):
+            self.register(f"o{number}", self._make(kind))
 
     def run_over(self, files: Any) -> None:
-        """Go through made-up events."""
-        random = numpy.random.default_rng(self.seed)
-        for number in range(self.count_runs * self.count_events):
-            if number % 1000 == 0:
-                block = random.normal(size=(1000, BRANCHES))
-            self.process_event(ExpRun(1, 1 + number // self.count_events), block[number % 1000])
+        """Go through the runs."""
+        for run in range(self.count_runs):
+            self.process_event(ExpRun(1, run), numpy.random.default_rng(run))
 
     def collect(self, event: Any) -> None:
-        """Fill all."""
-        for value, number in zip(self.values, event, strict=True):
-            value[0] = number
-        self.get("hits").Fill()
-        self.get("mass").Fill(event[0])
-        self.get("plane").Fill(event[0], event[1])
-        self.get("profile").Fill(event[0], event[1])
+        """Fill the objects of a run; the event is a generator of random numbers."""
+        for number, kind in enumerate(self.kinds):
+            item = self.get(f"o{number}")
+            if kind == "tree":
+                for row in event.normal(size=(ENTRIES, len(self.values))):
+                    for value, one in zip(self.values, row, strict=True):
+                        value[0] = one
+                    item.Fill()
+            elif kind in ("TH1D", "TH1F", "small"):
+                count = 100 if kind == "small" else ENTRIES
+                item.FillN(count, event.normal(size=count), numpy.ones(count))
+            elif kind in ("TH2F", "TH2D", "TProfile"):
+                item.FillN(ENTRIES, event.normal(size=ENTRIES), event.normal(size=ENTRIES), numpy.ones(ENTRIES))
+            else:
+                for row in event.normal(size=(ENTRIES // 10, 4)):
+                    item.Fill(row) if kind == "THnSparseD" else item.Fill(*row[:3])
+
+    def _make(self, kind: str) -> Any:
+        root = load_root()
+        if kind == "tree":
+            tree = root.TTree("tree", "")
+            self.values = [array("f", [0.0]) for _ in range(10)]
+            for number, value in enumerate(self.values):
+                tree.Branch(f"x{number}", value, f"x{number}/F")
+            return tree
+        if kind == "THnSparseD":
+            return root.THnSparseD("o", "", 4, array("i", [10] * 4), array("d", [-5] * 4), array("d", [5] * 4))
+        bins = {"small": 50, "TH1D": 200, "TH1F": 200, "TProfile": 100, "TH3F": 20}.get(kind, 50)
+        axes = 3 if "3" in kind else 2 if "2" in kind else 1
+        return getattr(root, "TH1F" if kind == "small" else kind)("o", "", *((bins, -5, 5) * axes))
 
 
-class NoTally(FileTally):
-    """Compares nothing."""
+class Unchecked(ObjectMerger):
+    """Looks at no input."""
 
-    def add(self, keys: Iterable[Key], path: str) -> None:
-        """Forget the keys of a file."""
+    def __init__(self, tally: FileTally, *, counted: bool = False) -> None:
+        super().__init__(tally, counted=True)
 
-    def check(self, keys: Iterable[Key], indexed: Container[str]) -> None:
+    def check(self) -> None:
         """Find nothing wrong."""
 
 
-def list_plainly(folder: Any, path: str, what: str, above: str = "") -> Iterator[Key]:
-    """List the keys of a file without reading an object."""
-    for key in folder.GetListOfKeys():
-        place, type_name = f"{above}{key.GetName()}", str(key.GetClassName())
-        is_folder = type_name == "TDirectoryFile"
-        yield Key(place=place, type=type_name, cycles=1, is_folder=is_folder, description=None)
-        if is_folder:
-            yield from list_plainly(folder.GetDirectory(key.GetName()), path, what, f"{place}/")
+def merge_plainly(
+    inputs: Sequence[str],
+    output: str,
+    shown: str,
+    merger: ObjectMerger,
+    inspect: Callable[[Any, str], Mapping[str, Key]] = lambda file, path: {},
+) -> None:
+    """Merge files as ROOT does it, and compare nothing."""
+    for path in inputs:
+        file = open_root_file(path)
+        inspect(file, path)
+        file.Close()
+    plain = load_root().TFileMerger(False, False)
+    plain.SetPrintLevel(0)
+    plain.OutputFile(output, "RECREATE", 101)
+    for path in inputs:
+        plain.AddFile(path, False)
+    assert plain.Merge(), shown
 
 
 def measure(function: Callable[[], object]) -> float:
@@ -98,41 +134,52 @@ def measure(function: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
+def make_inputs(folder: Path, kinds: tuple[str, ...], count: int, runs: int) -> tuple[str, ...]:
+    """Make some outputs of the same content, and give their paths."""
+    collector = BenchCollector()
+    collector.kinds, collector.count_runs = kinds, runs
+    first = folder / "0.root"
+    run_collector(collector, [], (), str(first))
+    paths = [first, *(folder / f"{number}.root" for number in range(1, count))]
+    for path in paths[1:]:
+        shutil.copy(first, path)
+    return tuple(map(str, paths))
+
+
+def compare(folder: Path, inputs: tuple[str, ...], times: int) -> tuple[float, float, float]:
+    """Give the seconds of a merge by ROOT alone, of ours without the check, and with it."""
+    output, index = str(folder / "merged.root"), str(folder / "merged.json")
+    request = MergeRequest(collection="bench", inputs=inputs, output=output, index=index, processes=1)
+    plain, unchecked, checked = [], [], []
+    for _ in range(times):
+        checked.append(measure(lambda: merge_collection(request)))
+        with mock.patch.object(FileTally, "check"):
+            with mock.patch.object(merge, "ObjectMerger", Unchecked):
+                unchecked.append(measure(lambda: merge_collection(request)))
+            with mock.patch.object(merge, "merge_files", merge_plainly):
+                plain.append(measure(lambda: merge_collection(request)))
+    return min(plain), min(unchecked), min(checked)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=16)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--events", type=int, default=20000)
-    parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--times", type=int, default=7)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        print(f"to compile what describes objects, once: {measure(load_describer):.2f} s")
-        inputs = []
-        for number in range(options.files):
-            collector = BenchCollector()
-            collector.count_runs, collector.count_events, collector.seed = options.runs, options.events, number
-            inputs.append(str(folder / f"{number}.root"))
-            run_collector(collector, [], (), inputs[-1])
-        size = sum(Path(path).stat().st_size for path in inputs) / 1e6
-        print(f"{len(inputs)} files with {options.runs} runs of {options.events} events, {size:.0f} MB")
-        request = MergeRequest(
-            collection="bench",
-            inputs=tuple(inputs),
-            output=str(folder / "merged.root"),
-            index=str(folder / "merged.json"),
-            processes=1,
-        )
-        measure(lambda: merge_collection(request))
-        plain, checked = [], []
-        for _ in range(options.times):
-            checked.append(measure(lambda: merge_collection(request)))
-            with mock.patch.object(contents, "list_keys", list_plainly), mock.patch.object(merge, "FileTally", NoTally):
-                plain.append(measure(lambda: merge_collection(request)))
-        extra = min(checked) - min(plain)
-        print(f"without the check {min(plain):.2f} s, with it {min(checked):.2f} s")
-        print(f"the check: {extra / min(plain):.1%}")
+    load_root()
+    print(f"to compile what merges objects, once for each merge: {measure(compile_merger):.2f} s")
+    print(f"{'':<22}{'files':>6}{'objects':>9}{'MB':>6}{'TFileMerger':>13}{'unchecked':>11}{'checked':>9}{'check':>8}")
+    for name, (kinds, factor) in KINDS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            inputs = make_inputs(Path(folder), kinds, options.files * factor, options.runs)
+            size = sum(Path(path).stat().st_size for path in inputs) / 1e6
+            plain, unchecked, checked = compare(Path(folder), inputs, options.times)
+        objects = len(inputs) * len(kinds) * options.runs
+        share = f"{checked / unchecked - 1:.1%}"
+        times = f"{plain:>11.3f} s{unchecked:>9.3f} s{checked:>7.3f} s"
+        print(f"{name:<22}{len(inputs):>6}{objects:>9}{size:>6.0f}{times}{share:>8}")
 
 
 if __name__ == "__main__":

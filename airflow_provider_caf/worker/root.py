@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -34,16 +34,16 @@ _RECORDER = """
 #include <vector>
 #include <TError.h>
 namespace airflow_provider_caf {
-std::vector<std::string> messages;
+std::vector<std::string> errors, warnings;
 ErrorHandlerFunc_t previous = nullptr;
-int least = kError;
 void record(int level, Bool_t abort, const char *location, const char *text) {
-  if (level >= least && messages.size() < 20) messages.push_back(std::string(location) + ": " + text);
+  auto &messages = level >= kError ? errors : warnings;
+  if (level >= kWarning && messages.size() < 20) messages.push_back(std::string(location) + ": " + text);
   previous(level, abort, location, text);
 }
-void start(bool warnings) {
-  messages.clear();
-  least = warnings ? kWarning : kError;
+void start() {
+  errors.clear();
+  warnings.clear();
   previous = SetErrorHandler(record);
 }
 void stop() { SetErrorHandler(previous); }
@@ -191,24 +191,26 @@ def keep_directory(directory: Any = None) -> Iterator[None]:
 
 
 @contextmanager
-def record_errors(*, warnings: bool = False) -> Iterator[list[str]]:
+def record_errors(*, warnings: Callable[[], bool] = lambda: False) -> Iterator[list[str]]:
     """Collect what ROOT reports as an error; it is printed as well.
 
     Some functions of ROOT give success although they reported that they left something out.
 
-    :param warnings: collect warnings, too.
+    :param warnings: tells in the end whether warnings are collected, too.
     :returns: the list that is filled when the context ends.
     """
     root = load_root()
     # In C++: a handler written in Python would run in the middle of ROOT's own error handling.
     recorder = declare(_RECORDER)
-    recorder.start(warnings)
+    recorder.start()
     messages: list[str] = []
     try:
         yield messages
     finally:
         recorder.stop()
-        messages.extend(str(text) for text in recorder.messages)
+        messages.extend(str(text) for text in recorder.errors)
+        if warnings():
+            messages.extend(str(text) for text in recorder.warnings)
         root.gROOT.cd()
 
 

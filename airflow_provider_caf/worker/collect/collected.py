@@ -16,7 +16,6 @@ from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.core.temporary import build_temporary_name
-from airflow_provider_caf.worker.collect.describe_object import describe_item
 from airflow_provider_caf.worker.collect.run_objects import ALL_RUNS
 from airflow_provider_caf.worker.collect.signature import Tally
 from airflow_provider_caf.worker.root import keep_directory, load_root, open_root_file, record_errors
@@ -170,9 +169,9 @@ class CollectedData:
         if len(items) > 1:
             tally = Tally(f"object {name!r}")
             for each, (file, place) in zip(items, places):
-                tally.add(describe_item(each), f"{place} of {file}")
+                tally.add(each, f"{place} of {file}")
             item = self._add(items, name, tally)
-            tally.check(describe_item(item))
+            tally.check(item)
         if hasattr(item, "SetName"):
             item.SetName(name)
         if isinstance(item, load_root().TTree):
@@ -232,7 +231,7 @@ class CollectedData:
 
         :raises InputError: if ROOT cannot, or reports that it left something out.
         """
-        with record_errors(warnings=not tally.is_known) as messages:
+        with record_errors(warnings=lambda: not tally.is_known) as messages:
             is_tree = isinstance(items[0], load_root().TTree)
             result = self._merge_trees(items) if is_tree else _merge_objects(items)
         if result is None or messages:

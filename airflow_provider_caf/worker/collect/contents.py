@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_caf.core.errors import InputError
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.worker.collect.describe_object import Key, list_keys
+from airflow_provider_caf.worker.collect.merge_objects import Key, list_keys
 from airflow_provider_caf.worker.collect.run_objects import ALL_RUNS, RUN_RANGE
 from airflow_provider_caf.worker.root import load_root, open_root_file
 
@@ -30,42 +30,48 @@ class Content:
         return {place for places in self.objects.values() for place in places.values()}
 
 
-def inspect_file(path: str, what: str) -> tuple[dict[str, Content], list[Key]]:
-    """Find out what a collector output holds, by prefix and by key. Each object is read once.
+def inspect_file(path: str, what: str) -> tuple[dict[str, Content], dict[str, Key]]:
+    """Find out what a collector output holds, by prefix and by path.
 
     :param what: what the file is, for messages.
     :raises InputError: if it cannot be read or is no collector output.
     """
     file = open_root_file(path, what)
     try:
-        keys = list(list_keys(file, path, what))
-        prefixes = sorted(key.place for key in keys if key.is_folder and "/" not in key.place)
-        if not prefixes:
-            raise InputError(
-                f"The {what} {path} has no folder of a collector.",
-                hint=f"It needs <prefix>/{RUN_RANGE} and <prefix>/<name>/<name>_<exp>.<run>.",
-            )
-        return {prefix: _inspect_prefix(file, keys, prefix, f"{what} {path}") for prefix in prefixes}, keys
+        return inspect_open_file(file, path, what)
     finally:
         file.Close()
         load_root().gROOT.cd()
 
 
-def _inspect_prefix(file: Any, keys: Sequence[Key], prefix: str, where: str) -> Content:
-    if not any(key.place == f"{prefix}/{RUN_RANGE}" and key.type == "TTree" for key in keys):
+def inspect_open_file(file: Any, path: str, what: str) -> tuple[dict[str, Content], dict[str, Key]]:
+    """Find out what an open collector output holds, as `inspect_file`."""
+    keys = list_keys(file)
+    prefixes = sorted(place for place, key in keys.items() if key.kind == "folder" and "/" not in place)
+    if not prefixes:
+        raise InputError(
+            f"The {what} {path} has no folder of a collector.",
+            hint=f"It needs <prefix>/{RUN_RANGE} and <prefix>/<name>/<name>_<exp>.<run>.",
+        )
+    return {prefix: _inspect_prefix(file, keys, prefix, f"{what} {path}") for prefix in prefixes}, keys
+
+
+def _inspect_prefix(file: Any, keys: Mapping[str, Key], prefix: str, where: str) -> Content:
+    run_range = keys.get(f"{prefix}/{RUN_RANGE}")
+    if run_range is None or run_range.type != "TTree":
         raise InputError(
             f"The folder {prefix!r} in the {where} has no tree {RUN_RANGE!r}.",
             hint="A collector that is not written in Python has to write it: exp/I, run/I, events/L.",
         )
     objects: dict[str, dict[ExpRun, str]] = {}
-    for key in keys:
-        parts = key.place.split("/")
-        if parts[0] == prefix and len(parts) == 2 and key.is_folder:
+    for place, key in keys.items():
+        parts = place.split("/")
+        if parts[0] == prefix and len(parts) == 2 and key.kind == "folder":
             objects[parts[1]] = {}
         elif parts[0] == prefix and len(parts) == 3:
             match = re.fullmatch(rf"{re.escape(parts[1])}_(-1\.-1|[0-9]+\.[0-9]+)", parts[2])
             if match:
-                objects[parts[1]][ExpRun(*map(int, match[1].split(".")))] = key.place
+                objects[parts[1]][ExpRun(*map(int, match[1].split(".")))] = place
     kinds = {run == ALL_RUNS for places in objects.values() for run in places}
     if len(kinds) > 1:
         raise InputError(

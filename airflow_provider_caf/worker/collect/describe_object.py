@@ -7,19 +7,18 @@ which class is in `signature`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from airflow_provider_caf.core.errors import CafError, InputError
+from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.worker.collect.describe_histogram import HISTOGRAMS
 from airflow_provider_caf.worker.root import load_root
 
 _START = r"""
 #include <cmath>
+#include <cstring>
 #include <limits>
-#include <map>
 #include <string>
 #include <vector>
 #include <TArray.h>
@@ -42,7 +41,8 @@ _START = r"""
 #include <THStack.h>
 #include <THashList.h>
 #include <THnBase.h>
-#include <TKey.h>
+#include <THnSparse.h>
+#include <THnSparse_Internal.h>
 #include <TLeaf.h>
 #include <TMD5.h>
 #include <TParameter.h>
@@ -71,30 +71,63 @@ std::string show(double value, const char *format = "%.17g") {
   return text;
 }
 
+// A sum, and that of the absolute values.
 struct Sum {
   long double value = 0, size = 0;
-  void add(double term, double factor = 1) {
-    const long double product = (long double)term * factor;
-    value += product;
-    size += std::fabs(product);
+  void add(long double term) {
+    value += term;
+    size += std::fabs(term);
+  }
+  void add(const Sum &sum, int factor) {
+    value += sum.value * factor;
+    size += sum.size * factor;
+  }
+};
+
+// Rules of how quantities add up. The first do, from strict to lax: of one quantity the laxest that was met counts.
+enum Rule { kTotal, kSum, kFloatSum, kNearSum, kUnknown, kLargest, kSmallest, kProduct, kFloatProduct, kFirst, kLast };
+const char *kRules[] = {"total",    "sum",     "float sum",     "near sum", "unknown", "largest",
+                        "smallest", "product", "float product", "first",    "last"};
+
+// A rule, a name, a value, and the sum of the absolute values of what was added up.
+struct Quantity {
+  Rule rule;
+  std::string name;
+  double value, size;
+  std::string text() const {
+    return std::string(kRules[rule]) + '\t' + clean(name) + '\t' + show(value) + '\t' + show(size) + '\n';
   }
 };
 
 class Description {
+  const bool readable;
+
 public:
-  std::string form, sums, faults, part;
+  // What is not for people has numbers as they are in memory: that is quick, and enough to tell whether two are equal.
+  explicit Description(bool readable) : readable(readable) { sums.reserve(16); }
+  std::string form, faults, alone, part;
+  std::vector<Quantity> sums;
   double content = 0;
   bool known = true;
+  std::string number(double value, const char *format = "%.12g") const {
+    return readable ? show(value, format) : std::string(reinterpret_cast<const char *>(&value), sizeof value);
+  }
   void is(const std::string &aspect, const std::string &value) {
-    form += clean(part + aspect) + '\t' + clean(value) + '\n';
+    if (readable) form += clean(part + aspect) + '\t' + clean(value) + '\n';
+    else form.append(part).append(aspect).append(1, '\t').append(value).append(1, '\n');
   }
-  void keep(const char *rule, const std::string &name, double value, double size) {
-    sums += std::string(rule) + '\t' + clean(part + name) + '\t' + show(value) + '\t' + show(size) + '\n';
+  void keep(Rule rule, const char *name, double value, double size) {
+    sums.push_back({rule, part.empty() ? name : part + name, value, size});
   }
-  void keep(const char *rule, const std::string &name, double value) { keep(rule, name, value, std::fabs(value)); }
-  void keep(const char *rule, const std::string &name, const Sum &sum) { keep(rule, name, sum.value, sum.size); }
-  void refuse(const std::string &reason) { keep("alone", reason, 0); }
+  void keep(Rule rule, const char *name, double value) { keep(rule, name, value, std::fabs(value)); }
+  void keep(Rule rule, const char *name, const Sum &sum) { keep(rule, name, sum.value, sum.size); }
+  void keep(Rule rule, const std::string &name, double value) { keep(rule, name.c_str(), value); }
+  void keep(Rule rule, const std::string &name, const Sum &sum) { keep(rule, name.c_str(), sum); }
+  void refuse(const std::string &reason) { alone += clean(part + reason) + '\n'; }
   void blame(const std::string &text) { faults += clean(part + text) + '\n'; }
+  std::string text() const {
+    return form + '\x1f' + faults + '\x1f' + alone;
+  }
 };
 
 void describe(TObject *item, Description &to);
@@ -134,7 +167,7 @@ void describe_branches(TObjArray *branches, const std::string &above, Sum &entri
     entries.add(branch->GetEntries());
     for (TObject *one : *branch->GetListOfLeaves()) {
       auto leaf = static_cast<TLeaf *>(one);
-      if (leaf->IsRange()) to.keep("largest", "counter " + name + "." + leaf->GetName(), leaf->GetMaximum());
+      if (leaf->IsRange()) to.keep(kLargest, "counter " + name + "." + leaf->GetName(), leaf->GetMaximum());
     }
     describe_branches(branch->GetListOfBranches(), name + "/", entries, to);
   }
@@ -152,10 +185,10 @@ std::string digest(TObject *item) {
 void describe_tree(TTree *tree, Description &to) {
   Sum entries;
   to.content = tree->GetEntries();
-  to.keep("total", "entries", tree->GetEntries());
+  to.keep(kTotal, "entries", tree->GetEntries());
   describe_branches(tree->GetListOfBranches(), "", entries, to);
-  to.keep("total", "entries of all branches", entries);
-  if (tree->GetWeight() != 1) to.is("weight", show(tree->GetWeight()));
+  to.keep(kTotal, "entries of all branches", entries);
+  if (tree->GetWeight() != 1) to.is("weight", to.number(tree->GetWeight(), "%.17g"));
   if (tree->GetListOfAliases())
     for (TObject *each : *tree->GetListOfAliases()) to.is(std::string("alias ") + each->GetName(), each->GetTitle());
   if (tree->GetListOfFriends() && tree->GetListOfFriends()->GetSize())
@@ -164,7 +197,7 @@ void describe_tree(TTree *tree, Description &to) {
     for (TObject *each : *tree->GetListOfFriends()) to.is(std::string("friend ") + each->GetName(), each->GetTitle());
   if (TVirtualIndex *index = tree->GetTreeIndex()) {
     to.is("index", std::string(index->GetMajorName()) + ", " + index->GetMinorName());
-    to.keep("total", "entries of the index", index->GetN());
+    to.keep(kTotal, "entries of the index", index->GetN());
   }
   for (TObject *each : *tree->GetUserInfo())
     to.is(std::string("user info ") + each->GetName(),
@@ -179,13 +212,13 @@ void keep_points(const char *name, const double *values, int count, Description 
   if (!values) return;
   Sum sum;
   for (int number = 0; number < count; ++number) sum.add(values[number]);
-  to.keep("sum", std::string("sum of ") + name, sum);
+  to.keep(kSum, std::string("sum of ") + name, sum);
 }
 
 void describe_graph(TGraph *graph, Description &to) {
   const int count = graph->GetN();
   to.content = count;
-  to.keep("total", "points", count);
+  to.keep(kTotal, "points", count);
   const std::pair<const char *, double *> arrays[] = {
       {"x", graph->GetX()}, {"y", graph->GetY()}, {"errors of x", graph->GetEX()}, {"errors of y", graph->GetEY()},
       {"low errors of x", graph->GetEXlow()}, {"high errors of x", graph->GetEXhigh()},
@@ -208,8 +241,9 @@ void describe_graph(TGraph *graph, Description &to) {
 
 void describe_efficiency(TEfficiency *efficiency, Description &to) {
   to.is("statistic option", std::to_string(efficiency->GetStatisticOption()));
-  to.is("confidence level", show(efficiency->GetConfidenceLevel(), "%.12g"));
-  to.is("beta", show(efficiency->GetBetaAlpha()) + ", " + show(efficiency->GetBetaBeta()));
+  to.is("confidence level", to.number(efficiency->GetConfidenceLevel()));
+  to.is("beta", to.number(efficiency->GetBetaAlpha(), "%.17g") + ", " +
+                    to.number(efficiency->GetBetaBeta(), "%.17g"));
   describe_functions(efficiency->GetListOfFunctions(), to);
   describe_part(const_cast<TH1 *>(efficiency->GetPassedHistogram()), "passed", to);
   describe_part(const_cast<TH1 *>(efficiency->GetTotalHistogram()), "total", to);
@@ -220,30 +254,32 @@ template <class Number> bool describe_parameter(TObject *item, Description &to) 
   using Parameter = TParameter<Number>;
   auto parameter = dynamic_cast<Parameter *>(item);
   if (!parameter) return false;
-  const bool flag = std::is_same<Number, bool>::value;
+  const bool flag = std::is_same<Number, bool>::value, floating = std::is_floating_point<Number>::value;
+  const bool small = floating && sizeof(Number) == sizeof(float);
+  Rule rule = flag ? kLargest : small ? kFloatSum : floating ? kSum : kTotal;
   std::string mode = flag ? "any" : "total";
-  if (parameter->TestBit(Parameter::kMultiply)) mode = flag ? "all" : "product";
-  else if (parameter->TestBit(Parameter::kMax)) mode = "largest";
-  else if (parameter->TestBit(Parameter::kMin)) mode = "smallest";
-  else if (parameter->TestBit(Parameter::kFirst)) mode = "first";
-  else if (parameter->TestBit(Parameter::kLast)) mode = "last";
+  if (parameter->TestBit(Parameter::kMultiply)) {
+    rule = flag ? kSmallest : small ? kFloatProduct : kProduct;
+    mode = flag ? "all" : "product";
+  } else {
+    const int bits[] = {Parameter::kMax, Parameter::kMin, Parameter::kFirst, Parameter::kLast};
+    const Rule rules[] = {kLargest, kSmallest, kFirst, kLast};
+    for (int number = 0; number < 4; ++number)
+      if (parameter->TestBit(bits[number])) mode = kRules[rule = rules[number]];
+  }
   to.is("merge mode", mode);
-  if (mode == "any") mode = "largest";
-  if (mode == "all") mode = "smallest";
-  if (mode == "total" && std::is_floating_point<Number>::value) mode = sizeof(Number) == 4 ? "float sum" : "sum";
-  if (mode == "product" && std::is_same<Number, float>::value) mode = "float product";
-  to.keep(mode.c_str(), "value", parameter->GetVal());
+  to.keep(rule, "value", parameter->GetVal());
   return true;
 }
 
 void describe_statistic(TStatistic *statistic, Description &to) {
   to.content = statistic->GetN();
-  to.keep("total", "entries", statistic->GetN());
-  to.keep("sum", "sum of weights", statistic->GetW());
-  to.keep("sum", "sum of squared weights", statistic->GetW2());
-  to.keep("near sum", "sum of weight times value", statistic->GetMean() * statistic->GetW());
-  if (statistic->GetN() > 0) to.keep("largest", "largest value", statistic->GetMax());
-  if (statistic->GetN() > 0) to.keep("smallest", "smallest value", statistic->GetMin());
+  to.keep(kTotal, "entries", statistic->GetN());
+  to.keep(kSum, "sum of weights", statistic->GetW());
+  to.keep(kSum, "sum of squared weights", statistic->GetW2());
+  to.keep(kNearSum, "sum of weight times value", statistic->GetMean() * statistic->GetW());
+  if (statistic->GetN() > 0) to.keep(kLargest, "largest value", statistic->GetMax());
+  if (statistic->GetN() > 0) to.keep(kSmallest, "smallest value", statistic->GetMin());
 }
 
 void describe_collection(TCollection *items, Description &to) {
@@ -271,72 +307,97 @@ void describe(TObject *item, Description &to) {
              describe_parameter<Long64_t>(item, to) || describe_parameter<bool>(item, to);
 }
 
-// ---- one object, or all of a file, as lines of text
+// ---- what is added
 
-void describe_whole(TObject *item, Description &to) {
-  to.is("class", item->ClassName());
-  describe(item, to);
+Description describe_whole(TObject *item, bool readable) {
+  Description all(readable);
+  all.is("class", item->ClassName());
+  describe(item, all);
+  return all;
 }
 
-std::string join(const Description &all) {
-  return std::string(all.known ? "known" : "unknown") + '\x1f' + all.form + '\x1f' + all.sums + '\x1f' + all.faults;
-}
+std::string describe_item(TObject *item) { return describe_whole(item, true).text(); }
 
-std::string describe_item(TObject *item) {
-  Description all;
-  describe_whole(item, all);
-  return join(all);
-}
+// What was added so far under one name.
+class Tally {
+  std::vector<std::string> forms;
+  std::vector<Quantity> totals;
+  size_t next = 0;
 
-bool describe_key(TKey *key, Description &to) {
-  TObject *item = key->ReadObj();
-  if (!item) return false;
-  if (auto items = dynamic_cast<TCollection *>(item)) items->SetOwner();
-  describe_whole(item, to);
-  delete item;
-  return true;
-}
-
-// The newest cycle counts. That of a tree replaces what was saved of it before; it cannot have less.
-bool describe_cycles(TKey *newest, const std::vector<TKey *> &cycles, Description &to) {
-  if (!describe_key(newest, to)) return false;
-  for (TKey *key : cycles) {
-    Description old;
-    if (key == newest || !TString(key->GetClassName()).EqualTo(newest->GetClassName())) continue;
-    if (!describe_key(key, old)) return false;
-    if (old.content > to.content)
-      to.blame("its cycle " + std::to_string(key->GetCycle()) + " has " + show(old.content) + " entries, the newest, " +
-               std::to_string(newest->GetCycle()) + ", has " + show(to.content));
-  }
-  return true;
-}
-
-std::string describe_keys(TDirectory *folder, const std::string &path) {
-  std::string text;
-  std::map<std::string, std::vector<TKey *>> names;
-  std::vector<std::string> order;
-  for (TObject *each : *folder->GetListOfKeys()) {
-    auto &cycles = names[each->GetName()];
-    if (cycles.empty()) order.push_back(each->GetName());
-    cycles.push_back(static_cast<TKey *>(each));
-  }
-  for (const auto &name : order) {
-    TKey *key = folder->GetKey(name.c_str());
-    TClass *type = TClass::GetClass(key->GetClassName(), true, true);
-    text += path + name + '\x1f' + key->GetClassName() + '\x1f' + std::to_string(names[name].size()) + '\x1f';
-    if (type && type->InheritsFrom(TDirectory::Class())) {
-      text += "folder\x1e";
-      TDirectory *inside = folder->GetDirectory(name.c_str());
-      if (inside) text += describe_keys(inside, path + name + "/");
-    } else if (!type || !type->IsTObject() || !(type->GetMerge() || type->InheritsFrom(TTree::Class()))) {
-      text += "kept\x1e";
-    } else {
-      Description all;
-      text += (describe_cycles(key, names[name], all) ? join(all) : "unreadable") + '\x1e';
+  Quantity *find(const std::string &name) {
+    // Objects that are alike say the same, one after the other.
+    for (size_t tried = 0; tried < totals.size(); ++tried) {
+      if (next >= totals.size()) next = 0;
+      if (totals[next++].name == name) return &totals[next - 1];
     }
+    return nullptr;
   }
-  return text;
-}
+
+public:
+  int count = 0;
+  bool known = true;
+
+  // Count an object in. Gives its description, if that is new or says that something is wrong.
+  std::string add(TObject *item) {
+    const Description now = describe_whole(item, false);
+    const bool alone = count > 0 && !now.alone.empty();
+    for (const Quantity &one : now.sums) add(one.rule, one.name, one.value, one.size);
+    known = known && now.known;
+    ++count;
+    bool is_new = true;
+    for (const std::string &one : forms) is_new = is_new && one != now.form;
+    if (is_new) forms.push_back(now.form);
+    return is_new || alone || !now.faults.empty() ? describe_item(item) : "";
+  }
+
+  // Count a quantity in, its rule by name.
+  void add(const std::string &rule, const std::string &name, double value, double size) {
+    for (int number = kTotal; number <= kLast; ++number)
+      if (rule == kRules[number]) add((Rule)number, name, value, size);
+  }
+
+  // Count a quantity in.
+  void add(Rule rule, const std::string &name, double value, double size) {
+    Quantity *one = find(name);
+    if (!one) {
+      totals.push_back({rule, name, value, size});
+      next = 0;
+      return;
+    }
+    double &sum = one->value;
+    if (rule == kLargest) sum = std::max(sum, value);
+    else if (rule == kSmallest) sum = std::min(sum, value);
+    else if (rule == kProduct || rule == kFloatProduct) sum *= value;
+    else if (rule == kLast) sum = value;
+    else if (rule != kFirst) {
+      sum += value;
+      one->size += size;
+      one->rule = std::max(one->rule, rule);
+      return;
+    }
+    one->size = std::max(one->size, size);
+  }
+
+  // Compare with what was made of all. Gives its description, if that is new or says that something is wrong, and the
+  // quantities that differ: as they should be and as they are. Nothing if all is well.
+  std::string check(TObject *item) const {
+    Tally result;
+    result.forms = forms;
+    std::string said = result.add(item), different;
+    for (const Quantity &one : totals) {
+      const Quantity *found = result.find(one.name);
+      if (!found || found->value != one.value)
+        different += one.text() + (found ? *found : Quantity{one.rule, one.name, 0, 0}).text();
+    }
+    return said.empty() && different.empty() ? "" : said + '\x1e' + different;
+  }
+
+  std::string text() const {
+    std::string text;
+    for (const Quantity &one : totals) text += one.text();
+    return text;
+  }
+};
 
 }  // namespace airflow_provider_caf
 """
@@ -356,62 +417,21 @@ class Description:
     """What is said of an object.
 
     :param form: lines `aspect<tab>value`: what has to be equal in all that are added. A value `any` fits all.
-    :param sums: lines `rule<tab>name<tab>value<tab>size`: what the sum of objects has to keep, by which rule; the size
-        is the sum of the absolute values of what was added up, for rounding.
     :param faults: how the object shows that it has lost content already.
-    :param is_known: False where nothing is known that the sum has to keep.
+    :param alone: why it cannot be added to another.
     """
 
     form: str
-    sums: str
     faults: tuple[str, ...]
-    is_known: bool
-
-
-@record
-class Key:
-    """A key of a file, of which only the newest cycle counts, as for ROOT.
-
-    :param place: its path in the file.
-    :param type: the class of the object.
-    :param cycles: how many cycles it has.
-    :param description: None where ROOT cannot add such objects, and for a folder.
-    """
-
-    place: str
-    type: str
-    cycles: int
-    is_folder: bool
-    description: Description | None
+    alone: tuple[str, ...]
 
 
 def describe_item(item: Any) -> Description:
     """Describe an object in memory. It is left as it is."""
-    return _read_description(str(load_describer().describe_item(item)))
+    return read_description(str(load_describer().describe_item(item)))
 
 
-def list_keys(file: Any, path: str, what: str) -> Iterator[Key]:
-    """Describe all that is in an open file, folders before what is in them.
-
-    :raises InputError: if an object cannot be read.
-    """
-    for text in str(load_describer().describe_keys(file, "")).split("\x1e")[:-1]:
-        place, type_name, cycles, rest = text.split("\x1f", 3)
-        if rest == "unreadable":
-            raise InputError(
-                f"The object {place!r}, a {type_name}, in the {what} {path} cannot be read.",
-                hint="What ROOT says is in the log above. Make the file again.",
-            )
-        description = None if rest in ("folder", "kept") else _read_description(rest)
-        yield Key(
-            place=place,
-            type=type_name,
-            cycles=int(cycles),
-            is_folder=rest == "folder",
-            description=description,
-        )
-
-
-def _read_description(text: str) -> Description:
-    known, form, sums, faults = text.split("\x1f")
-    return Description(form=form, sums=sums, faults=tuple(faults.split("\n")[:-1]), is_known=known == "known")
+def read_description(text: str) -> Description:
+    """Read what is said of an object."""
+    form, faults, alone = text.split("\x1f")
+    return Description(form=form, faults=tuple(faults.split("\n")[:-1]), alone=tuple(alone.split("\n")[:-1]))

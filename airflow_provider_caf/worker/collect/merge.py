@@ -22,14 +22,15 @@ from airflow_provider_caf.core.errors import CafError, InputError
 from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.worker.collect.collected import VERSION
-from airflow_provider_caf.worker.collect.contents import Content, inspect_file
-from airflow_provider_caf.worker.collect.describe_object import load_describer
+from airflow_provider_caf.worker.collect.contents import Content, inspect_file, inspect_open_file
+from airflow_provider_caf.worker.collect.merge_objects import Key, ObjectMerger, compile_merger, list_keys
 from airflow_provider_caf.worker.collect.signature import FileTally
 from airflow_provider_caf.worker.job.forks import run_forked
 from airflow_provider_caf.worker.job.lock import hold_lock
 from airflow_provider_caf.worker.root import (
     build_temporary_path,
     check_root_path,
+    check_written,
     crash_plainly,
     find_write_errno,
     load_root,
@@ -43,10 +44,16 @@ GROUP_SIZE = 16
 GROUPS = 16
 """At most so many groups: what a group writes is read again for the last merge."""
 
+OPEN_FILES = 256
+"""At most so many files in a group, and the more groups: all of them are open at the same time."""
+
 _NOTHING_TO_ADD = "input list is empty - nothing to merge with"
 """What ROOT reports of a list of objects that is in one file only. Nothing is wrong with it."""
 
 _WHAT = "collector output"
+
+Counts = dict[str, dict[str, Any]]
+"""Of each prefix, the number of collected `events`, and for each granularity a file that has it."""
 
 
 @record
@@ -103,7 +110,8 @@ def merge_collection(request: MergeRequest) -> int:
         with _make_folder(build_temporary_path(output)) as folder:
             counts, tally = _merge_groups(folder, str(temporary), request)
         content, keys = inspect_file(str(temporary), "merged file")
-        tally.check(keys, {place for part in content.values() for place in part.list_places()})
+        cycles = {place: key.cycles for place, key in keys.items()}
+        tally.check(cycles, {place for each in content.values() for place in each.list_places()})
         _check_sums(counts, content, request)
         publish_file(temporary, output, "merged file")
     finally:
@@ -128,88 +136,95 @@ def _build_note(request: MergeRequest, groups: Sequence[Sequence[str]]) -> Calla
     return note
 
 
-def merge_group(inputs: Sequence[str], output: str, request: MergeRequest) -> dict[str, Any]:
+def merge_group(inputs: Sequence[str], output: str, request: MergeRequest) -> tuple[Counts, FileTally]:
     """Check some inputs and merge them.
 
-    :returns: `counts`: of each prefix, the number of collected `events`, and for each granularity a file that has it;
-        `keys`: the tally of all objects.
+    :returns: what was counted, and the tally of all objects.
     """
-    counts: dict[str, dict[str, Any]] = {}
-    tally = FileTally()
-    for path in inputs:
-        contents, keys = inspect_file(path, _WHAT)
+    counts: Counts = {}
+
+    def inspect(file: Any, path: str) -> Mapping[str, Key]:
+        contents, keys = inspect_open_file(file, path, _WHAT)
         for prefix, content in contents.items():
             found = counts.setdefault(prefix, {"events": 0})
             found["events"] += sum(content.events.values())
             if content.granularity is not None:
                 found.setdefault(content.granularity, path)
-        tally.add(keys, path)
-    _check_granularity(counts, request)
-    merge_files(inputs, output, request.output, warnings=not tally.is_known)
-    return {"counts": counts, "keys": tally.to_json()}
+        _check_granularity(counts, request)
+        return keys
+
+    tally = FileTally()
+    merge_files(inputs, output, request.output, ObjectMerger(tally), inspect)
+    return counts, tally
 
 
-def _merge_groups(folder: Path, output: str, request: MergeRequest) -> tuple[dict[str, dict[str, Any]], FileTally]:
+def _merge_groups(folder: Path, output: str, request: MergeRequest) -> tuple[Counts, FileTally]:
     """Merge groups of inputs, each in a process, and then what they gave.
 
     :returns: what `merge_group` gives, of all.
     """
-    groups = split_evenly(request.inputs, GROUP_SIZE, GROUPS)
+    groups = split_evenly(request.inputs, GROUP_SIZE, max(GROUPS, -(-len(request.inputs) // OPEN_FILES)))
     if len(groups) == 1:
-        parts = [output]
-        answers = [merge_group(request.inputs, output, request)]
-    else:
-        # Compiled here once, not in each process.
-        load_describer()
-        parts = [str(folder / f"{number:05d}.root") for number in range(len(groups))]
-        tasks = [_build_task(group, part, request) for group, part in zip(groups, parts)]
-        processes = request.processes or os.cpu_count() or 1
-        answers = run_forked(tasks, processes, "a merge", note=_build_note(request, groups))
+        return merge_group(request.inputs, output, request)
+    compile_merger()
+    parts = [str(folder / f"{number:05d}.root") for number in range(len(groups))]
+    tasks = [_build_task(group, part, request) for group, part in zip(groups, parts)]
+    processes = request.processes or os.cpu_count() or 1
+    answers = run_forked(tasks, processes, "a merge", note=_build_note(request, groups))
     counts, tally = _add_counts([answer["counts"] for answer in answers]), FileTally()
     _check_granularity(counts, request)
     for answer in answers:
         tally.add_json(answer["keys"])
-    if len(parts) > 1:
-        merge_files(parts, output, request.output, warnings=not tally.is_known)
+    merge_files(parts, output, request.output, ObjectMerger(tally, counted=True))
     return counts, tally
 
 
-def merge_files(inputs: Sequence[str], output: str, shown: str, *, warnings: bool = False) -> None:
+def merge_files(
+    inputs: Sequence[str],
+    output: str,
+    shown: str,
+    merger: ObjectMerger,
+    inspect: Callable[[Any, str], Mapping[str, Key]] = lambda file, path: list_keys(file),
+) -> None:
     """Merge ROOT files without recompressing.
 
     :param output: the file to write.
     :param shown: what messages call it: it is written under another name first.
-    :param warnings: whether a warning of ROOT is an error, too.
-    :raises CafError: if that fails.
+    :param inspect: gets each open file with its path, and gives what is in it.
+    :raises InputError: if an input cannot be read, an object does not fit that of another input, or its sum is not what
+        was put in.
+    :raises CafError: if the output cannot be written, or ROOT reports an error.
     """
-    root = load_root()
-    first = open_root_file(inputs[0], _WHAT)
-    compression = first.GetCompressionSettings()
-    first.Close()
-    merger = root.TFileMerger(False, False)
-    merger.SetPrintLevel(0)
-    merger.SetFastMethod(True)
-    # Baskets can only be copied as they are into a file of the same compression.
-    if not merger.OutputFile(output, "RECREATE", compression):
-        raise build_write_error(shown, "merged file", 0)
-    for path in inputs:
-        if not merger.AddFile(path, False):
-            raise InputError(f"The {_WHAT} {path} cannot be merged.", hint="What ROOT says is in the log above.")
-    with record_errors(warnings=warnings) as said:
-        merged = merger.Merge()
-    messages = [text for text in said if not text.endswith(_NOTHING_TO_ADD)]
+    files: list[Any] = []
     try:
-        # A disk that runs full costs ROOT a line on stderr only: the file is looked at again.
-        open_root_file(output, "merged file").Close()
-    except InputError as error:
-        raise build_write_error(shown, "merged file", find_write_errno(Path(output))) from error
-    # Histograms that do not fit together are left out with an error, and success is given.
-    if not merged or messages:
-        reason = f" ROOT says: {messages[0]}" if messages else ""
+        for path in inputs:
+            files.append(open_root_file(path, _WHAT))
+            merger.add_file(files[-1], path, inspect(files[-1], path))
+        compressions = [file.GetCompressionSettings() for file in files]
+        files.append(_create(output, shown, compressions[0]))
+        with record_errors(warnings=lambda: not merger.tally.is_known) as said:
+            # Baskets can only be copied as they are into a file of the same compression.
+            merger.write(files[-1], fast=len(set(compressions)) == 1)
+            files[-1].Close()
+    finally:
+        for file in files:
+            file.Close()
+        load_root().gROOT.cd()
+    # What went wrong first is told: a sum has lost content because the disk is full, or because ROOT left it out.
+    check_written(files[-1], Path(output), shown, "merged file")
+    if messages := [text for text in said if not text.endswith(_NOTHING_TO_ADD)]:
         raise CafError(
-            f"Merging {len(inputs)} files into {shown} failed.{reason}",
+            f"Merging {len(inputs)} files into {shown} failed. ROOT says: {messages[0]}",
             hint="Objects of one name have to have the same type, binning and branches in all subjobs.",
         )
+    merger.check()
+
+
+def _create(output: str, shown: str, compression: int) -> Any:
+    try:
+        return load_root().TFile.Open(output, "RECREATE", "", compression)
+    except OSError as error:
+        raise build_write_error(shown, "merged file", find_write_errno(Path(output))) from error
 
 
 def build_index(request: MergeRequest, contents: Mapping[str, Content]) -> dict[str, Any]:
@@ -253,7 +268,11 @@ def split_evenly(items: Sequence[str], size: int, most: int) -> list[Sequence[st
 
 
 def _build_task(group: Sequence[str], part: str, request: MergeRequest) -> Any:
-    return lambda: merge_group(group, part, request)
+    def task() -> dict[str, Any]:
+        counts, tally = merge_group(group, part, request)
+        return {"counts": counts, "keys": tally.to_json()}
+
+    return task
 
 
 def _remove_left(output: Path) -> None:
@@ -271,9 +290,7 @@ def _make_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _check_sums(
-    counts: Mapping[str, Mapping[str, Any]], contents: Mapping[str, Content], request: MergeRequest
-) -> None:
+def _check_sums(counts: Counts, contents: Mapping[str, Content], request: MergeRequest) -> None:
     """Compare the events in the merged file with those in its inputs."""
     merged = {prefix: sum(content.events.values()) for prefix, content in contents.items()}
     wanted = {prefix: found["events"] for prefix, found in counts.items()}
@@ -289,11 +306,11 @@ def _check_sums(
         )
 
 
-def _add_counts(counts: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+def _add_counts(counts: Sequence[Counts]) -> Counts:
     """Put together what the groups found."""
-    total: dict[str, dict[str, Any]] = {}
-    for group in counts:
-        for prefix, found in group.items():
+    total: Counts = {}
+    for each in counts:
+        for prefix, found in each.items():
             so_far = total.setdefault(prefix, {"events": 0})
             so_far["events"] += found["events"]
             for granularity in set(found) - {"events"}:
@@ -301,7 +318,7 @@ def _add_counts(counts: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, 
     return total
 
 
-def _check_granularity(counts: Mapping[str, Mapping[str, Any]], request: MergeRequest) -> None:
+def _check_granularity(counts: Counts, request: MergeRequest) -> None:
     for prefix, found in counts.items():
         kinds = sorted(set(found) - {"events"})
         wrong = [kind for kind in kinds if request.granularity not in (None, kind)]

@@ -28,6 +28,8 @@ from airflow_provider_caf.worker.collect.merge import (
     merge_files,
     split_evenly,
 )
+from airflow_provider_caf.worker.collect.merge_objects import ObjectMerger
+from airflow_provider_caf.worker.collect.signature import FileTally
 from airflow_provider_caf.worker.job.forks import run_forked
 from airflow_provider_caf.worker.job.lock import hold_lock
 from airflow_provider_caf.worker.root import open_root_file
@@ -126,7 +128,7 @@ def test_nothing_is_recompressed(index: str, outputs: list[str], tmp_path: Path,
     file = root.TFile.Open(source, "RECREATE", "", 207)
     file.WriteTObject(root.TH1D("h", "", 10, 0, 1))
     file.Close()
-    merge_files([source, source], str(tmp_path / "out.root"), "out.root")
+    merge_files([source, source], str(tmp_path / "out.root"), "out.root", ObjectMerger(FileTally()))
     assert open_root_file(str(tmp_path / "out.root")).GetCompressionSettings() == 207
 
 

@@ -19,7 +19,7 @@ from airflow_provider_caf.worker.collect.collector import Collector, run_collect
 from airflow_provider_caf.worker.collect.merge import MergeRequest, merge_collection
 from airflow_provider_caf.worker.collect.signature import Tally
 from airflow_provider_caf.worker.root import load_root
-from tests.unit.worker.object_pairs import list_pairs, make_histogram
+from tests.unit.worker.object_pairs import list_pairs, make_growing, make_histogram
 
 # PyROOT makes Python's warnings of ROOT's.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -226,19 +226,11 @@ def test_the_newest_cycle_counts_and_has_not_less(tmp_path: Path, root: Any) -> 
 
 
 def test_a_growing_axis_fits_all_but_others_have_to_fit_each_other() -> None:
-    class Said:
-        faults = ()
-        is_known = True
-        sums = ""
-
-        def __init__(self, value: str) -> None:
-            self.form = f"class\tTH1D\nrange\t{value}\n"
-
     tally = Tally("object 'x'")
-    for value in ("any", "[0, 1)", "any", "[0, 1)"):
-        tally.add(Said(value), f"file of {value}")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"range is \[0, 1\) in file of \[0, 1\), but \[0, 2\) in file 5"):
-        tally.add(Said("[0, 2)"), "file 5")  # type: ignore[arg-type]
+    for number, item in enumerate([make_growing(1), make_histogram("TH1D"), make_growing(20), make_histogram("TH1D")]):
+        tally.add(item, f"file {number}")
+    with pytest.raises(InputError, match=r"range is \[0, 10\) in file 1, but \[0, 9\) in file 4"):
+        tally.add(make_histogram("TH1D", high=9.0), "file 4")
 
 
 def test_what_root_reports_is_in_the_error(tmp_path: Path) -> None:
