@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +42,18 @@ def test_nothing_is_loaded_for_it() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     names = {f"airflow_provider_caf{rest}" for rest in ("", ".core", ".core.moved")}
     assert set(done.stdout.split()) == names
+
+
+def test_nobody_here_uses_an_old_name() -> None:
+    top = Path(__file__).parents[3]
+    old = "|".join(re.escape(name.partition(".")[2]) for name in moved._NEW_NAMES)
+    pattern = re.compile(rf"\bairflow_provider_caf\.({old})\b")
+    folders = ("airflow_provider_caf", "benchmarks", "dags", "scripts", "tests")
+    files = [file for folder in folders for file in (top / folder).rglob("*.py") if file != Path(__file__)]
+    texts = {file: _join_imports(file.read_text(encoding="utf-8")) for file in files}
+    assert [f"{file}: {match[0]}" for file, text in texts.items() for match in pattern.finditer(text)] == []
+
+
+def _join_imports(text: str) -> str:
+    """Write `from a import b` as `a.b`."""
+    return re.sub(r"from ([\w.]+) import (\w+)", r"\1.\2", text)

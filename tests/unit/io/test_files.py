@@ -106,7 +106,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
     target = tmp_path / "f"
     files.write_json(target, {"n": "0" * 20000})
     program = (
-        "import sys\nfrom airflow_provider_caf.io import files\n"
+        "import sys\nfrom airflow_provider_caf.core import files\n"
         "print('go', flush=True)\n"
         "for n in range(10**9):\n"
         "    files.write_json(sys.argv[1], {'n': str(n % 10) * 20000}, durable=False)\n"

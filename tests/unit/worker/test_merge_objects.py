@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_caf.core.errors import CafError, InputError
 from airflow_provider_caf.core.iov import ExpRun
-from airflow_provider_caf.worker import merge as merging
+from airflow_provider_caf.worker.collect import merge as merging
 from airflow_provider_caf.worker.collect.merge import merge_files
 from airflow_provider_caf.worker.collect.merge_objects import ObjectMerger, list_keys
 from airflow_provider_caf.worker.collect.signature import FileTally, Tally
