@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import airflow_provider_caf
 from airflow_provider_caf.core.atomic import write_bytes
 
 PACKAGE = "airflow_provider_caf"
@@ -41,7 +40,7 @@ def write_job_app(target: Path) -> Path:
 
 def build_own_entries() -> dict[str, bytes]:
     """Return the entries of each job app: path in it → content."""
-    root = Path(airflow_provider_caf.__file__).parent
+    root = Path(__file__).parent.parent
     paths = [root / "__init__.py", root / "py.typed"]
     paths += [path for room in TRAVELLING for path in sorted((root / room).rglob("*.py"))]
     entries = {f"{PACKAGE}/{path.relative_to(root).as_posix()}": path.read_bytes() for path in paths}
