@@ -3,9 +3,8 @@
 Collector outputs are made as many subjobs leave them, for some runs each: a tree of ten branches; the same with the
 histograms that go with it; histograms of one, two and three dimensions, profiles and a sparse one; many small
 histograms in many files. They are merged by one process, as the package does it; without looking at the inputs; and
-as ROOT's `TFileMerger` does it, which compares nothing. All list the keys and write the index. They are done in
-turn, several times, and the CPU time of the quickest of each is compared: others who use the machine count for less.
-Run it as
+as ROOT's `TFileMerger` does it, which compares nothing. All list the keys and write the index. They are done in turn,
+several times, and the CPU time of the quickest of each is compared: others on the machine count for less. Run it as
 
     python benchmarks/bench_merge.py [--files 16] [--runs 5] [--times 7]
 

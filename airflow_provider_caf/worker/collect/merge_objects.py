@@ -36,6 +36,7 @@ TClass *get_class(TKey *key) { return TClass::GetClass(key->GetClassName(), true
 
 const char *find_kind(TKey *key) {
   TClass *type = get_class(key);
+  if (clean(key->GetName()) != key->GetName() || strchr(key->GetName(), '/')) return "nameless";
   if (type == TProcessID::Class()) return "process";
   if (type && type->InheritsFrom(TDirectory::Class())) return "folder";
   if (!type || !type->GetMerge()) return "kept";
@@ -46,8 +47,8 @@ std::string list_keys(TDirectory *folder, const std::string &path) {
   std::string text;
   for (TObject *each : *folder->GetListOfKeys()) {
     auto key = static_cast<TKey *>(each);
-    const std::string place = path + key->GetName(), kind = find_kind(key);
-    text += place + '\x1f' + key->GetClassName() + '\x1f' + kind + '\x1f' + key->GetTitle() + '\x1e';
+    const std::string place = path + clean(key->GetName()), kind = find_kind(key);
+    text += place + '\x1f' + key->GetClassName() + '\x1f' + kind + '\x1f' + clean(key->GetTitle()) + '\x1e';
     const bool newest = kind == "folder" && folder->GetKey(key->GetName()) == key;
     TDirectory *inside = newest ? folder->GetDirectory(key->GetName()) : nullptr;
     if (inside) text += list_keys(inside, place + "/");
@@ -89,7 +90,7 @@ class Merger {
   TObjArray files, folders;  // the folders are those of the files; null where a file has none of this name
   TDirectory *target = nullptr;
   std::string path, place, name;
-  Int_t next = 0;                             // the number of the next file
+  Int_t next = 0;                           // the number of the next file
   TObject *sum = nullptr, *item = nullptr;  // the item is what was read last
   TFileMergeInfo *info = nullptr;
 
@@ -214,7 +215,10 @@ public:
 }  // namespace airflow_provider_caf
 """
 
-_OTHERS = "Collect a tree, a histogram, a graph or another class with Merge()."
+_REFUSED = {
+    "foreign": ("it is a {}", "Collect a tree, a histogram, a graph or another class with Merge()."),
+    "nameless": ("its name is no name of a file", "Take names without '/' and control characters."),
+}
 
 
 @record
@@ -222,7 +226,8 @@ class Key:
     """What a file has under a name.
 
     :param type: the class of the newest cycle.
-    :param kind: `folder`; `added`, if ROOT can; `kept`, if not; `process`, a process id; `foreign`, an RNTuple.
+    :param kind: `folder`; `added`, if ROOT can; `kept`, if not; `process`, a process id; `foreign`, an RNTuple;
+        `nameless`, if it cannot be found by its path.
     :param cycles: how many cycles it has.
     """
 
@@ -284,8 +289,11 @@ class ObjectMerger:
                     f"{path}.",
                     hint="Objects of one name need one class, wherever they are made.",
                 )
-            if key.kind == "foreign":
-                raise InputError(f"The object {place!r} in {path} cannot be merged: it is a {key.type}.", hint=_OTHERS)
+            if key.kind in _REFUSED:
+                reason, hint = _REFUSED[key.kind]
+                raise InputError(
+                    f"The object {place!r} in {path} cannot be merged: {reason.format(key.type)}.", hint=hint
+                )
             if key.kind == "kept" and not self._counted:
                 self.tally.keep(place, key.type, key.cycles)
 

@@ -121,6 +121,16 @@ def test_an_rntuple_is_refused(tmp_path: Path, root: Any) -> None:
         merge_plainly(tmp_path / "m.root", path)
 
 
+@pytest.mark.parametrize("name", ["x/y", "x\ty", "x\x1ey"])
+def test_an_object_that_no_path_finds_is_refused(name: str, tmp_path: Path, root: Any) -> None:
+    path = str(tmp_path / "a.root")
+    file = root.TFile.Open(path, "RECREATE")
+    file.WriteTObject(make_histogram("TH1D", 1), name)
+    file.Close()
+    with pytest.raises(InputError, match=r"a\.root cannot be merged: its name is no name of a file"):
+        merge_plainly(tmp_path / "m.root", path)
+
+
 def test_an_object_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     good, bad = (write(tmp_path / f"{at}.root", ("a/o", make_plane(at))) for at in (1, 2))
     file = open_root_file(bad)
