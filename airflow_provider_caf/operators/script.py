@@ -18,7 +18,6 @@ from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.jobs.processes import stop_tied_processes
 from airflow_provider_caf.operators.base import failing_for_good
 from airflow_provider_caf.scripts.definition import CafConfig, ScriptImport, read_object
-from airflow_provider_caf.scripts.importing import import_script
 from airflow_provider_caf.site.places import find_work_dir
 
 CAF_CONFIG, INPUT_DATA = "caf_config", "input_data"
@@ -53,6 +52,9 @@ class DescribeScriptOperator(BaseOperator):
 
         :raises AirflowFailException: if the script, the conf or the input cannot be used.
         """
+        # Not while a DAG file is parsed.
+        from airflow_provider_caf.scripts.importing import import_script
+
         with failing_for_good(context):
             imported = import_script(self._build_import(context["params"]))
         for line in imported.printed.splitlines():
