@@ -168,7 +168,7 @@ def test_entries_are_sorted_with_their_folders() -> None:
         ("{}/random.py:Hits", "Python has a module of that name", "Rename it"),
         ("{}/gone.py:Hits", "there is no file {}/gone.py", "Check the path"),
         ("broken:Hits", "{}/broken.py:1: It is not Python:", "Correct it"),
-        ("airflow_provider_caf.core.files:write_bytes", "only core and worker do", "a class of your own"),
+        ("airflow_provider_caf.io.layout:slug", "only core and worker do", "a class of your own"),
         ("airflow_provider_caf:CAF", "only core and worker do", "a class of your own"),
         ("no reference", "names no class or function", "Write it as"),
         ("a;b:C", "names no class or function", "Write it as"),
