@@ -6,7 +6,7 @@ histograms in many files. They are merged by one process, as the package does it
 as ROOT's `TFileMerger` does it, which compares nothing. All list the keys and write the index. They are done in turn,
 several times, and the CPU time of the quickest of each is compared: others on the machine count for less. Run it as
 
-    python benchmarks/bench_merge.py [--files 16] [--runs 5] [--times 7]
+    python benchmarks/bench_merge.py [--files 16] [--runs 5] [--times 15]
 
 What it gave with ROOT 6.40 on two cores, in %, several times: XXX
 """
@@ -166,7 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=16)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--times", type=int, default=7)
+    parser.add_argument("--times", type=int, default=15)
     options = parser.parse_args()
     load_root()
     print(f"to compile what merges objects, once for each merge: {measure(compile_merger):.2f} s")

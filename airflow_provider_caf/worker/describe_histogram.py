@@ -128,7 +128,6 @@ void keep_stats(TH1 *histogram, double size, bool ordered, Description &to) {
 
 // What a processor adds at once: that is much quicker here than one by one.
 typedef double Lanes __attribute__((vector_size(32), aligned(8)));
-typedef Long64_t Flags __attribute__((vector_size(32), aligned(8)));
 template <class Number> struct Four {
   typedef Number Numbers __attribute__((vector_size(4 * sizeof(Number)), aligned(sizeof(Number))));
 };
@@ -148,31 +147,19 @@ template <class Number> Cells sum_cells(const Number *values, int count) {
       for (int at = start; at < end + 3; ++at) rest[at - start] = at < end ? values[at] : 0;
       next = rest;
     }
-    Lanes sum{}, moment{}, place{start + 0., start + 1., start + 2., start + 3.};
-    Flags negative{};
+    Lanes sum{}, size{}, moment{}, place{start + 0., start + 1., start + 2., start + 3.};
     for (int at = start; at < end; at += 4, next += 4, place += 4.) {
       const Lanes four = __builtin_convertvector(*reinterpret_cast<const Numbers *>(next), Lanes);
       sum += four;
+      size += four < 0. ? -four : four;
       moment += four * place;
-      negative |= four < 0.;
     }
-    Sum total, all;
-    bool is_negative = false;
     for (int lane = 0; lane < 4; ++lane) {
-      total.value += sum[lane];
-      all.value += moment[lane];
-      is_negative |= negative[lane] != 0;
+      cells.total.add({sum[lane], size[lane]}, 1);
+      cells.moment.add({moment[lane], size[lane] * end}, 1);
+      cells.negative |= sum[lane] != size[lane];
       cells.whole = cells.whole && is_whole(sum[lane]) && is_whole(moment[lane]);
     }
-    total.size = total.value;
-    all.size = all.value;
-    for (int at = start; is_negative && at < end; ++at) {
-      total.size += std::max(-2. * values[at], 0.);
-      all.size += std::max(-2. * values[at], 0.) * at;
-    }
-    cells.negative |= is_negative;
-    cells.total.add(total, 1);
-    cells.moment.add(all, 1);
   }
   return cells;
 }
