@@ -8,7 +8,10 @@ several times, and the CPU time of the quickest of each is compared: others on t
 
     python benchmarks/bench_merge.py [--files 16] [--runs 5] [--times 15]
 
-What it gave with ROOT 6.40 on two cores, in %, several times: XXX
+With ROOT 6.40 on two cores that others kept busy, the check changed the CPU time of a merge so (runs differed by some
+8 %): trees -2 to 7 %, trees and histograms -8 to 4 %, histograms 14 %, many small ones in four groups 18 %. Against
+`TFileMerger`, a checked merge took 0 to 4 % more for trees, 7 % less for trees and histograms, 8 % more for histograms,
+and 15 % less for many small ones, whose files are opened once.
 """
 
 from __future__ import annotations

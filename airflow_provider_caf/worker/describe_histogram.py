@@ -134,6 +134,9 @@ template <class Number> struct Four {
 
 bool is_whole(double value) { return value == std::floor(value); }
 
+// Beyond, floats have no fractions at all, and round when they are added.
+bool is_exact(double value) { return std::fabs(value) <= kFloatLimit; }
+
 // Sum up values, and each times its place. A double takes up 64 of them at most: what that rounds, the comparison
 // forgives. Where all these sums are whole numbers, so are the values, or they have few digits and add up exactly, too.
 template <class Number> Cells sum_cells(const Number *values, int count) {
@@ -159,6 +162,7 @@ template <class Number> Cells sum_cells(const Number *values, int count) {
       cells.moment.add({moment[lane], size[lane] * end}, 1);
       cells.negative |= sum[lane] != size[lane];
       cells.whole = cells.whole && is_whole(sum[lane]) && is_whole(moment[lane]);
+      for (int at = start; cells.whole && !is_exact(size[lane]) && at < end; ++at) cells.whole = is_exact(values[at]);
     }
   }
   return cells;
@@ -317,7 +321,7 @@ void describe_thn(THnBase *histogram, Description &to) {
   const Sum squared = errors ? sum_array(squares) : cells.total;
   const double limit = find_limit(histogram);
   for (int bin = 0; bin < values.fN && limit >= 0; ++bin) {
-    cells.whole &= is_whole(values.fArray[bin]);
+    cells.whole &= is_whole(values.fArray[bin]) && is_exact(values.fArray[bin]);
     cells.reached |= is_reached(limit, values.fArray[bin]);
   }
   Rule rule = find_rule(limit, cells.whole && squared.value == cells.total.value);
