@@ -128,12 +128,14 @@ void keep_stats(TH1 *histogram, double size, bool ordered, Description &to) {
 
 // What a processor adds at once: that is much quicker here than one by one.
 typedef double Lanes __attribute__((vector_size(32), aligned(8)));
-typedef Long64_t Flags __attribute__((vector_size(32), aligned(8)));
 template <class Number> struct Four {
   typedef Number Numbers __attribute__((vector_size(4 * sizeof(Number)), aligned(sizeof(Number))));
 };
 
 bool is_whole(double value) { return value == std::floor(value); }
+
+// Beyond, floats have no fractions at all, and round when they are added.
+bool is_exact(double value) { return std::fabs(value) <= kFloatLimit; }
 
 // Sum up values, and each times its place. A double takes up 64 of them at most: what that rounds, the comparison
 // forgives. Where all these sums are whole numbers, so are the values, or they have few digits and add up exactly, too.
@@ -148,31 +150,20 @@ template <class Number> Cells sum_cells(const Number *values, int count) {
       for (int at = start; at < end + 3; ++at) rest[at - start] = at < end ? values[at] : 0;
       next = rest;
     }
-    Lanes sum{}, moment{}, place{start + 0., start + 1., start + 2., start + 3.};
-    Flags negative{};
+    Lanes sum{}, size{}, moment{}, place{start + 0., start + 1., start + 2., start + 3.};
     for (int at = start; at < end; at += 4, next += 4, place += 4.) {
       const Lanes four = __builtin_convertvector(*reinterpret_cast<const Numbers *>(next), Lanes);
       sum += four;
+      size += four < 0. ? -four : four;
       moment += four * place;
-      negative |= four < 0.;
     }
-    Sum total, all;
-    bool is_negative = false;
     for (int lane = 0; lane < 4; ++lane) {
-      total.value += sum[lane];
-      all.value += moment[lane];
-      is_negative |= negative[lane] != 0;
+      cells.total.add({sum[lane], size[lane]}, 1);
+      cells.moment.add({moment[lane], size[lane] * end}, 1);
+      cells.negative |= sum[lane] != size[lane];
       cells.whole = cells.whole && is_whole(sum[lane]) && is_whole(moment[lane]);
+      for (int at = start; cells.whole && !is_exact(size[lane]) && at < end; ++at) cells.whole = is_exact(values[at]);
     }
-    total.size = total.value;
-    all.size = all.value;
-    for (int at = start; is_negative && at < end; ++at) {
-      total.size += std::max(-2. * values[at], 0.);
-      all.size += std::max(-2. * values[at], 0.) * at;
-    }
-    cells.negative |= is_negative;
-    cells.total.add(total, 1);
-    cells.moment.add(all, 1);
   }
   return cells;
 }
@@ -330,7 +321,7 @@ void describe_thn(THnBase *histogram, Description &to) {
   const Sum squared = errors ? sum_array(squares) : cells.total;
   const double limit = find_limit(histogram);
   for (int bin = 0; bin < values.fN && limit >= 0; ++bin) {
-    cells.whole &= is_whole(values.fArray[bin]);
+    cells.whole &= is_whole(values.fArray[bin]) && is_exact(values.fArray[bin]);
     cells.reached |= is_reached(limit, values.fArray[bin]);
   }
   Rule rule = find_rule(limit, cells.whole && squared.value == cells.total.value);

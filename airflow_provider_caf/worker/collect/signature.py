@@ -154,8 +154,7 @@ class Tally:
         :raises InputError: if it does not fit.
         """
         self._add_aspects({name: (text, source) for name, (text, source) in value["aspects"].items()}, value["first"])
-        for name, (rule, one, size) in _read_quantities(value["totals"]):
-            self.content.add(rule, name, one, size)
+        self.content.add_text(value["totals"])
         self.content.count += value["count"]
         self.content.known = self.is_known and value["is_known"]
 
