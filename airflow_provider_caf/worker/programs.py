@@ -20,15 +20,17 @@ def run_program(
     *,
     folder: Path | None = None,
     variables: Mapping[str, str] | None = None,
-    stdout: IO[bytes] | int | None = None,
+    stdout: IO[bytes] | None = None,
     stderr: IO[bytes] | None = None,
+    captures: bool = False,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program to its end. It reads nothing, and gets our variables without those of Airflow.
 
     :param folder: in which it runs; None: ours.
     :param variables: set beside ours, and over them.
-    :param stdout: a file; `CAPTURED`: it is in the result; None: ours.
+    :param stdout: a file; None: ours.
     :param stderr: a file; None: ours.
+    :param captures: whether its standard output goes into the result instead.
     :raises OSError: if it cannot be started.
     """
     return subprocess.run(
@@ -36,10 +38,13 @@ def run_program(
         cwd=folder,
         env=build_child_environment(os.environ, variables),
         stdin=subprocess.DEVNULL,
-        stdout=stdout,
+        stdout=subprocess.PIPE if captures else stdout,
         stderr=stderr,
         check=False,
     )
 
 
-CAPTURED = subprocess.PIPE
+def run_in_folder(argv: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None) -> int:
+    """Run a program with its output in the files `stdout` and `stderr` of its folder, and return its exit code."""
+    with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
+        return run_program(argv, folder=folder, variables=variables, stdout=out, stderr=err).returncode

@@ -23,10 +23,10 @@ from airflow_provider_caf.core.payloads import PayloadEntry, parse_database
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.temporary import build_temporary_name
 from airflow_provider_caf.worker.algorithm.algorithm import Algorithm
-from airflow_provider_caf.worker.basf2.dropin.caf.strategies import StrategyResults
 from airflow_provider_caf.worker.basf2.dropin.caf.utils import vector_from_runs
 from airflow_provider_caf.worker.basf2.script import ScriptArguments, call_script, load_script
 from airflow_provider_caf.worker.basf2.steering import set_conditions
+from airflow_provider_caf.worker.basf2.strategy_results import StrategyResults
 from airflow_provider_caf.worker.root import load_root
 
 COMMITTED_FOLDER = "committed"

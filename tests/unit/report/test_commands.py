@@ -29,9 +29,8 @@ def asked(catalog: Catalog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         return RunRow(dag_id=dag_id, run_id=chosen, state="success", started=None, ended=None, tasks={})
 
     monkeypatch.setattr(report, "read_run", read_run)
-    monkeypatch.setattr(report, "find_catalog", lambda _: catalog)
-    for module in (look, report):
-        monkeypatch.setattr(module, "find_work_dir", lambda: tmp_path / "work")
+    monkeypatch.setattr(report, "find_catalog", lambda: catalog)
+    monkeypatch.setattr(look, "find_work_dir", lambda: tmp_path / "work")
     return found
 
 

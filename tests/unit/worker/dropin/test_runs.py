@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
+import os
 from pathlib import Path
 from typing import Any
 
@@ -160,15 +160,13 @@ def test_the_run_of_a_raw_file_is_in_its_path(top: str) -> None:
 def test_the_iov_of_a_file_is_asked_of_a_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("a.root", "b.root"):
         (tmp_path / name).touch()
-    asked: list[list[str]] = []
-
-    def answer(argv: list[str], **_: Any) -> bytes:
-        asked.append(argv)
-        return b'{"experimentLow": 1, "runLow": 2, "experimentHigh": 3, "runHigh": 4}'
-
-    monkeypatch.setattr(subprocess, "check_output", answer)
+    answer = '{"experimentLow": 1, "runLow": 2, "experimentHigh": 3, "runHigh": 4}'
+    command = tmp_path / "b2file-metadata-show"
+    command.write_text(f"#!/bin/sh\necho \"$@\" >>{tmp_path}/asked\necho '{answer}'\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     paths = [f"{tmp_path}/a.root", f"{tmp_path}/b.root"]
-    found = utils.make_file_to_iov_dictionary([f"{tmp_path}/*"], filterfalse=lambda path: path.endswith("b.root"))
+    found = utils.make_file_to_iov_dictionary([f"{tmp_path}/*.root"], filterfalse=lambda path: path.endswith("b.root"))
     assert found == {paths[0]: IoV(1, 2, 3, 4)}
-    assert asked == [["b2file-metadata-show", "--json", paths[0]]]
+    assert (tmp_path / "asked").read_text() == f"--json {paths[0]}\n"
     assert utils.get_file_iov_tuple(paths[1]) == (paths[1], IoV(1, 2, 3, 4))

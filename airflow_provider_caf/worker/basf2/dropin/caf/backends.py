@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from airflow_provider_caf.core.splitting import Splitting, plan_subjobs
-from airflow_provider_caf.worker.programs import run_program
+from airflow_provider_caf.worker.programs import run_in_folder
 
 _INPUT_FILE = "__BACKEND_INPUT_FILES__.json"
 _LISTS = ("output_patterns", "cmd", "args", "input_files", "setup_cmds")
@@ -414,12 +414,6 @@ class Local(Backend):
         code = run_in_folder(["/bin/bash", str(script.absolute())], folder)
         (folder / self.exit_code_file).write_text(f"{code}\n", encoding="utf-8")
         job.status = "failed" if code else "completed"
-
-
-def run_in_folder(argv: list[str], folder: Path, variables: Mapping[str, str] | None = None) -> int:
-    """Run a command with its output in the files `stdout` and `stderr` of its folder, and return its exit code."""
-    with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
-        return run_program(argv, folder=folder, variables=variables, stdout=out, stderr=err).returncode
 
 
 class Batch(Backend):

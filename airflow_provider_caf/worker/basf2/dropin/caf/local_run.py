@@ -26,11 +26,12 @@ import airflow_provider_caf
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.file_names import DATABASE_FILE
 from airflow_provider_caf.core.graph import find_ancestors, order_calibrations
-from airflow_provider_caf.worker.basf2.dropin.caf.backends import Job, Local, SubJob, run_in_folder
-from airflow_provider_caf.worker.basf2.dropin.caf.strategies import StrategyResults
+from airflow_provider_caf.worker.basf2.dropin.caf.backends import Job, Local, SubJob
 from airflow_provider_caf.worker.basf2.dropin.caf.utils import AlgResult, ExpRun, IoV
 from airflow_provider_caf.worker.basf2.read_script import describe_chain
 from airflow_provider_caf.worker.basf2.steering import STEERING_FILE, write_job_files
+from airflow_provider_caf.worker.basf2.strategy_results import StrategyResults
+from airflow_provider_caf.worker.programs import run_in_folder
 
 _HINT = (
     "caf: running on this machine, without restart and without a batch system. With both: "

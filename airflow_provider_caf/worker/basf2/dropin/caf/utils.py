@@ -18,7 +18,7 @@ from urllib.parse import ParseResult, urlparse
 
 from airflow_provider_caf.core.iov import IoV as CoreIoV
 from airflow_provider_caf.core.iov import find_iov_gaps
-from airflow_provider_caf.worker.programs import CAPTURED, run_program
+from airflow_provider_caf.worker.programs import run_program
 
 b2info_newline = "\n       "
 
@@ -293,7 +293,7 @@ def get_iov_from_file(file_path: str) -> IoV:
     """Return the IoV of the data in a file, as the software's own command tells it."""
     # Which Python function knows it is not the same in all releases; the command is.
     argv = ["b2file-metadata-show", "--json", str(file_path)]
-    shown = run_program(argv, stdout=CAPTURED)
+    shown = run_program(argv, captures=True)
     shown.check_returncode()
     found = json.loads(shown.stdout)
     return IoV(found["experimentLow"], found["runLow"], found["experimentHigh"], found["runHigh"])
