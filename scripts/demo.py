@@ -143,7 +143,7 @@ def watch_run(
                 return state, tasks
             if time.monotonic() > deadline:
                 raise CafError(f"The run {layout.run_id} has not ended within {_LIMIT_SECONDS:.0f} s.")
-            time.sleep(0.5)
+            time.sleep(1.0)
 
 
 def show_door(airflow: PrivateAirflow, console: Console) -> None:

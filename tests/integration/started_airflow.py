@@ -19,6 +19,9 @@ from tests.private_airflow import PrivateAirflow
 LIMIT = 1200.0
 """Seconds after which what a test waits for will not come any more. It says nothing about how quick anything is."""
 
+_INTERVAL = 1.5
+"""Seconds between two looks: each costs the web server as much as a small task, and many wait at once."""
+
 _END_STATES = {"success", "failed"}
 
 
@@ -79,7 +82,7 @@ class StartedAirflow:
             state = self.airflow.call_api("GET", f"/dags/{dag_id}/dagRuns/{quote(run_id)}")["state"]
             if state in _END_STATES:
                 return str(state)
-            time.sleep(0.5)
+            time.sleep(_INTERVAL)
         pytest.fail(f"{dag_id} {run_id} did not end: {self.read_states(dag_id, run_id)}")
 
     def wait_until(self, is_so: Callable[[], bool]) -> None:
@@ -87,7 +90,7 @@ class StartedAirflow:
         deadline = time.monotonic() + LIMIT
         while not is_so():
             assert time.monotonic() < deadline, f"not so within {LIMIT:g} s"
-            time.sleep(0.2)
+            time.sleep(_INTERVAL / 3)
 
     def answer(self, dag_id: str, run_id: str, task_id: str, answer: Mapping[str, Any]) -> None:
         """Answer a task's question as a person does: after reading it, and again when it is asked again.

@@ -13,7 +13,7 @@ from tests.ssh_server import start_ssh_server
 from tests.unit.conftest import Lab
 from tests.waiting import wait_until
 
-FAKES = Path(__file__).parents[3] / "fakes"
+FAKES = Path(__file__).parents[2] / "fakes"
 
 
 def test_slurm_on_another_host(lab: Lab, tmp_path: Path) -> None:
