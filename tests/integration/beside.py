@@ -17,6 +17,9 @@ from tests.integration.started_airflow import StartedAirflow
 
 T = TypeVar("T")
 
+_AT_ONCE = 2
+"""More of them would take the processors from each other, and all would end late."""
+
 
 class Beside:
     """What runs in threads of its own, and what it gives.
@@ -26,13 +29,15 @@ class Beside:
 
     def __init__(self, started: StartedAirflow) -> None:
         self._started = started
-        self._threads = ThreadPoolExecutor()
+        self._threads = ThreadPoolExecutor(_AT_ONCE)
         self._begun: dict[Callable[[StartedAirflow], Any], Future[Any]] = {}
 
     def begin_for(self, items: Iterable[pytest.Item]) -> None:
         """Begin what the modules of the chosen tests name in `BESIDE`."""
         modules = dict.fromkeys(item.module for item in items if isinstance(item, pytest.Function))
-        for run in (run for module in modules for run in getattr(module, "BESIDE", ())):
+        runs = [run for module in modules for run in getattr(module, "BESIDE", ())]
+        # Most tests look at the demonstration, and the tests of the page come first.
+        for run in sorted(runs, key=lambda run: run is not run_demonstration):
             self._begin(run)
 
     def wait(self, run: Callable[[StartedAirflow], T]) -> T:
