@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from demo import CONNECTION
-from tests.browser.large_run import set_states, write_results
+from tests.browser.large_run import end_run, set_states, write_results
 from tests.browser.site import CHROMIUM_FLAGS, Site, Window, log_in
 from tests.integration.beside import Beside, run_demonstration
 from tests.integration.started_airflow import StartedAirflow
@@ -30,9 +30,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="no Chromium on this machine (Debian package chromium)"))
 
 
-@pytest.fixture(scope="session")
-def site(started: StartedAirflow, beside: Beside) -> Site:
-    """Give the Airflow with runs in all states."""
+@pytest.fixture(scope="package")
+def site(started: StartedAirflow, beside: Beside) -> Iterator[Site]:
+    """Yield the Airflow with runs in all states."""
     site = Site(started)
     conf = {"input_data": {"events": [f"{started.demo_data}/*_muons.root"]}, "connection": CONNECTION}
     exit_code, output = beside.wait(run_demonstration)
@@ -47,7 +47,8 @@ def site(started: StartedAirflow, beside: Beside) -> Site:
     write_results(started.open_catalog(), "large", site.runs["large"])
     set_states(site.airflow.home / "airflow.db", "large", site.runs["large"])
     site.runs["demo_calibration"] = started.wait_for_run("demo_calibration")
-    return site
+    yield site
+    end_run(site.airflow.home / "airflow.db", "large", site.runs["large"])
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +61,7 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for screenshots."""
     folder = tmp_path_factory.mktemp("pictures") if PICTURES is None else Path(PICTURES)
@@ -68,7 +69,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def sessions(browser: Browser, site: Site) -> Callable[[str], Any]:
     """Give a function that gives the browser's state of a user who has logged in."""
     known: dict[str, Any] = {}
