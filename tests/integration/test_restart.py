@@ -10,7 +10,6 @@ import pytest
 
 from airflow_provider_caf.io.catalog import PayloadRow
 from airflow_provider_caf.jobs.exit_records import StatusFolder
-from tests.integration.beside import Beside
 from tests.integration.started_airflow import StartedAirflow
 
 pytestmark = [pytest.mark.airflow, pytest.mark.kills_airflow]
@@ -26,35 +25,10 @@ for run in range(1, files + 1):
 """
 
 
-def make_events(folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    subprocess.run([sys.executable, "-W", "ignore", "-c", MAKE_EVENTS, str(folder), str(FILES)], check=True)
-    return folder
-
-
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    return make_events(tmp_path)
-
-
-def run_until_failed(started: StartedAirflow) -> tuple[Path, str]:
-    """Let a run go over files of which one makes its subjob fail, and give the folder and the run's id."""
-    data = make_events(started.folder / "one_fails")
-    (data / "run_2.fail").touch()
-    run_id = started.trigger("counting", {"folder": str(data)})
-    assert started.wait("counting", run_id) == "failed"
-    return data, run_id
-
-
-def run_without_files(started: StartedAirflow) -> tuple[Path, str]:
-    """Let a run look for files where there are none, and give the folder and the run's id."""
-    data = started.folder / "empty"
-    run_id = started.trigger("counting", {"folder": str(data)})
-    assert started.wait("counting", run_id) == "failed"
-    return data, run_id
-
-
-BESIDE = (run_until_failed, run_without_files)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", MAKE_EVENTS, str(tmp_path), str(FILES)], check=True)
+    return tmp_path
 
 
 def list_tries(started: StartedAirflow, run_id: str, calibration: str) -> list[tuple[int, int]]:
@@ -63,8 +37,10 @@ def list_tries(started: StartedAirflow, run_id: str, calibration: str) -> list[t
     return [(each.subjob, each.attempt) for each in StatusFolder(layout.jobs.status_folder).scan()]
 
 
-def test_clearing_a_failed_task_runs_only_what_failed(started: StartedAirflow, beside: Beside) -> None:
-    data, run_id = beside.wait(run_until_failed)
+def test_clearing_a_failed_task_runs_only_what_failed(started: StartedAirflow, data: Path) -> None:
+    (data / "run_2.fail").touch()
+    run_id = started.trigger("counting", {"folder": str(data)})
+    assert started.wait("counting", run_id) == "failed"
     states = started.read_states("counting", run_id)
     wait = "first.iteration_0.events.wait"
     assert states[wait] == "failed"
@@ -102,16 +78,17 @@ def test_long_jobs_are_waited_for_in_the_triggerer(started: StartedAirflow, data
 
 
 def test_bad_input_of_all_calibrations_is_told_before_anything_is_submitted(
-    started: StartedAirflow, beside: Beside
+    started: StartedAirflow, tmp_path: Path
 ) -> None:
-    folder, run_id = beside.wait(run_without_files)
+    run_id = started.trigger("counting", {"folder": str(tmp_path / "empty")})
+    assert started.wait("counting", run_id) == "failed"
     states = started.read_states("counting", run_id)
     assert states["configure"] == "failed"
     # The report says so, however a run ends.
     assert states["report"] == "success"
     assert {state for task, state in states.items() if task not in ("configure", "report")} == {"upstream_failed"}
     log = started.read_log("counting", run_id, "configure")
-    assert f"'{folder}/*.root' matches no file" in log
+    assert f"'{tmp_path / 'empty'}/*.root' matches no file" in log
     for name in ("first", "second", "alone"):
         assert f"collection 'events' of calibration '{name}'" in log
     assert "nearest existing folder" in log

@@ -77,7 +77,7 @@ def lint_small_house(folder: Path, module: str, ours: str = '["core"]') -> subpr
         "airflow_provider_caf/batch.py": "",
         "airflow_provider_caf/io/__init__.py": "",
         "airflow_provider_caf/io/client.py": module,
-        "airflow_provider_caf/core/files.py": "",
+        "airflow_provider_caf/io/store.py": "",
         "scripts/import_table.py": (TOP / "scripts/import_table.py").read_text(encoding="utf-8"),
         "pyproject.toml": ROW.format(ours=ours),
     }
@@ -95,7 +95,7 @@ def lint_small_house(folder: Path, module: str, ours: str = '["core"]') -> subpr
         "import json",
         "import os.path",
         "from airflow_provider_caf import core",
-        "from airflow_provider_caf.core.files import name",
+        "from airflow_provider_caf.io.store import name",
         "import airflow_provider_caf",
         "def wait():\n    from tenacity import retry",
     ],
