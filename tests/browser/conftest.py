@@ -30,9 +30,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="no Chromium on this machine (Debian package chromium)"))
 
 
-@pytest.fixture(scope="package")
-def site(started: StartedAirflow, beside: Beside) -> Iterator[Site]:
-    """Yield the Airflow with runs in all states."""
+_LARGE: pytest.StashKey[tuple[Path, str]] = pytest.StashKey()
+"""Airflow's database, and the large run in it."""
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Let the large run be over after the last test of the page: the scheduler would go on to look at all its tasks."""
+    is_last = nextitem is None or HERE not in nextitem.path.parents
+    if is_last and (large := item.session.stash.get(_LARGE, None)) is not None:
+        end_run(large[0], "large", large[1])
+
+
+@pytest.fixture(scope="session")
+def site(started: StartedAirflow, beside: Beside, request: pytest.FixtureRequest) -> Site:
+    """Give the Airflow with runs in all states."""
     site = Site(started)
     conf = {"input_data": {"events": [f"{started.demo_data}/*_muons.root"]}, "connection": CONNECTION}
     exit_code, output = beside.wait(run_demonstration)
@@ -47,8 +58,8 @@ def site(started: StartedAirflow, beside: Beside) -> Iterator[Site]:
     write_results(started.open_catalog(), "large", site.runs["large"])
     set_states(site.airflow.home / "airflow.db", "large", site.runs["large"])
     site.runs["demo_calibration"] = started.wait_for_run("demo_calibration")
-    yield site
-    end_run(site.airflow.home / "airflow.db", "large", site.runs["large"])
+    request.session.stash[_LARGE] = (site.airflow.home / "airflow.db", site.runs["large"])
+    return site
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +72,7 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for screenshots."""
     folder = tmp_path_factory.mktemp("pictures") if PICTURES is None else Path(PICTURES)
@@ -69,7 +80,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def sessions(browser: Browser, site: Site) -> Callable[[str], Any]:
     """Give a function that gives the browser's state of a user who has logged in."""
     known: dict[str, Any] = {}

@@ -171,12 +171,9 @@ def set_states(database: Path, dag_id: str, run_id: str) -> None:
 
 
 def end_run(database: Path, dag_id: str, run_id: str) -> None:
-    """Let the scheduler forget a run: it would look at its thousands of tasks in each of its loops."""
+    """Let a run be over, whatever its tasks do."""
     with contextlib.closing(sqlite3.connect(database, timeout=60)) as connection, connection:
-        connection.execute(
-            "UPDATE dag_run SET state = 'success' WHERE dag_id = ? AND run_id = ?",
-            (dag_id, run_id),
-        )
+        connection.execute("UPDATE dag_run SET state = 'success' WHERE dag_id = ? AND run_id = ?", (dag_id, run_id))
 
 
 _SELECT = "SELECT task_id FROM task_instance WHERE dag_id = ? AND run_id = ?"
