@@ -126,6 +126,13 @@ class StartedAirflow:
         """Give the states of all tasks of a run."""
         return self.airflow.read_task_states(dag_id, run_id)
 
+    def explain(self, dag_id: str, run_id: str) -> str:
+        """Describe what has not ended well in a run: states, and the ends of the logs of what failed."""
+        states = self.read_states(dag_id, run_id)
+        bad = {task: state for task, state in states.items() if state not in ("success", "skipped")}
+        ends = [self.read_log(dag_id, run_id, task)[-2000:] for task, state in bad.items() if state == "failed"]
+        return "\n".join((f"{dag_id} {run_id}: {bad}", *ends))
+
     def read_log(self, dag_id: str, run_id: str, task_id: str) -> str:
         """Give the log of the last try of a task."""
         task = self.airflow.call_api("GET", f"/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/{task_id}")

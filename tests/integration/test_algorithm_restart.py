@@ -53,7 +53,7 @@ def run_id(started: StartedAirflow, tmp_path_factory: pytest.TempPathFactory) ->
     for name in NAMES:
         (find_layout(started, run_id, name).folder / "resume").touch()
     started.airflow.start()
-    assert started.wait(DAG, run_id) == "success", started.read_states(DAG, run_id)
+    assert started.wait(DAG, run_id) == "success", started.explain(DAG, run_id)
     return run_id
 
 

@@ -45,7 +45,7 @@ def test_why_a_run_failed_is_shown_and_a_reset_runs_what_follows(started: Starte
     (data / "run_2.fail").unlink()
     said = run_caf(started, "reset", DAG, run_id, "first", "--to", "collect", "--yes")
     assert "first.iteration_0.events.wait (failed)" in said
-    assert started.wait(DAG, run_id) == "success", started.read_states(DAG, run_id)
+    assert started.wait(DAG, run_id) == "success", started.explain(DAG, run_id)
     layout = started.find_run(DAG, run_id).calibration("first").iteration(0).collection("events")
     well = [each.subjob for each in StatusFolder(layout.jobs.status_folder).scan() if each.says_success]
     # What was done before the reset was not done again.

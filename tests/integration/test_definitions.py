@@ -94,7 +94,7 @@ def test_a_result_is_signed_off_published_once_and_followed(
     assert "| Count | 2 |" in asked["body"]
     answer = {"chosen_options": ["Approve"], "params_input": {"comment": "as last year"}}
     started.answer("published", run_id, "sign_off", answer)
-    assert started.wait("published", run_id) == "success", started.read_states("published", run_id)
+    assert started.wait("published", run_id) == "success", started.explain("published", run_id)
     states = started.read_states("published", run_id)
     assert states["left_out.prepare"] == states["left_out.finish"] == "skipped"
     assert len(LocalDatabase(accepted).entries()) == 2
@@ -106,7 +106,7 @@ def test_a_result_is_signed_off_published_once_and_followed(
 def follow(started: StartedAirflow, run_id: str) -> None:
     """Look at the run of the definition that waits for this one."""
     follower = started.wait_for_run("follower")
-    assert started.wait("follower", follower) == "success", started.read_states("follower", follower)
+    assert started.wait("follower", follower) == "success", started.explain("follower", follower)
     layout = started.find_run("follower", follower)
     assert len(LocalDatabase(layout.database).entries()) == 2
     seen = json.loads((layout.calibration("noted").folder / "seen.json").read_text())

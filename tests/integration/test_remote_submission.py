@@ -59,7 +59,7 @@ def test_jobs_run_on_another_host_and_are_waited_for_in_the_triggerer(
     (data / "slow").write_text("15")
     run_id = started.trigger("remote", {"folder": str(data)})
     seen = started.collect_states("remote", run_id)
-    assert started.wait("remote", run_id) == "success", started.read_states("remote", run_id)
+    assert started.wait("remote", run_id) == "success", started.explain("remote", run_id)
     for calibration in ("shared", "far", "here"):
         assert "deferred" in seen[f"{calibration}.iteration_0.events.wait"]
         layout = started.find_run("remote", run_id).calibration(calibration)

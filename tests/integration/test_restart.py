@@ -59,7 +59,7 @@ def test_clearing_a_failed_task_runs_only_what_failed(started: StartedAirflow, d
     (data / "run_2.fail").unlink()
     for calibration in ("first", "alone"):
         started.clear("counting", run_id, f"{calibration}.iteration_0.events.wait")
-    assert started.wait("counting", run_id) == "success", started.read_states("counting", run_id)
+    assert started.wait("counting", run_id) == "success", started.explain("counting", run_id)
     again = list_tries(started, run_id, "first")
     assert [subjob for subjob, _ in set(again) - set(tries)] == [1]
     assert started.read_states("counting", run_id)["first.iteration_1.events.submit"] == "skipped"
@@ -72,7 +72,7 @@ def test_long_jobs_are_waited_for_in_the_triggerer(started: StartedAirflow, data
     (data / "slow").write_text("8")
     run_id = started.trigger("counting", {"folder": str(data)})
     seen = started.collect_states("counting", run_id)
-    assert started.wait("counting", run_id) == "success", started.read_states("counting", run_id)
+    assert started.wait("counting", run_id) == "success", started.explain("counting", run_id)
     assert "deferred" in seen["first.iteration_0.events.wait"]
     assert list_tries(started, run_id, "first") == [(0, 0), (1, 0), (2, 0)]
 
@@ -102,6 +102,6 @@ def test_jobs_outlive_a_killed_scheduler_and_are_not_submitted_again(started: St
     # The scheduler takes the tasks that run at the moment with it, as a crash of the machine would.
     started.airflow.kill_component("scheduler")
     started.airflow.start_component("scheduler")
-    assert started.wait("counting", run_id) == "success", started.read_states("counting", run_id)
+    assert started.wait("counting", run_id) == "success", started.explain("counting", run_id)
     for calibration in ("first", "second", "alone"):
         assert list_tries(started, run_id, calibration) == [(0, 0), (1, 0), (2, 0)]

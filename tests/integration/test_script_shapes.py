@@ -33,7 +33,7 @@ def run_shapes(started: StartedAirflow) -> dict[str, str]:
     conf = {"input_data": {"events": [f"{folder}/*.root"]}}
     ids = {name: started.trigger(name, conf) for name in ("gain_chain", "three_by_three", "alignment")}
     for name, run_id in ids.items():
-        assert started.wait(name, run_id) == "success", started.read_states(name, run_id)
+        assert started.wait(name, run_id) == "success", started.explain(name, run_id)
     return ids
 
 

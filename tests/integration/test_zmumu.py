@@ -45,7 +45,7 @@ def run_zmumu(started: StartedAirflow) -> str:
     subprocess.run([sys.executable, "-W", "ignore", "-c", SPLIT, str(SOURCE), str(data), str(FILES)], check=True)
     assert len(list(data.glob("*.root"))) == FILES
     run_id = started.trigger("zmumu", {"data_folder": str(data)})
-    assert started.wait("zmumu", run_id) == "success", started.read_states("zmumu", run_id)
+    assert started.wait("zmumu", run_id) == "success", started.explain("zmumu", run_id)
     return run_id
 
 
