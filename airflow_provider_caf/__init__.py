@@ -6,9 +6,9 @@ package also travels inside jobs, where only `core` and `worker` are there.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from airflow_provider_caf.core.lazy import load_lazily
 from airflow_provider_caf.core.moved import find_moved_modules
 
 __version__ = "0.1.0"
@@ -27,22 +27,21 @@ if TYPE_CHECKING:
     from airflow_provider_caf.factory.dag import build_dag
     from airflow_provider_caf.factory.folder import build_dags
 
-_DEFINITIONS = "airflow_provider_caf.definitions"
 _HOMES = {
-    "CAF": f"{_DEFINITIONS}.caf",
-    "Algorithm": f"{_DEFINITIONS}.algorithm",
-    "Calibration": f"{_DEFINITIONS}.calibration",
-    "CalibrationBase": f"{_DEFINITIONS}.calibration",
-    "Collection": f"{_DEFINITIONS}.collection",
-    "ExpRun": "airflow_provider_caf.core.iov",
-    "ExternalCommand": f"{_DEFINITIONS}.calibration",
-    "ImportedPayloads": f"{_DEFINITIONS}.calibration",
-    "IoV": "airflow_provider_caf.core.iov",
-    "Publish": f"{_DEFINITIONS}.caf",
-    "Selection": f"{_DEFINITIONS}.collection",
-    "SignOff": f"{_DEFINITIONS}.caf",
-    "build_dag": "airflow_provider_caf.factory.dag",
-    "build_dags": "airflow_provider_caf.factory.folder",
+    "CAF": "definitions.caf",
+    "Algorithm": "definitions.algorithm",
+    "Calibration": "definitions.calibration",
+    "CalibrationBase": "definitions.calibration",
+    "Collection": "definitions.collection",
+    "ExpRun": "core.iov",
+    "ExternalCommand": "definitions.calibration",
+    "ImportedPayloads": "definitions.calibration",
+    "IoV": "core.iov",
+    "Publish": "definitions.caf",
+    "Selection": "definitions.collection",
+    "SignOff": "definitions.caf",
+    "build_dag": "factory.dag",
+    "build_dags": "factory.folder",
 }
 
 find_moved_modules()
@@ -65,14 +64,4 @@ __all__ = [
     "build_dags",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = load_lazily(__name__, _HOMES)

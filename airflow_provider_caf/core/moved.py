@@ -6,11 +6,13 @@ An old name gives a module that takes everything from the new one. Nothing in th
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -36,7 +38,9 @@ for _name in ("sequential", "sequential_boundaries", "sequential_run_by_run", "s
     _NEW_NAMES[f"{_PACKAGE}.core.strategies.{_name}"] = f"{_PACKAGE}.core.strategies.built_in"
 
 
-class _MovedFinder(MetaPathFinder, Loader):
+class _MovedFinder:
+    """A finder and loader without their base classes: `importlib.abc` would make the start of each job dearer."""
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
@@ -44,7 +48,10 @@ class _MovedFinder(MetaPathFinder, Loader):
         if self._find_new_name(fullname) is None:
             return None
         # A package without a folder: what is below it has an old name as well.
-        return ModuleSpec(fullname, self, is_package=True)
+        return ModuleSpec(fullname, self, is_package=True)  # type: ignore[arg-type]  # it is none of their subclasses
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leave it to Python to make the module."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Let the module take everything from the new one."""

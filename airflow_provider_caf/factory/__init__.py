@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from airflow_provider_caf.core.lazy import load_lazily
 
 if TYPE_CHECKING:
     from airflow_provider_caf.factory.assets import find_asset
@@ -12,21 +13,13 @@ if TYPE_CHECKING:
     from airflow_provider_caf.factory.script import build_script_runner
 
 _HOMES = {
-    "build_dag": "dag",
-    "build_dags": "folder",
-    "build_script_runner": "script",
-    "find_asset": "assets",
-    "find_definitions_folder": "folder",
+    "build_dag": "factory.dag",
+    "build_dags": "factory.folder",
+    "build_script_runner": "factory.script",
+    "find_asset": "factory.assets",
+    "find_definitions_folder": "factory.folder",
 }
 
 __all__ = ["build_dag", "build_dags", "build_script_runner", "find_asset", "find_definitions_folder"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = load_lazily(__name__, _HOMES)

@@ -29,8 +29,9 @@ A `SubjobSet` says what is to be run, a `BatchClient` where, and a `SubjobRun` d
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from airflow_provider_caf.core.lazy import load_lazily
 
 if TYPE_CHECKING:
     from airflow_provider_caf.batch.evidence import ExitRecord
@@ -98,14 +99,4 @@ __all__ = [
     "write_job_app",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"airflow_provider_caf.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = load_lazily(__name__, _HOMES)

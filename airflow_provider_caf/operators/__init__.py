@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from airflow_provider_caf.core.lazy import load_lazily
 
 if TYPE_CHECKING:
     from airflow_provider_caf.operators.configure import ConfigureOperator
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
     from airflow_provider_caf.operators.submit import CollectorSubmitOperator
 
 _HOMES = {
-    "CollectorMergeOperator": "merge",
-    "CollectorSubmitOperator": "submit",
-    "ConfigureOperator": "configure",
-    "DecideOperator": "decide",
-    "FinishOperator": "finish",
-    "PrepareOperator": "prepare",
-    "StrategyOperator": "strategy",
+    "CollectorMergeOperator": "operators.merge",
+    "CollectorSubmitOperator": "operators.submit",
+    "ConfigureOperator": "operators.configure",
+    "DecideOperator": "operators.decide",
+    "FinishOperator": "operators.finish",
+    "PrepareOperator": "operators.prepare",
+    "StrategyOperator": "operators.strategy",
 }
 
 __all__ = [
@@ -34,12 +35,4 @@ __all__ = [
     "StrategyOperator",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"airflow_provider_caf.operators.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = load_lazily(__name__, _HOMES)

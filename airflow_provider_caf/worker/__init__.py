@@ -6,8 +6,9 @@ library. The base classes are loaded when they are first used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from airflow_provider_caf.core.lazy import load_lazily
 
 if TYPE_CHECKING:
     from airflow_provider_caf.core.iov import ExpRun, IoV
@@ -16,23 +17,13 @@ if TYPE_CHECKING:
     from airflow_provider_caf.worker.collect.collector import Collector
 
 _HOMES = {
-    "Algorithm": "airflow_provider_caf.worker.algorithm.algorithm",
-    "Collector": "airflow_provider_caf.worker.collect.collector",
-    "ExpRun": "airflow_provider_caf.core.iov",
-    "IoV": "airflow_provider_caf.core.iov",
-    "ResultCode": "airflow_provider_caf.core.results",
+    "Algorithm": "worker.algorithm.algorithm",
+    "Collector": "worker.collect.collector",
+    "ExpRun": "core.iov",
+    "IoV": "core.iov",
+    "ResultCode": "core.results",
 }
 
 __all__ = ["Algorithm", "Collector", "ExpRun", "IoV", "ResultCode"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = load_lazily(__name__, _HOMES)

@@ -40,7 +40,7 @@ def test_other_names_are_not_found(name: str) -> None:
 def test_nothing_is_loaded_for_it() -> None:
     code = "import sys, airflow_provider_caf as ours; print(*(n for n in sys.modules if n.startswith(ours.__name__)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    names = {f"airflow_provider_caf{rest}" for rest in ("", ".core", ".core.moved")}
+    names = {f"airflow_provider_caf{rest}" for rest in ("", ".core", ".core.lazy", ".core.moved")}
     assert set(done.stdout.split()) == names
 
 
