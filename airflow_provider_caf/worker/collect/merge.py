@@ -111,7 +111,7 @@ def merge_collection(request: MergeRequest) -> int:
             counts, tally = _merge_groups(folder, str(temporary), request)
         content, keys = inspect_file(str(temporary), "merged file")
         cycles = {place: key.cycles for place, key in keys.items()}
-        tally.check(cycles, {place for each in content.values() for place in each.list_places()})
+        tally.check(cycles, {place for part in content.values() for place in part.list_places()})
         _check_sums(counts, content, request)
         publish_file(temporary, output, "merged file")
     finally:
@@ -309,8 +309,8 @@ def _check_sums(counts: Counts, contents: Mapping[str, Content], request: MergeR
 def _add_counts(counts: Sequence[Counts]) -> Counts:
     """Put together what the groups found."""
     total: Counts = {}
-    for each in counts:
-        for prefix, found in each.items():
+    for group in counts:
+        for prefix, found in group.items():
             so_far = total.setdefault(prefix, {"events": 0})
             so_far["events"] += found["events"]
             for granularity in set(found) - {"events"}:

@@ -68,6 +68,15 @@ def wait(run: CollectionRun) -> None:
     )
 
 
+def run_all(far: Callable[[], CollectionRun]) -> CollectionRun:
+    """Submit all subjobs, and wait for them."""
+    run = far()
+    run.write_jobs()
+    run.submit_missing()
+    wait(run)
+    return run
+
+
 def test_a_shared_file_system_needs_no_mirror(lab: Lab, server: SshServer) -> None:
     lab.prepare(lab.calibration(collections={"default": lab.copies()}))
     transport = SshTransport(server.connect, host="farm")
@@ -107,10 +116,7 @@ def test_files_go_there_and_come_back(lab: Lab, far: Callable[[], CollectionRun]
 def test_failed_subjobs_bring_the_ends_of_their_logs(lab: Lab, far: Callable[[], CollectionRun]) -> None:
     script = f"head -c {LARGEST_LOG + 1000} /dev/zero | tr '\\0' x >&2; echo the reason >&2; exit 3"
     lab.prepare(lab.calibration(collections={"default": lab.copies(["sh", "-c", script], max_subjob_retries=0)}))
-    run = far()
-    run.write_jobs()
-    run.submit_missing()
-    wait(run)
+    run = run_all(far)
     verdict = run.observe().verdicts[0]
     assert verdict.status is SubjobStatus.FAILED
     assert verdict.log is not None
@@ -140,10 +146,7 @@ def test_an_output_that_is_late_is_waited_for(
 def test_what_died_without_a_record_leaves_its_logs(lab: Lab, far: Callable[[], CollectionRun], remote: Path) -> None:
     script = "echo the last word >&2; kill -9 $PPID; sleep 600"
     lab.prepare(lab.calibration(collections={"default": lab.copies(["sh", "-c", script], lab.files.events[:1])}))
-    run = far()
-    run.write_jobs()
-    run.submit_missing()
-    wait(run)
+    run = run_all(far)
     verdict = run.observe().verdicts[0]
     assert verdict.record is None
     assert verdict.status is not SubjobStatus.DONE
@@ -154,10 +157,7 @@ def test_a_log_that_is_an_output_comes_whole(lab: Lab, far: Callable[[], Collect
     script = f"head -c {LARGEST_LOG + 1000} /dev/zero"
     collection = lab.copies(["sh", "-c", script], lab.files.events[:1], output_patterns=["stdout.log"])
     lab.prepare(lab.calibration(collections={"default": collection}))
-    run = far()
-    run.write_jobs()
-    run.submit_missing()
-    wait(run)
+    run = run_all(far)
     assert run.check_done(run.observe()) == ()
     (path,) = run.observe().verdicts[0].outputs
     assert path.stat().st_size == LARGEST_LOG + 1000
@@ -217,10 +217,7 @@ def test_local_databases_go_there(lab: Lab, far: Callable[[], CollectionRun], tm
     chain = [{"local": str(database)}]
     collection = lab.copies(words, output_patterns=["out.txt"], database_chain=chain)
     lab.prepare(lab.calibration(collections={"default": collection}))
-    run = far()
-    run.write_jobs()
-    run.submit_missing()
-    wait(run)
+    run = run_all(far)
     (path,) = run.observe().verdicts[0].outputs
     text = path.read_text()
     assert "elsewhere" in text
