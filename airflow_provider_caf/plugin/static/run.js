@@ -186,7 +186,7 @@ export class RunPage {
       const found = await get(this.run, "payload", { name: payload.calibration, payload: payload.name, iov: formatIov(iov) });
       return () => info.replaceChildren(...describePayload(payload, found));
     }, (error) => info.replaceChildren(h("span", { class: "reason" }, error.message)));
-    this.mapWidth = measure(this.map);
+    this.mapWidth = measure(this.root);
     this.map.replaceChildren(
       title,
       h("div", { class: "legend" }, h("span", {}, h("span", { class: "swatch c-done" }), "payload"), h("span", {}, h("span", { class: "swatch c-failed" }), "executed run without a payload")),
@@ -198,7 +198,7 @@ export class RunPage {
   }
 
   redraw() {
-    if (this.mapData && this.mapWidth && Math.abs(measure(this.map) - this.mapWidth) > 20) this.drawMap();
+    if (this.mapData && this.mapWidth && Math.abs(measure(this.root) - this.mapWidth) > 20) this.drawMap();
     this.detail?.redraw();
   }
 
