@@ -16,7 +16,7 @@ from airflow_provider_caf.operators.decide import DecideOperator
 from airflow_provider_caf.operators.merge import CollectorMergeOperator
 from airflow_provider_caf.operators.strategy import StrategyOperator
 from airflow_provider_caf.operators.submit import CollectorSubmitOperator
-from airflow_provider_caf.sensors.batch import BatchJobSensor
+from airflow_provider_caf.sensors.collector import CollectorJobSensor
 
 
 def add_iterations(calibration: Calibration, *, after: BaseOperator, before: BaseOperator) -> None:
@@ -33,7 +33,7 @@ def _add_iteration(calibration: Calibration, iteration: int, after: BaseOperator
         for collection in calibration.collections.values():
             with TaskGroup(collection.name):
                 submit = CollectorSubmitOperator(task_id=SUBMIT, collection=collection.name, **names)
-                wait = BatchJobSensor(task_id=WAIT, collection=collection.name, **names)
+                wait = CollectorJobSensor(task_id=WAIT, collection=collection.name, **names)
                 merge = CollectorMergeOperator(task_id=MERGE, collection=collection.name, **names)
             after >> submit >> wait >> merge
             last.append(merge)

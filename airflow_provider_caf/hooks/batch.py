@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, Connection
@@ -19,13 +20,14 @@ from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.definitions.caf import CAF
 from airflow_provider_caf.definitions.calibration import Calibration
-from airflow_provider_caf.io.layout import CalibrationLayout
+from airflow_provider_caf.io.layout import CalibrationLayout, TaskJobsLayout
 from airflow_provider_caf.jobs.mirror import Mirror
 from airflow_provider_caf.jobs.transport.base import Transport
 from airflow_provider_caf.jobs.transport.local import LocalTransport
 from airflow_provider_caf.site.shared import Shared
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.manifest import CollectionManifest
+from airflow_provider_caf.steps.task_jobs import TaskJobs, TaskJobsManifest
 
 if TYPE_CHECKING:
     from airflow_provider_caf.jobs.transport.ssh import Connect, SshTransport
@@ -180,6 +182,15 @@ def find_backend(caf: CAF, calibration: Calibration) -> tuple[str, str | None, d
     if calibration.backend or calibration.connection:
         # The CAF's connection is to the CAF's system.
         backend, connection = calibration.backend, calibration.connection
+    return choose_target(backend, connection, f"calibration {calibration.name!r}")
+
+
+def choose_target(backend: str | None, connection: str | None, where: str) -> tuple[str, str | None, dict[str, Any]]:
+    """Return the batch system that a backend and a connection name, the connection, and the arguments of that.
+
+    :param where: whose they are, for messages.
+    :raises DefinitionError: if they do not fit together, or the connection cannot be used.
+    """
     wanted = find_system_name(backend) if backend else None
     if not connection:
         return wanted or DEFAULT_SYSTEM, None, {}
@@ -187,9 +198,9 @@ def find_backend(caf: CAF, calibration: Calibration) -> tuple[str, str | None, d
     system = hook.read_system()
     if wanted not in (None, system):
         raise DefinitionError(
-            f"Calibration {calibration.name!r} runs on {wanted!r}, but its connection {connection!r} is to {system!r}.",
-            hint="Change the backend of the CAF or calibration, or leave it out, or change the connection; a run does "
-            'without a connection by the conf {"connection": ""}.',
+            f"{where[0].upper()}{where[1:]} runs on {wanted!r}, but its connection {connection!r} is to {system!r}.",
+            hint="Change the backend, or leave it out, or change the connection; a run of a CAF does without a "
+            'connection by the conf {"connection": ""}.',
         )
     hook.read_submit_host()
     return system, connection, hook.read_arguments()
@@ -204,17 +215,34 @@ def open_collection(
     :raises DefinitionError: if the connection cannot be used.
     """
     manifest = CollectionManifest.read(layout.iteration(iteration).collection(collection))
-    host = SubmitHost() if manifest.connection is None else BatchHook(manifest.connection).read_submit_host()
-    transport: Transport = _HERE
-    mirror = None
-    if host.ssh_conn_id is not None:
-        transport = remote = _open_ssh(host)
-        if host.work_dir is not None:
-            # <work_dir>/<dag>/<run>/<calibration>, see `io.layout`.
-            mirror = Mirror(remote, local_root=layout.run_folder.parent.parent, remote_root=host.work_dir)
+    # <work_dir>/<dag>/<run>/<calibration>, see `io.layout`.
+    transport, mirror = _open_host(manifest.connection, layout.run_folder.parent.parent)
     return CollectionRun(
         layout, iteration, collection, patience=patience, transport=transport, mirror=mirror, manifest=manifest
     )
+
+
+def open_jobs(layout: TaskJobsLayout, *, patience: Patience | None = None) -> TaskJobs:
+    """Return the jobs of a task with the way to their submit host. It blocks; an event loop needs a thread.
+
+    :raises InputError: if nothing was submitted there.
+    :raises DefinitionError: if the connection cannot be used.
+    """
+    manifest = TaskJobsManifest.read(layout)
+    transport, mirror = _open_host(manifest.connection, Path(manifest.root))
+    return TaskJobs(layout, manifest=manifest, patience=patience, transport=transport, mirror=mirror)
+
+
+def _open_host(connection: str | None, work_dir: Path) -> tuple[Transport, Mirror | None]:
+    """Return the way to the submit host of a connection, and what carries files where it does not see ours.
+
+    :param work_dir: the folder that the host's own one mirrors.
+    """
+    host = SubmitHost() if connection is None else BatchHook(connection).read_submit_host()
+    if host.ssh_conn_id is None:
+        return _HERE, None
+    remote = _open_ssh(host)
+    return remote, None if host.work_dir is None else Mirror(remote, local_root=work_dir, remote_root=host.work_dir)
 
 
 def _open_ssh(host: SubmitHost) -> SshTransport:

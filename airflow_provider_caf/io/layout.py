@@ -36,9 +36,9 @@ from airflow_provider_caf.core.record import record
 DEFINITION_FILE = "definition.json"
 
 _LONGEST_SLUG = 80
-_LONGEST_DAG_ID = 200
+_LONGEST_ID = 200
 _HASH_DIGITS = 12
-_SAFE_DAG_ID = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]|\.(?!\.))*(?<!\.)", re.ASCII)
+_SAFE_ID = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]|\.(?!\.))*(?<!\.)", re.ASCII)
 _PLAIN_SLUG = re.compile(r"[a-z0-9_](?:[a-z0-9_-]|\.(?!\.))*(?<!\.)", re.ASCII)
 _HASHED = re.compile(rf"-[0-9a-f]{{{_HASH_DIGITS}}}$")
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?$", re.IGNORECASE)
@@ -60,6 +60,12 @@ def slug(text: str) -> str:
     readable = re.sub(r"[.-]{2,}", "-", readable).strip(".-")[:_LONGEST_SLUG].rstrip(".-") or "run"
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{readable}-{digest[:_HASH_DIGITS]}"
+
+
+def _name_folder(key: str) -> str:
+    """Return the id of a DAG or a task where it can be a folder name, else a name made of it."""
+    keep = len(key) <= _LONGEST_ID and _SAFE_ID.fullmatch(key) and not _HASHED.search(key)
+    return key if keep else slug(key)
 
 
 def check_work_dir(work_dir: Path) -> None:
@@ -297,6 +303,30 @@ class CalibrationLayout:
 
 
 @record
+class TaskJobsLayout:
+    """The paths of the jobs of one task of any DAG.
+
+    :param folder: everything of these jobs.
+    """
+
+    folder: Path
+
+    manifest = _Path("folder", "jobs.json")
+    """What was submitted: system, resources, how many jobs."""
+    outputs_file = _Path("folder", "outputs.json")
+    """Which files the jobs that are done have left, by their output patterns."""
+
+    def app(self, digest: str) -> Path:
+        """Return the zip app that travels with the jobs. Another content is another file: a job may still read it."""
+        return self.folder / f"app_{digest[:12]}.pyz"
+
+    @property
+    def jobs(self) -> JobFolders:
+        """The folders of the jobs."""
+        return JobFolders(input_folder=self.folder / "input", output_folder=self.folder / "output")
+
+
+@record
 class RunLayout:
     """The paths of one DAG run.
 
@@ -315,9 +345,7 @@ class RunLayout:
     @property
     def folder(self) -> Path:
         """The folder of everything of this run."""
-        dag = self.dag_id
-        keep = len(dag) <= _LONGEST_DAG_ID and _SAFE_DAG_ID.fullmatch(dag) and not _HASHED.search(dag)
-        return self.work_dir / (dag if keep else slug(dag)) / slug(self.run_id)
+        return self.work_dir / _name_folder(self.dag_id) / slug(self.run_id)
 
     definition = _Path("folder", "definition.json")
     """The definition of this run, with its params applied."""
@@ -338,3 +366,11 @@ class RunLayout:
         :raises DefinitionError: if the name cannot stand in a path.
         """
         return CalibrationLayout(run_folder=self.folder, name=check_name("calibration", name))
+
+    def task_jobs(self, task_id: str, map_index: int = -1) -> TaskJobsLayout:
+        """Return the paths of the jobs of a task; no calibration can have a name with a dot.
+
+        :param map_index: of a mapped task; -1: it is none.
+        """
+        folder = self.folder / "task.jobs" / _name_folder(task_id)
+        return TaskJobsLayout(folder=folder if map_index < 0 else folder / str(map_index))

@@ -57,6 +57,10 @@ class SubjobRun:
 
     to_repeat = "submit and wait again"
     """What a person does after a failure, for hints."""
+    tolerance = "max_failed"
+    """The word that says how many subjobs may fail."""
+    without_failed = "what follows goes on without them"
+    """What becomes of it if some failed and may."""
 
     def __init__(self, subjob_set: SubjobSet, client: BatchClient) -> None:
         self.subjob_set = subjob_set
@@ -266,6 +270,14 @@ class SubjobRun:
                 hint=f"Mend the cause and {to_repeat}: only the failed subjobs run again.",
             )
         return failed
+
+    def describe_failed(self, observation: Observation) -> str:
+        """Return a warning about the subjobs that failed and may."""
+        return (
+            f"{len(observation.failed)} of {len(observation.verdicts)} subjobs of {self.subjob_set.description}, "
+            f"failed. {self.tolerance} ({self.subjob_set.max_failed}) allows it: {self.without_failed}.\n"
+            + build_failure_table(observation.verdicts)
+        )
 
     def _observe(
         self, arrays: Sequence[SubmittedArray], *, check_outputs: bool = True, read_logs: bool = True

@@ -1,4 +1,4 @@
-"""The tasks of a calibration as Airflow operators. What a DAG file does not use is not imported."""
+"""Commands as jobs, and the tasks of a calibration, as operators. What a DAG file does not use is not imported."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ if TYPE_CHECKING:
     from airflow_provider_caf.operators.configure import ConfigureOperator
     from airflow_provider_caf.operators.decide import DecideOperator
     from airflow_provider_caf.operators.finish import FinishOperator
+    from airflow_provider_caf.operators.jobs import BatchJobOperator, BatchSubmitOperator
     from airflow_provider_caf.operators.merge import CollectorMergeOperator
     from airflow_provider_caf.operators.prepare import PrepareOperator
     from airflow_provider_caf.operators.strategy import StrategyOperator
     from airflow_provider_caf.operators.submit import CollectorSubmitOperator
 
 _HOMES = {
+    "BatchJobOperator": "operators.jobs",
+    "BatchSubmitOperator": "operators.jobs",
     "CollectorMergeOperator": "operators.merge",
     "CollectorSubmitOperator": "operators.submit",
     "ConfigureOperator": "operators.configure",
@@ -26,6 +29,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "BatchJobOperator",
+    "BatchSubmitOperator",
     "CollectorMergeOperator",
     "CollectorSubmitOperator",
     "ConfigureOperator",

@@ -1,4 +1,4 @@
-"""Sensors that wait for the subjobs of a collection."""
+"""Sensors that wait for jobs of a task, or for the subjobs of a collection."""
 
 from airflow_provider_caf.sensors.batch import (
     BatchJobSensor,
@@ -9,9 +9,11 @@ from airflow_provider_caf.sensors.batch import (
     SlurmJobSensor,
     TorqueJobSensor,
 )
+from airflow_provider_caf.sensors.collector import CollectorJobSensor
 
 __all__ = [
     "BatchJobSensor",
+    "CollectorJobSensor",
     "HTCondorJobSensor",
     "LSFJobSensor",
     "LocalJobSensor",

@@ -21,10 +21,8 @@ from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.jobs.client import BatchClient
 from airflow_provider_caf.jobs.mirror import Mirror
-from airflow_provider_caf.jobs.observation import Observation
 from airflow_provider_caf.jobs.run import SubjobRun
 from airflow_provider_caf.jobs.subjob_set import SubjobSet
-from airflow_provider_caf.jobs.subjobs import build_failure_table
 from airflow_provider_caf.jobs.transport.base import Transport
 from airflow_provider_caf.steps.manifest import CollectionManifest
 
@@ -43,6 +41,8 @@ class CollectionRun(SubjobRun):
     """
 
     to_repeat = "clear this task"
+    tolerance = "max_failed_subjobs"
+    without_failed = "the calibration goes on without their data"
 
     def __init__(
         self,
@@ -75,14 +75,6 @@ class CollectionRun(SubjobRun):
         self.write_job_files(
             self._build_job(subjob, chain, {**made_of, "inputs": measure_inputs(subjob.files)})
             for subjob in self.manifest.subjobs
-        )
-
-    def describe_failed(self, observation: Observation) -> str:
-        """Return a warning about the subjobs without which the calibration goes on."""
-        return (
-            f"{len(observation.failed)} of {len(observation.verdicts)} subjobs of {self.subjob_set.description}, "
-            f"failed. max_failed_subjobs ({self.manifest.collection.max_failed_subjobs}) allows it: the calibration "
-            "goes on without their data.\n" + build_failure_table(observation.verdicts)
         )
 
     def _build_subjob_set(self) -> SubjobSet:

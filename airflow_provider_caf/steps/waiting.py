@@ -1,4 +1,4 @@
-"""Keep the catalog up to date while somebody waits for the subjobs of a collection, in a worker or the triggerer."""
+"""Keep the catalog up to date while somebody waits for subjobs, in a worker or the triggerer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 
 from airflow_provider_caf.core.errors import DatabaseError
 from airflow_provider_caf.jobs.observation import Observation
+from airflow_provider_caf.jobs.run import SubjobRun
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.results import CalibrationResults
 
@@ -17,13 +18,24 @@ _COUNT_SECONDS = 3.0
 
 
 class LiveCounts:
-    """Keep the catalog's counts of a collection as they are, while somebody waits for its subjobs."""
+    """Keep the catalog's counts of a set of subjobs as they are, while somebody waits for them.
 
-    def __init__(self, run: CollectionRun, results: CalibrationResults) -> None:
+    :param results: of the calibration, or of the task whose jobs they are.
+    :param iteration: the number of the pass.
+    :param collection: the name of the collection.
+    """
+
+    def __init__(self, run: SubjobRun, results: CalibrationResults, iteration: int, collection: str) -> None:
         self._run = run
         self._results = results
+        self._place = (iteration, collection)
         self._told: object = None
         self._last = -_COUNT_SECONDS
+
+    @classmethod
+    def of_collection(cls, run: CollectionRun, results: CalibrationResults) -> LiveCounts:
+        """Return the counts of a collection in a pass."""
+        return cls(run, results, run.iteration, run.layout.name)
 
     def update(self, observation: Observation, *, is_last: bool = False) -> None:
         """Write the counts and the new failures, where something has changed.
@@ -38,9 +50,8 @@ class LiveCounts:
         self._last = now
         run = self._run
         attempts = run.read_attempts()
-        place = (run.iteration, run.layout.name)
         try:
-            self._results.add_subjobs(*place, observation, attempts, run.manifest.resources)
+            self._results.add_subjobs(*self._place, observation, attempts, run.subjob_set.resources)
         except DatabaseError as error:
             if is_last:
                 raise

@@ -1,4 +1,4 @@
-"""The trigger behind the batch sensors: it looks after the subjobs of a collection in the triggerer."""
+"""The triggers behind the tasks that wait for jobs: they look after them in the triggerer."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_caf.batch.polling import Patience, decide_interval
 from airflow_provider_caf.batch.spec import SubmittedArray
 from airflow_provider_caf.core.errors import CafError
-from airflow_provider_caf.hooks.batch import open_collection
-from airflow_provider_caf.io.layout import CalibrationLayout
+from airflow_provider_caf.core.file_names import JOBS_COLLECTION
+from airflow_provider_caf.hooks.batch import open_collection, open_jobs
+from airflow_provider_caf.io.layout import CalibrationLayout, TaskJobsLayout
 from airflow_provider_caf.jobs.observation import Observation, Question
 from airflow_provider_caf.jobs.poll import Snapshot
+from airflow_provider_caf.jobs.run import SubjobRun
 from airflow_provider_caf.site.places import find_catalog
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.results import CalibrationResults
+from airflow_provider_caf.steps.task_jobs import TaskJobs
 from airflow_provider_caf.steps.waiting import LiveCounts
 from airflow_provider_caf.triggers.poller import SharedPoller, join_poller
 
@@ -31,71 +34,75 @@ the task (apache/airflow issues 71580 and 72716)."""
 _DEFAULT = Patience()
 
 
-class BatchJobTrigger(BaseTrigger):
-    """Wait until nothing will happen any more by itself to the subjobs of a collection.
+class JobTrigger(BaseTrigger):
+    """Wait until nothing will happen any more by itself to some subjobs. A subclass says to which.
 
-    The event says only that it is time to look; the sensor looks itself. All triggers of a triggerer that wait on the
+    The event says only that it is time to look; the task looks itself. All triggers of a triggerer that wait on the
     same batch system share its queries, see `triggers.poller`.
 
-    :param calibration_folder: the calibration's folder in the run.
-    :param dag_id: whose run it is, for the catalog.
-    :param run_id: which run.
-    :param iteration: the number of the pass, from 0.
-    :param collection: the collection's name.
-    :param deadline: when the sensor gives up, in seconds since 1970; handed back with the event.
+    :param deadline: when the task gives up, in seconds since 1970; handed back with the event.
     :param first_attempt: handed back with the event.
     :param since: when the wait began, in seconds since 1970: looks are quick at first, and not again after a restart.
     :param shortest_interval: between two looks, in seconds.
     :param longest_interval: between two looks, in seconds.
     :param poll_deadline: seconds for which the batch system may be silent.
+    :param cancel_on_kill: whether the jobs end when somebody kills the task.
     """
 
     def __init__(
         self,
-        calibration_folder: str,
-        dag_id: str,
-        run_id: str,
-        iteration: int,
-        collection: str,
+        *,
         deadline: float,
         first_attempt: int = 0,
         since: float = 0.0,
         shortest_interval: float = _DEFAULT.shortest,
         longest_interval: float = _DEFAULT.longest,
         poll_deadline: float = _DEFAULT.deadline,
+        cancel_on_kill: bool = True,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.calibration_folder = calibration_folder
-        self.dag_id = dag_id
-        self.run_id = run_id
-        self.iteration = iteration
-        self.collection = collection
         self.deadline = deadline
         self.first_attempt = first_attempt
         self.since = since
         self.shortest_interval = shortest_interval
         self.longest_interval = longest_interval
         self.poll_deadline = poll_deadline
+        self.cancel_on_kill = cancel_on_kill
         self._arrays: tuple[SubmittedArray, ...] | None = None
+
+    def open_run(self) -> SubjobRun:
+        """Return the subjobs, with the way to their submit host. It may block."""
+        raise NotImplementedError
+
+    def open_counts(self, run: SubjobRun) -> LiveCounts:
+        """Return what keeps the catalog up to date. It may block."""
+        raise NotImplementedError
+
+    @property
+    def patience(self) -> Patience:
+        """How often to look and how long to wait."""
+        return Patience(shortest=self.shortest_interval, longest=self.longest_interval, deadline=self.poll_deadline)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments with which the triggerer makes it again."""
-        words = list(inspect.signature(type(self)).parameters)
+        own = inspect.signature(type(self)).parameters.values()
+        words = [word.name for word in own if word.kind is not word.VAR_KEYWORD]
+        words += [word for word in inspect.signature(JobTrigger).parameters if word not in words]
         return f"{type(self).__module__}.{type(self).__qualname__}", {word: getattr(self, word) for word in words}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look until it is over, the time is up, or the batch system has not answered for too long."""
         began = time.monotonic()
         try:
-            run = await asyncio.to_thread(self._open)
-            counts = await asyncio.to_thread(self._open_counts, run)
+            run = await asyncio.to_thread(self.open_run)
+            counts = await asyncio.to_thread(self.open_counts, run)
             async with join_poller(run.client) as poller:
                 await self._watch(run, poller, counts)
         except CafError as error:
             # An exception that left a trigger would go round the sensor.
             event: dict[str, Any] = {"error": str(error)}
         except Exception as error:
-            self.log.exception("The wait for collection %r has failed", self.collection)
+            self.log.exception("The wait for jobs has failed")
             event = {"error": f"{type(error).__name__}: {error}"}
         else:
             event = {"first_attempt": self.first_attempt, "deadline": self.deadline}
@@ -106,9 +113,10 @@ class BatchJobTrigger(BaseTrigger):
         """End the jobs: somebody killed the task. A triggerer's shutdown does not come here."""
         # Airflow up to 3.3.2 cancels this coroutine a second later (it sends what is to be cancelled again and again
         # until it has ended): the thread goes on to its end all the same.
-        await asyncio.shield(asyncio.to_thread(self._end_jobs))
+        if self.cancel_on_kill:
+            await asyncio.shield(asyncio.to_thread(self._end_jobs))
 
-    async def _watch(self, run: CollectionRun, poller: SharedPoller, counts: LiveCounts) -> None:
+    async def _watch(self, run: SubjobRun, poller: SharedPoller, counts: LiveCounts) -> None:
         shown = ""
         while True:
             question = await asyncio.to_thread(run.find_question)
@@ -131,7 +139,7 @@ class BatchJobTrigger(BaseTrigger):
 
     @staticmethod
     def _look(
-        run: CollectionRun, question: Question, snapshot: Snapshot | None, counts: LiveCounts
+        run: SubjobRun, question: Question, snapshot: Snapshot | None, counts: LiveCounts
     ) -> tuple[Observation, str]:
         seen = run.judge(question, snapshot)
         counts.update(seen)
@@ -139,7 +147,7 @@ class BatchJobTrigger(BaseTrigger):
 
     def _end_jobs(self) -> None:
         try:
-            run = self._open()
+            run = self.open_run()
             if self._arrays is None:
                 run.cancel()
             else:
@@ -147,16 +155,66 @@ class BatchJobTrigger(BaseTrigger):
                 run.client.cancel(self._arrays)
         except CafError as error:
             # Nobody may be there any more to whom it could be raised.
-            self.log.error("The task was killed, but the jobs of %r could not be ended: %s", self.collection, error)
+            self.log.error("The task was killed, but its jobs could not be ended: %s", error)
         else:
-            self.log.info("The task was killed: the jobs of collection %r are ended.", self.collection)
+            self.log.info("The task was killed: the jobs of %s are ended.", run.subjob_set.description)
 
-    def _open_counts(self, run: CollectionRun) -> LiveCounts:
-        name = run.calibration.name
-        return LiveCounts(run, CalibrationResults(find_catalog(), self.dag_id, self.run_id, name))
 
-    def _open(self) -> CollectionRun:
+class BatchJobTrigger(JobTrigger):
+    """Wait for the subjobs of a collection. Deferred tasks in Airflow's database name it, so its name stays.
+
+    :param calibration_folder: the calibration's folder in the run.
+    :param dag_id: whose run it is, for the catalog.
+    :param run_id: which run.
+    :param iteration: the number of the pass, from 0.
+    :param collection: the collection's name.
+    """
+
+    def __init__(
+        self, calibration_folder: str, dag_id: str, run_id: str, iteration: int, collection: str, **wait: Any
+    ) -> None:
+        super().__init__(**wait)
+        self.calibration_folder = calibration_folder
+        self.dag_id = dag_id
+        self.run_id = run_id
+        self.iteration = iteration
+        self.collection = collection
+
+    def open_run(self) -> CollectionRun:
+        """Return the subjobs of the collection."""
         folder = Path(self.calibration_folder)
         layout = CalibrationLayout(run_folder=folder.parent, name=folder.name)
-        patience = Patience(shortest=self.shortest_interval, longest=self.longest_interval, deadline=self.poll_deadline)
-        return open_collection(layout, self.iteration, self.collection, patience=patience)
+        return open_collection(layout, self.iteration, self.collection, patience=self.patience)
+
+    def open_counts(self, run: SubjobRun) -> LiveCounts:
+        """Return what keeps the catalog up to date."""
+        name = Path(self.calibration_folder).name
+        results = CalibrationResults(find_catalog(), self.dag_id, self.run_id, name)
+        return LiveCounts(run, results, self.iteration, self.collection)
+
+
+class TaskJobsTrigger(JobTrigger):
+    """Wait for the jobs of a task.
+
+    :param folder: the folder of the jobs.
+    """
+
+    def __init__(self, folder: str, **wait: Any) -> None:
+        super().__init__(**wait)
+        self.folder = folder
+
+    def open_run(self) -> TaskJobs:
+        """Return the jobs."""
+        return open_jobs(TaskJobsLayout(folder=Path(self.folder)), patience=self.patience)
+
+    def open_counts(self, run: SubjobRun) -> LiveCounts:
+        """Return what keeps the catalog up to date."""
+        assert isinstance(run, TaskJobs)
+        return open_counts(run)
+
+
+def open_counts(run: TaskJobs) -> LiveCounts:
+    """Return what keeps the catalog up to date on the jobs of a task."""
+    task = run.manifest
+    results = CalibrationResults(find_catalog(), task.dag_id, task.run_id, task.task)
+    return LiveCounts(run, results, 0, JOBS_COLLECTION)

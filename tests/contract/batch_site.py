@@ -36,7 +36,7 @@ from airflow_provider_caf.jobs.subjob_set import SubjobSet
 from airflow_provider_caf.jobs.transport.base import Transport
 from airflow_provider_caf.jobs.transport.local import LocalTransport
 from airflow_provider_caf.operators.submit import CollectorSubmitOperator
-from airflow_provider_caf.sensors.batch import BatchJobSensor
+from airflow_provider_caf.sensors.collector import CollectorJobSensor
 from airflow_provider_caf.steps import collect
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.manifest import CollectionManifest
@@ -214,7 +214,7 @@ class Site:
     def _sense(self, job: SubjobSet) -> Observation:
         """Run the sensor of a collection, which gives its subjobs no further try, and give what it has seen last."""
         newest = max((each.attempt for each in read_intents(job.folders.arrays_folder)), default=0)
-        sensor = BatchJobSensor(
+        sensor = CollectorJobSensor(
             task_id="wait",
             calibration=CALIBRATION,
             iteration=0,

@@ -107,7 +107,7 @@ class Site:
             "run",
             0,
             collection,
-            **{"deadline": 4e9, "shortest_interval": interval, "longest_interval": interval, **words},  # type: ignore[arg-type]
+            **{"deadline": 4e9, "shortest_interval": interval, "longest_interval": interval, **words},
         )
 
 

@@ -8,7 +8,7 @@ from airflow.sdk import DAG, Param
 
 from airflow_provider_caf import CAF, Algorithm, Calibration, Collection
 from airflow_provider_caf.operators import CollectorSubmitOperator, ConfigureOperator, PrepareOperator
-from airflow_provider_caf.sensors import HTCondorJobSensor
+from airflow_provider_caf.sensors import CollectorJobSensor
 
 CALIBRATION = Calibration(
     "far",
@@ -24,4 +24,4 @@ with DAG("farm", schedule=None, params={"file": Param("/nowhere", type="string")
     configure = ConfigureOperator(task_id="configure", definition=DEFINITION.to_json())
     prepare = PrepareOperator(task_id="prepare", calibration="far")
     submit = CollectorSubmitOperator(task_id="submit", **names)
-    configure >> prepare >> submit >> HTCondorJobSensor(task_id="wait", **names)
+    configure >> prepare >> submit >> CollectorJobSensor(task_id="wait", **names)

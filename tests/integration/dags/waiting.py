@@ -9,7 +9,7 @@ from airflow.sdk import DAG, Param, TaskGroup
 
 from airflow_provider_caf import CAF, Algorithm, Calibration, Collection
 from airflow_provider_caf.operators import CollectorSubmitOperator, ConfigureOperator, PrepareOperator
-from airflow_provider_caf.sensors import BatchJobSensor
+from airflow_provider_caf.sensors import CollectorJobSensor
 
 JOB = """
 echo "$$" >> "$1/$2.$3.started"
@@ -55,5 +55,5 @@ with DAG(
         names: dict[str, Any] = {"calibration": way, "iteration": 0, "collection": "jobs"}
         with TaskGroup(way):
             prepare = PrepareOperator(task_id="prepare", calibration=way)
-            wait = BatchJobSensor(task_id="wait", **names, **settings)
+            wait = CollectorJobSensor(task_id="wait", **names, **settings)
             configure >> prepare >> CollectorSubmitOperator(task_id="submit", **names) >> wait

@@ -33,7 +33,7 @@ from airflow_provider_caf.operators.merge import CollectorMergeOperator
 from airflow_provider_caf.operators.prepare import PrepareOperator
 from airflow_provider_caf.operators.strategy import StrategyOperator
 from airflow_provider_caf.operators.submit import CollectorSubmitOperator
-from airflow_provider_caf.sensors.batch import BatchJobSensor
+from airflow_provider_caf.sensors.collector import CollectorJobSensor
 
 TOP = Path(__file__).resolve().parents[3]
 
@@ -112,7 +112,7 @@ def test_the_kinds_of_the_tasks() -> None:
     kinds = {
         "vertex.prepare": PrepareOperator,
         "vertex.iteration_1.default.submit": CollectorSubmitOperator,
-        "vertex.iteration_1.default.wait": BatchJobSensor,
+        "vertex.iteration_1.default.wait": CollectorJobSensor,
         "vertex.iteration_1.default.merge": CollectorMergeOperator,
         "vertex.iteration_1.MeanAlgorithm": StrategyOperator,
         "vertex.iteration_1.decide": DecideOperator,

@@ -240,7 +240,7 @@ def test_held_jobs_are_dealt_with_while_the_task_is_deferred(site: Site, monkeyp
         return await task
 
     assert len(asyncio.run(run())) == 1
-    verdicts = trigger._open().observe().verdicts
+    verdicts = trigger.open_run().observe().verdicts
     assert {each.status for each in verdicts.values()} == {SubjobStatus.FAILED}
     assert [action for action, _ in site.read_commands()].count("cancel") == 1
 

@@ -26,8 +26,8 @@ from airflow.sdk.execution_time.comms import ErrorResponse
 from airflow_provider_caf.batch.verdicts import SubjobStatus, Verdict
 from airflow_provider_caf.core.errors import PollError
 from airflow_provider_caf.jobs.observation import Observation
-from airflow_provider_caf.sensors import batch
-from airflow_provider_caf.sensors.batch import BatchJobSensor, _Look
+from airflow_provider_caf.operators.waiting import Look
+from airflow_provider_caf.sensors.collector import CollectorJobSensor
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.triggers import batch as trigger_module
 from airflow_provider_caf.triggers.batch import BatchJobTrigger
@@ -36,14 +36,6 @@ from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Lab
-
-OTHERS = {
-    "HTCondorJobSensor": "htcondor",
-    "LSFJobSensor": "lsf",
-    "PBSJobSensor": "pbs",
-    "SlurmJobSensor": "slurm",
-    "TorqueJobSensor": "torque",
-}
 
 
 @pytest.fixture
@@ -56,7 +48,7 @@ def context(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {"ti": ti, "task_state_store": Store()}
 
 
-def make_sensor(cls: type[BatchJobSensor] = BatchJobSensor, **words: Any) -> BatchJobSensor:
+def make_sensor(cls: type[CollectorJobSensor] = CollectorJobSensor, **words: Any) -> CollectorJobSensor:
     return cls(task_id="wait", calibration="vertex", iteration=0, collection="default", **words)
 
 
@@ -75,14 +67,14 @@ def build_gate(lab: Lab, gate: Path) -> list[str]:
 def looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a file that is there when a sensor has looked: what failed before counts as a try of an earlier wait."""
     file = tmp_path / "looked"
-    look = BatchJobSensor._look
+    look = CollectorJobSensor.look
 
-    def look_and_tell(self: BatchJobSensor, *words: Any) -> _Look:
+    def look_and_tell(self: CollectorJobSensor, *words: Any) -> Look:
         seen = look(self, *words)
         file.touch()
         return seen
 
-    monkeypatch.setattr(BatchJobSensor, "_look", look_and_tell)
+    monkeypatch.setattr(CollectorJobSensor, "look", look_and_tell)
     return file
 
 
@@ -259,22 +251,6 @@ def test_killing_the_task_ends_the_jobs(lab: Lab, context: dict[str, Any], tmp_p
     assert {verdict.status.value for verdict in run.observe().verdicts.values()} == {"cancelled"}
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_a_sensor_of_another_system_refuses(lab: Lab, context: dict[str, Any], name: str) -> None:
-    set_up(lab)
-    with pytest.raises(AirflowFailException) as caught:
-        make_sensor(getattr(batch, name)).execute(context)  # type: ignore[arg-type]
-    text = str(caught.value)
-    assert f"{name} waits for {OTHERS[name]} jobs, but calibration 'vertex' runs on 'local'." in text
-    assert "Use BatchJobSensor" in text
-    lab.wait(lab.open())
-
-
-def test_the_sensor_of_the_local_system_waits_for_it(lab: Lab, context: dict[str, Any]) -> None:
-    set_up(lab)
-    assert make_sensor(batch.LocalJobSensor).execute(context)["subjobs"] == 1  # type: ignore[arg-type]
-
-
 def test_a_calibration_that_was_not_prepared_fails_for_good(context: dict[str, Any]) -> None:
     with pytest.raises(AirflowFailException, match="The manifest of collection 'default'"):
         make_sensor().execute(context)  # type: ignore[arg-type]
@@ -283,7 +259,7 @@ def test_a_calibration_that_was_not_prepared_fails_for_good(context: dict[str, A
 def test_the_constructor_only_assigns() -> None:
     sensor = make_sensor(max_subjob_retries=7)
     assert (sensor.calibration, sensor.iteration, sensor.collection) == ("vertex", 0, "default")
-    assert sensor.max_subjob_retries == 7
+    assert sensor.max_retries == 7
     assert sensor.deferrable
     assert [field for field in sensor.template_fields if not hasattr(sensor, field)] == []
 
@@ -292,8 +268,8 @@ def test_how_far_it_is_stands_in_the_store(lab: Lab, context: dict[str, Any], tm
     gate = tmp_path / "gate"
     set_up(lab, build_gate(lab, gate))
     sensor = make_sensor()
-    run = sensor._open(context)  # type: ignore[arg-type]
-    while sensor._look(context, run, 0) is _Look.WAITING and context["task_state_store"]["progress"] != "1 running":  # type: ignore[arg-type]
+    run = sensor.find_opened(context)  # type: ignore[arg-type]
+    while sensor.look(context, run, 0) is Look.WAITING and context["task_state_store"]["progress"] != "1 running":  # type: ignore[arg-type]
         time.sleep(0.02)
     gate.touch()
     sensor.execute(context)  # type: ignore[arg-type]
@@ -477,6 +453,6 @@ def test_a_failure_that_nobody_knows_of_to_end_the_jobs_does_not_hide_why_the_ta
     def fail(*_: object) -> None:
         raise ValueError("another one")
 
-    monkeypatch.setattr(BatchJobSensor, "_open", fail)
+    monkeypatch.setattr(CollectorJobSensor, "find_opened", fail)
     with pytest.raises(PollError, match="the server is down"):
         make_sensor().execute_complete(context, {"error": "the server is down"})  # type: ignore[arg-type]

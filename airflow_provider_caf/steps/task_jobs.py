@@ -1,0 +1,275 @@
+"""The jobs of one task of any DAG: what is asked for becomes job files and a manifest, from which every try goes on.
+
+`jobs.run` submits, watches and judges them. A job's file holds digests of all it was made of, so what is done counts
+until the command, its input or the code that travels with it changes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from airflow_provider_caf.batch.polling import Patience
+from airflow_provider_caf.batch.spec import Resources
+from airflow_provider_caf.batch.systems import load_system
+from airflow_provider_caf.batch.verdicts import SubjobStatus
+from airflow_provider_caf.core.errors import CheckpointError, DefinitionError, InputError
+from airflow_provider_caf.core.file_names import JOBS_COLLECTION
+from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
+from airflow_provider_caf.core.json_form import JsonRecord, read_number
+from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.temporary import build_temporary_name
+from airflow_provider_caf.core.tolerance import Tolerance
+from airflow_provider_caf.definitions.jobs import Job, Jobs
+from airflow_provider_caf.io.inputs import resolve_input_files
+from airflow_provider_caf.io.job_app import build_job_app
+from airflow_provider_caf.io.layout import TaskJobsLayout
+from airflow_provider_caf.jobs.client import BatchClient
+from airflow_provider_caf.jobs.mirror import Mirror
+from airflow_provider_caf.jobs.observation import Observation
+from airflow_provider_caf.jobs.run import SubjobRun
+from airflow_provider_caf.jobs.subjob_set import SubjobSet, build_job
+from airflow_provider_caf.jobs.transport.base import Transport
+from airflow_provider_caf.steps.collect import measure_inputs
+
+_log = logging.getLogger(__name__)
+
+
+@record
+class TaskJobsManifest(JsonRecord):
+    """The jobs of a task, resolved.
+
+    :param dag_id: the DAG of the task.
+    :param run_id: its run.
+    :param task: the task, with its map index where it has one.
+    :param root: the work folder, which a remote one may mirror.
+    :param backend: the batch system, by our name.
+    :param connection: the Airflow connection to it; None: on this machine.
+    :param app: the name of the job app.
+    :param count: how many jobs there are.
+    """
+
+    version = 1
+    version_error = CheckpointError
+    version_hint = "It was written by another release. Clear the task that submits."
+
+    dag_id: str
+    run_id: str
+    task: str
+    root: str
+    backend: str
+    connection: str | None = None
+    resources: Resources
+    app: str
+    count: int
+    max_retries: int
+    max_failed: Annotated[Tolerance, read_number]
+
+    @property
+    def target(self) -> tuple[str, str | None]:
+        """Where the jobs go: another target knows nothing of what this one has."""
+        return self.backend, self.connection
+
+    def write(self, layout: TaskJobsLayout) -> None:
+        """Write the manifest."""
+        write_json(layout.manifest, self.to_json(), mode=PRIVATE)
+
+    @classmethod
+    def read(cls, layout: TaskJobsLayout) -> TaskJobsManifest:
+        """Read what the task that submits has written.
+
+        :raises InputError: if it is missing or cut off.
+        :raises DefinitionError: if a field is missing, unknown or wrong.
+        """
+        where = f"manifest of the jobs in {layout.folder}"
+        return cls.from_json(read_json(layout.manifest, f"The {where}"), where)
+
+
+class TaskJobs(SubjobRun):
+    """The jobs of one task.
+
+    :param layout: their paths.
+    :param manifest: where the caller has it already.
+    :raises InputError: if nothing was submitted there.
+    """
+
+    to_repeat = "clear this task"
+
+    def __init__(
+        self,
+        layout: TaskJobsLayout,
+        *,
+        manifest: TaskJobsManifest | None = None,
+        patience: Patience | None = None,
+        transport: Transport | None = None,
+        mirror: Mirror | None = None,
+    ) -> None:
+        self.layout = layout
+        self.manifest = manifest = manifest or TaskJobsManifest.read(layout)
+        subjob_set = SubjobSet(
+            labels=(manifest.dag_id, manifest.task),
+            folders=layout.jobs,
+            subjobs=tuple(range(manifest.count)),
+            app=layout.folder / manifest.app,
+            resources=manifest.resources,
+            max_retries=manifest.max_retries,
+            max_failed=manifest.max_failed,
+            title=f"task {manifest.task!r} of DAG {manifest.dag_id!r}",
+            identity=(manifest.dag_id, manifest.run_id, manifest.task),
+        )
+        client = BatchClient(load_system(manifest.backend), transport, patience=patience, mirror=mirror)
+        super().__init__(subjob_set, client)
+
+    @property
+    def ignored(self) -> list[str]:
+        """The arguments that have no effect on this system."""
+        return sorted(self.client.system.ignored.intersection(self.manifest.resources.to_json()))
+
+    def end_surplus(self) -> None:
+        """End jobs of an earlier try that there are not any more, and remove their job files.
+
+        :raises CafError: if they cannot be ended.
+        """
+        numbers = [int(path.stem) for path in self.folders.input_folder.glob("[0-9]*.json")]
+        surplus = sorted(number for number in numbers if number >= self.manifest.count)
+        if surplus:
+            _log.info("Ending jobs %s of an earlier try: there are not so many any more.", surplus)
+            self.cancel(surplus)
+            for number in surplus:
+                self.folders.job_file(number).unlink()
+
+    def write_outputs(self, observation: Observation) -> Path:
+        """Write the list of the files that the done jobs have left, and return its path.
+
+        ::
+
+            {"version": 1, "jobs": {"<number>": [<path>, …], …}}
+        """
+        done = {number: end for number, end in observation.verdicts.items() if end.status is SubjobStatus.DONE}
+        files = {str(number): [str(path) for path in verdict.outputs] for number, verdict in sorted(done.items())}
+        write_json(self.layout.outputs_file, {"version": 1, "jobs": files})
+        return self.layout.outputs_file
+
+
+@record
+class JobContent:
+    """What travels with each job beside its command.
+
+    :param files: name in the folder of the job → path.
+    :param references: classes and functions of the user whose modules travel.
+    :param function: what the jobs call instead of a command, for the job file.
+    """
+
+    files: Mapping[str, Path]
+    references: Sequence[str] = ()
+    function: Mapping[str, Any] | None = None
+
+
+def find_jobs(words: Jobs, where: str) -> tuple[Job, ...]:
+    """Return the jobs that a task asks for, with their input files found.
+
+    :param where: whose they are, for messages.
+    :raises InputError: if files that are asked for are not there.
+    """
+    patterns = words.input_files or []
+    return words.plan(resolve_input_files(patterns, where) if patterns else ())
+
+
+def check_program(jobs: Iterable[Job], backend: str, resources: Resources) -> None:
+    """Refuse a program that is not there, where the jobs run here and nothing changes what is found.
+
+    :raises DefinitionError: with its name.
+    """
+    if backend != "local" or resources.setup or resources.container:
+        return
+    path = (resources.environment or {}).get("PATH", os.environ.get("PATH"))
+    for program in {job.command[0] for job in jobs}:
+        # One with a folder in its name may be a file that travels, or be made by the job before.
+        if "{" not in program and "/" not in program and shutil.which(program, path=path) is None:
+            raise DefinitionError(
+                f"The program {program!r} is not on PATH ({path}).",
+                hint="Correct its name, or give the path of it, or set PATH in 'environment'.",
+            )
+        if program.startswith("/") and not Path(program).exists():
+            raise DefinitionError(f"There is no program {program}.", hint="Correct its path.")
+
+
+def write_app(layout: TaskJobsLayout, content: JobContent) -> tuple[str, str]:
+    """Write the job app, and return its name and the digest of what of the user's is in it.
+
+    :raises DefinitionError: if a file or module is not there or cannot travel.
+    """
+    layout.folder.mkdir(parents=True, exist_ok=True)
+    new = layout.folder / build_temporary_name("app")
+    files = {f"{JOBS_COLLECTION}/{name}": path for name, path in content.files.items()}
+    digest = build_job_app(new, content.references, files=files)
+    app = layout.app(digest)
+    new.replace(app)
+    return app.name, digest if content.files or content.references else ""
+
+
+def build_jobs(jobs: Sequence[Job], words: Jobs, content: JobContent, digest: str) -> list[dict[str, Any]]:
+    """Return the content of the job files.
+
+    :param digest: of what travels with the jobs.
+    :raises InputError: if an input file is not there any more.
+    """
+    made_of = {"content": digest} if digest else {}
+    return [
+        {
+            **build_job(
+                number, job.command, input_files=job.input_files, outputs=words.outputs, arguments=job.arguments
+            ),
+            **({"function": dict(content.function)} if content.function is not None else {}),
+            "collection": JOBS_COLLECTION,
+            "job_files": sorted(content.files),
+            "made_of": {**made_of, "inputs": measure_inputs(job.input_files)},
+        }
+        for number, job in enumerate(jobs)
+    ]
+
+
+def describe_handle(run: TaskJobs) -> dict[str, Any]:
+    """Return the handle of the jobs, by which another task waits for them."""
+    manifest = run.manifest
+    return {
+        "folder": str(run.layout.folder),
+        "backend": manifest.backend,
+        "jobs": manifest.count,
+        "array_ids": run.list_array_ids(),
+    }
+
+
+def describe_end(run: TaskJobs, seen: Observation) -> dict[str, Any]:
+    """Return the handle of jobs that are over, with what has become of them."""
+    outputs_file = str(run.write_outputs(seen))
+    return {**describe_handle(run), "failed": len(seen.failed), "outputs_file": outputs_file}
+
+
+def read_handle(handle: Any, work_dir: Path) -> TaskJobsLayout:
+    """Return the paths of the jobs of a handle.
+
+    :param handle: what `describe_handle` gave, or the folder alone.
+    :param work_dir: the folder of all runs; only what lies in it is ours.
+    :raises DefinitionError: if it is no handle, or of another work folder.
+    :raises InputError: if nothing was submitted there.
+    """
+    folder = handle.get("folder") if isinstance(handle, Mapping) else handle
+    if not isinstance(folder, str) or not folder.startswith("/") or "\0" in folder:
+        raise DefinitionError(
+            f"{handle!r} is no handle of jobs.", hint="Give what a BatchSubmitOperator has returned: `submit.output`."
+        )
+    path = Path(os.path.normpath(folder))
+    if work_dir not in path.parents:
+        raise DefinitionError(
+            f"The jobs in {folder} belong to another work folder than {work_dir}.",
+            hint="Submit and wait with the same [caf] work_dir, or give both tasks the same work_dir.",
+        )
+    layout = TaskJobsLayout(folder=path)
+    if not layout.manifest.is_file():
+        raise InputError(f"No jobs were submitted from {folder}.", hint="Run the task that submits them first.")
+    return layout
