@@ -7,7 +7,20 @@ from typing import Any
 _NAME = "CAF"
 _PACKAGE = "airflow_provider_caf"
 _LINKS = ("AlgorithmLogLink", "CafPageLink", "RunFolderLink")
-_OPERATORS = ("configure", "decide", "ending", "finish", "member", "merge", "prepare", "script", "strategy", "submit")
+_OPERATORS = (
+    "configure",
+    "decide",
+    "ending",
+    "finish",
+    "function",
+    "jobs",
+    "member",
+    "merge",
+    "prepare",
+    "script",
+    "strategy",
+    "submit",
+)
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -23,9 +36,15 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [f"{_PACKAGE}.operators.{module}" for module in _OPERATORS],
             }
         ],
-        "sensors": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.sensors.batch"]}],
+        "sensors": [
+            {
+                "integration-name": _NAME,
+                "python-modules": [f"{_PACKAGE}.sensors.batch", f"{_PACKAGE}.sensors.collector"],
+            }
+        ],
         "hooks": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.hooks.batch"]}],
         "triggers": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.triggers.batch"]}],
+        "task-decorators": [{"name": "batch", "class-name": f"{_PACKAGE}.operators.function.batch_task"}],
         "cli": [f"{_PACKAGE}.cli.definition.get_caf_cli_commands"],
         "extra-links": [f"{_PACKAGE}.operators.links.{name}" for name in _LINKS],
         "asset-uris": [{"schemes": ["caf"], "handler": None}],

@@ -129,8 +129,11 @@ class JobsOperator(CafTask, BaseOperator):
         values = {word: getattr(self, word) for word in WORDS}
         return Jobs.from_json({word: value for word, value in values.items() if value is not None}, templates=templates)
 
-    def build_content(self, words: Jobs) -> JobContent:
-        """Return what travels with each job beside its command."""
+    def build_content(self, words: Jobs, folder: Path) -> JobContent:
+        """Return what travels with each job beside its command.
+
+        :param folder: of the jobs.
+        """
         return JobContent(files={name: Path(path) for name, path in words.job_files.items()})
 
     def find_folder(self, context: Context) -> TaskJobsLayout:
@@ -164,8 +167,9 @@ class JobsOperator(CafTask, BaseOperator):
             parse_resources(connection_args, f"connection {connection!r}"),
             parse_resources(words.arguments_of_batch, where),
         )
-        check_program(jobs, backend, resources)
-        content = self.build_content(words)
+        content = self.build_content(words, layout.folder)
+        if content.function is None:
+            check_program(jobs, backend, resources)
         self._leave_target(layout, (backend, connection))
         app, digest = write_app(layout, content)
         manifest = TaskJobsManifest(

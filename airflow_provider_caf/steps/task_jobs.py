@@ -18,7 +18,7 @@ from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.batch.systems import load_system
 from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import CheckpointError, DefinitionError, InputError
-from airflow_provider_caf.core.file_names import JOBS_COLLECTION
+from airflow_provider_caf.core.file_names import JOBS_COLLECTION, RESULT_FILE
 from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.core.json_form import JsonRecord, read_number
 from airflow_provider_caf.core.record import record
@@ -219,12 +219,15 @@ def build_jobs(jobs: Sequence[Job], words: Jobs, content: JobContent, digest: st
     :raises InputError: if an input file is not there any more.
     """
     made_of = {"content": digest} if digest else {}
+    call: dict[str, Any] = {}
+    outputs = words.outputs
+    if content.function is not None:
+        call = {"command": None, "function": dict(content.function)}
+        outputs = [RESULT_FILE, *outputs]
     return [
         {
-            **build_job(
-                number, job.command, input_files=job.input_files, outputs=words.outputs, arguments=job.arguments
-            ),
-            **({"function": dict(content.function)} if content.function is not None else {}),
+            **build_job(number, job.command, input_files=job.input_files, outputs=outputs, arguments=job.arguments),
+            **call,
             "collection": JOBS_COLLECTION,
             "job_files": sorted(content.files),
             "made_of": {**made_of, "inputs": measure_inputs(job.input_files)},

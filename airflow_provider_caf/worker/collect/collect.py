@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     value = read_request(path, "job file")
     job = Job.from_json(value)
     os.environ["CAF_JOB"] = path
-    write_job_files(job)
+    write_job_files(job.job_files, job.collection)
     files: Sequence[str] | None = None
     if job.pre_collector is not None:
         code, files = run_before(job.pre_collector, value, path)
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def write_job_files(job: Job) -> None:
+def write_job_files(names: Sequence[str], collection: str) -> None:
     """Write the files that travel with a job into the work folder, and say in `$CAF_APP` where the job app is.
 
     :raises InputError: if one of them is not in the app.
@@ -57,16 +57,16 @@ def write_job_files(job: Job) -> None:
     loader = getattr(airflow_provider_caf, "__loader__", None)
     archive = getattr(loader, "archive", None)
     if loader is None or archive is None:
-        if job.job_files:
+        if names:
             raise InputError("Files that travel with a job lie in the job app.", hint="Run it as app.pyz collect.")
         return
     os.environ["CAF_APP"] = archive
-    for name in job.job_files:
+    for name in names:
         try:
-            data = loader.get_data(f"{archive}/files/{job.collection}/{name}")
+            data = loader.get_data(f"{archive}/files/{collection}/{name}")
         except OSError as error:
             raise InputError(
-                f"The job app {archive} has no file {name!r} of collection {job.collection!r}.",
+                f"The job app {archive} has no file {name!r} of collection {collection!r}.",
                 hint="Clear the task `prepare` of the calibration.",
             ) from error
         write_bytes(Path(check_file_name(name)), data, f"job file {name!r}")

@@ -116,7 +116,7 @@ def test_subjobs_are_counted_while_somebody_waits(lab: Lab) -> None:
         lab.submit(name)
         run = lab.open(name)
         lab.wait(run)
-        LiveCounts(run, lab.results("vertex")).update(run.observe())
+        LiveCounts.of_collection(run, lab.results("vertex")).update(run.observe())
     tasks = {task_id.replace("cal.", "vertex."): row for task_id, row in make_tasks("success", "sd...").items()}
     (progress,) = read_progress(lab.run.dag_id, lab.run.run_id, tasks, lab.catalog)
     counted = (progress.subjobs_done, progress.subjobs, progress.subjobs_failed, progress.state)

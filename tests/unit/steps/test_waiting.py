@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def open_run(site: Site, **resources: Any) -> CollectionRun:
-    run = site.make_trigger("default", 1.0)._open()
+    run = site.make_trigger("default", 1.0).open_run()
     run.manifest = replace(run.manifest, resources=Resources(**resources))
     return run
 

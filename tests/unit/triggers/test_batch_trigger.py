@@ -75,7 +75,7 @@ def test_it_can_be_made_again_from_what_it_says(lab: Lab) -> None:
     again = getattr(import_module(module), name)(**json.loads(json.dumps(words)))
     assert isinstance(again, BatchJobTrigger)
     assert again.serialize() == (path, words)
-    assert {name: words[name] for name in words if name not in _PLACE} == _TIMES
+    assert {name: words[name] for name in words if name not in _PLACE} == {**_TIMES, "cancel_on_kill": True}
 
 
 def test_what_it_says_is_small_however_many_subjobs_there_are(lab: Lab) -> None:

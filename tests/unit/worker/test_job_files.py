@@ -14,7 +14,6 @@ from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.worker.collect.collect import write_job_files
 from airflow_provider_caf.worker.job.subjob import build_argv
-from airflow_provider_caf.worker.requests import Job
 
 SHOW = [
     sys.executable,
@@ -80,6 +79,5 @@ def test_the_job_app_starts_a_command_that_needs_them() -> None:
 
 
 def test_outside_of_an_app_there_are_none() -> None:
-    job = Job.from_json({"command": ["true"], "job_files": ["steering.py"], "collection": "physics"})
     with pytest.raises(InputError, match="lie in the job app"):
-        write_job_files(job)
+        write_job_files(["steering.py"], "physics")
