@@ -47,13 +47,10 @@ with DAG(
     def estimate(outputs_file: str) -> float:
         """Add up what the jobs have counted; this is a job too."""
         import json
+        from pathlib import Path
 
-        inside = total = 0
-        with open(outputs_file) as outputs:
-            for files in json.load(outputs)["jobs"].values():
-                with open(files[0]) as counts:
-                    numbers = counts.read().split()
-                inside, total = inside + int(numbers[0]), total + int(numbers[1])
-        return 4 * inside / total
+        jobs = json.loads(Path(outputs_file).read_text())["jobs"]
+        counts = [Path(files[0]).read_text().split() for files in jobs.values()]
+        return 4 * sum(int(inside) for inside, _ in counts) / sum(int(total) for _, total in counts)
 
     wait >> estimate("{{ ti.xcom_pull(task_ids='draw')['outputs_file'] }}") << draw

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import Context
+from airflow.sdk import Context, XComArg
 
 from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.hooks.batch import open_jobs
@@ -39,7 +39,7 @@ class BatchJobSensor(WaitingSensor[TaskJobs]):
     def __init__(
         self,
         *,
-        handle: Mapping[str, Any] | str,
+        handle: Mapping[str, Any] | str | XComArg,
         work_dir: str | None = None,
         max_retries: int | None = None,
         cancel_on_kill: bool = True,
