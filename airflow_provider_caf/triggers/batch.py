@@ -70,6 +70,11 @@ class JobTrigger(BaseTrigger):
         self.cancel_on_kill = cancel_on_kill
         self._arrays: tuple[SubmittedArray, ...] | None = None
 
+    @property
+    def waits_for(self) -> str:
+        """Whose jobs they are, for messages."""
+        raise NotImplementedError
+
     def open_run(self) -> SubjobRun:
         """Return the subjobs, with the way to their submit host. It may block."""
         raise NotImplementedError
@@ -102,7 +107,7 @@ class JobTrigger(BaseTrigger):
             # An exception that left a trigger would go round the sensor.
             event: dict[str, Any] = {"error": str(error)}
         except Exception as error:
-            self.log.exception("The wait for jobs has failed")
+            self.log.exception("The wait for the jobs of %s has failed", self.waits_for)
             event = {"error": f"{type(error).__name__}: {error}"}
         else:
             event = {"first_attempt": self.first_attempt, "deadline": self.deadline}
@@ -155,9 +160,9 @@ class JobTrigger(BaseTrigger):
                 run.client.cancel(self._arrays)
         except CafError as error:
             # Nobody may be there any more to whom it could be raised.
-            self.log.error("The task was killed, but its jobs could not be ended: %s", error)
+            self.log.error("The task was killed, but the jobs of %s could not be ended: %s", self.waits_for, error)
         else:
-            self.log.info("The task was killed: the jobs of %s are ended.", run.subjob_set.description)
+            self.log.info("The task was killed: the jobs of %s are ended.", self.waits_for)
 
 
 class BatchJobTrigger(JobTrigger):
@@ -179,6 +184,11 @@ class BatchJobTrigger(JobTrigger):
         self.run_id = run_id
         self.iteration = iteration
         self.collection = collection
+
+    @property
+    def waits_for(self) -> str:
+        """Whose jobs they are, for messages."""
+        return repr(self.collection)
 
     def open_run(self) -> CollectionRun:
         """Return the subjobs of the collection."""
@@ -202,6 +212,11 @@ class TaskJobsTrigger(JobTrigger):
     def __init__(self, folder: str, **wait: Any) -> None:
         super().__init__(**wait)
         self.folder = folder
+
+    @property
+    def waits_for(self) -> str:
+        """Whose jobs they are, for messages."""
+        return self.folder
 
     def open_run(self) -> TaskJobs:
         """Return the jobs."""
