@@ -29,6 +29,7 @@ with DAG(
         "points": Param(20_000, type="integer", minimum=1, description="Points of each job."),
     },
     default_args={
+        "retries": 2,
         "backend": "{{ '' if params.conn_id else params.backend }}",
         "conn_id": "{{ params.conn_id or '' }}",
     },

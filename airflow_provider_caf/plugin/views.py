@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_caf.core.errors import CafError
+from airflow_provider_caf.core.file_names import JOBS_COLLECTION
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.tails import cut_tail
@@ -65,6 +66,7 @@ def _describe_run(run: RunSummary) -> dict[str, Any]:
 def build_run(run: RunDep, catalog: CatalogDep) -> dict[str, Any]:
     """Return how far a run and all its calibrations are."""
     described = catalog.read_run(*run.place)
+    calibrations = read_progress(*run.place, run.tasks, catalog)
     return {
         **_describe_run(run),
         **_pick(described, "folder", "versions", "params"),
@@ -73,7 +75,12 @@ def build_run(run: RunDep, catalog: CatalogDep) -> dict[str, Any]:
             for task_id, task in run.tasks.items()
             if parse_task_id(task_id).calibration is None
         ],
-        "calibrations": [_build_progress(progress, run) for progress in read_progress(*run.place, run.tasks, catalog)],
+        "calibrations": [_build_progress(progress, run) for progress in calibrations],
+        "jobs": [
+            _build_task_jobs(row, run)
+            for row in catalog.read(db.SubjobsRow, *run.place)
+            if find_task(row, run.tasks) is not None
+        ],
         "failed": catalog.count(db.FailedSubjobRow, *run.place),
     }
 
@@ -91,6 +98,17 @@ def _build_progress(progress: CalibrationProgress, run: RunRow) -> dict[str, Any
 def _build_counts(row: db.SubjobsRow) -> dict[str, Any]:
     counts = _pick(row, "total", "queued", "held", "running", "done", "failed", "retries", "updated")
     return {"name": row.collection, **counts}
+
+
+def _build_task_jobs(row: db.SubjobsRow, run: RunRow) -> dict[str, Any]:
+    task = run.tasks[find_task(row, run.tasks) or ""]
+    return {**_build_counts(row), "name": row.calibration, **_pick(task, "state", "progress", "reason")}
+
+
+def find_task(row: db.SubjobsRow | db.FailedSubjobRow, tasks: Iterable[str]) -> str | None:
+    """Return the id of the task that has submitted jobs of its own; None: they are subjobs of a calibration."""
+    task_id = row.calibration.partition("[")[0]
+    return task_id if row.collection == JOBS_COLLECTION and task_id in tasks else None
 
 
 def build_calibration(run: RunDep, catalog: CatalogDep, name: str) -> dict[str, Any]:
@@ -250,11 +268,11 @@ def build_failures(run: RunDep, catalog: CatalogDep, name: str | None = None, of
         "total": catalog.count(db.FailedSubjobRow, *place),
         "offset": max(0, offset),
         "size": _FAILURES,
-        "rows": [_build_failure(row, catalog) for row in rows],
+        "rows": [_build_failure(row, run, catalog) for row in rows],
     }
 
 
-def _build_failure(row: db.FailedSubjobRow, catalog: Catalog) -> dict[str, Any]:
+def _build_failure(row: db.FailedSubjobRow, run: RunRow, catalog: Catalog) -> dict[str, Any]:
     attempt: Any = {"iteration": row.iteration, "step": row.collection, "subjob": row.subjob, "attempt": row.attempt}
     logs = catalog.read(db.LogRow, row.dag_id, row.run_id, row.calibration, **attempt)
     return {
@@ -262,9 +280,8 @@ def _build_failure(row: db.FailedSubjobRow, catalog: Catalog) -> dict[str, Any]:
         **_pick(row, "exit_code", "signal", "host", "reason", "ended"),
         "path": logs[0].path if logs else row.log,
         "tail": cut_tail(logs[0].text[-_TAIL_LETTERS:], _TAIL_LINES) if logs else None,
-        "task_id": TaskName(
-            calibration=row.calibration, iteration=row.iteration, owner=row.collection, step=WAIT
-        ).task_id,
+        "task_id": find_task(row, run.tasks)
+        or TaskName(calibration=row.calibration, iteration=row.iteration, owner=row.collection, step=WAIT).task_id,
     }
 
 

@@ -15,8 +15,9 @@ from airflow_provider_caf.batch.polling import Patience, decide_interval
 from airflow_provider_caf.batch.spec import SubmittedArray
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.file_names import JOBS_COLLECTION
+from airflow_provider_caf.core.names import MAX_NAME_LENGTH
 from airflow_provider_caf.hooks.batch import open_collection, open_jobs
-from airflow_provider_caf.io.layout import CalibrationLayout, TaskJobsLayout
+from airflow_provider_caf.io.layout import CalibrationLayout, TaskJobsLayout, slug
 from airflow_provider_caf.jobs.observation import Observation, Question
 from airflow_provider_caf.jobs.poll import Snapshot
 from airflow_provider_caf.jobs.run import SubjobRun
@@ -231,5 +232,6 @@ class TaskJobsTrigger(JobTrigger):
 def open_counts(run: TaskJobs) -> LiveCounts:
     """Return what keeps the catalog up to date on the jobs of a task."""
     task = run.manifest
-    results = CalibrationResults(find_catalog(), task.dag_id, task.run_id, task.task)
+    name = task.task if len(task.task) <= MAX_NAME_LENGTH else slug(task.task)
+    results = CalibrationResults(find_catalog(), task.dag_id, task.run_id, name)
     return LiveCounts(run, results, 0, JOBS_COLLECTION)

@@ -19,11 +19,12 @@ export class RunPage {
     this.head = h("header");
     this.signOff = h("div");
     this.table = h("section", { "aria-labelledby": "calibrations" });
+    this.jobs = h("section", { "aria-labelledby": "jobs" });
     this.detailPlace = h("div");
     this.map = h("section", { class: "panel", "aria-labelledby": "map" });
     this.failures = h("section", { "aria-labelledby": "failures" });
     this.facts = h("section");
-    this.root = h("div", {}, this.head, this.signOff, this.table, this.detailPlace, this.map, this.failures, this.facts);
+    this.root = h("div", {}, this.head, this.signOff, this.table, this.detailPlace, this.jobs, this.map, this.failures, this.facts);
     this.detail = null;
     this.offset = 0;
     this.mapKey = null;
@@ -49,6 +50,7 @@ export class RunPage {
     fill(this.head, JSON.stringify([data.state, data.may, Math.floor(data.seconds)]), () => this.buildHead(data));
     fill(this.signOff, JSON.stringify([data.whole, data.may]), () => this.buildSignOff(data));
     fill(this.table, JSON.stringify([data.calibrations, data.may, this.chosen]), () => this.buildTable(data));
+    fill(this.jobs, JSON.stringify(data.jobs), () => this.buildJobs(data.jobs));
     fill(this.facts, JSON.stringify([data.versions, data.params, data.folder]), () => this.buildFacts(data));
     show();
     await Promise.all([this.updateDetail(data), this.updateMap(data), this.updateFailures(data)]);
@@ -104,6 +106,7 @@ export class RunPage {
 
   buildTable(data) {
     const rows = data.calibrations.map((each) => this.buildRow(each, data));
+    if (!rows.length && data.jobs.length) return null;
     return [
       h("h2", { id: "calibrations" }, "Calibrations"),
       rows.length
@@ -146,6 +149,22 @@ export class RunPage {
       h("td", { "data-label": "IoVs executed" }, each.algorithms.map(buildCodes)),
       h("td", { "data-label": "time", class: "number" }, each.seconds ? formatSeconds(each.seconds) : ""),
     );
+  }
+
+  /** The tasks that run commands as jobs, and belong to no calibration. */
+  buildJobs(jobs) {
+    if (!jobs.length) return null;
+    const heads = ["task", "state", "jobs"].map((word) => h("th", { scope: "col" }, word));
+    const rows = jobs.map((task) =>
+      h(
+        "tr",
+        {},
+        h("th", { scope: "row" }, h("a", { href: taskAddress(this.run, task.name.replace(/\[.*/, "")), target: "_top" }, task.name)),
+        h("td", { "data-label": "state" }, badge(task.state), task.state !== "success" && task.progress && h("div", { class: "soft" }, task.progress), task.state === "failed" && task.reason && buildReason(task.reason)),
+        h("td", { "data-label": "jobs" }, buildCounts({ ...task, name: "" })),
+      ),
+    );
+    return [h("h2", { id: "jobs" }, "Jobs of tasks"), h("table", { class: "cards" }, h("thead", {}, h("tr", {}, heads)), h("tbody", {}, rows))];
   }
 
   async updateDetail(data) {

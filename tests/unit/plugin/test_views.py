@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,16 @@ import pytest
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.results import ResultCode
-from airflow_provider_caf.io.catalog import Catalog, ExecutionRow, FigureRow, LogRow, PayloadRow, open_sqlite_catalog
+from airflow_provider_caf.io.catalog import (
+    Catalog,
+    ExecutionRow,
+    FailedSubjobRow,
+    FigureRow,
+    LogRow,
+    PayloadRow,
+    SubjobsRow,
+    open_sqlite_catalog,
+)
 from airflow_provider_caf.plugin import views
 from airflow_provider_caf.status.airflow_run import RunRow, RunSummary
 from airflow_provider_caf.status.tasks import TaskRow
@@ -168,3 +178,23 @@ def test_runs_are_listed_the_newest_first() -> None:
         for run_id, started in (("old", moments[0]), ("new", moments[1]), ("waits", None))
     ]
     assert [each["run_id"] for each in views.build_runs(["lab"], runs)["runs"]] == ["new", "old", "waits"]
+
+
+def test_jobs_of_tasks_stand_beside_the_calibrations(run: RunRow, catalog: Catalog) -> None:
+    """A collection may have the name that such jobs have."""
+    now = datetime.now(UTC)
+    counts: Any = {"total": 3, "done": 1, "failed": 1, "queued": 0, "held": 0, "running": 1, "updated": now}
+    place: Any = {"dag_id": "lab", "run_id": "run", "iteration": 0, "collection": "jobs"}
+    told = TaskRow(state="running", progress="1 done, 1 failed, 1 running")
+    run = replace(run, tasks={**run.tasks, "skim": told})
+    catalog.write(SubjobsRow(**place, calibration=name, **counts) for name in ("skim", "skim[2]", "vertex"))
+    failure: Any = {"subjob": 1, "attempt": 0, "exit_code": 3, "signal": None, "reason": "no licence", "ended": now}
+    catalog.write([FailedSubjobRow(**place, calibration="skim[2]", **failure)])
+    found = views.build_run(run, catalog)
+    assert [(row["name"], row["state"], row["done"]) for row in found["jobs"]] == [
+        ("skim", "running", 1),
+        ("skim[2]", "running", 1),
+    ]
+    assert found["jobs"][0]["progress"] == "1 done, 1 failed, 1 running"
+    (row,) = views.build_failures(run, catalog)["rows"]
+    assert (row["task_id"], row["calibration"], row["subjob"]) == ("skim", "skim[2]", 1)
