@@ -42,7 +42,9 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 @pytest.fixture(scope="session")
-def site(started: StartedAirflow, beside: Beside, request: pytest.FixtureRequest) -> Site:
+def site(
+    started: StartedAirflow, beside: Beside, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Site:
     """Give the Airflow with runs in all states."""
     site = Site(started)
     conf = {"input_data": {"events": [f"{started.demo_data}/*_muons.root"]}, "connection": CONNECTION}
@@ -51,7 +53,12 @@ def site(started: StartedAirflow, beside: Beside, request: pytest.FixtureRequest
     for dag_id in ("failing", "empty"):
         site.runs[dag_id] = started.trigger(dag_id, conf)
     site.runs["signed"] = started.trigger("signed")
-    started.wait("failing", site.runs["failing"])
+    folder = tmp_path_factory.mktemp("jobs")
+    for name in ("go", "fail.1"):
+        (folder / name).touch()
+    site.runs["batch_jobs"] = started.trigger("batch_jobs", {"folder": str(folder)})
+    for dag_id in ("failing", "batch_jobs"):
+        started.wait(dag_id, site.runs[dag_id])
     started.wait_until(lambda: started.read_states("signed", site.runs["signed"]).get("sign_off") == "awaiting_input")
     # Not before: Airflow keeps the others from the database while it makes the thousands of tasks of this one.
     site.runs["large"] = started.trigger("large", conf)

@@ -293,6 +293,23 @@ def find_barriers(page: Page) -> list[tuple[str, list[str]]]:
     return [(violation["id"], [node["html"][:200] for node in violation["nodes"][:3]]) for violation in serious]
 
 
+@pytest.mark.parametrize("size", [(1280, 900), PHONE])
+def test_jobs_of_a_task_are_shown_with_their_failures(open_window: OpenWindow, size: tuple[int, int]) -> None:
+    window = open_window(size=size)
+    page = window.open("batch_jobs")
+    row = page.get_by_role("row").filter(has_text="2 done, 1 failed")
+    expect(row.get_by_role("link", name="jobs")).to_be_visible()
+    expect(row).to_contain_text("1 of 3 subjobs of task 'jobs' of DAG 'batch_jobs', failed")
+    expect(page.locator("body")).not_to_contain_text("This run has no calibrations")
+    failure = page.locator(".failure")
+    expect(failure).to_have_count(1)
+    failure.locator("summary").click()
+    expect(failure).to_contain_text("told to fail")
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    assert find_barriers(page) == []
+    window.photograph("jobs" if size != PHONE else "jobs-phone")
+
+
 @pytest.mark.parametrize("answer", ["calibration", "map", "failures"])
 def test_nothing_stands_in_the_way_while_answers_are_awaited(open_window: OpenWindow, answer: str) -> None:
     window = open_window()
