@@ -1,7 +1,7 @@
 """Compare 1000 trivial commands through `BatchJobOperator` on a real Airflow with `xargs -P2` of the same.
 
-The commands run on this machine, two at a time. The wall time of the task is that which Airflow shows, from its start to
-its end; the job file, the work folder, the log files and the exit record of each job are its price. Run it as
+The commands run on this machine, two at a time. The wall time of the task is that which Airflow shows, from its start
+to its end; job file, work folder, log files and exit record of each job are its price. Run it as
 
     python benchmarks/bench_jobs.py [--jobs 1000] [--times 3] [--backend slurm]
 """
@@ -9,6 +9,7 @@ its end; the job file, the work folder, the log files and the exit record of eac
 from __future__ import annotations
 
 import argparse
+import shutil
 import statistics
 import subprocess
 import sys
@@ -40,7 +41,8 @@ with DAG("trivial", schedule=None):
 def measure_xargs(jobs: int) -> float:
     """Give the seconds of `xargs -P2` with as many commands, one for each process."""
     began = time.monotonic()
-    subprocess.run(["xargs", "-P2", "-n1", "true"], input="\n".join(map(str, range(jobs))), text=True, check=True)
+    command = [shutil.which("xargs") or "/usr/bin/xargs", "-P2", "-n1", "true"]
+    subprocess.run(command, input="\n".join(map(str, range(jobs))), text=True, check=True)
     return time.monotonic() - began
 
 
