@@ -43,9 +43,12 @@ from airflow_provider_caf.batch.systems.htcondor_file import (
 from airflow_provider_caf.batch.wrapper import build_element_script, build_scratch_script
 from airflow_provider_caf.core.errors import PollError
 
+UNMATERIALIZED = "UNMATERIALIZED"
+"""Ours: a process that does not exist yet."""
+
 STATES: Mapping[str, JobState] = {
     "IDLE": JobState.QUEUED,
-    "UNMATERIALIZED": JobState.QUEUED,
+    UNMATERIALIZED: JobState.QUEUED,
     "RUNNING": JobState.RUNNING,
     "SUSPENDED": JobState.RUNNING,
     "TRANSFERRING_OUTPUT": JobState.TRANSFERRING,
@@ -330,7 +333,7 @@ def _read_answer(query: Query, ads: Iterable[Mapping[str, Any]], *, in_queue: bo
     for array in query.arrays:
         name = array.array.name
         for index in range(nexts.get(name, len(array.array.elements)), len(array.array.elements)):
-            elements[name].setdefault(index, Native(code="UNMATERIALIZED", reason="it is not made yet"))
+            elements[name].setdefault(index, Native(code=UNMATERIALIZED, reason="it is not made yet"))
     return Answer(elements=elements)
 
 

@@ -45,7 +45,7 @@ from airflow_provider_caf.batch.systems.lsf_history import CANCELLED, build_end,
 from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL, build_element_script, quote
 from airflow_provider_caf.core.errors import DefinitionError, PollError
 
-_TIMEOUT = 120.0
+TIMEOUT = 120.0
 """Seconds. A busy mbatchd answers after tens of seconds; a dead one never."""
 HISTORY_TIMEOUT = 300.0
 """Seconds. `bhist` reads all event files of the cluster."""
@@ -100,7 +100,7 @@ _MEANINGS: Mapping[str, str] = {
 }
 _SUBMITTED = re.compile(r"Job <(\d+)> is submitted")
 NOT_FOUND = re.compile(r"is not found|No (?:\w+ )?job found")
-_ID_NOT_FOUND = re.compile(r"Job <(\d+)> is not found")
+_ID_NOT_FOUND = re.compile(r"Job <(\d+)(?:\[\d+\])?> is not found")
 _INDEX = re.compile(r"\[(\d+)\]$")
 _CONTROLLED = re.compile(r"^Job <.*$", re.MULTILINE)
 _CONTROL_DONE = re.compile(
@@ -138,7 +138,7 @@ class LSFSystem:
         resources = array.resources
         if resources.memory_unit is not None or (resources.memory is None and resources.disk is None):
             return None
-        return Command(argv=("/bin/sh", "-c", _PROBE, "caf-unit"), timeout=_TIMEOUT)
+        return Command(argv=("/bin/sh", "-c", _PROBE, "caf-unit"), timeout=TIMEOUT)
 
     def parse_probe(self, array: ArraySpec, result: CommandResult) -> ArraySpec:
         """Give the array with the unit of a compatible system, unchanged where LSF takes units or nobody says it."""
@@ -169,7 +169,7 @@ class LSFSystem:
         ]
         script = build_element_script(array, '"$LSB_JOBINDEX"', first=1)
         return Submission(
-            command=Command(argv=_build_bsub(array), stdin="\n".join(begin) + "\n", timeout=_TIMEOUT),
+            command=Command(argv=_build_bsub(array), stdin="\n".join(begin) + "\n", timeout=TIMEOUT),
             files=(TextFile(path=array.script_file, text=script, executable=True),),
         )
 
@@ -315,7 +315,7 @@ def read_lookup(name: str, result: CommandResult) -> LookedUp | None:
 
 def build_question(ids: Iterable[str]) -> Command:
     """Give one `bjobs` command. Where a field is not known, the shell asks for fewer."""
-    return Command(argv=("/bin/sh", "-c", _ASK, "caf-ask", _FIELDS, _FEW_FIELDS, *ids), timeout=_TIMEOUT)
+    return Command(argv=("/bin/sh", "-c", _ASK, "caf-ask", _FIELDS, _FEW_FIELDS, *ids), timeout=TIMEOUT)
 
 
 def _build_bsub(array: ArraySpec) -> tuple[str, ...]:
@@ -438,6 +438,7 @@ def _place(submitted: SubmittedArray, found: Sequence[tuple[int, Native]]) -> di
 
 
 def read_index(values: Mapping[str, Any]) -> int:
+    """Give the number of an element in LSF's own counting; 0: a plain job."""
     index = str(values.get("JOBINDEX", ""))
     if not index.isdecimal():
         match = _INDEX.search(str(values.get("JOB_NAME", "")))
@@ -446,6 +447,7 @@ def read_index(values: Mapping[str, Any]) -> int:
 
 
 def read_native(values: Mapping[str, Any]) -> Native:
+    """Give what a record says, which has a STAT."""
     stat = values["STAT"]
     host = read_host(str(values.get("EXEC_HOST", "")))
     if stat in ("DONE", "EXIT"):
@@ -458,11 +460,11 @@ def read_native(values: Mapping[str, Any]) -> Native:
 def _build_control(program: str, submitted: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
     id = submitted.ids[0]
     if elements is None:
-        return (Command(argv=(program, id), timeout=_TIMEOUT),)
+        return (Command(argv=(program, id), timeout=TIMEOUT),)
     words = [f"{id}[{first}]" if first == last else f"{id}[{first}-{last}]" for first, last in _find_ranges(elements)]
     step = max(1, ARGUMENTS_LIMIT // (len(id) + len("[-]") + 2 * len(str(len(submitted.array.elements))) + 1))
     return tuple(
-        Command(argv=(program, *words[start : start + step]), timeout=_TIMEOUT) for start in range(0, len(words), step)
+        Command(argv=(program, *words[start : start + step]), timeout=TIMEOUT) for start in range(0, len(words), step)
     )
 
 
@@ -494,4 +496,5 @@ def check_control(what: str, result: CommandResult, done: str) -> None:
 
 
 def show_answer(result: CommandResult) -> str:
+    """Give the last words of a command; some errors stand on standard output."""
     return f"{result.stdout.strip()}\n{result.stderr.strip()}".strip()[-500:] or "it printed nothing"

@@ -52,8 +52,8 @@ ENVIRONMENT = {"SLURM_BITSTR_LEN": "0"}
 
 _ID = re.compile(r"(?:Submitted batch job )?(\d+)(?:(?:;| on cluster )([\w.-]+))?", re.ASCII)
 
-MOST_IDS = 7000
-MOST_ELEMENTS = 5000
+_MOST_IDS = 7000
+_MOST_ELEMENTS = 5000
 """One argument of a command may have 128 kB."""
 
 _BACKLOG = 5
@@ -266,15 +266,15 @@ def _build_queries(arrays: Sequence[SubmittedArray], program: str, words: Sequen
             arrays=tuple(chunk),
         )
         for cluster, own in by_cluster.items()
-        for chunk in (own[start : start + MOST_IDS] for start in range(0, len(own), MOST_IDS))
+        for chunk in (own[start : start + _MOST_IDS] for start in range(0, len(own), _MOST_IDS))
     )
 
 
 def _build_element_ids(array: SubmittedArray, elements: Sequence[int]) -> Iterator[tuple[str, str | None]]:
     """Give `5_[0-3,7]` for many elements at once, with the cluster."""
     ordered = sorted(elements)
-    for start in range(0, len(ordered), MOST_ELEMENTS):
-        listed = _join_ranges(ordered[start : start + MOST_ELEMENTS])
+    for start in range(0, len(ordered), _MOST_ELEMENTS):
+        listed = _join_ranges(ordered[start : start + _MOST_ELEMENTS])
         for job, cluster in map(split_id, array.ids):
             yield f"{job}_[{listed}]", cluster
 

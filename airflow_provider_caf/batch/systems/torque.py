@@ -31,6 +31,7 @@ from airflow_provider_caf.batch.systems.pbs import (
     cut_words,
     parse_jobs,
 )
+from airflow_provider_caf.batch.systems.pbs import check_change as check_pbs_change
 from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
 
@@ -72,6 +73,18 @@ def read_lookup(result: CommandResult, name: str, user: str | None = None) -> Lo
         if named.fullmatch(job.get("Job_Name", "")) and user in (None, job.get("Job_Owner", "").partition("@")[0])
     ]
     return LookedUp(ids=tuple(dict.fromkeys(ids)), keeps_history=False, remembers=_KEPT)
+
+
+def check_change(what: str, result: CommandResult, done: str) -> None:
+    """Check the answer of a command that changes jobs, see `systems.pbs.check_change`.
+
+    :raises PollError: if it was not done.
+    """
+    # The `qdel` over Slurm ends with the number of jobs that were over (`qdel.pl`), without a word. Torque's own ends
+    # with an error's number and says nothing where the connection broke (`prt_job_err`).
+    is_silent = not (result.stdout + result.stderr).strip()
+    if not (is_silent and 0 <= result.exit_code < len(result.argv)):
+        check_pbs_change(what, result, done)
 
 
 class TorqueSystem(PBSSystem):
@@ -144,11 +157,7 @@ class TorqueSystem(PBSSystem):
 
         :raises PollError: if the server did not take the command.
         """
-        # That one ends with the number of jobs that were over (`qdel.pl`). Torque's own ends with an error's number and
-        # says nothing where the connection broke (`prt_job_err`).
-        is_silent = not (result.stdout + result.stderr).strip()
-        if not (is_silent and 0 <= result.exit_code < len(result.argv)):
-            super().parse_cancel(array, result)
+        check_change(f"Array {array.array.name}", result, "cancelled")
 
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
         """Give the `qrls` commands."""
