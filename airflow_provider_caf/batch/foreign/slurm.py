@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from airflow_provider_caf.batch.evidence import FINAL
 from airflow_provider_caf.batch.foreign.base import Glimpse, Look, Target, Told, covers_number, refuse_find
+from airflow_provider_caf.batch.ranges import read_ranges
 from airflow_provider_caf.batch.spec import Command, CommandResult
 from airflow_provider_caf.batch.systems.base import LookedUp
 from airflow_provider_caf.batch.systems.slurm import ENVIRONMENT, build_find, name_cluster, split_id
@@ -25,7 +26,6 @@ from airflow_provider_caf.batch.systems.slurm_answers import (
     read_history,
     read_lookup,
     read_queue,
-    read_ranges,
 )
 
 _ID = re.compile(r"(\d{1,10})(?:_(\d{1,7}))?(?:;([A-Za-z0-9][A-Za-z0-9_.-]{0,63}))?", re.ASCII)
@@ -40,8 +40,8 @@ class SlurmJobs:
 
     forms = "4242 (a job or a whole array), 4242_7 (one element), 4242;cluster"
     memory = (
-        "squeue shows what is over for MinJobAge (5 minutes by default), sacct for as long as the site's database keeps "
-        "it; without accounting Slurm keeps no history."
+        "squeue shows what is over for MinJobAge (5 minutes by default), sacct as long as the database of the site "
+        "keeps it; without accounting Slurm keeps no history."
     )
     good = frozenset({"COMPLETED"})
 

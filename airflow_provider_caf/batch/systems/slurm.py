@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from airflow_provider_caf.batch.evidence import FINAL, Native
 from airflow_provider_caf.batch.extra_lines import read_directives
+from airflow_provider_caf.batch.ranges import join_ranges, read_ranges
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
 from airflow_provider_caf.batch.systems.base import (
     Answer,
@@ -41,7 +42,6 @@ from airflow_provider_caf.batch.systems.slurm_answers import (
     read_history,
     read_lookup,
     read_queue,
-    read_ranges,
 )
 from airflow_provider_caf.batch.systems.slurm_options import ADVICE, build_options, build_output
 from airflow_provider_caf.batch.wrapper import build_element_script
@@ -274,19 +274,9 @@ def _build_element_ids(array: SubmittedArray, elements: Sequence[int]) -> Iterat
     """Give `5_[0-3,7]` for many elements at once, with the cluster."""
     ordered = sorted(elements)
     for start in range(0, len(ordered), _MOST_ELEMENTS):
-        listed = _join_ranges(ordered[start : start + _MOST_ELEMENTS])
+        listed = join_ranges(ordered[start : start + _MOST_ELEMENTS])
         for job, cluster in map(split_id, array.ids):
             yield f"{job}_[{listed}]", cluster
-
-
-def _join_ranges(numbers: Sequence[int]) -> str:
-    ranges: list[list[int]] = []
-    for number in numbers:
-        if ranges and number == ranges[-1][1] + 1:
-            ranges[-1][1] = number
-        else:
-            ranges.append([number, number])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 
 def _find_owners(arrays: Iterable[SubmittedArray]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.spec import CommandResult
@@ -77,7 +77,6 @@ _CLUSTER = re.compile(r"CLUSTER: (\S+)\s*")
 """A line of the older `squeue -M`, also without a header."""
 _STATE = re.compile(r"\w+", re.ASCII)
 _HISTORY_ID = re.compile(r"(\d+)(?:_(?:(\d+)|\[([^\]]*)\]?))?", re.ASCII)
-_RANGE = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?", re.ASCII)
 UNKNOWN_IDS = "Invalid job id specified"
 NO_HISTORY = "accounting storage is disabled"
 _ERROR = re.compile(r"^(?:scancel|sacct): error: ", re.MULTILINE)
@@ -179,15 +178,6 @@ def read_lookup(result: CommandResult) -> LookedUp | str | None:
 def join_id(job: str, cluster: str | None) -> str:
     """Give the id of a job on a cluster."""
     return job if cluster is None else f"{job};{cluster}"
-
-
-def read_ranges(text: str, count: int) -> Iterator[int]:
-    """Give the elements of `1-4,7%2`. What is cut off (`...`) is left out."""
-    for part in text.partition("%")[0].split(","):
-        match = _RANGE.fullmatch(part.strip())
-        if match is not None:
-            first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
-            yield from range(first, min(last + 1, count), max(step, 1))
 
 
 def is_whole(text: str) -> bool:
