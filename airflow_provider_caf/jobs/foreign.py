@@ -49,11 +49,13 @@ class ForeignObservation:
     :param jobs: every native job; the elements of an array are counted singly.
     :param is_over: nothing will happen any more by itself.
     :param problem: why the batch system could not be asked; None: it could.
+    :param remark: what may be missing in the jobs, on a system that keeps no history; None: nothing.
     """
 
     jobs: tuple[ForeignJob, ...]
     is_over: bool
     problem: str | None = None
+    remark: str | None = None
 
     @property
     def done(self) -> tuple[ForeignJob, ...]:
@@ -85,6 +87,8 @@ class ForeignObservation:
         line = describe_counts(counts) if counts else "nothing is known of the jobs yet"
         if self.held:
             line += f"; held: {_describe_reasons(self.held)}"
+        if self.remark is not None:
+            line += f"; {self.remark}"
         return line if self.problem is None else f"{line} (the batch system does not answer: {self.problem})"
 
     def build_failure_table(self, rows: int = _TABLE_ROWS) -> str:
@@ -135,6 +139,7 @@ class ForeignJobs:
         self._watch: ForeignWatch | None = None
         self._failing_since: float | None = None
         self._has_answered = False
+        self._has_history = self._system.keeps_history
         self._mutex = threading.Lock()
         remembered = None if memory is None else ForeignMemory.from_json(memory)
         if name is not None and ids:
@@ -169,7 +174,7 @@ class ForeignJobs:
             self._check_patience(problem)
             jobs = () if self._watch is None else self._watch.list_jobs()
             is_over = problem is None and self._watch is not None and self._watch.is_over
-            return ForeignObservation(jobs=jobs, is_over=is_over, problem=problem)
+            return ForeignObservation(jobs=jobs, is_over=is_over, problem=problem, remark=self._find_remark())
 
     def wait(self, timeout: float | None = None) -> ForeignObservation:
         """Look until nothing will happen any more by itself.
@@ -294,6 +299,7 @@ class ForeignJobs:
                 ill |= watch.find_targets(look.targets)
                 continue
             self._has_answered = True
+            self._has_history = self._has_history and told.has_history
             problems.extend(told.problems.values())
             ill |= watch.find_targets(told.problems)
             watch.take(told, self.client.clock())
@@ -314,6 +320,13 @@ class ForeignJobs:
             # It will not come by itself.
             raise error
         problems.append(error.what)
+
+    def _find_remark(self) -> str | None:
+        arrays = () if self._watch is None or self._has_history else self._watch.list_uncounted()
+        if not arrays:
+            return None
+        shown = ", ".join(arrays[:_SHOWN_IDS])
+        return f"there is no history here: elements of {shown} that left the queue before the first look do not count"
 
     def _check_patience(self, problem: str | None) -> None:
         now = self.client.clock()

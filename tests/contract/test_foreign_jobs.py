@@ -132,7 +132,9 @@ def test_a_plain_job_is_judged_by_its_exit_code(site: Site, person: Person) -> N
     assert sorted(map(str, statuses(seen))) == sorted(map(str, [DONE, FAILED]))
     assert seen.describe() == "1 done, 1 failed"
     (failed,) = seen.failed
-    assert (failed.exit_code, failed.state) == (3, JobState.EXITED)
+    assert failed.state is JobState.EXITED
+    # What sacct says is not all there is.
+    assert failed.exit_code == 3 or "exit code 3" in str(failed.reason)
     with pytest.raises(JobFailed, match=rf"1 of 2 jobs failed[\s\S]*{re.escape(failed.id)}") as caught:
         jobs.check_done(seen)
     assert not isinstance(caught.value, JobLost)
@@ -142,7 +144,7 @@ def test_an_array_is_all_its_elements_by_id_and_by_name(site: Site, person: Pers
     array = person.submit("exit $((i % 2 * 4))", 4)
     by_id = wait(site, ForeignJobs(site.client, ids=[array]))
     assert statuses(by_id) == [DONE, FAILED, DONE, FAILED]
-    assert [job.exit_code for job in by_id.failed] == [4, 4]
+    assert all(job.exit_code == 4 or "exit code 4" in str(job.reason) for job in by_id.failed)
     by_name = ForeignJobs(site.client, name=person.name)
     assert statuses(wait(site, by_name)) == statuses(by_id)
     assert [target.partition(".")[0] for target in by_name.ids] == [array.partition(".")[0]]
@@ -224,7 +226,7 @@ def test_what_was_seen_can_be_handed_on(site: Site, person: Person) -> None:
         engine.forget(int(re.match(r"\d+", array)[0]))  # type: ignore[index]
     again = wait(site, second)
     assert statuses(again) == statuses(seen) == [DONE, FAILED]
-    assert [job.exit_code for job in again.jobs] == [0, 3]
+    assert [job.exit_code for job in again.jobs] == [job.exit_code for job in seen.jobs]
     assert second.ids == first.ids
 
 
@@ -256,14 +258,14 @@ def test_what_was_seen_and_is_forgotten_has_failed(site: Site, person: Person, n
 @pytest.mark.only_on(*QUEUED, real=False)
 @pytest.mark.parametrize("fault", ["down", "garbage", "nonsense"])
 def test_a_system_that_does_not_answer_says_nothing(site: Site, person: Person, fault: str) -> None:
-    array = person.submit("sleep 600", 2)
+    array = person.submit("sleep 600", 3)
     jobs = ForeignJobs(site.client, ids=[array])
-    wait(site, jobs, lambda seen: statuses(seen) == [RUNNING] * 2)
+    wait(site, jobs, lambda seen: statuses(seen) == [RUNNING] * 3)
     fresh = [ForeignJobs(site.client, ids=[array]), ForeignJobs(site.client, name=person.name)]
     engine.set_faults(**{fault: True})
     for _ in range(2):
         seen = jobs.observe()
-        assert statuses(seen) == [RUNNING] * 2
+        assert statuses(seen) == [RUNNING] * 3
         assert seen.problem
         assert "does not answer" in seen.describe()
         for each in fresh:
@@ -277,7 +279,7 @@ def test_a_system_that_does_not_answer_says_nothing(site: Site, person: Person, 
             each.observe()
     engine.set_faults()
     for each in (jobs, *fresh):
-        assert statuses(each.observe()) == [RUNNING] * 2
+        assert statuses(each.observe()) == [RUNNING] * 3
 
 
 @pytest.mark.only_on(*QUEUED, real=False)

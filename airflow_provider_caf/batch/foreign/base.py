@@ -12,6 +12,8 @@ Nothing is known of such a job but what its system says. There is no exit record
   what is over stays so, and what queue and history both do not show is LOST after a grace time only.
 * **Success** is that the system says so: the job has ended by itself, with exit code 0 (`judge_job`; the words are in
   `ForeignSystem.good`). A job whose end nobody remembers has failed: its work may be done, but nobody knows.
+* **Gone before anybody looked.** Elements leave the queue of Slurm and Torque one by one. Where there is no history, those
+  that had left it before the first look are not known of, and nobody can say how many they are: that is told.
 * **Not found.** A system that did not answer, or has said something else, is a `PollError`, and about its targets
   nothing is known. Only where queue and history have both answered, a target without a glimpse is not there.
 """
@@ -79,11 +81,13 @@ class Told:
 
     :param problems: target → why nothing is known about it.
     :param counts: job → how many elements it has, numbered from 0, where the system says so.
+    :param has_history: False: the site keeps none.
     """
 
     glimpses: tuple[Glimpse, ...] = ()
     problems: Mapping[Target, str] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    has_history: bool = True
 
 
 class ForeignSystem(Protocol):
@@ -100,6 +104,10 @@ class ForeignSystem(Protocol):
     @property
     def good(self) -> frozenset[str]:
         """The native codes that, with exit code 0, mean success."""
+
+    @property
+    def keeps_history(self) -> bool:
+        """Whether it can remember what has left the queue; a site may keep no history all the same."""
 
     def parse_id(self, text: str) -> Target | None:
         """Read an id of this system, or None where it is something else."""

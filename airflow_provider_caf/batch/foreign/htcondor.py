@@ -55,6 +55,7 @@ class HTCondorJobs:
         "the machine of the schedd; some sites keep none."
     )
     good = frozenset({"COMPLETED"})
+    keeps_history = True
 
     def parse_id(self, text: str) -> Target | None:
         """Read `1234` or `1234.0`."""
@@ -143,7 +144,7 @@ class HTCondorJobs:
         """
         if result.exit_code != 0:
             if NO_HISTORY.search(result.stderr):
-                return Told()
+                return Told(has_history=False)
             raise refuse_answer("The history", result)
         return self._read(read_ads("The history", result))
 

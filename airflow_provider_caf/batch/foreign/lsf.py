@@ -45,6 +45,7 @@ class LSFJobs:
         "files and lets the user read them."
     )
     good = frozenset({"DONE"})
+    keeps_history = True
 
     def parse_id(self, text: str) -> Target | None:
         """Read `4242` or `4242[7]`. There is no element 0."""

@@ -37,6 +37,7 @@ _LONGEST_ARGUMENTS = 50_000
 # Both, always: where there is no history the first one says so with exit code 0, and prints no id.
 _FIND = 'user=$(id -un); qselect -x -u "$user" -N "$1" && exec qselect -u "$user" -N "$1"'
 _LIST = "id -un && exec qstat -f"
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*", re.ASCII)
 
 
 class PBSJobs:
@@ -48,6 +49,7 @@ class PBSJobs:
         "(job_history_enable); else a job that has ended is unknown at once."
     )
     good = frozenset({"F", "X"})
+    keeps_history = True
     _system: PBSSystem = PBSSystem()
 
     def parse_id(self, text: str) -> Target | None:
@@ -163,6 +165,7 @@ class TorqueJobs(PBSJobs):
         "job is unknown."
     )
     good = frozenset({"C"})
+    keeps_history = False
     _system = TorqueSystem()
 
     def build_find(self, name: str) -> Command:
@@ -175,6 +178,8 @@ class TorqueJobs(PBSJobs):
         :raises PollError: if the server has not answered.
         """
         user, _, listed = result.stdout.partition("\n")
+        if _USER.fullmatch(user) is None:
+            raise refuse_find(name, result)
         found = read_torque_lookup(replace(result, stdout=listed), name, user)
         if not isinstance(found, LookedUp):
             raise refuse_find(name, result, found)

@@ -44,6 +44,7 @@ class SlurmJobs:
         "keeps it; without accounting Slurm keeps no history."
     )
     good = frozenset({"COMPLETED"})
+    keeps_history = True
 
     def parse_id(self, text: str) -> Target | None:
         """Read `4242`, `4242_7`, and both with a cluster, as `sbatch --parsable` prints it: `4242;cluster`."""
@@ -106,7 +107,9 @@ class SlurmJobs:
         :raises PollError: if the accounting did not answer, or if the answer is cut or something else.
         """
         cluster = split_id(look.targets[0].job)[1]
-        lines = read_history(result, has_number=True) or ()
+        lines = read_history(result, has_number=True)
+        if lines is None:
+            return Told(has_history=False)
         over = [line for line in lines if STATES.get(line.native.code) in FINAL]
         found: dict[tuple[str, int | None], Glimpse] = {}
         for line in sorted(over, key=lambda line: line.listed is not None):

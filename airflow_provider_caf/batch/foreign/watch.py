@@ -174,6 +174,12 @@ class ForeignWatch:
         numbers = {_read_number(target.job) for target in doubtful}
         return {target for number in numbers for target in self._by_number.get(number, ())}
 
+    def list_uncounted(self) -> tuple[str, ...]:
+        """Return the arrays of which nobody has said how many elements they have."""
+        arrays = {job for job, index in self._sightings if index is not None}
+        open_ended = (target for target in self._members if self._is_open_ended(target))
+        return tuple(dict.fromkeys(job for target in open_ended for job, _ in self._members[target] if job in arrays))
+
     def list_jobs(self) -> tuple[ForeignJob, ...]:
         """Return what is true of each native job, in the order of jobs and elements."""
         return tuple(self._judge(key) for key in sorted(self._sightings, key=_sort_key))
