@@ -12,8 +12,8 @@ Nothing is known of such a job but what its system says. There is no exit record
   what is over stays so, and what queue and history both do not show is LOST after a grace time only.
 * **Success** is that the system says so: the job has ended by itself, with exit code 0 (`judge_job`; the words are in
   `ForeignSystem.good`). A job whose end nobody remembers has failed: its work may be done, but nobody knows.
-* **Gone before anybody looked.** Elements leave the queue of Slurm and Torque one by one. Where there is no history, those
-  that had left it before the first look are not known of, and nobody can say how many they are: that is told.
+* **Gone before anybody looked.** Elements leave the queue of Slurm and Torque one by one. Where there is no history,
+  those that had left it before the first look are not known of, and nobody can say how many they are: that is told.
 * **Not found.** A system that did not answer, or has said something else, is a `PollError`, and about its targets
   nothing is known. Only where queue and history have both answered, a target without a glimpse is not there.
 """
