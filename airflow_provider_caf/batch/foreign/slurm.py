@@ -116,8 +116,8 @@ class SlurmJobs:
             indices = (line.index,) if line.listed is None else read_ranges(line.listed, _LARGEST_INDEX)
             for index in indices:
                 found.setdefault((line.job, index), self._glimpse(line, index, cluster))
-        arrays = {job for job, index in found if index is not None}
         # An id alone is of a plain job, or the first record of an array.
+        arrays = {line.job for line in lines if line.index is not None or line.listed is not None}
         return Told(
             glimpses=tuple(each for (job, index), each in found.items() if index is not None or job not in arrays)
         )

@@ -98,6 +98,7 @@ class ForeignWatch:
         for target in self._members:
             self._by_number.setdefault(_read_number(target.job), []).append(target)
         self._sightings: dict[_Key, Sighting] = {}
+        self._arrays: set[str] = set()
         self._counted: set[str] = set()
         self._searched: set[Target] = set()
         self._closed: set[Target] = set()
@@ -176,9 +177,9 @@ class ForeignWatch:
 
     def list_uncounted(self) -> tuple[str, ...]:
         """Return the arrays of which nobody has said how many elements they have."""
-        arrays = {job for job, index in self._sightings if index is not None}
         open_ended = (target for target in self._members if self._is_open_ended(target))
-        return tuple(dict.fromkeys(job for target in open_ended for job, _ in self._members[target] if job in arrays))
+        jobs = (job for target in open_ended for job, _ in self._members[target] if job in self._arrays)
+        return tuple(dict.fromkeys(jobs))
 
     def list_jobs(self) -> tuple[ForeignJob, ...]:
         """Return what is true of each native job, in the order of jobs and elements."""
@@ -237,8 +238,13 @@ class ForeignWatch:
         return target.index is None and target.job not in self._counted
 
     def _join(self, glimpse: Glimpse) -> bool:
-        """Put a native job where it belongs, and tell whether it belongs anywhere."""
+        """Put a native job where it belongs, and tell whether it belongs anywhere.
+
+        An array may show itself as a plain job, until its elements are known (`sacct` of a fresh one).
+        """
         key = (glimpse.job, glimpse.index)
+        if glimpse.index is None and glimpse.job in self._arrays:
+            return False
         numbers = dict.fromkeys(_read_number(text) for text in (glimpse.job, glimpse.number) if text)
         found = [
             target
@@ -250,6 +256,11 @@ class ForeignWatch:
             is_own = _read_number(target.job) == _read_number(glimpse.job)
             self._members[target if is_own else self._rename(target, key)].add(key)
             self._sightings.setdefault(key, Sighting())
+        if found and glimpse.index is not None:
+            self._arrays.add(glimpse.job)
+            self._sightings.pop((glimpse.job, None), None)
+            for target in self._by_number[_read_number(glimpse.job)]:
+                self._members[target].discard((glimpse.job, None))
         return bool(found)
 
     def _rename(self, target: Target, key: _Key) -> Target:

@@ -140,6 +140,25 @@ def test_the_history_is_asked_for_what_left_the_queue_before_the_first_look(host
     assert host.asked == []
 
 
+def test_an_array_that_first_shows_itself_as_a_plain_job_is_none(host: Host) -> None:
+    """As `sacct` has been seen to do for a moment, of an array whose elements had ended at once."""
+    jobs = host.make_jobs("slurm", ids=["5"])
+    host.say("squeue", queue((6, 5, "0", "COMPLETED"), (5, 5, "1", "COMPLETED")))
+    host.say("sacct", "5|5|FAILED|4:0|vm\n")
+    assert [job.id for job in jobs.observe().jobs] == ["5_0", "5_1"]
+    jobs = host.make_jobs("slurm", ids=["5"])
+    host.say("squeue", queue((6, 6, "N/A", "RUNNING")))
+    host.say("sacct", "5|5|PENDING|0:0|vm\n")
+    with pytest.raises(JobLost):
+        jobs.observe()
+    host.say("squeue", queue((5, 5, "N/A", "RUNNING")))
+    assert [job.id for job in jobs.observe().jobs] == ["5"]
+    host.say("squeue", queue((6, 5, "0", "COMPLETED"), (5, 5, "1", "COMPLETED")))
+    host.say("sacct")
+    seen = jobs.observe()
+    assert ([job.id for job in seen.jobs], seen.is_over) == (["5_0", "5_1"], True)
+
+
 def test_a_history_that_fails_ends_nothing(host: Host) -> None:
     jobs = host.make_jobs("slurm", ids=["5"])
     host.say("squeue", queue((8, 5, "2", "COMPLETED")))
@@ -228,7 +247,7 @@ def test_a_silent_system_is_given_up_after_its_time(host: Host) -> None:
         )
         assert jobs.observe().problem
         host.now += 600.0
-        with pytest.raises(PollError, match=r"Nothing could be found out for too long, slurm on login1: .*no answer in"):
+        with pytest.raises(PollError, match=r"found out for too long, slurm on login1: .*no answer in"):
             jobs.observe()
 
 
