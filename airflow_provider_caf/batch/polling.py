@@ -23,6 +23,13 @@ class Patience:
     grace: float | None = None
     deadline: float = 1800.0
 
+    def choose_grace(self, usual: float) -> float:
+        """Give the grace time in seconds.
+
+        :param usual: what the system needs, in seconds.
+        """
+        return usual if self.grace is None else self.grace
+
 
 def decide_interval(waited: float, patience: Patience) -> float:
     """Give the time to the next query: quick at first, slower on long waits.

@@ -239,7 +239,7 @@ class SubjobStatus(Enum):
         return self.is_over and self is not SubjobStatus.DONE
 
 
-_LIVE: Mapping[JobState, SubjobStatus] = {
+LIVE: Mapping[JobState, SubjobStatus] = {
     JobState.QUEUED: SubjobStatus.QUEUED,
     # Submitted, and the system has not said a word that we understand.
     JobState.UNKNOWN: SubjobStatus.QUEUED,
@@ -436,8 +436,8 @@ def _went_on(record: ExitRecord, place: Place | None) -> bool:
 def _judge_by_state(subjob: int, state: SubjobState, own: ExitRecord | None) -> Verdict | None:
     """Return the verdict by the state of the newest try, or None where its own record decides (rows 6 and 7)."""
     reason = state.reason
-    if state.state in _LIVE:  # rows 3 and 10
-        status = _LIVE[state.state]
+    if state.state in LIVE:  # rows 3 and 10
+        status = LIVE[state.state]
     elif state.given_up is not None:  # row 4
         status, reason = SubjobStatus.FAILED, f"it was held and has been given up: {state.given_up}"
     elif own is not None and state.cancelled_here and not own.was_told_to_end:

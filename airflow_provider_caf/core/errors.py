@@ -90,6 +90,10 @@ class TransportError(CafError):
     """A command could not be run, or a file not be moved, on the machine where it should have been."""
 
 
+class CommandMissing(TransportError):
+    """There is no such command on the machine where it should have been."""
+
+
 class TransportTimeout(TransportError):
     """A command took longer than its time limit, and was ended."""
 
@@ -144,7 +148,7 @@ class JobHeld(JobFailed):
 
 
 class JobLost(JobFailed):
-    """A job is in no queue and no history, and left no exit record."""
+    """A job is in no queue and no history, and left no exit record; or there is no such job."""
 
 
 class AlgorithmFailed(JobFailed):

@@ -24,7 +24,8 @@ verdict
 observation
     The verdicts on all subjobs at one moment (`Observation`).
 
-A `SubjobSet` says what is to be run, a `BatchClient` where, and a `SubjobRun` does it.
+A `SubjobSet` says what is to be run, a `BatchClient` where, and a `SubjobRun` does it. `ForeignJobs` are jobs that
+somebody else submitted.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from airflow_provider_caf.core.lazy import load_lazily
 
 if TYPE_CHECKING:
     from airflow_provider_caf.batch.evidence import ExitRecord
+    from airflow_provider_caf.batch.foreign.watch import ForeignJob
     from airflow_provider_caf.batch.polling import Patience
     from airflow_provider_caf.batch.spec import ArraySpec, Resources, SubmittedArray, parse_resources
     from airflow_provider_caf.batch.systems import load_system
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from airflow_provider_caf.core.job_app import write_job_app
     from airflow_provider_caf.core.job_folders import JobFolders
     from airflow_provider_caf.jobs.client import BatchClient
+    from airflow_provider_caf.jobs.foreign import ForeignJobs, ForeignObservation
     from airflow_provider_caf.jobs.mirror import Mirror
     from airflow_provider_caf.jobs.observation import Observation
     from airflow_provider_caf.jobs.rounds import Round
@@ -55,6 +58,9 @@ _HOMES = {
     "ArraySpec": "batch.spec",
     "BatchClient": "jobs.client",
     "ExitRecord": "batch.evidence",
+    "ForeignJob": "batch.foreign.watch",
+    "ForeignJobs": "jobs.foreign",
+    "ForeignObservation": "jobs.foreign",
     "JobFolders": "core.job_folders",
     "LocalTransport": "jobs.transport.local",
     "Mirror": "jobs.mirror",
@@ -79,6 +85,9 @@ __all__ = [
     "ArraySpec",
     "BatchClient",
     "ExitRecord",
+    "ForeignJob",
+    "ForeignJobs",
+    "ForeignObservation",
     "JobFolders",
     "LocalTransport",
     "Mirror",

@@ -88,6 +88,7 @@ class BatchClient:
         self.transport = transport or LocalTransport()
         self.patience = patience or Patience()
         self.mirror = mirror
+        self.clock = clock
         self._prober = find_prober(system)
         self._poller = Poller(self.system, self.transport, self.patience, clock)
         self._mutex = threading.Lock()

@@ -59,6 +59,24 @@ class Snapshot:
         return "; ".join(reasons) or None
 
 
+class StateReader:
+    """Read native codes. One that nobody knows is named once in the log, and polled on (law 3)."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._unknown: set[str] = set()
+
+    def __call__(self, code: str) -> JobState:
+        """Return the state that a code means."""
+        state = self._system.states.get(code)
+        if state is None:
+            if code not in self._unknown:
+                self._unknown.add(code)
+                _log.warning("%s shows a state %r that is not known; polling on", self._system.name, code)
+            return JobState.UNKNOWN
+        return state
+
+
 class _Watch:
     """The sightings of one array's elements, from poll to poll."""
 
@@ -77,10 +95,10 @@ class Poller:
         self._system = system
         self._transport = transport
         self._patience = patience
-        self._grace = system.grace if patience.grace is None else patience.grace
+        self._grace = patience.choose_grace(system.grace)
         self._clock = clock
         self._watches: dict[str, _Watch] = {}
-        self._unknown: set[str] = set()
+        self._read_state = StateReader(system)
 
     def poll(self, arrays: Sequence[SubmittedArray]) -> Snapshot:
         """Ask once after all arrays."""
@@ -156,19 +174,10 @@ class Poller:
         for index, sighting in enumerate(watch.elements):
             native = queue.get(index) or past.get(index)
             if native is not None:
-                watch.elements[index] = see(sighting, native, self._read_code(native.code), now)
+                watch.elements[index] = see(sighting, native, self._read_state(native.code), now)
             elif problem is None and not sighting.is_over:
                 watch.elements[index] = miss(sighting, now, self._grace)
         return decide_over(watch.failing_since, now, self._patience.deadline)
-
-    def _read_code(self, code: str) -> JobState:
-        state = self._system.states.get(code)
-        if state is None:
-            if code not in self._unknown:
-                self._unknown.add(code)
-                _log.warning("%s shows a state %r that is not known; polling on", self._system.name, code)
-            return JobState.UNKNOWN
-        return state
 
     def _build_states(self, array: SubmittedArray, now: float) -> dict[int, SubjobState]:
         attempt = array.array.attempt

@@ -94,19 +94,22 @@ def build_failure_table(verdicts: Mapping[int, Verdict], rows: int = _TABLE_ROWS
     """
     failed = [verdict for _, verdict in sorted(verdicts.items()) if verdict.status.runs_again]
     header = ("subjob", "try", "status", "ended by", "host", "reason")
-    table = [header, *(_build_row(verdict) for verdict in failed[:rows])]
-    # The last column is as wide as it likes.
-    widths = [max(len(row[column]) for row in table) for column in range(len(header) - 1)]
-    lines = []
-    for row, verdict in zip(table, [None, *failed[:rows]]):
-        cells = [cell.ljust(width) for cell, width in zip(row, widths)]
-        lines.append("  ".join([*cells, row[-1]]).rstrip())
-        if verdict is not None and verdict.log is not None:
-            lines.append(f"    log: {verdict.log}")
-            lines.extend(f"    | {line}" for line in verdict.log_tail.splitlines()[-_TABLE_TAIL_LINES:])
+    lines = format_rows([header, *(_build_row(verdict) for verdict in failed[:rows])])
+    shown = [lines[0]]
+    for line, verdict in zip(lines[1:], failed):
+        shown.append(line)
+        if verdict.log is not None:
+            shown.append(f"    log: {verdict.log}")
+            shown.extend(f"    | {text}" for text in verdict.log_tail.splitlines()[-_TABLE_TAIL_LINES:])
     if len(failed) > rows:
-        lines.append(f"… and {len(failed) - rows} more")
-    return "\n".join(lines)
+        shown.append(f"… and {len(failed) - rows} more")
+    return "\n".join(shown)
+
+
+def format_rows(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table. The last column is as wide as it likes."""
+    widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows))]
+    return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]).rstrip() for row in rows]
 
 
 def describe_end(record: ExitRecord | None) -> str:

@@ -161,7 +161,7 @@ exec ${as[*]} "$prefix/usr/bin/\${0##*/}" "\$@"
 END
     chmod +x "$home/bin/.tool"
     local tool
-    for tool in submit q history rm status hold release; do ln -sfn .tool "$home/bin/condor_$tool"; done
+    for tool in submit q history rm status hold release config_val; do ln -sfn .tool "$home/bin/condor_$tool"; done
 }
 
 find_master() { # prints the running master's number

@@ -222,20 +222,28 @@ def condor_history(argv: list[str]) -> None:
 
 def _find(argv: list[str], *, gone: bool = False) -> list[engine.Job]:
     words = iter(argv)
-    ids: list[int] = []
+    ids: list[str] = []
     name = None
     for word in words:
         if word == "-constraint":
             name = _read_name(next(words))
         elif word in ("-attributes", "-af", "-limit", "-scanlimit"):
             next(words)
-        elif word.isdecimal():
-            ids.append(int(word))
-    return engine.jobs(ids or None, name, gone=gone)
+        elif ID.fullmatch(word):
+            ids.append(word)
+    if not ids:
+        return engine.jobs(None, name, gone=gone)
+    # source: seen: condor_q 2.0 2.1 3 1.0 77, and condor_history 1.0 1.2 2: each id adds to what is shown
+    found = engine.jobs([int(word.partition(".")[0]) for word in ids], gone=gone)
+    for job in found:
+        job.elements = {
+            index: each for index, each in job.elements.items() if {str(job.id), f"{job.id}.{index}"} & set(ids)
+        }
+    return [job for job in found if job.elements]
 
 
 def _read_name(constraint: str) -> str:
-    match = re.fullmatch(r'CafName =\?= "([^"]*)"', constraint)
+    match = re.fullmatch(rf'(?:CafName|JobBatchName) =\?= "([^"]*)"(?: && Owner =\?= "{USER}")?', constraint)
     if match is None:
         # source: seen: condor_q -constraint 'bad (('
         _fail(f'\n-- Parse error in constraint expression "{constraint}"')
@@ -281,6 +289,8 @@ def _build_ad(job: engine.Job, index: int, element: engine.Element) -> dict[str,
     # source: seen: condor_q -json and condor_history -json of jobs in all states
     ad: dict[str, Any] = {"ClusterId": job.id, "ProcId": index, "JobStatus": STATUS[element.state]}
     ad["ExitBySignal"] = element.signal is not None
+    # source: seen: condor_q -json -attributes TotalSubmitProcs, and condor_history
+    ad["TotalSubmitProcs"] = job.count
     if element.host is not None:
         ad["LastRemoteHost" if element.state in OVER else "RemoteHost"] = f"slot1_{index + 1}@{element.host}"
     if _is_removed(element):
@@ -449,7 +459,14 @@ def condor_release(argv: list[str]) -> None:
     _act(argv, "condor_release")
 
 
+def condor_config_val(argv: list[str]) -> None:
+    """Show a value of the configuration."""
+    # source: seen: condor_config_val USERNAME
+    print(USER if argv == ["USERNAME"] else "")
+
+
 COMMANDS = {
+    "condor_config_val": condor_config_val,
     "condor_submit": condor_submit,
     "condor_q": condor_q,
     "condor_history": condor_history,

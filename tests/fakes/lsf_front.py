@@ -18,7 +18,7 @@ import stat
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -176,17 +176,25 @@ def bjobs(argv: list[str]) -> None:
         # no source: IBM's LSF with -json; cmd.err.c, jobInfoErr has these words without it
         _fail(f"Job <{options['-J']}> is not found" if "-J" in options else "No job found")
     records: list[dict[str, str]] = []
-    for id in map(int, ids or jobs):
-        if id in jobs:
-            records += [
-                {field: _read_field(field, jobs[id], index) for field in fields} for index in sorted(jobs[id].elements)
-            ]
-        else:
-            # source: seen: bjobs -json -o 'jobid stat' 4711
-            records.append({"JOBID": str(id), "ERROR": f"Job <{id}> is not found"})
+    for word in map(str, ids or jobs):
+        chosen = _choose(jobs, word)
+        records += [{field: _read_field(field, job, index) for field in fields} for job, index in chosen]
+        if not chosen:
+            # source: seen: bjobs -json -o 'jobid stat' 4711; bjobs.c, main: the number alone is the JOBID of an element
+            records.append({"JOBID": word.partition("[")[0], "ERROR": f"Job <{word}> is not found"})
     _print_records(records, is_cut=bool(faults.get("garbage")))
     # source: seen: bjobs -json -o 'jobid stat' 4711 3; bjobs.c, main: 255 where no job was displayed
     sys.exit(255 if all("ERROR" in each for each in records) else 0)
+
+
+def _choose(jobs: Mapping[int, engine.Job], word: str) -> list[tuple[engine.Job, int]]:
+    """Give the elements that an id names."""
+    match = ID.fullmatch(word)
+    job = jobs.get(int(match[1])) if match else None
+    if match is None or job is None:
+        return []
+    wanted = set(_read_indices(match[2])) if match[2] else set(job.elements)
+    return [(job, index) for index in sorted(job.elements) if index in wanted]
 
 
 def _print_records(records: Sequence[dict[str, str]], *, is_cut: bool = False) -> None:

@@ -219,7 +219,13 @@ def _find_problem(word: str, history: bool) -> tuple[str, int] | None:
         return f"illegally formed job identifier: {word}", 1
     job = _find_job(int(match[1]))
     is_kept = not engine.faults().get("no_history")
-    if job is None or (match[2] is not None) != job.extra["array"] or (_is_finished(job) and not is_kept):
+    is_there = job is not None and (not match[3] or int(match[3]) in job.elements)
+    if (
+        job is None
+        or not is_there
+        or (match[2] is not None) != job.extra["array"]
+        or (_is_finished(job) and not is_kept)
+    ):
         # source: seen: qstat -f 4711; pbs_error_db.h of Torque, PBSE_UNKJOBID
         error = "Unknown Job Id Error" if _flavour() == "torque" else "Unknown Job Id"
         return f"{error} {word}", UNKNOWN
@@ -235,6 +241,10 @@ def _build_records(word: str, elements: bool) -> Iterator[str]:
     assert job is not None
     if not job.extra["array"]:
         yield _build_record(job, 0, _show_id(job))
+        return
+    if match and match[3]:
+        # source: stat_job.c, status_subjob; qstat.c of Torque, run_job_mode: an element alone, without its array
+        yield _build_record(job, int(match[3]), _show_id(job, int(match[3])))
         return
     if _flavour() == "pbs" or not elements:
         yield _build_parent(job)
@@ -339,7 +349,7 @@ def _show(job: engine.Job, id: str, attributes: dict[str, str], name: str | None
 def qselect(argv: list[str]) -> None:
     """Print the ids of the jobs of a name."""
     faults = engine.faults()
-    found, _ = getopt.getopt(argv, "xN:")
+    found, _ = getopt.getopt(argv, "xu:N:")
     options = dict(found)
     if "-x" in options and faults.get("no_history"):
         # source: seen: qselect -x without history; qselect.c, main; pbs_messages.c, msg_job_history_notset

@@ -122,6 +122,8 @@ def tell(text: str) -> None:
 
 def read_array(options: dict[str, str]) -> tuple[int, int, int | None]:
     """Give first index, last index, throttle."""
+    if "--array" not in options:
+        return 0, 0, None
     match = re.fullmatch(r"(\d+)-(\d+)(?:%(\d+))?", options["--array"])
     assert match, options["--array"]
     return int(match[1]), int(match[2]), int(match[3]) if match[3] else None
@@ -146,7 +148,7 @@ def queue(options: dict[str, str], text: str) -> int:
         throttle=throttle,
         environment=environment,
         cwd=options.get("--chdir"),
-        index_variable="SLURM_ARRAY_TASK_ID",
+        index_variable="SLURM_ARRAY_TASK_ID" if "--array" in options else None,
         output=read_output(options["--output"]),
         extra={"options": options},
         # source: seen: squeue of a job with --hold
@@ -168,9 +170,9 @@ def squeue(words: Sequence[str]) -> int:
         return complain(f"slurm_load_jobs error: {DOWN}")
     given, _ = getopt.getopt(list(words), "hrt:j:u:o:O:", ["name="])
     options = dict(given)
-    ids = [int(word) for word in options["-j"].split(",")] if "-j" in options else None
-    found = engine.jobs(ids, name=options.get("--name"))
-    if ids is not None and len(ids) == 1 and not found:
+    words = options.get("-j", "").split(",") if "-j" in options else []
+    found = find_jobs(options)
+    if len(words) == 1 and "_" not in words[0] and not found:
         # source: seen: squeue -j 4711; squeue.c, _print_job: of several ids those are left out that are not known
         return complain("slurm_load_jobs error: Invalid job id specified")
     if "-o" in options:
@@ -183,6 +185,29 @@ def squeue(words: Sequence[str]) -> int:
     return 0
 
 
+def find_jobs(options: dict[str, str], *, gone: bool = False) -> list[engine.Job]:
+    """Give the jobs that are asked for by id or name; of elements, these alone."""
+    if "-j" not in options:
+        return engine.jobs(name=options.get("--name"), gone=gone)
+    targets = [read_target(word) for word in options["-j"].split(",")]
+    found = engine.jobs([number for number, _ in targets], gone=gone)
+    for job in found:
+        own = [indices for number, indices in targets if number == job.id]
+        # source: seen: squeue -r -j 3_3,5_2, also of an element and of a job that do not exist: nothing, exit code 0
+        job.elements = {
+            index: each
+            for index, each in job.elements.items()
+            if any(indices is None or (index in indices and "--array" in job.extra["options"]) for indices in own)
+        }
+    return [job for job in found if job.elements]
+
+
+def number_element(job: engine.Job, index: int) -> str:
+    """Give the id that an element alone has. The last one that starts has that of the array."""
+    # source: job_mgr.c, job_array_split; seen: squeue -O JobID,ArrayJobID of arrays
+    return str(job.id) if index == max(job.elements) else str(job.id * 1000 + index)
+
+
 def build_lines(jobs: Sequence[engine.Job], columns: Sequence[tuple[str, int]]) -> Iterator[str]:
     """Give one line per element, fields cut or filled up to their widths."""
     for job in jobs:
@@ -190,8 +215,10 @@ def build_lines(jobs: Sequence[engine.Job], columns: Sequence[tuple[str, int]]) 
             state, reason = find_state(job, index, element)
             # source: print.c of squeue, _print_job_array_task_id, _print_job_exit_code, _print_job_batch_host
             values = {
+                "JobID": number_element(job, index),
                 "ArrayJobID": str(job.id),
-                "ArrayTaskID": str(index),
+                # source: seen: squeue -O ArrayTaskID of a plain job
+                "ArrayTaskID": str(index) if "--array" in job.extra["options"] else "N/A",
                 "State": state,
                 "exit_code": str(element.wait_status or 0),
                 "BatchHost": element.host or "n/a",
@@ -255,10 +282,9 @@ def sacct(words: Sequence[str]) -> int:
         )
     given, _ = getopt.getopt(list(words), "XnPj:u:S:o:", ["name="])
     options = dict(given)
-    ids = [int(word) for word in options["-j"].split(",")] if "-j" in options else None
     latest = time.time() - faults.get("history_lag", 0)
     lines: list[str] = []
-    for job in engine.jobs(ids, name=options.get("--name"), gone=True):
+    for job in find_jobs(options, gone=True):
         if job.submitted <= latest:
             lines.extend(build_history(job, options["-o"].split(","), latest))
     # source: seen: sacct -X -n -P -j 50 -o JobID,State,ExitCode right after the submission, and later
@@ -281,7 +307,9 @@ def build_history(job: engine.Job, columns: Sequence[str], latest: float) -> Ite
             # source: seen: sacct of exit codes 3, 128 and 137; print.c of sacct, PRINT_EXITCODE
             code = code - 128 if code >= 128 else code
             values = {
-                "JobID": f"{job.id}_{index}",
+                # source: seen: sacct -X -n -P -o JobIDRaw,JobID,State,ExitCode,NodeList of plain jobs and arrays
+                "JobIDRaw": number_element(job, index),
+                "JobID": f"{job.id}_{index}" if "--array" in job.extra["options"] else str(job.id),
                 "State": shown,
                 "ExitCode": "0:0" if state in ("CANCELLED", "RUNNING") else f"{code}:{number}",
                 "NodeList": element.host or HOST,
@@ -292,7 +320,15 @@ def build_history(job: engine.Job, columns: Sequence[str], latest: float) -> Ite
     for shown, indices in groups.items():
         listed = ",".join(map(str, indices)) + (f"%{job.throttle}" if job.throttle else "")
         # source: as_mysql_job.c, as_mysql_job_start: the word where there is no node
-        values = {"JobID": f"{job.id}_[{listed}]", "State": shown, "ExitCode": "0:0", "NodeList": "None assigned"}
+        # source: seen: sacct of a plain job that waits, and of an array
+        name = f"{job.id}_[{listed}]" if "--array" in job.extra["options"] else str(job.id)
+        values = {
+            "JobIDRaw": str(job.id),
+            "JobID": name,
+            "State": shown,
+            "ExitCode": "0:0",
+            "NodeList": "None assigned",
+        }
         yield "|".join(values[name] for name in columns) + "\n"
 
 
@@ -348,6 +384,12 @@ def scontrol(words: Sequence[str]) -> int:
         return complain(
             f"Unexpected message received for job {shown}\nslurm_suspend error: Unexpected message received"
         )
+    # source: update_job.c, scontrol_hold: the ids of a list one after the other
+    return max([change(action, word) for word in re.split(r",(?![^\[]*\])", target)])
+
+
+def change(action: str, target: str) -> int:
+    """Hold or release a job, or elements of one."""
     number, indices = read_target(target)
     found = engine.jobs([number])
     elements = found[0].elements if found else {}

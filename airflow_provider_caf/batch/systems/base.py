@@ -51,6 +51,20 @@ class Answer:
     problems: Mapping[str, str] = field(default_factory=dict)
 
 
+@record
+class LookedUp:
+    """What a look into queue and history for a name has found.
+
+    :param ids: of the jobs and arrays of that name.
+    :param keeps_history: False: what has left the queue is not known.
+    :param remembers: seconds for which the queue shows what is over.
+    """
+
+    ids: tuple[str, ...]
+    keeps_history: bool = True
+    remembers: float = 0.0
+
+
 class System(Protocol):
     """A batch system."""
 

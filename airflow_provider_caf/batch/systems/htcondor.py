@@ -23,6 +23,7 @@ from airflow_provider_caf.batch.systems.base import (
     ARRAY_ADVICE,
     JOBS_ADVICE,
     Answer,
+    LookedUp,
     Query,
     Submission,
     choose_advice,
@@ -42,9 +43,12 @@ from airflow_provider_caf.batch.systems.htcondor_file import (
 from airflow_provider_caf.batch.wrapper import build_element_script, build_scratch_script
 from airflow_provider_caf.core.errors import PollError
 
+UNMATERIALIZED = "UNMATERIALIZED"
+"""Ours: a process that does not exist yet."""
+
 STATES: Mapping[str, JobState] = {
     "IDLE": JobState.QUEUED,
-    "UNMATERIALIZED": JobState.QUEUED,
+    UNMATERIALIZED: JobState.QUEUED,
     "RUNNING": JobState.RUNNING,
     "SUSPENDED": JobState.RUNNING,
     "TRANSFERRING_OUTPUT": JobState.TRANSFERRING,
@@ -80,24 +84,24 @@ _PERSON = re.compile(r"\(by user [^()]+\)\s*$|^removed because <OtherJobRemoveRe
 (`Scheduler::actOnJobs` in `schedd.cpp`); jobs that go with another one, as those of a DAGMan, say so. All other texts
 come from rules, the site's own or HTCondor's."""
 
-_ATTRIBUTES = (
+ATTRIBUTES = (
     *("ClusterId", "ProcId", "JobStatus", "ExitCode", "ExitBySignal", "ExitSignal", "CompletionDate"),
     *("HoldReason", "HoldReasonCode", "RemoveReason", "LastRejMatchReason", "RemoteHost", "LastRemoteHost"),
     *("JobMaterializeNextProcId", "RequestMemory", "ResidentSetSize"),
 )
 
-_SUBMIT_TIMEOUT = 300.0
+SUBMIT_TIMEOUT = 300.0
 """Seconds. Ten thousand processes take ten; a frozen schedd would hang the command for ever."""
-_HISTORY_TIMEOUT = 120.0
-_LOOKUP_TIMEOUT = 300.0
+HISTORY_TIMEOUT = 120.0
+LOOKUP_TIMEOUT = 300.0
 """Seconds. A name that is not in the history makes the command read all of it."""
-_SCAN_LIMIT = 100_000
+SCAN_LIMIT = 100_000
 """The history has no index: it is read backwards, some thousand jobs a second."""
-_IDS_OF_A_COMMAND = 1000
+IDS_OF_A_COMMAND = 1000
 _LARGEST_ARRAY = 10_000
 """The schedd's own limit (`MAX_JOBS_PER_SUBMISSION`) is 20 000 by default."""
 
-_LOOKUP = """\
+LOOKUP = """\
 condor_q -constraint "$1" -af ClusterId &&
 condor_q -factory -constraint "$1" -af ClusterId &&
 echo history &&
@@ -114,7 +118,7 @@ _TERSE = re.compile(r"^(\d+)\.0 - (\d+)\.(\d+)\s*$", re.MULTILINE)
 _LOOKED_UP = re.compile(
     r"(?P<queue>[\d\s]*)\bhistory\s+(?P<history>[\d\s]*)(?:\bnewest\s+(?P<newest>[\d\s]*))?", re.ASCII
 )
-_NO_HISTORY = re.compile(r"HISTORY is (?:unset|not defined)|No history file")
+NO_HISTORY = re.compile(r"HISTORY is (?:unset|not defined)|No history file")
 _TOTALS = re.compile(
     r"^\d+ Succeeded, (\d+) Failed, \d+ Not Found, \d+ Bad Status, \d+ Already Done, (\d+) Permission Denied$",
     re.MULTILINE,
@@ -159,7 +163,7 @@ class HTCondorSystem:
             files.append(TextFile(path=f"{array.folder}/{INPUTS_FILE}", text=table))
         command = Command(
             argv=("condor_submit", "-terse", f"{array.folder}/{SUBMIT_FILE}"),
-            timeout=_SUBMIT_TIMEOUT,
+            timeout=SUBMIT_TIMEOUT,
         )
         return Submission(command=command, files=tuple(files))
 
@@ -181,8 +185,8 @@ class HTCondorSystem:
     def build_lookup(self, array: ArraySpec) -> Command:
         """Give the commands that look into queue and history for the attribute `CafName`."""
         # The only shell text is the constant; the name comes in as an argument.
-        argv = ("/bin/sh", "-c", _LOOKUP, "caf-lookup", f'CafName =?= "{array.name}"')
-        return Command(argv=argv, timeout=_LOOKUP_TIMEOUT)
+        argv = ("/bin/sh", "-c", LOOKUP, "caf-lookup", f'CafName =?= "{array.name}"')
+        return Command(argv=argv, timeout=LOOKUP_TIMEOUT)
 
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
         """Give each cluster of that name.
@@ -190,28 +194,25 @@ class HTCondorSystem:
         :raises SubmitUnknown: if there is none in the queue and there is no history here.
         :raises SubmitError: if queue or history did not answer.
         """
-        match = _LOOKED_UP.fullmatch(result.stdout)
-        # A site that keeps no history says so.
-        keeps_none = _NO_HISTORY.search(result.stderr) is not None
-        if match is None or not (keeps_none or (result.exit_code == 0 and match["newest"] is not None)):
+        found = read_lookup(result)
+        if found is None:
             raise refuse_lookup(array, result)
-        ids = {*match["queue"].split(), *match["history"].split()}
-        if not ids and not (match["newest"] or "").strip():
+        if not found.ids and not found.keeps_history:
             raise doubt_lookup(
                 array,
                 "HTCondor keeps no history here (HISTORY)"
-                if keeps_none
+                if NO_HISTORY.search(result.stderr)
                 else "condor_history shows nothing at all here",
                 advice=f"Look for the CafName {array.name} in the schedd's logs.",
                 remembers=0.0 if is_late(array) else STAY,
             )
-        return tuple((each,) for each in sorted(ids, key=int))
+        return tuple((each,) for each in found.ids)
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
         """Give one `condor_q` for all arrays, or one per thousand of them."""
         return tuple(
             Query(
-                command=Command(argv=("condor_q", *_list_ids(part), "-json", "-attributes", ",".join(_ATTRIBUTES))),
+                command=Command(argv=("condor_q", *_list_ids(part), "-json", "-attributes", ",".join(ATTRIBUTES))),
                 arrays=tuple(part),
             )
             for part in _cut(arrays)
@@ -223,17 +224,17 @@ class HTCondorSystem:
         :raises PollError: if the schedd did not answer, or the answer is not whole.
         """
         if result.exit_code != 0:
-            raise _refuse_answer("The queue", result)
-        return _read_answer(query, _read_ads("The queue", result), in_queue=True)
+            raise refuse_answer("The queue", result)
+        return _read_answer(query, read_ads("The queue", result), in_queue=True)
 
     def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
         """Give `condor_history` for all arrays. It stops when it has found as many as there are."""
         queries = []
         for part in _cut(arrays):
             count = sum(len(array.array.elements) for array in part)
-            limits = ("-limit", str(count), "-scanlimit", str(_SCAN_LIMIT))
-            argv = ("condor_history", *_list_ids(part), *limits, "-json", "-attributes", ",".join(_ATTRIBUTES))
-            queries.append(Query(command=Command(argv=argv, timeout=_HISTORY_TIMEOUT), arrays=tuple(part)))
+            limits = ("-limit", str(count), "-scanlimit", str(SCAN_LIMIT))
+            argv = ("condor_history", *_list_ids(part), *limits, "-json", "-attributes", ",".join(ATTRIBUTES))
+            queries.append(Query(command=Command(argv=argv, timeout=HISTORY_TIMEOUT), arrays=tuple(part)))
         return tuple(queries)
 
     def parse_history(self, query: Query, result: CommandResult) -> Answer:
@@ -242,15 +243,15 @@ class HTCondorSystem:
         :raises PollError: if it could not be read, or the answer is not whole.
         """
         if result.exit_code != 0:
-            if _NO_HISTORY.search(result.stderr):
+            if NO_HISTORY.search(result.stderr):
                 return Answer(elements={array.array.name: {} for array in query.arrays})
-            raise _refuse_answer("The history", result)
-        return _read_answer(query, _read_ads("The history", result), in_queue=False)
+            raise refuse_answer("The history", result)
+        return _read_answer(query, read_ads("The history", result), in_queue=False)
 
     def build_cancel(self, array: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
         """Give `condor_rm` with the clusters, or with the processes."""
         if elements is None:
-            return (Command(argv=("condor_rm", "-totals", *array.ids), timeout=_SUBMIT_TIMEOUT),)
+            return (Command(argv=("condor_rm", "-totals", *array.ids), timeout=SUBMIT_TIMEOUT),)
         return _build_actions("condor_rm", array, elements)
 
     def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
@@ -258,7 +259,7 @@ class HTCondorSystem:
 
         :raises PollError: if the schedd did not take it.
         """
-        _check_action(array, result, "cancelled", "condor_rm")
+        check_action(f"Array {array.array.name}", array.ids, result, "cancelled", "condor_rm")
 
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
         """Give `condor_release` with the processes."""
@@ -269,18 +270,29 @@ class HTCondorSystem:
 
         :raises PollError: if the schedd did not take it.
         """
-        _check_action(array, result, "released", "condor_release")
+        check_action(f"Array {array.array.name}", array.ids, result, "released", "condor_release")
+
+
+def read_lookup(result: CommandResult) -> LookedUp | None:
+    """Read what `LOOKUP` has found, or None where queue or history did not answer."""
+    match = _LOOKED_UP.fullmatch(result.stdout)
+    # A site that keeps no history says so.
+    keeps_none = NO_HISTORY.search(result.stderr) is not None
+    if match is None or not (keeps_none or (result.exit_code == 0 and match["newest"] is not None)):
+        return None
+    ids = {*match["queue"].split(), *match["history"].split()}
+    return LookedUp(ids=tuple(sorted(ids, key=int)), keeps_history=bool((match["newest"] or "").strip()))
 
 
 def _cut(arrays: Sequence[SubmittedArray]) -> list[Sequence[SubmittedArray]]:
-    return [arrays[start : start + _IDS_OF_A_COMMAND] for start in range(0, len(arrays), _IDS_OF_A_COMMAND)]
+    return [arrays[start : start + IDS_OF_A_COMMAND] for start in range(0, len(arrays), IDS_OF_A_COMMAND)]
 
 
 def _list_ids(arrays: Iterable[SubmittedArray]) -> list[str]:
     return [each for array in arrays for each in array.ids]
 
 
-def _read_ads(what: str, result: CommandResult) -> list[dict[str, Any]]:
+def read_ads(what: str, result: CommandResult) -> list[dict[str, Any]]:
     """Give the job records.
 
     :raises PollError: if the text is not a whole list of them.
@@ -294,10 +306,10 @@ def _read_ads(what: str, result: CommandResult) -> list[dict[str, Any]]:
             return ads
     except (ValueError, TypeError, KeyError):
         pass  # said below, with what was printed
-    raise _refuse_answer(what, result)
+    raise refuse_answer(what, result)
 
 
-def _refuse_answer(what: str, result: CommandResult) -> PollError:
+def refuse_answer(what: str, result: CommandResult) -> PollError:
     return PollError(
         f"{what} of HTCondor did not answer as it should (exit code {result.exit_code}): {show_output(result)}",
         hint=f"Try: {' '.join(result.argv[:2])}",
@@ -314,18 +326,22 @@ def _read_answer(query: Query, ads: Iterable[Mapping[str, Any]], *, in_queue: bo
             continue
         name = array.array.name
         if 0 <= ad["ProcId"] < len(array.array.elements):
-            elements[name][ad["ProcId"]] = _read_native(ad, array)
+            elements[name][ad["ProcId"]] = read_native(ad, array.array.resources.walltime)
         following = ad.get("JobMaterializeNextProcId")
         if in_queue and isinstance(following, int):
             nexts[name] = following
     for array in query.arrays:
         name = array.array.name
         for index in range(nexts.get(name, len(array.array.elements)), len(array.array.elements)):
-            elements[name].setdefault(index, Native(code="UNMATERIALIZED", reason="it is not made yet"))
+            elements[name].setdefault(index, Native(code=UNMATERIALIZED, reason="it is not made yet"))
     return Answer(elements=elements)
 
 
-def _read_native(ad: Mapping[str, Any], array: SubmittedArray) -> Native:
+def read_native(ad: Mapping[str, Any], walltime: int | None = None) -> Native:
+    """Give what the record of a process says.
+
+    :param walltime: seconds that we have set as a limit; None: it is not ours, or has none.
+    """
     code = _WORDS.get(ad["JobStatus"], f"JobStatus {ad['JobStatus']}")
     if code == "REMOVED":
         code = _judge_removal(ad)
@@ -338,7 +354,7 @@ def _read_native(ad: Mapping[str, Any], array: SubmittedArray) -> Native:
     elif code in ("REMOVED", "REMOVED_BY_POLICY"):
         reason = _read_text(ad, "RemoveReason")
         if reason is not None and code == "REMOVED_BY_POLICY":
-            reason = _explain_rule(ad, reason, array.array.resources.walltime)
+            reason = _explain_rule(ad, reason, walltime)
     elif code == "IDLE":
         reason = _read_text(ad, "LastRejMatchReason")
     host = _read_text(ad, "RemoteHost") or _read_text(ad, "LastRemoteHost")
@@ -399,13 +415,17 @@ def _mark_walltime(reason: str, walltime: int | None) -> str:
 def _build_actions(tool: str, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
     words = [f"{number}.{element}" for number in array.ids for element in elements]
     return tuple(
-        Command(argv=(tool, *words[start : start + _IDS_OF_A_COMMAND]), timeout=_SUBMIT_TIMEOUT)
-        for start in range(0, len(words), _IDS_OF_A_COMMAND)
+        Command(argv=(tool, *words[start : start + IDS_OF_A_COMMAND]), timeout=SUBMIT_TIMEOUT)
+        for start in range(0, len(words), IDS_OF_A_COMMAND)
     )
 
 
-def _check_action(array: SubmittedArray, result: CommandResult, done: str, tool: str) -> None:
-    """Check what an action said: that it was done, or that there was nothing to do."""
+def check_action(what: str, ids: Iterable[str], result: CommandResult, done: str, tool: str) -> None:
+    """Check what an action said: that it was done, or that there was nothing to do.
+
+    :param what: to what it was to be done, such as `Array caf_a`.
+    :raises PollError: if it was not done.
+    """
     said = [line for line in result.stderr.splitlines() if line.strip()]
     if "-totals" in result.argv:
         totals = _TOTALS.search(result.stdout)
@@ -416,6 +436,6 @@ def _check_action(array: SubmittedArray, result: CommandResult, done: str, tool:
         is_done = bool(said) and all(map(_NOTHING_TO_DO.fullmatch, said))
     if not is_done:
         raise PollError(
-            f"Array {array.array.name} could not be {done} (exit code {result.exit_code}): {show_output(result)}",
-            hint=f"Try: {tool} {' '.join(array.ids)}",
+            f"{what} could not be {done} (exit code {result.exit_code}): {show_output(result)}",
+            hint=f"Try: {tool} {' '.join(ids)}"[:300],
         )

@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +33,7 @@ from airflow_provider_caf.batch.systems.base import (
     ARRAY_ADVICE,
     JOBS_ADVICE,
     Answer,
+    LookedUp,
     Query,
     Submission,
     choose_advice,
@@ -44,11 +45,11 @@ from airflow_provider_caf.batch.systems.lsf_history import CANCELLED, build_end,
 from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL, build_element_script, quote
 from airflow_provider_caf.core.errors import DefinitionError, PollError
 
-_TIMEOUT = 120.0
+TIMEOUT = 120.0
 """Seconds. A busy mbatchd answers after tens of seconds; a dead one never."""
-_HISTORY_TIMEOUT = 300.0
+HISTORY_TIMEOUT = 300.0
 """Seconds. `bhist` reads all event files of the cluster."""
-_ARGUMENTS_LIMIT = 90_000
+ARGUMENTS_LIMIT = 90_000
 """Characters of ids in one command; Linux takes 128 kB in one argument and 2 MB in all."""
 
 _FIELDS = "jobid jobindex stat exec_host exit_code exit_reason pend_reason"
@@ -98,8 +99,8 @@ _MEANINGS: Mapping[str, str] = {
     "ZOMBI": "it was killed while its host could not be reached",
 }
 _SUBMITTED = re.compile(r"Job <(\d+)> is submitted")
-_NOT_FOUND = re.compile(r"is not found|No (?:\w+ )?job found")
-_ID_NOT_FOUND = re.compile(r"Job <(\d+)> is not found")
+NOT_FOUND = re.compile(r"is not found|No (?:\w+ )?job found")
+_ID_NOT_FOUND = re.compile(r"Job <(\d+)(?:\[\d+\])?> is not found")
 _INDEX = re.compile(r"\[(\d+)\]$")
 _CONTROLLED = re.compile(r"^Job <.*$", re.MULTILINE)
 _CONTROL_DONE = re.compile(
@@ -116,7 +117,7 @@ _ADVICE = {
     r"hard limit|MEMLIMIT|RUNLIMIT": "Lower 'memory' or 'walltime', or use another queue: this one allows less.",
 }
 
-_QUERY_HINT = (
+QUERY_HINT = (
     "Try the command by hand on the submit host. LSF 10.1.0.2 or newer is needed; is its folder on the PATH of the "
     "Airflow worker and the triggerer?"
 )
@@ -137,7 +138,7 @@ class LSFSystem:
         resources = array.resources
         if resources.memory_unit is not None or (resources.memory is None and resources.disk is None):
             return None
-        return Command(argv=("/bin/sh", "-c", _PROBE, "caf-unit"), timeout=_TIMEOUT)
+        return Command(argv=("/bin/sh", "-c", _PROBE, "caf-unit"), timeout=TIMEOUT)
 
     def parse_probe(self, array: ArraySpec, result: CommandResult) -> ArraySpec:
         """Give the array with the unit of a compatible system, unchanged where LSF takes units or nobody says it."""
@@ -168,7 +169,7 @@ class LSFSystem:
         ]
         script = build_element_script(array, '"$LSB_JOBINDEX"', first=1)
         return Submission(
-            command=Command(argv=_build_bsub(array), stdin="\n".join(begin) + "\n", timeout=_TIMEOUT),
+            command=Command(argv=_build_bsub(array), stdin="\n".join(begin) + "\n", timeout=TIMEOUT),
             files=(TextFile(path=array.script_file, text=script, executable=True),),
         )
 
@@ -180,7 +181,7 @@ class LSFSystem:
         ids = set(_SUBMITTED.findall(f"{result.stdout}\n{result.stderr}"))
         if len(ids) != 1:
             raise refuse_submit(
-                f"LSF did not take array {array.name} (exit code {result.exit_code}): {_tail(result)}",
+                f"LSF did not take array {array.name} (exit code {result.exit_code}): {show_answer(result)}",
                 result,
                 hint=choose_advice(
                     result, _ADVICE, "Mend what LSF says in the backend_args, or wait until its server is up."
@@ -190,7 +191,7 @@ class LSFSystem:
 
     def build_lookup(self, array: ArraySpec) -> Command:
         """Give the command that asks the queue and the history for the name."""
-        return Command(argv=("/bin/sh", "-c", _FIND, "caf-find", array.name), timeout=_HISTORY_TIMEOUT)
+        return build_find(array.name)
 
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
         """Read the ids of that name. The history need not answer where the queue knows it.
@@ -198,42 +199,31 @@ class LSFSystem:
         :raises SubmitUnknown: if the queue knows none and the history does not say.
         :raises SubmitError: if the queue does not say.
         """
-        queue, between, history = result.stdout.partition(f"\n{_BETWEEN}")
-        records = _read_records(queue) if between else None
-        if records is not None:
-            jobs = [each for each in records if _NOT_FOUND.search(str(each.get("ERROR", ""))) is None]
-            names = {str(each.get("JOBID")): str(each.get("JOB_NAME")) for each in jobs}
-            blocks = read_history(history)
-            if blocks is None and not names and _NOT_FOUND.search(history + result.stderr):
-                blocks = []
-            names.update({block.id: block.name for block in blocks or () if block.name is not None})
-            found = sorted(id for id, name in names.items() if name.partition("[")[0] == array.name)
-            if all("ERROR" not in each for each in jobs):
-                if found or blocks is not None:
-                    return tuple((id,) for id in found)
-                raise doubt_lookup(
-                    array,
-                    f"its history does not answer: {_tail(result)}",
-                    advice=f"bhist -a -l -n 0 -J {array.name} tells; it has to be able to read LSF's event files.",
-                )
-        raise refuse_lookup(array, result, _tail(result))
+        found = read_lookup(array.name, result)
+        if found is None:
+            raise refuse_lookup(array, result, show_answer(result))
+        if not found.ids and not found.keeps_history:
+            raise doubt_lookup(
+                array,
+                f"its history does not answer: {show_answer(result)}",
+                advice=f"bhist -a -l -n 0 -J {array.name} tells; it has to be able to read LSF's event files.",
+            )
+        return tuple((each,) for each in found.ids)
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give one `bjobs` command for all arrays. Where a field is not known, the shell asks for fewer."""
-        argv = ("/bin/sh", "-c", _ASK, "caf-ask", _FIELDS, _FEW_FIELDS)
-        return tuple(
-            Query(command=Command(argv=(*argv, *_list_ids(part)), timeout=_TIMEOUT), arrays=part)
-            for part in _cut(arrays)
-        )
+        """Give one `bjobs` command for all arrays."""
+        return tuple(Query(command=build_question(_list_ids(part)), arrays=part) for part in _cut(arrays))
 
     def parse_query(self, query: Query, result: CommandResult) -> Answer:
         """Read the records. An id that LSF does not know any more has one that says so.
 
         :raises PollError: if it is no answer.
         """
-        records = _read_records(f"{result.stdout}\n{result.stderr}")
+        records = read_records(f"{result.stdout}\n{result.stderr}")
         if records is None:
-            raise PollError(f"bjobs gave no answer (exit code {result.exit_code}): {_tail(result)}", hint=_QUERY_HINT)
+            raise PollError(
+                f"bjobs gave no answer (exit code {result.exit_code}): {show_answer(result)}", hint=QUERY_HINT
+            )
         by_id: dict[str, list[Mapping[str, Any]]] = {}
         for each in records:
             by_id.setdefault(str(each.get("JOBID")), []).append(each)
@@ -241,7 +231,7 @@ class LSFSystem:
         problems: dict[str, str] = {}
         for submitted in query.arrays:
             own = by_id.get(submitted.ids[0])
-            told = f"bjobs says nothing of it: {_tail(result)}" if own is None else _read_elements(submitted, own)
+            told = f"bjobs says nothing of it: {show_answer(result)}" if own is None else _read_elements(submitted, own)
             if isinstance(told, str):
                 problems[submitted.array.name] = told
             else:
@@ -252,7 +242,7 @@ class LSFSystem:
         """Give the `bhist` command that searches all event files."""
         return tuple(
             Query(
-                command=Command(argv=("bhist", "-l", "-n", "0", *_list_ids(part)), timeout=_HISTORY_TIMEOUT),
+                command=Command(argv=("bhist", "-l", "-n", "0", *_list_ids(part)), timeout=HISTORY_TIMEOUT),
                 arrays=part,
             )
             for part in _cut(arrays)
@@ -265,9 +255,9 @@ class LSFSystem:
         """
         blocks = read_history(result.stdout)
         if blocks is None:
-            if _NOT_FOUND.search(f"{result.stdout}\n{result.stderr}") is None:
+            if NOT_FOUND.search(f"{result.stdout}\n{result.stderr}") is None:
                 raise PollError(
-                    f"bhist gave no answer (exit code {result.exit_code}): {_tail(result)}",
+                    f"bhist gave no answer (exit code {result.exit_code}): {show_answer(result)}",
                     hint="Try the command by hand: it has to be able to read LSF's event files.",
                 )
             blocks = []
@@ -286,7 +276,7 @@ class LSFSystem:
 
         :raises PollError: if LSF did not take the command.
         """
-        _check_control(array, result, "cancelled")
+        check_control(f"Array {array.array.name} (job {array.ids[0]})", result, "cancelled")
 
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
         """Give the `bresume` commands."""
@@ -297,7 +287,35 @@ class LSFSystem:
 
         :raises PollError: if LSF did not take the command.
         """
-        _check_control(array, result, "released")
+        check_control(f"Array {array.array.name} (job {array.ids[0]})", result, "released")
+
+
+def build_find(name: str) -> Command:
+    """Give the command that asks the queue and the history for the jobs that the user has of a name."""
+    return Command(argv=("/bin/sh", "-c", _FIND, "caf-find", name), timeout=HISTORY_TIMEOUT)
+
+
+def read_lookup(name: str, result: CommandResult) -> LookedUp | None:
+    """Read what `build_find` has found, or None where the queue did not answer."""
+    queue, between, history = result.stdout.partition(f"\n{_BETWEEN}")
+    records = read_records(queue) if between else None
+    if records is None:
+        return None
+    jobs = [each for each in records if NOT_FOUND.search(str(each.get("ERROR", ""))) is None]
+    if any("ERROR" in each for each in jobs):
+        return None
+    names = {str(each.get("JOBID")): str(each.get("JOB_NAME")) for each in jobs}
+    blocks = read_history(history)
+    if blocks is None and not names and NOT_FOUND.search(history + result.stderr):
+        blocks = []
+    names.update({block.id: block.name for block in blocks or () if block.name is not None})
+    found = sorted(id for id, shown in names.items() if shown.partition("[")[0] == name)
+    return LookedUp(ids=tuple(found), keeps_history=blocks is not None)
+
+
+def build_question(ids: Iterable[str]) -> Command:
+    """Give one `bjobs` command. Where a field is not known, the shell asks for fewer."""
+    return Command(argv=("/bin/sh", "-c", _ASK, "caf-ask", _FIELDS, _FEW_FIELDS, *ids), timeout=TIMEOUT)
 
 
 def _build_bsub(array: ArraySpec) -> tuple[str, ...]:
@@ -354,7 +372,7 @@ def _cut(arrays: Sequence[SubmittedArray]) -> Iterator[tuple[SubmittedArray, ...
     length = 0
     for submitted in arrays:
         more = sum(len(id) + 1 for id in submitted.ids)
-        if part and length + more > _ARGUMENTS_LIMIT:
+        if part and length + more > ARGUMENTS_LIMIT:
             yield tuple(part)
             part, length = [], 0
         part.append(submitted)
@@ -363,7 +381,7 @@ def _cut(arrays: Sequence[SubmittedArray]) -> Iterator[tuple[SubmittedArray, ...
         yield tuple(part)
 
 
-def _read_records(text: str) -> list[Mapping[str, Any]] | None:
+def read_records(text: str) -> list[Mapping[str, Any]] | None:
     """Give the records of `bjobs -json`, also of what it says in plain text, or None where it says nothing.
 
     Where it was not answered, it prints an empty list all the same, beside the error (`main` in `bjobs.c` of volclava).
@@ -381,7 +399,7 @@ def _read_records(text: str) -> list[Mapping[str, Any]] | None:
         records += found
         text = text[:start] + text[start + length :]
     records += [{"JOBID": id, "ERROR": f"Job <{id}> is not found"} for id in _ID_NOT_FOUND.findall(text)]
-    is_told = records or _NOT_FOUND.search(text) or (start >= 0 and not text.strip())
+    is_told = records or NOT_FOUND.search(text) or (start >= 0 and not text.strip())
     return records if is_told else None
 
 
@@ -391,12 +409,12 @@ def _read_elements(submitted: SubmittedArray, records: Sequence[Mapping[str, Any
     for each in records:
         error = each.get("ERROR")
         if error is not None:
-            if _NOT_FOUND.search(str(error)) is None:
+            if NOT_FOUND.search(str(error)) is None:
                 return str(error)
         elif not isinstance(each.get("STAT"), str):
             return f"a record of job {each['JOBID']} has no STAT"
         else:
-            found.append((_read_index(each), _read_native(each)))
+            found.append((read_index(each), read_native(each)))
     return _place(submitted, found)
 
 
@@ -419,7 +437,8 @@ def _place(submitted: SubmittedArray, found: Sequence[tuple[int, Native]]) -> di
     return elements
 
 
-def _read_index(values: Mapping[str, Any]) -> int:
+def read_index(values: Mapping[str, Any]) -> int:
+    """Give the number of an element in LSF's own counting; 0: a plain job."""
     index = str(values.get("JOBINDEX", ""))
     if not index.isdecimal():
         match = _INDEX.search(str(values.get("JOB_NAME", "")))
@@ -427,7 +446,8 @@ def _read_index(values: Mapping[str, Any]) -> int:
     return int(index)
 
 
-def _read_native(values: Mapping[str, Any]) -> Native:
+def read_native(values: Mapping[str, Any]) -> Native:
+    """Give what a record says, which has a STAT."""
     stat = values["STAT"]
     host = read_host(str(values.get("EXEC_HOST", "")))
     if stat in ("DONE", "EXIT"):
@@ -440,11 +460,11 @@ def _read_native(values: Mapping[str, Any]) -> Native:
 def _build_control(program: str, submitted: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
     id = submitted.ids[0]
     if elements is None:
-        return (Command(argv=(program, id), timeout=_TIMEOUT),)
+        return (Command(argv=(program, id), timeout=TIMEOUT),)
     words = [f"{id}[{first}]" if first == last else f"{id}[{first}-{last}]" for first, last in _find_ranges(elements)]
-    step = max(1, _ARGUMENTS_LIMIT // (len(id) + len("[-]") + 2 * len(str(len(submitted.array.elements))) + 1))
+    step = max(1, ARGUMENTS_LIMIT // (len(id) + len("[-]") + 2 * len(str(len(submitted.array.elements))) + 1))
     return tuple(
-        Command(argv=(program, *words[start : start + step]), timeout=_TIMEOUT) for start in range(0, len(words), step)
+        Command(argv=(program, *words[start : start + step]), timeout=TIMEOUT) for start in range(0, len(words), step)
     )
 
 
@@ -459,17 +479,22 @@ def _find_ranges(elements: Sequence[int]) -> list[tuple[int, int]]:
     return ranges
 
 
-def _check_control(submitted: SubmittedArray, result: CommandResult, done: str) -> None:
+def check_control(what: str, result: CommandResult, done: str) -> None:
+    """Check what `bkill` or `bresume` said. A job that is over, or not known any more, is no error.
+
+    :param what: to what it was to be done.
+    :raises PollError: if it was not done.
+    """
     if result.exit_code == 0:
         return
     told = _CONTROLLED.findall(f"{result.stdout}\n{result.stderr}")
     if not told or not all(_CONTROL_DONE.search(line) for line in told):
         raise PollError(
-            f"Array {submitted.array.name} (job {submitted.ids[0]}) could not be {done} (exit code "
-            f"{result.exit_code}): {_tail(result)}",
+            f"{what} could not be {done} (exit code {result.exit_code}): {show_answer(result)}",
             hint=f"Try by hand: {' '.join(result.argv[:2])}",
         )
 
 
-def _tail(result: CommandResult) -> str:
+def show_answer(result: CommandResult) -> str:
+    """Give the last words of a command; some errors stand on standard output."""
     return f"{result.stdout.strip()}\n{result.stderr.strip()}".strip()[-500:] or "it printed nothing"

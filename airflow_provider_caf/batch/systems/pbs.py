@@ -29,6 +29,7 @@ from airflow_provider_caf.batch.systems.base import (
     ARRAY_ADVICE,
     JOBS_ADVICE,
     Answer,
+    LookedUp,
     Query,
     Submission,
     choose_advice,
@@ -46,7 +47,7 @@ CANCEL_TIMEOUT = 600.0
 _LONGEST_ARGUMENTS = 100_000
 """Bytes of ids in one command; the limit of the system is 128 kB for all arguments where it is smallest."""
 
-_NO_HISTORY = "not configured to maintain job history"
+NO_HISTORY = "not configured to maintain job history"
 
 _REMOVED = "91"
 """The substate of what was removed while it ran, and the mark of what was removed while it waited."""
@@ -92,8 +93,8 @@ _BY_RULE = re.compile(r"terminated by Scheduler@")
 _GONE = re.compile(r"Unknown Job Id|has finished|finished array subjob|invalid for state of job")
 _ATTRIBUTES = frozenset(
     {
-        *("Exit_status", "Hold_Types", "Job_Name", "comment", "exec_host", "exit_status", "job_state", "run_count"),
-        "substate",
+        *("Exit_status", "Hold_Types", "Job_Name", "Job_Owner", "comment", "exec_host", "exit_status", "job_state"),
+        *("run_count", "substate"),
     }
 )
 _ID = re.compile(r"\d+(?:\[\d*\])?(?:\.[A-Za-z0-9._-]+)?", re.ASCII)
@@ -175,18 +176,17 @@ class PBSSystem:
         :raises SubmitUnknown: if there is none in the queue and the server keeps no history.
         :raises SubmitError: if the server has not answered.
         """
-        lines = result.stdout.split("\n")
-        said = [line for line in result.stderr.split("\n") if line.startswith("qselect:") and _NO_HISTORY not in line]
-        if result.exit_code != 0 or said or lines.pop() or not all(_ID.fullmatch(line) for line in lines):
+        found = read_lookup(result)
+        if found is None:
             raise refuse_lookup(array, result)
-        if not lines and _NO_HISTORY in result.stderr:
+        if not found.ids and not found.keeps_history:
             raise doubt_lookup(
                 array,
                 "the PBS server keeps no job history",
                 advice=f"Ask an administrator whether there was a job named {array.name} (tracejob, accounting logs). "
                 "With job_history_enable this is never asked.",
             )
-        return tuple((line,) for line in dict.fromkeys(lines))
+        return tuple((each,) for each in found.ids)
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
         """Give one command for all arrays, with what is over."""
@@ -197,7 +197,7 @@ class PBSSystem:
 
         :raises PollError: if the answer is not one of `qstat`, or was cut off.
         """
-        if _NO_HISTORY in result.stderr and not result.stdout.strip():
+        if NO_HISTORY in result.stderr and not result.stdout.strip():
             return Answer(elements={array.array.name: {} for array in query.arrays})
         return self._read_arrays(query, result, has_history=True)
 
@@ -225,7 +225,7 @@ class PBSSystem:
 
         :raises PollError: if the server did not take the command.
         """
-        _check_change(array, result, "cancelled")
+        check_change(f"Array {array.array.name}", result, "cancelled")
 
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
         """Give the `qrls` command. PBS holds and releases an array as a whole."""
@@ -236,7 +236,7 @@ class PBSSystem:
 
         :raises PollError: if the server did not take the command, say for a hold that only an operator may end.
         """
-        _check_change(array, result, "released")
+        check_change(f"Array {array.array.name}", result, "released")
 
     def _build_array_words(self, array: ArraySpec) -> list[str]:
         # Without -f qsub leaves a process behind, which keeps the lock of the submission for a minute.
@@ -278,14 +278,14 @@ class PBSSystem:
         problems: dict[str, str] = {}
         for submitted in query.arrays:
             natives = self._read_array(submitted, jobs, has_history=has_history)
-            problem = None if natives else self._find_problem(result, submitted.ids[0])
+            problem = None if natives else self.find_problem(result, submitted.ids[0])
             if problem is None:
                 elements[submitted.array.name] = natives
             else:
                 problems[submitted.array.name] = problem
         return Answer(elements=elements, problems=problems)
 
-    def _find_problem(self, result: CommandResult, id: str) -> str | None:
+    def find_problem(self, result: CommandResult, id: str) -> str | None:
         """Give why a job that is not in the answer may exist all the same, or None."""
         number = re.compile(rf"(?<![\w.\[]){re.escape(id.partition('.')[0])}(?![\w\[])")
         said = [line for line in result.stderr.split("\n") if line.startswith("qstat:")]
@@ -301,11 +301,15 @@ class PBSSystem:
         for element in range(len(submitted.array.elements)):
             job = jobs.get(build_element_id(submitted, element))
             if job is not None:
-                own = _drop_borrowed(job, has_history=has_history) if "[]" in submitted.ids[0] else job
-                found[element] = self._read_job(own, parent)
+                own = drop_borrowed(job, has_history=has_history) if "[]" in submitted.ids[0] else job
+                found[element] = self.read_job(own, parent)
         return found
 
-    def _read_job(self, job: Job, parent: Job) -> Native:
+    def read_job(self, job: Job, parent: Job) -> Native:
+        """Give what the attributes of a job say.
+
+        :param parent: those of its array; empty: it has none.
+        """
         code = job["job_state"]
         comment = job.get("comment", parent.get("comment"))
         if comment is not None and comment.startswith(_ARRAY_COMMENT):
@@ -347,7 +351,16 @@ class PBSSystem:
             return status, None
 
 
-def _drop_borrowed(job: Job, *, has_history: bool) -> Job:
+def read_lookup(result: CommandResult) -> LookedUp | None:
+    """Read what `qselect` has found in queue and history, or None where the server did not answer."""
+    lines = result.stdout.split("\n")
+    said = [line for line in result.stderr.split("\n") if line.startswith("qselect:") and NO_HISTORY not in line]
+    if result.exit_code != 0 or said or lines.pop() or not all(_ID.fullmatch(line) for line in lines):
+        return None
+    return LookedUp(ids=tuple(dict.fromkeys(lines)), keeps_history=NO_HISTORY not in result.stderr)
+
+
+def drop_borrowed(job: Job, *, has_history: bool) -> Job:
     """Leave out what an element that is over and has no record of its own shows of its array, see above."""
     if job["job_state"] not in ("F", "X") or "exec_host" in job or "run_count" in job:
         return job
@@ -418,10 +431,15 @@ def parse_jobs(result: CommandResult) -> dict[str, dict[str, str]]:
     return jobs
 
 
-def _check_change(array: SubmittedArray, result: CommandResult, what: str) -> None:
+def check_change(what: str, result: CommandResult, done: str) -> None:
+    """Check the answer of a command that changes jobs. What is over or unknown is no error.
+
+    :param what: to what it was to be done, such as `Array caf_a`.
+    :raises PollError: if it was not done.
+    """
     said = [line for line in result.stderr.split("\n") if line.strip()]
     if result.exit_code != 0 and (not said or not all(_GONE.search(line) for line in said)):
         raise PollError(
-            f"Array {array.array.name} could not be {what} (exit code {result.exit_code}): {show_output(result)}",
+            f"{what} could not be {done} (exit code {result.exit_code}): {show_output(result)}",
             hint=f"Try by hand: {' '.join(result.argv[:2])}",
         )

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray
-from airflow_provider_caf.batch.systems.base import Query, doubt_lookup, refuse_lookup
+from airflow_provider_caf.batch.systems.base import LookedUp, Query, doubt_lookup, refuse_lookup, show_output
 from airflow_provider_caf.batch.systems.pbs import (
     CANCEL_TIMEOUT,
     Job,
@@ -31,6 +31,7 @@ from airflow_provider_caf.batch.systems.pbs import (
     cut_words,
     parse_jobs,
 )
+from airflow_provider_caf.batch.systems.pbs import check_change as check_pbs_change
 from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
 
@@ -51,6 +52,39 @@ _EXIT_REASONS: Mapping[int, str] = {
     -11: "walltime: it ran longer than it had asked for",
     -12: "it used more CPU time than it had asked for",
 }
+
+
+def read_lookup(result: CommandResult, name: str, user: str | None = None) -> LookedUp | str:
+    """Read which jobs of the queue have a name, or say what was answered instead.
+
+    :param user: only his; None: of everybody.
+    """
+    try:
+        jobs = parse_jobs(result)
+    except PollError as error:
+        return error.what
+    # With nothing in the queue it is silent; the one over Slurm ends with the code of an unknown job then.
+    if result.stderr.strip() or result.exit_code not in (0, _UNKNOWN):
+        return show_output(result)
+    named = re.compile(re.escape(name) + r"(?:-\d+)?")
+    ids = [
+        re.sub(r"\[\d+\]", "[]", id)
+        for id, job in jobs.items()
+        if named.fullmatch(job.get("Job_Name", "")) and user in (None, job.get("Job_Owner", "").partition("@")[0])
+    ]
+    return LookedUp(ids=tuple(dict.fromkeys(ids)), keeps_history=False, remembers=_KEPT)
+
+
+def check_change(what: str, result: CommandResult, done: str) -> None:
+    """Check the answer of a command that changes jobs, see `systems.pbs.check_change`.
+
+    :raises PollError: if it was not done.
+    """
+    # The `qdel` over Slurm ends with the number of jobs that were over (`qdel.pl`), without a word. Torque's own ends
+    # with an error's number and says nothing where the connection broke (`prt_job_err`).
+    is_silent = not (result.stdout + result.stderr).strip()
+    if not (is_silent and 0 <= result.exit_code < len(result.argv)):
+        check_pbs_change(what, result, done)
 
 
 class TorqueSystem(PBSSystem):
@@ -96,24 +130,18 @@ class TorqueSystem(PBSSystem):
         :raises SubmitUnknown: if there is none: what was over for longer than `keep_completed` is forgotten.
         :raises SubmitError: if the server has not answered.
         """
-        try:
-            jobs = parse_jobs(result)
-        except PollError as error:
-            raise refuse_lookup(array, result, error.what) from error
-        # With nothing in the queue it is silent; the one over Slurm ends with the code of an unknown job then.
-        if result.stderr.strip() or result.exit_code not in (0, _UNKNOWN):
-            raise refuse_lookup(array, result)
-        name = re.compile(re.escape(array.name) + r"(?:-\d+)?")
-        ids = [re.sub(r"\[\d+\]", "[]", id) for id, job in jobs.items() if name.fullmatch(job.get("Job_Name", ""))]
-        if not ids:
+        found = read_lookup(result, array.name)
+        if isinstance(found, str):
+            raise refuse_lookup(array, result, found)
+        if not found.ids:
             raise doubt_lookup(
                 array,
                 "Torque keeps no history",
                 advice=f"Ask an administrator whether there was a job named {array.name} (tracejob, accounting logs). "
                 "The queue shows what is over for keep_completed seconds.",
-                remembers=_KEPT,
+                remembers=found.remembers,
             )
-        return tuple((id,) for id in dict.fromkeys(ids))
+        return tuple((each,) for each in found.ids)
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
         """Give one command for all arrays. `-t` stands there only where there is an array, see above."""
@@ -129,21 +157,18 @@ class TorqueSystem(PBSSystem):
 
         :raises PollError: if the server did not take the command.
         """
-        # That one ends with the number of jobs that were over (`qdel.pl`). Torque's own ends with an error's number and
-        # says nothing where the connection broke (`prt_job_err`).
-        is_silent = not (result.stdout + result.stderr).strip()
-        if not (is_silent and 0 <= result.exit_code < len(result.argv)):
-            super().parse_cancel(array, result)
+        check_change(f"Array {array.array.name}", result, "cancelled")
 
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
         """Give the `qrls` commands."""
         ids = (build_element_id(array, element) for element in elements)
         return tuple(Command(argv=("qrls", *part), timeout=CANCEL_TIMEOUT) for part in cut_words(ids))
 
-    def _find_problem(self, result: CommandResult, id: str) -> str | None:
+    def find_problem(self, result: CommandResult, id: str) -> str | None:
+        """Give why a job that is not in the answer may exist all the same, or None."""
         # The one over Slurm says it without words, and is asked for all jobs whatever their ids.
         is_silent = result.exit_code in (0, _UNKNOWN) and not result.stderr.strip()
-        return None if is_silent else super()._find_problem(result, id)
+        return None if is_silent else super().find_problem(result, id)
 
     def _build_array_words(self, array: ArraySpec) -> list[str]:
         shell = array.resources.shell or DEFAULT_SHELL
@@ -165,8 +190,9 @@ class TorqueSystem(PBSSystem):
         # In one option: of several, the qsub over Slurm takes the last.
         return ["-l", ",".join(words)] if words else []
 
-    def _read_job(self, job: Job, parent: Job) -> Native:
-        native = super()._read_job(job, parent)
+    def read_job(self, job: Job, parent: Job) -> Native:
+        """Give what the attributes of a job say; what `qdel` has ended is told by its exit status."""
+        native = super().read_job(job, parent)
         if native.code == "C" and job.get("exit_status") == _REMOVED:
             return Native(code=f"C{_REMOVED}", reason="removed", host=native.host)
         return native

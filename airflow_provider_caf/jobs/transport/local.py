@@ -8,7 +8,7 @@ import tempfile
 from typing import IO
 
 from airflow_provider_caf.batch.spec import Command, CommandResult, TextFile
-from airflow_provider_caf.core.errors import TransportError, TransportTimeout
+from airflow_provider_caf.core.errors import CommandMissing, TransportError, TransportTimeout
 from airflow_provider_caf.core.files import write_text
 from airflow_provider_caf.jobs.processes import FreeProcess, TiedProcess
 
@@ -70,7 +70,7 @@ class LocalTransport:
                 pass_fds=() if hold is None else (hold,),
             )
         except FileNotFoundError as error:
-            raise TransportError(
+            raise CommandMissing(
                 f"There is no command {command.argv[0]!r} on {self.host}.",
                 hint="Is the batch system installed there, and its folder on the PATH of the Airflow worker?",
             ) from error

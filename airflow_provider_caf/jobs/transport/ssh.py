@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from airflow_provider_caf.batch.spec import Command, CommandResult, TextFile
-from airflow_provider_caf.core.errors import TransportError, TransportTimeout
+from airflow_provider_caf.core.errors import CommandMissing, TransportError, TransportTimeout
 from airflow_provider_caf.core.files import write_text
 from airflow_provider_caf.jobs.transport.local import show_command
 from airflow_provider_caf.jobs.transport.remote_script import (
@@ -221,7 +221,7 @@ class _Conversation:
             frame = self._read_frame()
         if frame.how in PROBLEMS:
             what, hint = PROBLEMS[frame.how]
-            raise TransportError(
+            raise (CommandMissing if frame.how == "missing" else TransportError)(
                 what.format(
                     program=self._command.argv[0],
                     host=self._host,

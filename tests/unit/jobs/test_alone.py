@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 TOP = Path(__file__).resolve().parents[3]
 PAGE = TOP / "docs" / "reference" / "jobs.md"
-(PROGRAM,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+PROGRAM, _ = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
 OLD_PYTHON = check_engine.find_old_python()
 PYTHONS = [
     sys.executable,

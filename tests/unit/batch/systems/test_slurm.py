@@ -14,7 +14,8 @@ from airflow_provider_caf.batch.resubmit import Failure, is_memory_cause
 from airflow_provider_caf.batch.spec import ArraySpec, Resources, SubmittedArray
 from airflow_provider_caf.batch.systems import load_system
 from airflow_provider_caf.batch.systems.base import Answer
-from airflow_provider_caf.batch.systems.slurm import STATES, SlurmSystem
+from airflow_provider_caf.batch.systems.slurm import SlurmSystem
+from airflow_provider_caf.batch.systems.slurm_answers import STATES
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError, SubmitRefused, SubmitUnknown
 from tests.unit.batch.arrays import FULL as ANY_FULL
 from tests.unit.batch.arrays import answer, make_array, submit
