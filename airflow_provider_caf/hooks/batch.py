@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 from airflow_provider_caf.batch.arguments import ARGUMENTS, CAF_NAMES
 from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.batch.spec import parse_resources
-from airflow_provider_caf.batch.systems import find_system_name
+from airflow_provider_caf.batch.systems import find_system_name, load_system
 from airflow_provider_caf.batch.systems.checks import build_check
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.record import record
@@ -21,6 +21,8 @@ from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.definitions.caf import CAF
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.io.layout import CalibrationLayout, TaskJobsLayout
+from airflow_provider_caf.jobs.client import BatchClient
+from airflow_provider_caf.jobs.foreign import ForeignJobs
 from airflow_provider_caf.jobs.mirror import Mirror
 from airflow_provider_caf.jobs.transport.base import Transport
 from airflow_provider_caf.jobs.transport.local import LocalTransport
@@ -231,6 +233,19 @@ def open_jobs(layout: TaskJobsLayout, *, patience: Patience | None = None) -> Ta
     manifest = TaskJobsManifest.read(layout)
     transport, mirror = _open_host(manifest.connection, Path(manifest.root))
     return TaskJobs(layout, manifest=manifest, patience=patience, transport=transport, mirror=mirror)
+
+
+def open_foreign(
+    backend: str | None, connection: str | None, *, patience: Patience | None = None, **which: Any
+) -> ForeignJobs:
+    """Return jobs that somebody else submitted, with the way to their submit host.
+
+    :param which: as for `ForeignJobs`: `ids`, `name`, `memory`.
+    :raises DefinitionError: if the connection cannot be used, or an id or the name cannot be one.
+    """
+    system, connection, _ = choose_target(backend or None, connection or None, "the wait for jobs")
+    transport, _ = _open_host(connection, Path("/"))
+    return ForeignJobs(BatchClient(load_system(system), transport, patience=patience), **which)
 
 
 def _open_host(connection: str | None, work_dir: Path) -> tuple[Transport, Mirror | None]:

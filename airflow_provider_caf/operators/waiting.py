@@ -138,17 +138,18 @@ class WaitingTask(CafTask, _Task, Generic[_R]):
             with failing_for_good(context):
                 yield
         except (AirflowFailException, AirflowSensorTimeout, AirflowSkipException):
-            self._end_jobs(context)
+            self.end_jobs(context)
             raise
         except AirflowRescheduleException:
             raise
         except Exception:
             # Whatever it is: an error of ours, of Airflow, of the catalog's database, or a mistake in our code.
             if ti.try_number > ti.max_tries:
-                self._end_jobs(context)
+                self.end_jobs(context)
             raise
 
-    def _end_jobs(self, context: Context) -> None:
+    def end_jobs(self, context: Context) -> None:
+        """End what still runs when the task fails for good."""
         if self._is_all_over:
             return
         try:

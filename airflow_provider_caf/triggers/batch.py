@@ -16,8 +16,9 @@ from airflow_provider_caf.batch.spec import SubmittedArray
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.file_names import JOBS_COLLECTION
 from airflow_provider_caf.core.names import MAX_NAME_LENGTH
-from airflow_provider_caf.hooks.batch import open_collection, open_jobs
+from airflow_provider_caf.hooks.batch import open_collection, open_foreign, open_jobs
 from airflow_provider_caf.io.layout import CalibrationLayout, TaskJobsLayout, slug
+from airflow_provider_caf.jobs.foreign import ForeignJobs
 from airflow_provider_caf.jobs.observation import Observation, Question
 from airflow_provider_caf.jobs.poll import Snapshot
 from airflow_provider_caf.jobs.run import SubjobRun
@@ -100,18 +101,13 @@ class JobTrigger(BaseTrigger):
         """Look until it is over, the time is up, or the batch system has not answered for too long."""
         began = time.monotonic()
         try:
-            run = await asyncio.to_thread(self.open_run)
-            counts = await asyncio.to_thread(self.open_counts, run)
-            async with join_poller(run.client) as poller:
-                await self._watch(run, poller, counts)
+            event = await self.watch()
         except CafError as error:
             # An exception that left a trigger would go round the sensor.
-            event: dict[str, Any] = {"error": str(error)}
+            event = {"error": str(error)}
         except Exception as error:
             self.log.exception("The wait for the jobs of %s has failed", self.waits_for)
             event = {"error": f"{type(error).__name__}: {error}"}
-        else:
-            event = {"first_attempt": self.first_attempt, "deadline": self.deadline}
         await asyncio.sleep(max(0.0, began + _HOLD_BACK - time.monotonic()))
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
@@ -121,6 +117,14 @@ class JobTrigger(BaseTrigger):
         # until it has ended): the thread goes on to its end all the same.
         if self.cancel_on_kill:
             await asyncio.shield(asyncio.to_thread(self._end_jobs))
+
+    async def watch(self) -> dict[str, Any]:
+        """Look until it is over or the time is up, and return what the event says."""
+        run = await asyncio.to_thread(self.open_run)
+        counts = await asyncio.to_thread(self.open_counts, run)
+        async with join_poller(run.client) as poller:
+            await self._watch(run, poller, counts)
+        return {"first_attempt": self.first_attempt, "deadline": self.deadline}
 
     async def _watch(self, run: SubjobRun, poller: SharedPoller, counts: LiveCounts) -> None:
         shown = ""
@@ -153,17 +157,24 @@ class JobTrigger(BaseTrigger):
 
     def _end_jobs(self) -> None:
         try:
-            run = self.open_run()
-            if self._arrays is None:
-                run.cancel()
-            else:
-                # A clear starts the task again at the same moment, and what that one submits is not meant.
-                run.client.cancel(self._arrays)
+            self.end_jobs()
         except CafError as error:
             # Nobody may be there any more to whom it could be raised.
             self.log.error("The task was killed, but the jobs of %s could not be ended: %s", self.waits_for, error)
         else:
             self.log.info("The task was killed: the jobs of %s are ended.", self.waits_for)
+
+    def end_jobs(self) -> None:
+        """End what this trigger has seen.
+
+        :raises CafError: if it cannot be ended.
+        """
+        run = self.open_run()
+        if self._arrays is None:
+            run.cancel()
+        else:
+            # A clear starts the task again at the same moment, and what that one submits is not meant.
+            run.client.cancel(self._arrays)
 
 
 class BatchJobTrigger(JobTrigger):
@@ -227,6 +238,56 @@ class TaskJobsTrigger(JobTrigger):
         """Return what keeps the catalog up to date."""
         assert isinstance(run, TaskJobs)
         return open_counts(run)
+
+
+class ForeignJobTrigger(JobTrigger):
+    """Wait for jobs that somebody else submitted.
+
+    :param backend: the batch system; None: as the connection says.
+    :param conn_id: the connection to it.
+    :param ids: of the jobs.
+    :param name: of the jobs, instead of ids.
+    :param memory: what was seen before.
+    """
+
+    def __init__(
+        self, backend: str | None, conn_id: str | None, ids: list[str], name: str | None, memory: Any, **wait: Any
+    ) -> None:
+        super().__init__(**wait)
+        self.backend = backend
+        self.conn_id = conn_id
+        self.ids = ids
+        self.name = name
+        self.memory = memory
+
+    @property
+    def waits_for(self) -> str:
+        """Which jobs they are, for messages."""
+        return self.name or ", ".join(self.ids)
+
+    async def watch(self) -> dict[str, Any]:
+        """Look until it is over or the time is up, and return what the event says."""
+        jobs, shown = await asyncio.to_thread(self._open), ""
+        while True:
+            seen = await asyncio.to_thread(jobs.observe)
+            line = seen.describe()
+            if line != shown:
+                shown = line
+                self.log.info("%s", line)
+            if seen.is_over or time.time() > self.deadline:
+                return {"deadline": self.deadline, "memory": jobs.remember()}
+            await asyncio.sleep(self._decide_interval(self.patience))
+
+    def _open(self) -> ForeignJobs:
+        words: dict[str, Any] = {"ids": [], "name": self.name} if self.name else {"ids": self.ids}
+        return open_foreign(self.backend, self.conn_id, memory=self.memory, patience=self.patience, **words)
+
+    def end_jobs(self) -> None:
+        """End the jobs by their ids.
+
+        :raises CafError: if they cannot be ended.
+        """
+        self._open().cancel()
 
 
 def open_counts(run: TaskJobs) -> LiveCounts:

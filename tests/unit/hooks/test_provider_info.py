@@ -55,7 +55,7 @@ def test_every_module_is_there(module: str) -> None:
 def test_no_module_with_a_class_is_forgotten(kind: str, base: type) -> None:
     package = import_module(f"airflow_provider_caf.{kind}")
     names = {path.stem for path in Path(str(package.__file__)).parent.glob("*.py")} - {"__init__"}
-    bases = {f"airflow_provider_caf.operators.{name}" for name in ("base", "waiting")}
+    bases = {f"airflow_provider_caf.{name}" for name in ("operators.base", "operators.waiting", "sensors.foreign")}
     modules = {f"{package.__name__}.{name}" for name in names} - bases
     with_class = {module for module in modules if any(issubclass(each, base) for each in list_classes(module))}
     assert with_class == set(list_modules(kind))
