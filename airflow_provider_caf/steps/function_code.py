@@ -10,7 +10,6 @@ import ast
 import builtins
 import inspect
 import symtable
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -83,13 +82,20 @@ def _read_definition(function: Callable[..., Any]) -> tuple[ast.FunctionDef, str
 
     Its decorators that make a task of it are left out.
     """
-    lines = textwrap.dedent(inspect.getsource(function)).splitlines()
+    lines = inspect.getsource(function).splitlines()
+    if lines[0][:1].isspace():
+        # Texts of several lines may stand further to the left than the function: it cannot be moved there, too.
+        lines = ["if True:", *lines]
     (node,) = ast.parse("\n".join(lines)).body
+    if isinstance(node, ast.If):
+        (node,) = node.body
     if not isinstance(node, ast.FunctionDef):
         raise TypeError("it does not begin with `def`")
+    begin = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) - 1
     kept = [decorator for decorator in node.decorator_list if not _makes_task(decorator)]
     above = [line for decorator in kept for line in lines[decorator.lineno - 1 : decorator.end_lineno]]
-    return node, "\n".join(["from __future__ import annotations", "", *above, *lines[node.lineno - 1 :], ""])
+    text = [*lines[:begin], *above, *lines[node.lineno - 1 :]]
+    return node, "\n".join(["from __future__ import annotations", "", *text, ""])
 
 
 def _makes_task(decorator: ast.expr) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,9 @@ def test_a_job_waits_in_the_triggerer_and_only_what_failed_runs_again(started: S
     assert started.wait("batch_jobs", run_id) == "success", started.explain("batch_jobs", run_id)
     assert count_starts(tmp_path) == [1, 2, 1]
     assert started.read_xcom("batch_jobs", run_id, "add") == {"sum": 3, "names": ["a", "b"]}
+    run = started.find_run("batch_jobs", run_id)
+    squares = [run.task_jobs("square", number).jobs.attempt_folder(0, 0) / "result.json" for number in range(2)]
+    assert [json.loads(file.read_text()) for file in squares] == [4, 9]
 
 
 def test_who_fails_a_task_by_hand_ends_its_jobs(started: StartedAirflow, tmp_path: Path) -> None:

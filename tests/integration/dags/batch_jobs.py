@@ -40,4 +40,9 @@ with DAG(
         files = json.loads(Path(handle["outputs_file"]).read_text())["jobs"].values()
         return {"sum": sum(int(Path(path).read_text()) for (path,) in files), "names": names}
 
+    @task.batch
+    def square(number: int) -> int:
+        return number**2
+
+    square.expand(number=[2, 3]) << jobs
     add(jobs.output, ["a", "b"])  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from tests.unit.operators.test_jobs import context, work_dir
 
 __all__ = ["context", "work_dir"]  # fixtures
 
-DAG_FILE = '''
+DAG_FILE = r'''
 import math
 from airflow.sdk import task
 
@@ -62,6 +62,12 @@ def catches():
         return int("x")
     except ValueError as error:
         return str(error)
+
+if True:
+    def indented():
+        text = """a
+b"""
+        return text
 
 class Holder:
     def method(self):
@@ -148,6 +154,10 @@ def test_a_function_of_a_dag_file_runs_as_a_job(context: dict[str, Any], dag_fil
 
 def test_modules_beside_it_travel(context: dict[str, Any], dag_file: ModuleType) -> None:
     assert call(context, dag_file.uses_helper) == 42
+
+
+def test_a_function_in_a_block_keeps_its_texts(context: dict[str, Any], dag_file: ModuleType) -> None:
+    assert call(context, dag_file.indented) == "a\nb"
 
 
 @pytest.mark.parametrize("name", ["annotated", "catches"])
