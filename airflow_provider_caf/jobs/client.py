@@ -31,6 +31,7 @@ from airflow_provider_caf.batch.systems.base import System, find_prober
 from airflow_provider_caf.core.errors import (
     CafError,
     CheckpointError,
+    CommandMissing,
     InputError,
     PollError,
     SubmitError,
@@ -124,6 +125,10 @@ class BatchClient:
             try:
                 command = self._lock_remotely(array, submission.command)
                 ids = self.system.parse_submit(array, self.transport.run(command, hold=lock))
+            except CommandMissing as error:
+                # Nothing has run, so there is nothing to look for.
+                Path(array.array_file).unlink()
+                raise SubmitError(f"{error.what} So nothing was submitted.", hint=error.hint) from error
             except (TransportError, SubmitError) as error:
                 # A failed or timed-out submit command may have submitted all the same.
                 ids = self._look_up_after(error, array)

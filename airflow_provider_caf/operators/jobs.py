@@ -17,6 +17,7 @@ from airflow_provider_caf.hooks.batch import choose_target, open_jobs
 from airflow_provider_caf.io.layout import RunLayout, TaskJobsLayout, check_work_dir
 from airflow_provider_caf.jobs.observation import Observation
 from airflow_provider_caf.operators.base import CafTask, failing_for_good
+from airflow_provider_caf.operators.links import JOBS_LINKS
 from airflow_provider_caf.operators.waiting import WaitingTask
 from airflow_provider_caf.site.metrics import count
 from airflow_provider_caf.site.places import find_work_dir
@@ -69,6 +70,7 @@ class JobsOperator(CafTask, BaseOperator):
     template_fields: Sequence[str] = (*WORDS, "work_dir", "submitted")
     template_fields_renderers = {"submitted": "json", "commands": "json", "arguments": "json", "backend_args": "json"}  # noqa: RUF012
     overwrite_rtif_after_execution = True
+    operator_extra_links = JOBS_LINKS
     ui_color = "#e8f0fb"
 
     def __init__(

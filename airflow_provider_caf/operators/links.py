@@ -44,4 +44,5 @@ class AlgorithmLogLink(BaseOperatorLink):
         )
 
 
+JOBS_LINKS = (CafPageLink(),)
 RUN_LINKS = (CafPageLink(), RunFolderLink())

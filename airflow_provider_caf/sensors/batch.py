@@ -14,6 +14,7 @@ from airflow_provider_caf.hooks.batch import open_jobs
 from airflow_provider_caf.io.layout import check_work_dir
 from airflow_provider_caf.jobs.observation import Observation
 from airflow_provider_caf.operators.base import failing_for_good
+from airflow_provider_caf.operators.links import JOBS_LINKS
 from airflow_provider_caf.operators.waiting import WaitingSensor
 from airflow_provider_caf.sensors.foreign import ForeignWait
 from airflow_provider_caf.site.places import find_work_dir
@@ -46,6 +47,7 @@ class BatchJobSensor(WaitingSensor[TaskJobs], ForeignWait):
     :param deferrable: whether to wait in the triggerer; False: in the worker, or rescheduled with that `mode`.
     """
 
+    operator_extra_links = JOBS_LINKS
     template_fields: Sequence[str] = ("handle", "job_ids", "job_name", "backend", "conn_id", "work_dir")
 
     def __init__(

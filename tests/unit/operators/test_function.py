@@ -152,6 +152,10 @@ def test_a_function_of_a_dag_file_runs_as_a_job(context: dict[str, Any], dag_fil
     assert result == {"sum": 3.0, "pi": 3.14, "more": [3]}
 
 
+def test_it_has_the_link_to_the_page() -> None:
+    assert [link.name for link in BatchFunctionOperator.operator_extra_links] == ["CAF page"]
+
+
 def test_modules_beside_it_travel(context: dict[str, Any], dag_file: ModuleType) -> None:
     assert call(context, dag_file.uses_helper) == 42
 

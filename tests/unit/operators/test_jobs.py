@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, TaskDeferred
 
-from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.io.catalog import SubjobsRow, open_sqlite_catalog
 from airflow_provider_caf.io.layout import TaskJobsLayout, default_catalog_file
 from airflow_provider_caf.operators import BatchJobOperator, BatchSubmitOperator
@@ -370,6 +370,13 @@ def test_what_was_submitted_is_shown_and_counted(context: dict[str, Any], work_d
     catalog = open_sqlite_catalog(default_catalog_file(work_dir))
     (row,) = catalog.read(SubjobsRow, "any", "manual__1")
     assert (row.calibration, row.collection, row.done, row.total) == ("jobs", "jobs", 1, 1)
+
+
+def test_a_system_that_is_not_there_is_named(context: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(CafError, match="qsub") as caught:
+        submit(context, command=["true"], backend="pbs")
+    assert "PATH" in str(caught.value)
 
 
 def test_every_word_is_a_template_field() -> None:
