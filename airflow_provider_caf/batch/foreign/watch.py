@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from airflow_provider_caf.batch.evidence import JobState, Native
-from airflow_provider_caf.batch.foreign.base import ForeignSystem, Glimpse, Target, Told, judge_job
+from airflow_provider_caf.batch.foreign.base import ForeignSystem, Glimpse, Target, Told, judge_job, make_target
 from airflow_provider_caf.batch.ranges import join_ranges, read_ranges
 from airflow_provider_caf.batch.verdicts import Sighting, SubjobStatus, Track, miss, see
 from airflow_provider_caf.core.errors import DefinitionError
@@ -140,7 +140,7 @@ class ForeignWatch:
         for target in self._find_open(doubtful):
             keys = self._members[target]
             missing = [key for key in keys if self._is_missing(key)]
-            left.update((self._make_target(key), None) for key in sorted(missing, key=_sort_key))
+            left.update((make_target(self._system, *key), None) for key in sorted(missing, key=_sort_key))
             # Some of it may have left the queue before anybody looked, or between two looks.
             is_live = any(key in self._shown and not self._sightings[key].is_over for key in keys)
             if not keys or (self._is_open_ended(target) and not (target in self._searched and is_live)):
@@ -265,7 +265,7 @@ class ForeignWatch:
 
     def _rename(self, target: Target, key: _Key) -> Target:
         """Let an element that was named by its own number stand under the id that it has in its array."""
-        element = self._make_target(key)
+        element = make_target(self._system, *key)
         self._by_number[_read_number(target.job)].remove(target)
         self._members.setdefault(element, set()).update(self._members.pop(target))
         own = self._by_number.setdefault(_read_number(element.job), [])
@@ -282,10 +282,6 @@ class ForeignWatch:
                 for index in range(count):
                     self._members[target].add((job, index))
                     self._sightings.setdefault((job, index), Sighting())
-
-    def _make_target(self, key: _Key) -> Target:
-        job, index = key
-        return Target(text=self._system.name_element(job, index), job=job, index=index)
 
     def _judge(self, key: _Key) -> ForeignJob:
         sighting = self._sightings[key]
