@@ -94,9 +94,9 @@ class ForeignWatch:
         self._read_state = read_state
         self._grace = grace
         self._members: dict[Target, set[_Key]] = {target: set() for target in targets}
-        self._by_number: dict[str, list[Target]] = {}
+        self._by_place: dict[tuple[str, int | None], set[Target]] = {}
         for target in self._members:
-            self._by_number.setdefault(_read_number(target.job), []).append(target)
+            self._by_place.setdefault(_find_place(target), set()).add(target)
         self._sightings: dict[_Key, Sighting] = {}
         self._arrays: set[str] = set()
         self._counted: set[str] = set()
@@ -173,7 +173,7 @@ class ForeignWatch:
     def find_targets(self, doubtful: Iterable[Target]) -> set[Target]:
         """Return the targets to which others belong, say elements that were asked for singly."""
         numbers = {_read_number(target.job) for target in doubtful}
-        return {target for number in numbers for target in self._by_number.get(number, ())}
+        return {target for target in self._members if _read_number(target.job) in numbers}
 
     def list_uncounted(self) -> tuple[str, ...]:
         """Return the arrays of which nobody has said how many elements they have."""
@@ -245,40 +245,35 @@ class ForeignWatch:
         key = (glimpse.job, glimpse.index)
         if glimpse.index is None and glimpse.job in self._arrays:
             return False
-        numbers = dict.fromkeys(_read_number(text) for text in (glimpse.job, glimpse.number) if text)
-        found = [
-            target
-            for number in numbers
-            for target in self._by_number.get(number, ())
-            if self._system.covers(target, *key, glimpse.number)
-        ]
+        number = _read_number(glimpse.job)
+        places = {(number, None), (number, glimpse.index), (_read_number(glimpse.number), None)}
+        near = [target for place in places for target in self._by_place.get(place, ())]
+        found = [target for target in near if self._system.covers(target, *key, glimpse.number)]
         for target in found:
-            is_own = _read_number(target.job) == _read_number(glimpse.job)
+            is_own = _read_number(target.job) == number
             self._members[target if is_own else self._rename(target, key)].add(key)
             self._sightings.setdefault(key, Sighting())
         if found and glimpse.index is not None:
             self._arrays.add(glimpse.job)
             self._sightings.pop((glimpse.job, None), None)
-            for target in self._by_number[_read_number(glimpse.job)]:
+            for target in self._by_place.get((number, None), ()):
                 self._members[target].discard((glimpse.job, None))
         return bool(found)
 
     def _rename(self, target: Target, key: _Key) -> Target:
         """Let an element that was named by its own number stand under the id that it has in its array."""
         element = make_target(self._system, *key)
-        self._by_number[_read_number(target.job)].remove(target)
+        self._by_place[_find_place(target)].remove(target)
         self._members.setdefault(element, set()).update(self._members.pop(target))
-        own = self._by_number.setdefault(_read_number(element.job), [])
-        if element not in own:
-            own.append(element)
+        self._by_place.setdefault(_find_place(element), set()).add(element)
         return element
 
     def _count(self, job: str, count: int) -> None:
         if job in self._counted:
             return
         self._counted.add(job)
-        for target in self._by_number.get(_read_number(job), ()):
-            if target.index is None and self._system.covers(target, job, None, ""):
+        for target in self._by_place.get((_read_number(job), None), ()):
+            if self._system.covers(target, job, None, ""):
                 for index in range(count):
                     self._members[target].add((job, index))
                     self._sightings.setdefault((job, index), Sighting())
@@ -304,6 +299,10 @@ def _read_number(job: str) -> str:
     """Give the number with which an id begins: equal ids have equal ones."""
     match = _NUMBER.match(job)
     return match[0] if match else ""
+
+
+def _find_place(target: Target) -> tuple[str, int | None]:
+    return _read_number(target.job), target.index
 
 
 def _sort_key(key: _Key) -> tuple[int, str, int]:
