@@ -53,14 +53,15 @@ class ForeignJob:
 
 @record
 class SeenJobs(JsonRecord):
-    """Native jobs of one array, or one plain job, that were last seen alike.
+    """Plain jobs, or the same elements of arrays, that were last seen alike.
 
-    :param elements: such as `0-3,7`; None: it is a plain job.
+    :param jobs: their ids.
+    :param elements: such as `0-3,7`; None: they are plain jobs.
     """
 
     noun = "group of seen jobs"
 
-    job: str
+    jobs: tuple[str, ...]
     elements: str | None
     state: str
     native: str
@@ -187,22 +188,20 @@ class ForeignWatch:
 
     def remember(self) -> ForeignMemory:
         """Return what was seen, for a watch in another process."""
-        groups: dict[tuple[str, str, str, int | None], list[int | None]] = {}
+        alike: dict[tuple[str, str, str, int | None], list[int | None]] = {}
         for job, index in sorted(self._sightings, key=_sort_key):
             sighting = self._sightings[job, index]
             native = sighting.native
-            groups.setdefault((job, sighting.track.state.value, native.code, native.exit_code), []).append(index)
+            alike.setdefault((job, sighting.track.state.value, native.code, native.exit_code), []).append(index)
+        groups: dict[tuple[str | None, str, str, int | None], list[str]] = {}
+        for (job, state, code, exit_code), indices in alike.items():
+            elements = join_ranges([index for index in indices if index is not None]) or None
+            groups.setdefault((elements, state, code, exit_code), []).append(job)
         return ForeignMemory(
             ids=tuple(target.text for target in self._members),
             seen=tuple(
-                SeenJobs(
-                    job=job,
-                    elements=join_ranges([index for index in indices if index is not None]) or None,
-                    state=state,
-                    native=code,
-                    exit_code=exit_code,
-                )
-                for (job, state, code, exit_code), indices in groups.items()
+                SeenJobs(jobs=tuple(jobs), elements=elements, state=state, native=code, exit_code=exit_code)
+                for (elements, state, code, exit_code), jobs in groups.items()
             ),
         )
 
@@ -221,10 +220,10 @@ class ForeignWatch:
                 ) from error
             sighting = Sighting(track=Track(state=state), native=Native(code=group.native, exit_code=group.exit_code))
             indices = (None,) if group.elements is None else read_ranges(group.elements, _MOST_ELEMENTS)
-            for index in indices:
-                key = (group.job, index)
-                if self._join(Glimpse(id="", job=group.job, index=index, native=sighting.native)):
-                    self._sightings[key] = sighting
+            keys = [(job, index) for index in indices for job in group.jobs]
+            for job, index in keys:
+                if self._join(Glimpse(id="", job=job, index=index, native=sighting.native)):
+                    self._sightings[job, index] = sighting
 
     def _find_open(self, doubtful: Iterable[Target]) -> list[Target]:
         left_out = set(doubtful) | self._closed
