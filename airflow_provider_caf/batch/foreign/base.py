@@ -162,6 +162,21 @@ def covers_number(target: Target, job: str, index: int | None, number: str) -> b
     return (target.job, target.index) == (job, index)
 
 
+def make_target(system: ForeignSystem, job: str, index: int | None) -> Target:
+    """Give the target that is one native job, or with None all that belongs to an id."""
+    return Target(text=system.name_element(job, index), job=job, index=index)
+
+
+def list_texts(targets: Iterable[Target]) -> list[str]:
+    """Give the ids for a command."""
+    return [target.text for target in targets]
+
+
+def cut_targets(targets: Sequence[Target], most: int) -> list[tuple[Target, ...]]:
+    """Cut targets into parts for one command each."""
+    return [tuple(targets[start : start + most]) for start in range(0, len(targets), most)]
+
+
 def check_name(name: str) -> str:
     """Give the name by which jobs are looked for.
 

@@ -13,7 +13,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_caf.batch.evidence import Native
-from airflow_provider_caf.batch.foreign.base import Glimpse, Look, Target, Told, covers_number, refuse_find
+from airflow_provider_caf.batch.foreign.base import (
+    Glimpse,
+    Look,
+    Target,
+    Told,
+    covers_number,
+    cut_targets,
+    list_texts,
+    make_target,
+    refuse_find,
+)
 from airflow_provider_caf.batch.spec import Command, CommandResult
 from airflow_provider_caf.batch.systems.htcondor import (
     ATTRIBUTES,
@@ -62,7 +72,7 @@ class HTCondorJobs:
         match = _ID.fullmatch(text)
         if match is None:
             return None
-        return self._make_target(str(int(match[1])), None if match[2] is None else int(match[2]))
+        return make_target(self, str(int(match[1])), None if match[2] is None else int(match[2]))
 
     def name_element(self, job: str, index: int | None) -> str:
         """Give `1234.0`."""
@@ -90,10 +100,10 @@ class HTCondorJobs:
         return tuple(
             Look(
                 # Without the option the queue shows the jobs of the user who asks.
-                command=Command(argv=("condor_q", "-allusers", *_list_ids(part), "-json", "-attributes", _ASKED)),
+                command=Command(argv=("condor_q", "-allusers", *list_texts(part), "-json", "-attributes", _ASKED)),
                 targets=part,
             )
-            for part in _cut(targets)
+            for part in cut_targets(targets, IDS_OF_A_COMMAND)
         )
 
     def parse_query(self, look: Look, result: CommandResult) -> Told:
@@ -122,11 +132,11 @@ class HTCondorJobs:
             [each for each in targets if each.index is None],
             [each for each in targets if each.index is not None],
         ):
-            for part in _cut(chosen):
+            for part in cut_targets(chosen, IDS_OF_A_COMMAND):
                 limit = () if part[0].index is None else ("-limit", str(len(part)))
                 argv = (
                     "condor_history",
-                    *_list_ids(part),
+                    *list_texts(part),
                     *limit,
                     "-scanlimit",
                     str(SCAN_LIMIT),
@@ -153,9 +163,9 @@ class HTCondorJobs:
         clusters = [target for target in targets if target.index is None]
         processes = [target for target in targets if target.index is not None]
         return tuple(
-            Command(argv=("condor_rm", *words, *_list_ids(part)), timeout=SUBMIT_TIMEOUT)
+            Command(argv=("condor_rm", *words, *list_texts(part)), timeout=SUBMIT_TIMEOUT)
             for words, chosen in ((("-totals",), clusters), ((), processes))
-            for part in _cut(chosen)
+            for part in cut_targets(chosen, IDS_OF_A_COMMAND)
         )
 
     def parse_cancel(self, result: CommandResult) -> None:
@@ -165,9 +175,6 @@ class HTCondorJobs:
         """
         ids = [word for word in result.argv[1:] if word != "-totals"]
         check_action(f"The jobs {' '.join(ids)}"[:300], ids, result, "cancelled", "condor_rm")
-
-    def _make_target(self, job: str, index: int | None) -> Target:
-        return Target(text=self.name_element(job, index), job=job, index=index)
 
     def _glimpse(self, job: str, index: int, native: Native) -> Glimpse:
         return Glimpse(id=self.name_element(job, index), job=job, index=index, native=native)
@@ -180,11 +187,3 @@ class HTCondorJobs:
         }
         glimpses = tuple(self._glimpse(str(ad["ClusterId"]), ad["ProcId"], read_native(ad)) for ad in ads)
         return Told(glimpses=glimpses, counts=counts)
-
-
-def _list_ids(targets: Sequence[Target]) -> list[str]:
-    return [target.text for target in targets]
-
-
-def _cut(targets: Sequence[Target]) -> list[tuple[Target, ...]]:
-    return [tuple(targets[start : start + IDS_OF_A_COMMAND]) for start in range(0, len(targets), IDS_OF_A_COMMAND)]

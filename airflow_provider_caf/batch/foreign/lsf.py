@@ -9,10 +9,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from airflow_provider_caf.batch.evidence import Native
-from airflow_provider_caf.batch.foreign.base import Glimpse, Look, Target, Told, covers_number, refuse_find
+from airflow_provider_caf.batch.foreign.base import (
+    Glimpse,
+    Look,
+    Target,
+    Told,
+    covers_number,
+    cut_targets,
+    list_texts,
+    make_target,
+    refuse_find,
+)
 from airflow_provider_caf.batch.spec import Command, CommandResult
 from airflow_provider_caf.batch.systems.lsf import (
     HISTORY_TIMEOUT,
@@ -52,7 +62,7 @@ class LSFJobs:
         match = _ID.fullmatch(text)
         if match is None or (match[2] is not None and int(match[2]) == 0):
             return None
-        return self._make_target(str(int(match[1])), None if match[2] is None else int(match[2]))
+        return make_target(self, str(int(match[1])), None if match[2] is None else int(match[2]))
 
     def name_element(self, job: str, index: int | None) -> str:
         """Give `4242[7]`."""
@@ -76,7 +86,10 @@ class LSFJobs:
 
     def build_query(self, targets: Sequence[Target]) -> tuple[Look, ...]:
         """Give one `bjobs` for all."""
-        return tuple(Look(command=build_question(_list_ids(part)), targets=part) for part in _cut(targets))
+        return tuple(
+            Look(command=build_question(list_texts(part)), targets=part)
+            for part in cut_targets(targets, _IDS_OF_A_COMMAND)
+        )
 
     def parse_query(self, look: Look, result: CommandResult) -> Told:
         """Read the records.
@@ -108,13 +121,13 @@ class LSFJobs:
 
     def build_history(self, targets: Sequence[Target]) -> tuple[Look, ...]:
         """Give the `bhist` command that searches all event files."""
-        whole = tuple(dict.fromkeys(self._make_target(target.job, None) for target in targets))
+        whole = tuple(dict.fromkeys(make_target(self, target.job, None) for target in targets))
         return tuple(
             Look(
-                command=Command(argv=("bhist", "-l", "-n", "0", *_list_ids(part)), timeout=HISTORY_TIMEOUT),
+                command=Command(argv=("bhist", "-l", "-n", "0", *list_texts(part)), timeout=HISTORY_TIMEOUT),
                 targets=part,
             )
-            for part in _cut(whole)
+            for part in cut_targets(whole, _IDS_OF_A_COMMAND)
         )
 
     def parse_history(self, look: Look, result: CommandResult) -> Told:
@@ -134,7 +147,10 @@ class LSFJobs:
 
     def build_cancel(self, targets: Sequence[Target]) -> tuple[Command, ...]:
         """Give the `bkill` commands."""
-        return tuple(Command(argv=("bkill", *_list_ids(part)), timeout=TIMEOUT) for part in _cut(targets))
+        return tuple(
+            Command(argv=("bkill", *list_texts(part)), timeout=TIMEOUT)
+            for part in cut_targets(targets, _IDS_OF_A_COMMAND)
+        )
 
     def parse_cancel(self, result: CommandResult) -> None:
         """Check the answer.
@@ -143,17 +159,6 @@ class LSFJobs:
         """
         check_control(f"The jobs {' '.join(result.argv[1:])}"[:300], result, "cancelled")
 
-    def _make_target(self, job: str, index: int | None) -> Target:
-        return Target(text=self.name_element(job, index), job=job, index=index)
-
     def _glimpse(self, job: str, index: int, native: Native) -> Glimpse:
         place = index or None
         return Glimpse(id=self.name_element(job, place), job=job, index=place, native=native)
-
-
-def _list_ids(targets: Iterable[Target]) -> list[str]:
-    return [target.text for target in targets]
-
-
-def _cut(targets: Sequence[Target]) -> list[tuple[Target, ...]]:
-    return [tuple(targets[start : start + _IDS_OF_A_COMMAND]) for start in range(0, len(targets), _IDS_OF_A_COMMAND)]

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from airflow_provider_caf.batch.foreign.base import Glimpse, Look, Target, Told, refuse_find
+from airflow_provider_caf.batch.foreign.base import Glimpse, Look, Target, Told, make_target, refuse_find
 from airflow_provider_caf.batch.spec import Command, CommandResult
 from airflow_provider_caf.batch.systems.base import LookedUp
 from airflow_provider_caf.batch.systems.pbs import (
@@ -58,7 +58,7 @@ class PBSJobs:
         if match is None or len(text) > _LONGEST_ID:
             return None
         job = f"{int(match[1])}{'[]' if match[2] else ''}{match[4]}"
-        return self._make_target(job, int(match[3]) if match[3] else None)
+        return make_target(self, job, int(match[3]) if match[3] else None)
 
     def name_element(self, job: str, index: int | None) -> str:
         """Give `4242[7].server`."""
@@ -119,9 +119,6 @@ class PBSJobs:
         :raises PollError: if the server did not take the command.
         """
         check_change(f"The jobs {' '.join(result.argv[1:])}"[:300], result, "cancelled")
-
-    def _make_target(self, job: str, index: int | None) -> Target:
-        return Target(text=self.name_element(job, index), job=job, index=index)
 
     def _build_looks(self, targets: Sequence[Target], words: Sequence[str]) -> tuple[Look, ...]:
         whole = [target for target in targets if target.index is None]

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from airflow_provider_caf.batch.evidence import FINAL
-from airflow_provider_caf.batch.foreign.base import Glimpse, Look, Target, Told, covers_number, refuse_find
+from airflow_provider_caf.batch.foreign.base import Glimpse, Look, Target, Told, covers_number, make_target, refuse_find
 from airflow_provider_caf.batch.ranges import read_ranges
 from airflow_provider_caf.batch.spec import Command, CommandResult
 from airflow_provider_caf.batch.systems.base import LookedUp
@@ -52,7 +52,7 @@ class SlurmJobs:
         if match is None:
             return None
         job = join_id(str(int(match[1])), match[3])
-        return self._make_target(job, None if match[2] is None else int(match[2]))
+        return make_target(self, job, None if match[2] is None else int(match[2]))
 
     def name_element(self, job: str, index: int | None) -> str:
         """Give `4242_7`, with the cluster behind."""
@@ -94,7 +94,7 @@ class SlurmJobs:
 
     def build_history(self, targets: Sequence[Target]) -> tuple[Look, ...]:
         """Give one `sacct` for each cluster."""
-        whole = dict.fromkeys(self._make_target(target.job, None) for target in targets)
+        whole = dict.fromkeys(make_target(self, target.job, None) for target in targets)
         columns = "JobIDRaw,JobID,State,ExitCode,NodeList"
         return tuple(
             _build_look(part, cluster, ("sacct", "-X", "-n", "-P", "-o", columns, "-j"))
@@ -139,9 +139,6 @@ class SlurmJobs:
         :raises PollError: if the controller did not take the command.
         """
         check_done(f"the jobs {' '.join(result.argv[1:])}"[:300], result)
-
-    def _make_target(self, job: str, index: int | None) -> Target:
-        return Target(text=self.name_element(job, index), job=job, index=index)
 
     def _glimpse(self, line: SlurmLine, index: int | None, cluster: str | None) -> Glimpse:
         job = join_id(line.job, cluster)

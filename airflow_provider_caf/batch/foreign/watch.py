@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from airflow_provider_caf.batch.evidence import JobState, Native
-from airflow_provider_caf.batch.foreign.base import ForeignSystem, Glimpse, Target, Told, judge_job
+from airflow_provider_caf.batch.foreign.base import ForeignSystem, Glimpse, Target, Told, judge_job, make_target
 from airflow_provider_caf.batch.ranges import join_ranges, read_ranges
 from airflow_provider_caf.batch.verdicts import Sighting, SubjobStatus, Track, miss, see
 from airflow_provider_caf.core.errors import DefinitionError
@@ -53,14 +53,15 @@ class ForeignJob:
 
 @record
 class SeenJobs(JsonRecord):
-    """Native jobs of one array, or one plain job, that were last seen alike.
+    """Plain jobs, or the same elements of arrays, that were last seen alike.
 
-    :param elements: such as `0-3,7`; None: it is a plain job.
+    :param jobs: their ids.
+    :param elements: such as `0-3,7`; None: they are plain jobs.
     """
 
     noun = "group of seen jobs"
 
-    job: str
+    jobs: tuple[str, ...]
     elements: str | None
     state: str
     native: str
@@ -94,9 +95,9 @@ class ForeignWatch:
         self._read_state = read_state
         self._grace = grace
         self._members: dict[Target, set[_Key]] = {target: set() for target in targets}
-        self._by_number: dict[str, list[Target]] = {}
+        self._by_place: dict[tuple[str, int | None], set[Target]] = {}
         for target in self._members:
-            self._by_number.setdefault(_read_number(target.job), []).append(target)
+            self._by_place.setdefault(_find_place(target), set()).add(target)
         self._sightings: dict[_Key, Sighting] = {}
         self._arrays: set[str] = set()
         self._counted: set[str] = set()
@@ -140,7 +141,7 @@ class ForeignWatch:
         for target in self._find_open(doubtful):
             keys = self._members[target]
             missing = [key for key in keys if self._is_missing(key)]
-            left.update((self._make_target(key), None) for key in sorted(missing, key=_sort_key))
+            left.update((make_target(self._system, *key), None) for key in sorted(missing, key=_sort_key))
             # Some of it may have left the queue before anybody looked, or between two looks.
             is_live = any(key in self._shown and not self._sightings[key].is_over for key in keys)
             if not keys or (self._is_open_ended(target) and not (target in self._searched and is_live)):
@@ -173,7 +174,7 @@ class ForeignWatch:
     def find_targets(self, doubtful: Iterable[Target]) -> set[Target]:
         """Return the targets to which others belong, say elements that were asked for singly."""
         numbers = {_read_number(target.job) for target in doubtful}
-        return {target for number in numbers for target in self._by_number.get(number, ())}
+        return {target for target in self._members if _read_number(target.job) in numbers}
 
     def list_uncounted(self) -> tuple[str, ...]:
         """Return the arrays of which nobody has said how many elements they have."""
@@ -187,22 +188,20 @@ class ForeignWatch:
 
     def remember(self) -> ForeignMemory:
         """Return what was seen, for a watch in another process."""
-        groups: dict[tuple[str, str, str, int | None], list[int | None]] = {}
+        alike: dict[tuple[str, str, str, int | None], list[int | None]] = {}
         for job, index in sorted(self._sightings, key=_sort_key):
             sighting = self._sightings[job, index]
             native = sighting.native
-            groups.setdefault((job, sighting.track.state.value, native.code, native.exit_code), []).append(index)
+            alike.setdefault((job, sighting.track.state.value, native.code, native.exit_code), []).append(index)
+        groups: dict[tuple[str | None, str, str, int | None], list[str]] = {}
+        for (job, state, code, exit_code), indices in alike.items():
+            elements = join_ranges([index for index in indices if index is not None]) or None
+            groups.setdefault((elements, state, code, exit_code), []).append(job)
         return ForeignMemory(
             ids=tuple(target.text for target in self._members),
             seen=tuple(
-                SeenJobs(
-                    job=job,
-                    elements=join_ranges([index for index in indices if index is not None]) or None,
-                    state=state,
-                    native=code,
-                    exit_code=exit_code,
-                )
-                for (job, state, code, exit_code), indices in groups.items()
+                SeenJobs(jobs=tuple(jobs), elements=elements, state=state, native=code, exit_code=exit_code)
+                for (elements, state, code, exit_code), jobs in groups.items()
             ),
         )
 
@@ -221,10 +220,10 @@ class ForeignWatch:
                 ) from error
             sighting = Sighting(track=Track(state=state), native=Native(code=group.native, exit_code=group.exit_code))
             indices = (None,) if group.elements is None else read_ranges(group.elements, _MOST_ELEMENTS)
-            for index in indices:
-                key = (group.job, index)
-                if self._join(Glimpse(id="", job=group.job, index=index, native=sighting.native)):
-                    self._sightings[key] = sighting
+            keys = [(job, index) for index in indices for job in group.jobs]
+            for job, index in keys:
+                if self._join(Glimpse(id="", job=job, index=index, native=sighting.native)):
+                    self._sightings[job, index] = sighting
 
     def _find_open(self, doubtful: Iterable[Target]) -> list[Target]:
         left_out = set(doubtful) | self._closed
@@ -245,47 +244,38 @@ class ForeignWatch:
         key = (glimpse.job, glimpse.index)
         if glimpse.index is None and glimpse.job in self._arrays:
             return False
-        numbers = dict.fromkeys(_read_number(text) for text in (glimpse.job, glimpse.number) if text)
-        found = [
-            target
-            for number in numbers
-            for target in self._by_number.get(number, ())
-            if self._system.covers(target, *key, glimpse.number)
-        ]
+        number = _read_number(glimpse.job)
+        places = {(number, None), (number, glimpse.index), (_read_number(glimpse.number), None)}
+        near = [target for place in places for target in self._by_place.get(place, ())]
+        found = [target for target in near if self._system.covers(target, *key, glimpse.number)]
         for target in found:
-            is_own = _read_number(target.job) == _read_number(glimpse.job)
+            is_own = _read_number(target.job) == number
             self._members[target if is_own else self._rename(target, key)].add(key)
             self._sightings.setdefault(key, Sighting())
         if found and glimpse.index is not None:
             self._arrays.add(glimpse.job)
             self._sightings.pop((glimpse.job, None), None)
-            for target in self._by_number[_read_number(glimpse.job)]:
+            for target in self._by_place.get((number, None), ()):
                 self._members[target].discard((glimpse.job, None))
         return bool(found)
 
     def _rename(self, target: Target, key: _Key) -> Target:
         """Let an element that was named by its own number stand under the id that it has in its array."""
-        element = self._make_target(key)
-        self._by_number[_read_number(target.job)].remove(target)
+        element = make_target(self._system, *key)
+        self._by_place[_find_place(target)].remove(target)
         self._members.setdefault(element, set()).update(self._members.pop(target))
-        own = self._by_number.setdefault(_read_number(element.job), [])
-        if element not in own:
-            own.append(element)
+        self._by_place.setdefault(_find_place(element), set()).add(element)
         return element
 
     def _count(self, job: str, count: int) -> None:
         if job in self._counted:
             return
         self._counted.add(job)
-        for target in self._by_number.get(_read_number(job), ()):
-            if target.index is None and self._system.covers(target, job, None, ""):
+        for target in self._by_place.get((_read_number(job), None), ()):
+            if self._system.covers(target, job, None, ""):
                 for index in range(count):
                     self._members[target].add((job, index))
                     self._sightings.setdefault((job, index), Sighting())
-
-    def _make_target(self, key: _Key) -> Target:
-        job, index = key
-        return Target(text=self._system.name_element(job, index), job=job, index=index)
 
     def _judge(self, key: _Key) -> ForeignJob:
         sighting = self._sightings[key]
@@ -308,6 +298,10 @@ def _read_number(job: str) -> str:
     """Give the number with which an id begins: equal ids have equal ones."""
     match = _NUMBER.match(job)
     return match[0] if match else ""
+
+
+def _find_place(target: Target) -> tuple[str, int | None]:
+    return _read_number(target.job), target.index
 
 
 def _sort_key(key: _Key) -> tuple[int, str, int]:

@@ -114,7 +114,12 @@ def test_public_names_are_there_and_on_the_page() -> None:
     text = PAGE.read_text("utf-8")
     assert {name for name in jobs.__all__ if not hasattr(jobs, name)} == set()
     rows = set(re.findall(r"^\| `(\w+)", text, re.MULTILINE))
-    methods = {name for name, _ in inspect.getmembers(jobs.SubjobRun, inspect.isfunction) if name[0] != "_"}
+    methods = {
+        name
+        for owner in (jobs.SubjobRun, jobs.ForeignJobs)
+        for name, _ in inspect.getmembers(owner, inspect.isfunction)
+        if name[0] != "_"
+    }
     assert rows == {*jobs.__all__, *methods}
     assert dir(jobs) == sorted(jobs.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

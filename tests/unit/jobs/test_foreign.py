@@ -91,7 +91,7 @@ def statuses(jobs: ForeignJobs) -> list[SubjobStatus]:
             {
                 "memory": {
                     "ids": ["7"],
-                    "seen": [{"job": "7", "elements": None, "state": "gone", "native": "", "exit_code": None}],
+                    "seen": [{"jobs": ["7"], "elements": None, "state": "gone", "native": "", "exit_code": None}],
                 }
             },
             "has the state 'gone'",
@@ -281,6 +281,24 @@ def test_what_a_command_does_not_end_is_an_error_after_all_were_tried(host: Host
     with pytest.raises(DefinitionError, match="found by the name 'fit' are not ended from here"):
         named.cancel()
     assert named.remember() is None
+
+
+def test_a_memory_says_once_what_is_alike(host: Host) -> None:
+    jobs = host.make_jobs("slurm", ids=["5", "7", "8", "9"])
+    lines = [(50 + index, 5, str(index), "COMPLETED" if index != 3 else "NODE_FAIL") for index in range(6)]
+    host.say("squeue", queue(*lines, *((number, number, "N/A", "RUNNING") for number in (7, 8, 9))))
+    host.say("sacct")
+    before = jobs.observe()
+    memory = json.loads(json.dumps(jobs.remember()))
+    assert [(each["jobs"], each["elements"], each["native"]) for each in memory["seen"]] == [
+        (["5"], "0-2,4-5", "COMPLETED"),
+        (["5"], "3", "NODE_FAIL"),
+        (["7", "8", "9"], None, "RUNNING"),
+    ]
+    host.say("squeue", "", "slurm_load_jobs error: Invalid job id specified", 1)
+    after = host.make_jobs("slurm", memory=memory).observe()
+    assert [(job.id, job.status) for job in after.jobs] == [(job.id, job.status) for job in before.jobs]
+    assert [job.id for job in after.jobs if job.is_missing] == ["7", "8", "9"]
 
 
 def test_wait_looks_until_all_is_over(host: Host, caplog: pytest.LogCaptureFixture) -> None:
