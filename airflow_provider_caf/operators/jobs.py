@@ -247,7 +247,23 @@ class BatchSubmitOperator(JobsOperator):
             return describe_handle(run)
 
 
-class BatchJobOperator(WaitingTask[TaskJobs], JobsOperator):
+class TaskJobsWait(WaitingTask[TaskJobs]):
+    """Wait for the jobs of a task: of the own one, or of another."""
+
+    def open_counts(self, context: Context, run: TaskJobs) -> LiveCounts:
+        """Return what keeps the catalog up to date."""
+        return open_counts(run)
+
+    def build_trigger(self, context: Context, run: TaskJobs, wait: Mapping[str, Any]) -> TaskJobsTrigger:
+        """Return the trigger that goes on with the wait."""
+        return TaskJobsTrigger(folder=str(run.layout.folder), cancel_on_kill=self.cancel_on_kill, **wait)
+
+    def build_result(self, run: TaskJobs, seen: Observation) -> Any:
+        """Return the handle with what has become of the jobs."""
+        return describe_end(run, seen)
+
+
+class BatchJobOperator(TaskJobsWait, JobsOperator):
     """Run commands as jobs, and wait for them: in the worker for a while, then in the triggerer.
 
     Failed jobs are submitted again, and only those. When their retries are spent the task fails with a table of them
@@ -292,15 +308,3 @@ class BatchJobOperator(WaitingTask[TaskJobs], JobsOperator):
     def open_run(self, context: Context, patience: Patience) -> TaskJobs:
         """Return the jobs of this task."""
         return open_jobs(self.find_folder(context), patience=patience)
-
-    def open_counts(self, context: Context, run: TaskJobs) -> LiveCounts:
-        """Return what keeps the catalog up to date."""
-        return open_counts(run)
-
-    def build_trigger(self, context: Context, run: TaskJobs, wait: Mapping[str, Any]) -> TaskJobsTrigger:
-        """Return the trigger that goes on with the wait."""
-        return TaskJobsTrigger(folder=str(run.layout.folder), cancel_on_kill=self.cancel_on_kill, **wait)
-
-    def build_result(self, run: TaskJobs, seen: Observation) -> Any:
-        """Return the handle with what has become of the jobs."""
-        return describe_end(run, seen)

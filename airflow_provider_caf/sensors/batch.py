@@ -12,18 +12,16 @@ from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.core.errors import DefinitionError, PollError
 from airflow_provider_caf.hooks.batch import open_jobs
 from airflow_provider_caf.io.layout import check_work_dir
-from airflow_provider_caf.jobs.observation import Observation
 from airflow_provider_caf.operators.base import failing_for_good
+from airflow_provider_caf.operators.jobs import TaskJobsWait
 from airflow_provider_caf.operators.links import JOBS_LINKS
 from airflow_provider_caf.operators.waiting import WaitingSensor
 from airflow_provider_caf.sensors.foreign import ForeignWait
 from airflow_provider_caf.site.places import find_work_dir
-from airflow_provider_caf.steps.task_jobs import TaskJobs, describe_end, read_handle
-from airflow_provider_caf.steps.waiting import LiveCounts
-from airflow_provider_caf.triggers.batch import TaskJobsTrigger, open_counts
+from airflow_provider_caf.steps.task_jobs import TaskJobs, read_handle
 
 
-class BatchJobSensor(WaitingSensor[TaskJobs], ForeignWait):
+class BatchJobSensor(TaskJobsWait, WaitingSensor[TaskJobs], ForeignWait):
     """Wait until all jobs of a handle are done, or jobs that somebody else submitted.
 
     It watches in the worker for a while, then in the triggerer.
@@ -136,18 +134,6 @@ class BatchJobSensor(WaitingSensor[TaskJobs], ForeignWait):
         root = Path(self.work_dir) if self.work_dir else find_work_dir()
         check_work_dir(root)
         return open_jobs(read_handle(self.handle, root), patience=patience)
-
-    def open_counts(self, context: Context, run: TaskJobs) -> LiveCounts:
-        """Return what keeps the catalog up to date."""
-        return open_counts(run)
-
-    def build_trigger(self, context: Context, run: TaskJobs, wait: Mapping[str, Any]) -> TaskJobsTrigger:
-        """Return the trigger that goes on with the wait."""
-        return TaskJobsTrigger(folder=str(run.layout.folder), cancel_on_kill=self.cancel_on_kill, **wait)
-
-    def build_result(self, run: TaskJobs, seen: Observation) -> Any:
-        """Return the handle with what has become of the jobs."""
-        return describe_end(run, seen)
 
 
 class LocalJobSensor(BatchJobSensor, system="local"):

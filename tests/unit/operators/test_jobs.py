@@ -232,7 +232,6 @@ def test_the_sensor_of_the_local_system_waits_for_it(context: dict[str, Any]) ->
         ({"folder": "{}/any/run/task.jobs/x"}, "No jobs were submitted from"),
         ({"jobs": 1}, "is no handle of jobs"),
         ("jobs", "is no handle of jobs"),
-        (None, "is no handle of jobs"),
     ],
 )
 def test_what_is_no_handle_is_refused(context: dict[str, Any], work_dir: Path, handle: Any, said: str) -> None:
