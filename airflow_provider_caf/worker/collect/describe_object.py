@@ -16,11 +16,13 @@ from airflow_provider_caf.worker.collect.describe_histogram import HISTOGRAMS
 from airflow_provider_caf.worker.root import load_root
 
 _START = r"""
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <string>
+#include <string_view>
 #include <vector>
 #include <TArray.h>
 #include <TArrayC.h>
@@ -34,6 +36,7 @@ _START = r"""
 #include <TClass.h>
 #include <TDirectory.h>
 #include <TEfficiency.h>
+#include <TExMap.h>
 #include <TF1.h>
 #include <TFriendElement.h>
 #include <TGraphMultiErrors.h>
@@ -46,6 +49,7 @@ _START = r"""
 #include <THnSparse_Internal.h>
 #include <TLeaf.h>
 #include <TMD5.h>
+#include <TObjString.h>
 #include <TParameter.h>
 #include <TProfile.h>
 #include <TProfile2D.h>
@@ -59,10 +63,11 @@ namespace airflow_provider_caf {
 
 const double kFloatLimit = 16777216;  // 2^24: a float does not count further
 
+bool is_control(char letter) { return (unsigned char)letter < 32 || letter == 127; }
+
 std::string clean(const std::string &text) {
   std::string result = text;
-  for (char &letter : result)
-    if ((unsigned char)letter < 32 || letter == 127) letter = '?';
+  std::replace_if(result.begin(), result.end(), is_control, '?');
   return result;
 }
 
@@ -90,45 +95,91 @@ enum Rule { kTotal, kSum, kFloatSum, kNearSum, kUnknown, kLargest, kSmallest, kP
 const char *kRules[] = {"total",    "sum",     "float sum",     "near sum", "unknown", "largest",
                         "smallest", "product", "float product", "first",    "last"};
 
+// Names of quantities last: equal ones are mostly the same pointer.
+const char *keep_name(const std::string &name) {
+  static THashList names;
+  TObject *found = names.FindObject(name.c_str());
+  if (!found) names.Add(found = new TObjString(name.c_str()));
+  return found->GetName();
+}
+
 // A rule, a name, a value, and the sum of the absolute values of what was added up.
 struct Quantity {
   Rule rule;
-  std::string name;
+  const char *name;
   double value, size;
   std::string text() const {
-    return std::string(kRules[rule]) + '\t' + clean(name) + '\t' + show(value) + '\t' + show(size) + '\n';
+    return std::string(kRules[rule]) + '\t' + clean(name) + '\t' + show(value, "%a") + '\t' + show(size, "%a") + '\n';
   }
 };
 
-class Description {
-  const bool readable;
+// Numbers in a form are as they are in memory, behind a mark: that is quick, and enough to tell whether two are equal. A
+// person sees them in so many digits.
+const char kNumber = 1, kExact = 2;
 
+std::string render(const std::string &form) {
+  std::string text;
+  for (size_t at = 0; at < form.size(); ++at) {
+    double number = 0;
+    if (form[at] != kNumber && form[at] != kExact) {
+      text += form[at];
+      continue;
+    }
+    memcpy(&number, &form[at + 1], sizeof number);
+    text += show(number, form[at] == kExact ? "%.17g" : "%.12g");
+    at += sizeof number;
+  }
+  return text;
+}
+
+class Description {
 public:
-  // What is not for people has numbers as they are in memory: that is quick, and enough to tell whether two are equal.
-  explicit Description(bool readable) : readable(readable) { sums.reserve(16); }
   std::string form, faults, alone, part;
   std::vector<Quantity> sums;
   double content = 0;
   bool known = true;
-  std::string number(double value, const char *format = "%.12g") const {
-    return readable ? show(value, format) : std::string(reinterpret_cast<const char *>(&value), sizeof value);
+
+  // An aspect is a name, what its value is put together of, and an end.
+  void start(std::string_view name, std::string_view rest = "") {
+    if (!part.empty()) put(part);
+    put(name);
+    put(rest);
+    form += '\t';
   }
-  void is(const std::string &aspect, const std::string &value) {
-    if (readable) form += clean(part + aspect) + '\t' + clean(value) + '\n';
-    else form.append(part).append(aspect).append(1, '\t').append(value).append(1, '\n');
+  void put(std::string_view text) {
+    for (char letter : text) form += is_control(letter) ? '?' : letter;
+  }
+  void put(double value, char mark = kNumber) {
+    form += mark;
+    form.append(reinterpret_cast<const char *>(&value), sizeof value);
+  }
+  void end() { form += '\n'; }
+  void is(std::string_view name, std::string_view value) {
+    start(name);
+    put(value);
+    end();
+  }
+  void is(std::string_view name, double value) {
+    start(name);
+    put(value, kExact);
+    end();
   }
   void keep(Rule rule, const char *name, double value, double size) {
-    sums.push_back({rule, part.empty() ? name : part + name, value, size});
+    sums.push_back({rule, part.empty() ? name : keep_name(part + name), value, size});
   }
   void keep(Rule rule, const char *name, double value) { keep(rule, name, value, std::fabs(value)); }
   void keep(Rule rule, const char *name, const Sum &sum) { keep(rule, name, sum.value, sum.size); }
-  void keep(Rule rule, const std::string &name, double value) { keep(rule, name.c_str(), value); }
-  void keep(Rule rule, const std::string &name, const Sum &sum) { keep(rule, name.c_str(), sum); }
+  void keep(Rule rule, const std::string &name, double value) { keep(rule, keep_name(name), value); }
+  void keep(Rule rule, const std::string &name, const Sum &sum) { keep(rule, keep_name(name), sum); }
+  void clear() {
+    for (std::string *text : {&form, &faults, &alone, &part}) text->clear();
+    sums.clear();
+    content = 0;
+    known = true;
+  }
   void refuse(const std::string &reason) { alone += clean(part + reason) + '\n'; }
   void blame(const std::string &text) { faults += clean(part + text) + '\n'; }
-  std::string text() const {
-    return form + '\x1f' + faults + '\x1f' + alone;
-  }
+  std::string text() const { return render(form) + '\x1f' + faults + '\x1f' + alone; }
 };
 
 void describe(TObject *item, Description &to);
@@ -189,7 +240,7 @@ void describe_tree(TTree *tree, Description &to) {
   to.keep(kTotal, "entries", tree->GetEntries());
   describe_branches(tree->GetListOfBranches(), "", entries, to);
   to.keep(kTotal, "entries of all branches", entries);
-  if (tree->GetWeight() != 1) to.is("weight", to.number(tree->GetWeight(), "%.17g"));
+  if (tree->GetWeight() != 1) to.is("weight", tree->GetWeight());
   if (tree->GetListOfAliases())
     for (TObject *each : *tree->GetListOfAliases()) to.is(std::string("alias ") + each->GetName(), each->GetTitle());
   if (tree->GetListOfFriends() && tree->GetListOfFriends()->GetSize())
@@ -242,9 +293,9 @@ void describe_graph(TGraph *graph, Description &to) {
 
 void describe_efficiency(TEfficiency *efficiency, Description &to) {
   to.is("statistic option", std::to_string(efficiency->GetStatisticOption()));
-  to.is("confidence level", to.number(efficiency->GetConfidenceLevel()));
-  to.is("beta", to.number(efficiency->GetBetaAlpha(), "%.17g") + ", " +
-                    to.number(efficiency->GetBetaBeta(), "%.17g"));
+  to.is("confidence level", efficiency->GetConfidenceLevel());
+  to.is("alpha", efficiency->GetBetaAlpha());
+  to.is("beta", efficiency->GetBetaBeta());
   describe_functions(efficiency->GetListOfFunctions(), to);
   describe_part(const_cast<TH1 *>(efficiency->GetPassedHistogram()), "passed", to);
   describe_part(const_cast<TH1 *>(efficiency->GetTotalHistogram()), "total", to);
@@ -310,92 +361,127 @@ void describe(TObject *item, Description &to) {
 
 // ---- what is added
 
-Description describe_whole(TObject *item, bool readable) {
-  Description all(readable);
-  all.is("class", item->ClassName());
-  describe(item, all);
-  return all;
+void describe_whole(TObject *item, Description &to) {
+  to.is("class", item->ClassName());
+  describe(item, to);
 }
 
-std::string describe_item(TObject *item) { return describe_whole(item, true).text(); }
+std::string describe_item(TObject *item) {
+  Description all;
+  describe_whole(item, all);
+  return all.text();
+}
 
 // What was added so far under one name.
 class Tally {
-  std::vector<std::string> forms;
+  std::vector<std::string> forms;  // of what came here as an object: many have one of few
+  std::vector<std::string> texts, sources;  // the forms as text, and where they were met first
   std::vector<Quantity> totals;
+  std::string alone;
   size_t next = 0;
 
-  Quantity *find(const std::string &name) {
+  Quantity *find(const char *name) {
     // Objects that are alike say the same, one after the other.
     for (size_t tried = 0; tried < totals.size(); ++tried) {
       if (next >= totals.size()) next = 0;
-      if (totals[next++].name == name) return &totals[next - 1];
+      const char *found = totals[next++].name;
+      if (found == name || !strcmp(found, name)) return &totals[next - 1];
     }
     return nullptr;
+  }
+
+  static bool has(const std::vector<std::string> &texts, const std::string &text) {
+    for (const std::string &one : texts)
+      if (one == text) return true;
+    return false;
+  }
+
+  bool has_form(const std::string &form) {
+    if (has(forms, form)) return true;
+    forms.push_back(form);
+    return has(texts, render(form));
+  }
+
+  void add_text(const std::string &text, const std::string &source) {
+    texts.push_back(text);
+    sources.push_back(source);
+  }
+
+  // Until the next is looked at.
+  static const Description &look_at(TObject *item) {
+    static Description now;
+    now.clear();
+    describe_whole(item, now);
+    return now;
   }
 
 public:
   int count = 0;
   bool known = true;
 
-  // Count an object in. Gives its description, if that is new or says that something is wrong.
-  std::string add(TObject *item) {
-    const Description now = describe_whole(item, false);
-    const bool alone = count > 0 && !now.alone.empty();
-    for (const Quantity &one : now.sums) add(one.rule, one.name, one.value, one.size);
+  // Count an object in. Gives its description if it has another form than the first or something is wrong.
+  std::string add(TObject *item, const std::string &source) {
+    const Description &now = look_at(item);
+    const bool is_first = texts.empty(), fits = has_form(now.form);
+    if (!fits) add_text(render(now.form), source);
+    if (alone.empty()) alone = now.alone;
+    for (const Quantity &one : now.sums) add(one);
     known = known && now.known;
     ++count;
-    bool is_new = true;
-    for (const std::string &one : forms) is_new = is_new && one != now.form;
-    if (is_new) forms.push_back(now.form);
-    return is_new || alone || !now.faults.empty() ? describe_item(item) : "";
-  }
-
-  // Count a quantity in, its rule by name.
-  void add(const std::string &rule, const std::string &name, double value, double size) {
-    for (int number = kTotal; number <= kLast; ++number)
-      if (rule == kRules[number]) add((Rule)number, name, value, size);
+    return (is_first || (fits && alone.empty())) && now.faults.empty() ? "" : now.text();
   }
 
   // Count a quantity in.
-  void add(Rule rule, const std::string &name, double value, double size) {
-    Quantity *one = find(name);
-    if (!one) {
-      totals.push_back({rule, name, value, size});
+  void add(const Quantity &one) {
+    Quantity *total = find(one.name);
+    if (!total) {
+      totals.push_back(one);
       next = 0;
       return;
     }
-    double &sum = one->value;
-    if (rule == kLargest) sum = std::max(sum, value);
-    else if (rule == kSmallest) sum = std::min(sum, value);
-    else if (rule == kProduct || rule == kFloatProduct) sum *= value;
-    else if (rule == kLast) sum = value;
-    else if (rule != kFirst) {
-      sum += value;
-      one->size += size;
-      one->rule = std::max(one->rule, rule);
+    double &sum = total->value;
+    if (one.rule == kLargest) sum = std::max(sum, one.value);
+    else if (one.rule == kSmallest) sum = std::min(sum, one.value);
+    else if (one.rule == kProduct || one.rule == kFloatProduct) sum *= one.value;
+    else if (one.rule == kLast) sum = one.value;
+    else if (one.rule != kFirst) {
+      sum += one.value;
+      total->size += one.size;
+      total->rule = std::max(total->rule, one.rule);
       return;
     }
-    one->size = std::max(one->size, size);
+    total->size = std::max(total->size, one.size);
   }
 
-  // Count in what `text` gave of another one.
-  void add_text(const std::string &text) {
+  // Count in the totals of another one.
+  void add_totals(const std::string &text) {
     for (size_t start = 0; start < text.size();) {
       const size_t middle = text.find('\t', start), end = text.find('\t', middle + 1);
+      const std::string rule = text.substr(start, middle - start);
       char *next = nullptr;
       const double value = std::strtod(text.c_str() + end + 1, &next), size = std::strtod(next + 1, &next);
-      add(text.substr(start, middle - start), text.substr(middle + 1, end - middle - 1), value, size);
+      for (int number = kTotal; number <= kLast; ++number)
+        if (rule == kRules[number])
+          add({(Rule)number, keep_name(text.substr(middle + 1, end - middle - 1)), value, size});
       start = next + 1 - text.c_str();
     }
   }
 
+  // Count in a form that another one has, and why its object has to be alone. Gives whether it is no news.
+  bool add_form(const std::string &text, const std::string &source, const std::string &reason) {
+    if (alone.empty()) alone = reason;
+    if (has(texts, text)) return true;
+    add_text(text, source);
+    return texts.size() == 1;
+  }
+
   // Compare with what was made of all. Gives its description, if that is new or says that something is wrong, and the
   // quantities that differ: as they should be and as they are. Nothing if all is well.
-  std::string check(TObject *item) const {
+  std::string check(TObject *item) {
     Tally result;
-    result.forms = forms;
-    std::string said = result.add(item), different;
+    const Description &now = look_at(item);
+    for (const Quantity &one : now.sums) result.add(one);
+    std::string said = has_form(now.form) && now.faults.empty() ? "" : now.text(), different;
     for (const Quantity &one : totals) {
       const Quantity *found = result.find(one.name);
       // Rounding that no rule calls a loss is not worth a word: there is some in every sum of weights.
@@ -407,7 +493,16 @@ public:
     return said.empty() && different.empty() ? "" : said + '\x1e' + different;
   }
 
-  std::string text() const {
+  const std::string &get_alone() const { return alone; }
+
+  // The forms that differ, each behind the place where it was met first.
+  std::string get_forms() const {
+    std::string text;
+    for (size_t number = 0; number < texts.size(); ++number) text += sources[number] + '\x1f' + texts[number] + '\x1e';
+    return text;
+  }
+
+  std::string get_totals() const {
     std::string text;
     for (const Quantity &one : totals) text += one.text();
     return text;
