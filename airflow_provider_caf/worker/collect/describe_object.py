@@ -402,9 +402,21 @@ class Tally {
     return has(texts, render(form));
   }
 
-  void add_text(const std::string &text, const std::string &source) {
+  void add_form(const std::string &text, const std::string &source) {
     texts.push_back(text);
     sources.push_back(source);
+  }
+
+  void add_totals(const std::string &text) {
+    for (size_t start = 0; start < text.size();) {
+      const size_t middle = text.find('\t', start), end = text.find('\t', middle + 1);
+      char *next = nullptr;
+      const double value = std::strtod(text.c_str() + end + 1, &next), size = std::strtod(next + 1, &next);
+      for (int number = kTotal; number <= kLast; ++number)
+        if (text.compare(start, middle - start, kRules[number]) == 0)
+          add({(Rule)number, keep_name(text.substr(middle + 1, end - middle - 1)), value, size});
+      start = next + 1 - text.c_str();
+    }
   }
 
   // Until the next is looked at.
@@ -423,7 +435,7 @@ public:
   std::string add(TObject *item, const std::string &source) {
     const Description &now = look_at(item);
     const bool is_first = texts.empty(), fits = has_form(now.form);
-    if (!fits) add_text(render(now.form), source);
+    if (!fits) add_form(render(now.form), source);
     if (alone.empty()) alone = now.alone;
     for (const Quantity &one : now.sums) add(one);
     known = known && now.known;
@@ -453,26 +465,36 @@ public:
     total->size = std::max(total->size, one.size);
   }
 
-  // Count in the totals of another one.
-  void add_totals(const std::string &text) {
-    for (size_t start = 0; start < text.size();) {
-      const size_t middle = text.find('\t', start), end = text.find('\t', middle + 1);
-      const std::string rule = text.substr(start, middle - start);
-      char *next = nullptr;
-      const double value = std::strtod(text.c_str() + end + 1, &next), size = std::strtod(next + 1, &next);
-      for (int number = kTotal; number <= kLast; ++number)
-        if (rule == kRules[number])
-          add({(Rule)number, keep_name(text.substr(middle + 1, end - middle - 1)), value, size});
-      start = next + 1 - text.c_str();
-    }
+  // What `add_text` counts in elsewhere: totals, count, whether all is known, why it has to be alone, forms.
+  std::string text() const {
+    std::string text;
+    for (const Quantity &one : totals) text += one.text();
+    return text + '\x1d' + std::to_string(count) + '\x1d' + (known ? "1" : "0") + '\x1d' + alone + '\x1d' + get_forms();
   }
 
-  // Count in a form that another one has, and why its object has to be alone. Gives whether it is no news.
-  bool add_form(const std::string &text, const std::string &source, const std::string &reason) {
-    if (alone.empty()) alone = reason;
-    if (has(texts, text)) return true;
-    add_text(text, source);
-    return texts.size() == 1;
+  // Count in what another one has. Gives its forms that are new, if there was one before.
+  std::string add_text(const std::string &text) {
+    std::string parts[5], news;
+    size_t start = 0;
+    for (std::string &part : parts) {
+      const size_t end = text.find('\x1d', start);
+      part = text.substr(start, end - start);
+      start = end + 1;
+    }
+    add_totals(parts[0]);
+    count += std::stoi(parts[1]);
+    known = known && parts[2] == "1";
+    if (alone.empty()) alone = parts[3];
+    for (size_t start = 0; start < parts[4].size();) {
+      const size_t middle = parts[4].find('\x1f', start), end = parts[4].find('\x1e', middle);
+      const std::string form = parts[4].substr(middle + 1, end - middle - 1);
+      if (!has(texts, form)) {
+        if (!texts.empty()) news += parts[4].substr(start, end + 1 - start);
+        add_form(form, parts[4].substr(start, middle - start));
+      }
+      start = end + 1;
+    }
+    return news;
   }
 
   // Compare with what was made of all. Gives its description, if that is new or says that something is wrong, and the
@@ -499,12 +521,6 @@ public:
   std::string get_forms() const {
     std::string text;
     for (size_t number = 0; number < texts.size(); ++number) text += sources[number] + '\x1f' + texts[number] + '\x1e';
-    return text;
-  }
-
-  std::string get_totals() const {
-    std::string text;
-    for (const Quantity &one : totals) text += one.text();
     return text;
   }
 };

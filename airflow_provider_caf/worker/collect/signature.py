@@ -134,27 +134,13 @@ class Tally:
         for (name, expected), (_, found) in zip(quantities[::2], quantities[1::2]):
             self._check_quantity(name, expected, found)
 
-    def to_json(self) -> dict[str, Any]:
-        """Give what a tally in another process can count in."""
-        return {
-            "forms": str(self.content.get_forms()),
-            "alone": str(self.content.get_alone()),
-            "totals": str(self.content.get_totals()),
-            "count": self.content.count,
-            "is_known": self.is_known,
-        }
-
-    def add_json(self, value: Mapping[str, Any]) -> None:
-        """Count in what a tally in another process has.
+    def add_text(self, text: str) -> None:
+        """Count in the text of the `content` of a tally in another process.
 
         :raises InputError: if it does not fit.
         """
-        for source, form in _read_forms(value["forms"]):
-            if not self.content.add_form(form, source, value["alone"]):
-                self._fit_form(form, source)
-        self.content.add_totals(value["totals"])
-        self.content.count += value["count"]
-        self.content.known = self.is_known and value["is_known"]
+        for source, form in _read_forms(str(self.content.add_text(text))):
+            self._fit_form(form, source)
         self._check_alone()
 
     def _check_alone(self) -> None:
@@ -239,7 +225,7 @@ class FileTally:
 
     def to_json(self) -> dict[str, Any]:
         """Give what a tally in another process can count in."""
-        return {"objects": {place: one.to_json() for place, one in self._tallies.items()}, "kept": self._kept}
+        return {"objects": {place: str(one.content.text()) for place, one in self._tallies.items()}, "kept": self._kept}
 
     def add_json(self, value: Mapping[str, Any]) -> None:
         """Count in what a tally in another process has.
@@ -247,7 +233,7 @@ class FileTally:
         :raises InputError: if it does not fit.
         """
         for place, one in value["objects"].items():
-            self[place].add_json(one)
+            self[place].add_text(one)
         for place, (type_name, cycles) in value["kept"].items():
             self.keep(place, type_name, cycles)
 
