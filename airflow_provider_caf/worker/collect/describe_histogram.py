@@ -168,8 +168,8 @@ bool are_whole(const Lanes &lanes) {
 bool is_exact(double value) { return std::fabs(value) <= kFloatLimit; }
 
 // Sum up values, and each times its place. A double takes up 60 of them, and three such sums: what that rounds, the
-// comparison forgives. Where the sums of floats are whole numbers, so are the floats, or they have few digits and add up
-// exactly, too.
+// comparison forgives. Where the sums of floats are whole numbers, so are the floats, or they have few digits and add
+// up exactly, too.
 template <class Number> Cells sum_cells(const Number *values, int count) {
   using Numbers = typename Four<Number>::Numbers;
   Cells cells;
@@ -335,15 +335,28 @@ void describe_histogram(TH1 *histogram, Description &to) {
 
 // Bins are in the order in which they were filled first: their place is a number made of the coordinates.
 struct InsideSparse : public THnSparse {
-  static int find_place(THnSparse *item, Long64_t bin) {
-    THnSparseArrayChunk *chunk = (item->*(&InsideSparse::GetChunk))(bin / item->GetChunkSize());
-    const char *next = chunk->fCoordinates + bin % item->GetChunkSize() * chunk->fSingleCoordinateSize;
-    ULong64_t place = 0, word = 0;
-    for (int left = chunk->fSingleCoordinateSize; left > 0; left -= sizeof word, next += sizeof word) {
-      memcpy(&word, next, std::min<size_t>(left, sizeof word));
-      place = (place ^ word) * 0x9E3779B97F4A7C15;
+  static void read(THnSparse *item, TArrayD &values, TArrayD &moments) {
+    for (int bin = 0; bin < values.fN; ++bin) {
+      THnSparseArrayChunk *chunk = (item->*(&InsideSparse::GetChunk))(bin / item->GetChunkSize());
+      const int last = std::min<Long64_t>(values.fN, bin + item->GetChunkSize()) - 1;
+      const char *next = chunk->fCoordinates;
+      for (int first = bin; bin <= last; ++bin) {
+        ULong64_t place = 0, word = 0;
+        const char *end = next + chunk->fSingleCoordinateSize;
+        for (; end - next >= 8; next += 8) {
+          memcpy(&word, next, 8);
+          place = (place ^ word) * 0x9E3779B97F4A7C15;
+        }
+        if (next < end) {
+          memcpy(&word, next, end - next);
+          place = (place ^ word) * 0x9E3779B97F4A7C15;
+        }
+        next = end;
+        values.fArray[bin] = chunk->fContent->GetAt(bin - first);
+        moments.fArray[bin] = values.fArray[bin] * (place >> 44);
+      }
+      bin = last;
     }
-    return place >> 44;
   }
 };
 
@@ -360,11 +373,12 @@ void describe_thn(THnBase *histogram, Description &to) {
   describe_functions(histogram->GetListOfFunctions(), to);
   TArrayD values(histogram->GetNbins()), moments(values.fN), squares(errors ? values.fN : 0);
   auto sparse = dynamic_cast<THnSparse *>(histogram);
-  for (int bin = 0; bin < values.fN; ++bin) {
+  if (sparse) InsideSparse::read(sparse, values, moments);
+  for (int bin = 0; bin < values.fN && !sparse; ++bin) {
     values.fArray[bin] = histogram->GetBinContent(bin);
-    moments.fArray[bin] = values.fArray[bin] * (sparse ? InsideSparse::find_place(sparse, bin) : bin);
-    if (errors) squares.fArray[bin] = histogram->GetBinError2(bin);
+    moments.fArray[bin] = values.fArray[bin] * bin;
   }
+  for (int bin = 0; bin < squares.fN; ++bin) squares.fArray[bin] = histogram->GetBinError2(bin);
   Cells cells = sum_cells(values.fArray, values.fN);
   const Sum squared = errors ? sum_array(squares) : cells.total;
   const double limit = find_limit(histogram);
