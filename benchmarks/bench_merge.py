@@ -4,15 +4,15 @@ Collector outputs are made as many subjobs leave them, for some runs each: a tre
 histograms that go with it; histograms of one, two and three dimensions, profiles and a sparse one; many small
 histograms in many files. They are merged by one process, as the package does it; without a look at any object; and as
 ROOT's `TFileMerger` does it, which compares nothing. All list the keys and write the index. They are done in turn,
-several times. Shown are the medians of the CPU times, of user and system, and of the ratios of the check's turns: others
-on the machine count for less. Run it as
+several times. Shown are the medians of the CPU times, of user and system, and of the ratios of the check's turns:
+others on the machine count for less. Run it as
 
     python benchmarks/bench_merge.py [--files 16] [--runs 5] [--times 25]
 
-With ROOT 6.40 on two cores that had some 25 other processes waiting, the check changed the CPU time of a merge so: trees
-1 %, trees and histograms 2 %, histograms 11 to 14 %, many small ones in four groups 12 %. Against `TFileMerger`, a checked
-merge took 30 % more for trees, 23 % for trees and histograms, 3 % for histograms, and 25 % less for many small ones, whose
-files are opened once. What it compiles took 1.1 to 1.4 s, once for each merge.
+With ROOT 6.40 on two cores that had some 25 other processes waiting, the check changed the CPU time of a merge so:
+trees 1 %, trees and histograms 2 %, histograms 11 to 14 %, many small ones in four groups 12 %. Against `TFileMerger`,
+a checked merge took 30 % more for trees, 23 % for trees and histograms, 3 % for histograms, and 25 % less for many
+small ones, whose files are opened once. What it compiles took 1.1 to 1.4 s, once for each merge.
 """
 
 from __future__ import annotations
