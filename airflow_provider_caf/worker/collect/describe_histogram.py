@@ -5,12 +5,20 @@ from __future__ import annotations
 HISTOGRAMS = r"""
 // ---- histograms
 
-std::string describe_edges(const TAxis *axis, const Description &to) {
-  if (axis->GetXbins()->GetSize() == 0)
-    return "[" + to.number(axis->GetXmin()) + ", " + to.number(axis->GetXmax()) + ")";
-  std::string text = "edges";
-  for (int bin = 1; bin <= axis->GetNbins() + 1; ++bin) text += " " + to.number(axis->GetBinLowEdge(bin));
-  return text;
+void put_edges(const TAxis *axis, Description &to) {
+  if (axis->GetXbins()->GetSize() == 0) {
+    to.put("[");
+    to.put(axis->GetXmin());
+    to.put(", ");
+    to.put(axis->GetXmax());
+    to.put(")");
+    return;
+  }
+  to.put("edges");
+  for (int bin = 1; bin <= axis->GetNbins() + 1; ++bin) {
+    to.put(" ");
+    to.put(axis->GetBinLowEdge(bin));
+  }
 }
 
 bool has_labels(const TAxis *axis) { return axis->GetLabels() && axis->GetLabels()->GetSize() > 0; }
@@ -29,16 +37,23 @@ std::vector<std::string> list_labels(const TAxis *axis) {
 // An axis that grows, or has not got its range yet, is at home with every range.
 bool is_free(const TAxis *axis) { return axis->CanExtend() || axis->GetXmin() >= axis->GetXmax(); }
 
-void describe_axis(const TAxis *axis, const std::string &name, bool free, Description &to) {
-  to.is(name + " bins", free ? "any" : std::to_string(axis->GetNbins()));
-  to.is(name + " range", free ? "any" : describe_edges(axis, to));
-  std::string labels;
+void describe_axis(const TAxis *axis, std::string_view name, bool free, Description &to) {
+  to.start(name, " bins");
+  free ? to.put("any") : to.put((double)axis->GetNbins());
+  to.end();
+  to.start(name, " range");
+  free ? to.put("any") : put_edges(axis, to);
+  to.end();
+  to.start(name, " labels");
   int bin = 0;
-  for (const std::string &label : list_labels(axis)) {
-    if (!label.empty()) labels += std::to_string(bin) + "=" + label + " ";
-    ++bin;
-  }
-  to.is(name + " labels", free ? "any" : labels.empty() ? "none" : labels);
+  if (free) to.put("any");
+  else if (!has_labels(axis)) to.put("none");
+  else
+    for (const std::string &label : list_labels(axis)) {
+      if (!label.empty()) to.put(std::to_string(bin) + "=" + label + " ");
+      ++bin;
+    }
+  to.end();
 }
 
 const char *kAxes[] = {"x axis", "y axis", "z axis"};
@@ -53,13 +68,20 @@ double find_limit(TObject *item) {
   struct Kind { TClass *array; const char *number; double limit; };
   static const Kind kinds[] = {{TArrayD::Class(), "<double>", -1},         {TArrayF::Class(), "<float>", 0},
                                {TArrayI::Class(), "<int>", 2147483647},    {TArrayS::Class(), "<short>", 32767},
-                               {TArrayC::Class(), "<char>", 127}};
+                               {TArrayC::Class(), "<char>", 127},          {nullptr, "", 9223372036854775807.}};
+  static TExMap known;  // one more than the number of the kind
+  const Long64_t type = (Long64_t)item->IsA();
+  Long64_t kind = known.GetValue(type);
+  if (kind) return kinds[kind - 1].limit;
   const bool many = item->InheritsFrom(THnBase::Class());
   const TString name = item->ClassName();
-  for (const Kind &one : kinds)
-    if (many ? name.Contains(one.array->GetName()) || name.Contains(one.number) : item->InheritsFrom(one.array))
-      return one.limit;
-  return 9223372036854775807.;
+  const auto is = [&](const Kind &one) {
+    return !one.array || (many ? name.Contains(one.array->GetName()) || name.Contains(one.number)
+                               : item->InheritsFrom(one.array));
+  };
+  while (!is(kinds[kind])) ++kind;
+  known.Add(type, kind + 1);
+  return kinds[kind].limit;
 }
 
 bool is_reached(double limit, double value) {
@@ -127,44 +149,64 @@ void keep_stats(TH1 *histogram, double size, bool ordered, Description &to) {
 }
 
 // What a processor adds at once: that is much quicker here than one by one.
-typedef double Lanes __attribute__((vector_size(32), aligned(8)));
+typedef double Lanes __attribute__((vector_size(32)));
 template <class Number> struct Four {
   typedef Number Numbers __attribute__((vector_size(4 * sizeof(Number)), aligned(sizeof(Number))));
 };
 
+double sum_lanes(const Lanes &lanes) { return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]); }
+
 bool is_whole(double value) { return value == std::floor(value); }
+
+bool are_whole(const Lanes &lanes) {
+  const Lanes beyond = lanes + 6755399441055744.;  // 1.5 · 2^52: no fraction is left
+  const auto differ = beyond - 6755399441055744. != lanes;
+  return !(differ[0] | differ[1] | differ[2] | differ[3]);
+}
 
 // Beyond, floats have no fractions at all, and round when they are added.
 bool is_exact(double value) { return std::fabs(value) <= kFloatLimit; }
 
-// Sum up values, and each times its place. A double takes up 64 of them at most: what that rounds, the comparison
-// forgives. Where all these sums are whole numbers, so are the values, or they have few digits and add up exactly, too.
+// Sum up values, and each times its place. A double takes up 60 of them, and three such sums: what that rounds, the
+// comparison forgives. Where the sums of floats are whole numbers, so are the floats, or they have few digits and add
+// up exactly, too.
 template <class Number> Cells sum_cells(const Number *values, int count) {
   using Numbers = typename Four<Number>::Numbers;
   Cells cells;
-  Number rest[260];
+  Number rest[244];
   for (int start = 0, end; start < count; start = end) {
-    end = std::min(start + 256, count);
-    const Number *next = values + start;
-    if ((end - start) % 4) {
-      for (int at = start; at < end + 3; ++at) rest[at - start] = at < end ? values[at] : 0;
-      next = rest;
+    end = std::min(start + 240, count);
+    const int size = (end - start + 3) / 4 * 4;
+    const Number *block = values + start;
+    if (size != end - start) {
+      for (int at = 0; at < size; ++at) rest[at] = start + at < end ? block[at] : 0;
+      block = rest;
     }
-    Lanes sum{}, size{}, moment{}, place{start + 0., start + 1., start + 2., start + 3.};
-    for (int at = start; at < end; at += 4, next += 4, place += 4.) {
-      const Lanes four = __builtin_convertvector(*reinterpret_cast<const Numbers *>(next), Lanes);
+    Lanes sum{}, moment{}, least{}, place{start + 0., start + 1., start + 2., start + 3.};
+    for (int at = 0; at < size; at += 4, place += 4.) {
+      const Lanes four = __builtin_convertvector(*reinterpret_cast<const Numbers *>(block + at), Lanes);
       sum += four;
-      size += four < 0. ? -four : four;
       moment += four * place;
+      least = least < four ? least : four;
     }
-    for (int lane = 0; lane < 4; ++lane) {
-      cells.total.add({sum[lane], size[lane]}, 1);
-      cells.moment.add({moment[lane], size[lane] * end}, 1);
-      cells.negative |= sum[lane] != size[lane];
-      cells.whole = cells.whole && is_whole(sum[lane]) && is_whole(moment[lane]);
-      for (int at = start; cells.whole && !is_exact(size[lane]) && at < end; ++at) cells.whole = is_exact(values[at]);
+    Lanes absolute = sum;
+    if (sum_lanes(least) < 0) {
+      absolute = Lanes{};
+      for (int at = 0; at < size; at += 4) {
+        const Lanes four = __builtin_convertvector(*reinterpret_cast<const Numbers *>(block + at), Lanes);
+        absolute += four < 0. ? -four : four;
+      }
     }
+    cells.total.value += sum_lanes(sum);
+    const double most = sum_lanes(absolute);
+    cells.total.size += most;
+    cells.moment.value += sum_lanes(moment);
+    cells.moment.size += (long double)most * end;
+    if (sizeof(Number) != sizeof(float)) continue;
+    cells.whole = cells.whole && are_whole(sum) && are_whole(moment);
+    for (int at = start; cells.whole && !is_exact(most) && at < end; ++at) cells.whole = is_exact(values[at]);
   }
+  cells.negative = cells.total.value != cells.total.size;
   return cells;
 }
 
@@ -181,22 +223,24 @@ template <class Profile> bool describe_profile(TH1 *item, double least, double m
   to.keep(kSum, "sum of the bins' entries", entries);
   to.keep(kSum, "sum of the squared weights", squares.fN ? sum_array(squares) : entries);
   to.is("option of the errors", profile->GetErrorOption());
-  to.is("limits of the values", to.number(least) + " to " + to.number(most));
+  to.is("least value", least);
+  to.is("largest value", most);
   return true;
 }
 
 bool describe_any_profile(TH1 *item, Description &to) {
-  if (auto one = dynamic_cast<TProfile *>(item))
+  const int axes = item->GetDimension();
+  if (auto one = axes == 1 ? dynamic_cast<TProfile *>(item) : nullptr)
     return describe_profile<TProfile>(item, one->GetYmin(), one->GetYmax(), to);
-  if (auto two = dynamic_cast<TProfile2D *>(item))
+  if (auto two = axes == 2 ? dynamic_cast<TProfile2D *>(item) : nullptr)
     return describe_profile<TProfile2D>(item, two->GetZmin(), two->GetZmax(), to);
-  if (auto three = dynamic_cast<TProfile3D *>(item))
+  if (auto three = axes == 3 ? dynamic_cast<TProfile3D *>(item) : nullptr)
     return describe_profile<TProfile3D>(item, three->GetTmin(), three->GetTmax(), to);
   return false;
 }
 
 void describe_functions(TList *functions, Description &to) {
-  if (!functions) return;
+  if (!functions || functions->IsEmpty()) return;
   for (TObject *each : *functions)
     if (auto function = dynamic_cast<TF1 *>(each))
       to.is(std::string("function ") + function->GetName(), std::string(function->ClassName()) + " " +
@@ -205,10 +249,10 @@ void describe_functions(TList *functions, Description &to) {
 
 template <class Number> void keep_cells(TH1 *histogram, const Number *values, bool ordered, Description &to) {
   Cells cells = sum_cells(values, histogram->GetNcells());
-  const bool profile = describe_any_profile(histogram, to);
+  const double limit = find_limit(histogram);
+  const bool profile = limit < 0 && describe_any_profile(histogram, to);
   const TArrayD &squares = *histogram->GetSumw2();
   const Sum squared = squares.fN ? sum_array(squares) : cells.total;
-  const double limit = find_limit(histogram);
   Rule rule = find_rule(limit, cells.whole && squared.value == cells.total.value);
   to.keep(rule, profile ? "sum of weight times value" : "sum of the bins", cells.total);
   if (ordered) to.keep(rule, "moment of the bins", cells.moment);
@@ -226,14 +270,17 @@ template <class Number> void keep_cells(TH1 *histogram, const Number *values, bo
 void keep_polygons(TH2Poly *histogram, Description &to) {
   auto profile = dynamic_cast<TProfile2Poly *>(histogram);
   Sum sums[4];
-  std::string outlines;
+  to.start("polygons");
   for (TObject *each : *histogram->GetBins()) {
     auto bin = static_cast<TH2PolyBin *>(each);
-    outlines += std::to_string(bin->GetBinNumber());
-    for (double number : {bin->GetXMin(), bin->GetXMax(), bin->GetYMin(), bin->GetYMax(), bin->GetArea()})
-      outlines += " " + to.number(number);
-    outlines += "; ";
+    to.put((double)bin->GetBinNumber());
+    for (double number : {bin->GetXMin(), bin->GetXMax(), bin->GetYMin(), bin->GetYMax(), bin->GetArea()}) {
+      to.put(" ");
+      to.put(number);
+    }
+    to.put("; ");
   }
+  to.end();
   const int count = histogram->GetNumberOfBins();
   for (int bin = profile ? 1 : -9; bin <= count; ++bin) {
     if (bin == 0) continue;
@@ -247,7 +294,6 @@ void keep_polygons(TH2Poly *histogram, Description &to) {
   static const char *names[] = {"sum of the bins", "sum of the squared errors", "moment of the bins", "sum"};
   static const char *profile_names[] = {"sum of weights", "sum of weight times value", "sum of squared weights",
                                         "sum of weight times squared value"};
-  to.is("polygons", outlines);
   for (int number = 0; number < (profile ? 4 : 3); ++number)
     to.keep(kNearSum, profile ? profile_names[number] : names[number], sums[number]);
 }
@@ -266,7 +312,8 @@ void describe_histogram(TH1 *histogram, Description &to) {
   describe_functions(histogram->GetListOfFunctions(), to);
   to.content = histogram->GetEntries();
   to.keep(kSum, "entries", histogram->GetEntries());
-  if (auto polygons = dynamic_cast<TH2Poly *>(histogram)) return keep_polygons(polygons, to);
+  auto polygons = histogram->GetDimension() == 2 ? dynamic_cast<TH2Poly *>(histogram) : nullptr;
+  if (polygons) return keep_polygons(polygons, to);
   TH1 *flushed = histogram;
   if (histogram->GetBuffer() && histogram->GetBufferLength() > 0) {
     // The look must not decide the range of an object that is still to be added to others.
@@ -275,8 +322,9 @@ void describe_histogram(TH1 *histogram, Description &to) {
     flushed->BufferEmpty(1);
   }
   auto values = average ? nullptr : dynamic_cast<TArray *>(flushed);
-  if (auto doubles = dynamic_cast<TArrayD *>(values)) keep_cells(flushed, doubles->fArray, ordered, to);
-  else if (auto floats = dynamic_cast<TArrayF *>(values)) keep_cells(flushed, floats->fArray, ordered, to);
+  const double limit = find_limit(histogram);
+  if (values && limit < 0) keep_cells(flushed, static_cast<TArrayD *>(values)->fArray, ordered, to);
+  else if (values && limit == 0) keep_cells(flushed, static_cast<TArrayF *>(values)->fArray, ordered, to);
   else if (values) {
     TArrayD copy(values->GetSize());
     for (int bin = 0; bin < copy.fN; ++bin) copy.fArray[bin] = values->GetAt(bin);
@@ -287,15 +335,28 @@ void describe_histogram(TH1 *histogram, Description &to) {
 
 // Bins are in the order in which they were filled first: their place is a number made of the coordinates.
 struct InsideSparse : public THnSparse {
-  static int find_place(THnSparse *item, Long64_t bin) {
-    THnSparseArrayChunk *chunk = (item->*(&InsideSparse::GetChunk))(bin / item->GetChunkSize());
-    const char *next = chunk->fCoordinates + bin % item->GetChunkSize() * chunk->fSingleCoordinateSize;
-    ULong64_t place = 0, word = 0;
-    for (int left = chunk->fSingleCoordinateSize; left > 0; left -= sizeof word, next += sizeof word) {
-      memcpy(&word, next, std::min<size_t>(left, sizeof word));
-      place = (place ^ word) * 0x9E3779B97F4A7C15;
+  static void read(THnSparse *item, TArrayD &values, TArrayD &moments) {
+    for (int bin = 0; bin < values.fN; ++bin) {
+      THnSparseArrayChunk *chunk = (item->*(&InsideSparse::GetChunk))(bin / item->GetChunkSize());
+      const int last = std::min<Long64_t>(values.fN, bin + item->GetChunkSize()) - 1;
+      const char *next = chunk->fCoordinates;
+      for (int first = bin; bin <= last; ++bin) {
+        ULong64_t place = 0, word = 0;
+        const char *end = next + chunk->fSingleCoordinateSize;
+        for (; end - next >= 8; next += 8) {
+          memcpy(&word, next, 8);
+          place = (place ^ word) * 0x9E3779B97F4A7C15;
+        }
+        if (next < end) {
+          memcpy(&word, next, end - next);
+          place = (place ^ word) * 0x9E3779B97F4A7C15;
+        }
+        next = end;
+        values.fArray[bin] = chunk->fContent->GetAt(bin - first);
+        moments.fArray[bin] = values.fArray[bin] * (place >> 44);
+      }
+      bin = last;
     }
-    return place >> 44;
   }
 };
 
@@ -312,11 +373,12 @@ void describe_thn(THnBase *histogram, Description &to) {
   describe_functions(histogram->GetListOfFunctions(), to);
   TArrayD values(histogram->GetNbins()), moments(values.fN), squares(errors ? values.fN : 0);
   auto sparse = dynamic_cast<THnSparse *>(histogram);
-  for (int bin = 0; bin < values.fN; ++bin) {
+  if (sparse) InsideSparse::read(sparse, values, moments);
+  for (int bin = 0; bin < values.fN && !sparse; ++bin) {
     values.fArray[bin] = histogram->GetBinContent(bin);
-    moments.fArray[bin] = values.fArray[bin] * (sparse ? InsideSparse::find_place(sparse, bin) : bin);
-    if (errors) squares.fArray[bin] = histogram->GetBinError2(bin);
+    moments.fArray[bin] = values.fArray[bin] * bin;
   }
+  for (int bin = 0; bin < squares.fN; ++bin) squares.fArray[bin] = histogram->GetBinError2(bin);
   Cells cells = sum_cells(values.fArray, values.fN);
   const Sum squared = errors ? sum_array(squares) : cells.total;
   const double limit = find_limit(histogram);

@@ -13,14 +13,17 @@ from typing import Any
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.worker.collect.describe_histogram import HISTOGRAMS
+from airflow_provider_caf.worker.collect.describe_tally import TALLY
 from airflow_provider_caf.worker.root import load_root
 
 _START = r"""
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <string>
+#include <string_view>
 #include <vector>
 #include <TArray.h>
 #include <TArrayC.h>
@@ -34,6 +37,7 @@ _START = r"""
 #include <TClass.h>
 #include <TDirectory.h>
 #include <TEfficiency.h>
+#include <TExMap.h>
 #include <TF1.h>
 #include <TFriendElement.h>
 #include <TGraphMultiErrors.h>
@@ -46,6 +50,7 @@ _START = r"""
 #include <THnSparse_Internal.h>
 #include <TLeaf.h>
 #include <TMD5.h>
+#include <TObjString.h>
 #include <TParameter.h>
 #include <TProfile.h>
 #include <TProfile2D.h>
@@ -59,10 +64,11 @@ namespace airflow_provider_caf {
 
 const double kFloatLimit = 16777216;  // 2^24: a float does not count further
 
+bool is_control(char letter) { return (unsigned char)letter < 32 || letter == 127; }
+
 std::string clean(const std::string &text) {
   std::string result = text;
-  for (char &letter : result)
-    if ((unsigned char)letter < 32 || letter == 127) letter = '?';
+  std::replace_if(result.begin(), result.end(), is_control, '?');
   return result;
 }
 
@@ -90,45 +96,91 @@ enum Rule { kTotal, kSum, kFloatSum, kNearSum, kUnknown, kLargest, kSmallest, kP
 const char *kRules[] = {"total",    "sum",     "float sum",     "near sum", "unknown", "largest",
                         "smallest", "product", "float product", "first",    "last"};
 
+// Names of quantities last: equal ones are mostly the same pointer.
+const char *keep_name(const std::string &name) {
+  static THashList names;
+  TObject *found = names.FindObject(name.c_str());
+  if (!found) names.Add(found = new TObjString(name.c_str()));
+  return found->GetName();
+}
+
 // A rule, a name, a value, and the sum of the absolute values of what was added up.
 struct Quantity {
   Rule rule;
-  std::string name;
+  const char *name;
   double value, size;
   std::string text() const {
-    return std::string(kRules[rule]) + '\t' + clean(name) + '\t' + show(value) + '\t' + show(size) + '\n';
+    return std::string(kRules[rule]) + '\t' + clean(name) + '\t' + show(value, "%a") + '\t' + show(size, "%a") + '\n';
   }
 };
 
-class Description {
-  const bool readable;
+// Numbers in a form are as they are in memory, behind a mark: that is quick, and enough to tell whether two are equal.
+// A person sees them in so many digits.
+const char kNumber = 1, kExact = 2;
 
+std::string render(const std::string &form) {
+  std::string text;
+  for (size_t at = 0; at < form.size(); ++at) {
+    double number = 0;
+    if (form[at] != kNumber && form[at] != kExact) {
+      text += form[at];
+      continue;
+    }
+    memcpy(&number, &form[at + 1], sizeof number);
+    text += show(number, form[at] == kExact ? "%.17g" : "%.12g");
+    at += sizeof number;
+  }
+  return text;
+}
+
+class Description {
 public:
-  // What is not for people has numbers as they are in memory: that is quick, and enough to tell whether two are equal.
-  explicit Description(bool readable) : readable(readable) { sums.reserve(16); }
   std::string form, faults, alone, part;
   std::vector<Quantity> sums;
   double content = 0;
   bool known = true;
-  std::string number(double value, const char *format = "%.12g") const {
-    return readable ? show(value, format) : std::string(reinterpret_cast<const char *>(&value), sizeof value);
+
+  // An aspect is a name, what its value is put together of, and an end.
+  void start(std::string_view name, std::string_view rest = "") {
+    if (!part.empty()) put(part);
+    put(name);
+    put(rest);
+    form += '\t';
   }
-  void is(const std::string &aspect, const std::string &value) {
-    if (readable) form += clean(part + aspect) + '\t' + clean(value) + '\n';
-    else form.append(part).append(aspect).append(1, '\t').append(value).append(1, '\n');
+  void put(std::string_view text) {
+    for (char letter : text) form += is_control(letter) ? '?' : letter;
+  }
+  void put(double value, char mark = kNumber) {
+    form += mark;
+    form.append(reinterpret_cast<const char *>(&value), sizeof value);
+  }
+  void end() { form += '\n'; }
+  void is(std::string_view name, std::string_view value) {
+    start(name);
+    put(value);
+    end();
+  }
+  void is(std::string_view name, double value) {
+    start(name);
+    put(value, kExact);
+    end();
   }
   void keep(Rule rule, const char *name, double value, double size) {
-    sums.push_back({rule, part.empty() ? name : part + name, value, size});
+    sums.push_back({rule, part.empty() ? name : keep_name(part + name), value, size});
   }
   void keep(Rule rule, const char *name, double value) { keep(rule, name, value, std::fabs(value)); }
   void keep(Rule rule, const char *name, const Sum &sum) { keep(rule, name, sum.value, sum.size); }
-  void keep(Rule rule, const std::string &name, double value) { keep(rule, name.c_str(), value); }
-  void keep(Rule rule, const std::string &name, const Sum &sum) { keep(rule, name.c_str(), sum); }
+  void keep(Rule rule, const std::string &name, double value) { keep(rule, keep_name(name), value); }
+  void keep(Rule rule, const std::string &name, const Sum &sum) { keep(rule, keep_name(name), sum); }
+  void clear() {
+    for (std::string *text : {&form, &faults, &alone, &part}) text->clear();
+    sums.clear();
+    content = 0;
+    known = true;
+  }
   void refuse(const std::string &reason) { alone += clean(part + reason) + '\n'; }
   void blame(const std::string &text) { faults += clean(part + text) + '\n'; }
-  std::string text() const {
-    return form + '\x1f' + faults + '\x1f' + alone;
-  }
+  std::string text() const { return render(form) + '\x1f' + faults + '\x1f' + alone; }
 };
 
 void describe(TObject *item, Description &to);
@@ -189,7 +241,7 @@ void describe_tree(TTree *tree, Description &to) {
   to.keep(kTotal, "entries", tree->GetEntries());
   describe_branches(tree->GetListOfBranches(), "", entries, to);
   to.keep(kTotal, "entries of all branches", entries);
-  if (tree->GetWeight() != 1) to.is("weight", to.number(tree->GetWeight(), "%.17g"));
+  if (tree->GetWeight() != 1) to.is("weight", tree->GetWeight());
   if (tree->GetListOfAliases())
     for (TObject *each : *tree->GetListOfAliases()) to.is(std::string("alias ") + each->GetName(), each->GetTitle());
   if (tree->GetListOfFriends() && tree->GetListOfFriends()->GetSize())
@@ -242,9 +294,9 @@ void describe_graph(TGraph *graph, Description &to) {
 
 void describe_efficiency(TEfficiency *efficiency, Description &to) {
   to.is("statistic option", std::to_string(efficiency->GetStatisticOption()));
-  to.is("confidence level", to.number(efficiency->GetConfidenceLevel()));
-  to.is("beta", to.number(efficiency->GetBetaAlpha(), "%.17g") + ", " +
-                    to.number(efficiency->GetBetaBeta(), "%.17g"));
+  to.is("confidence level", efficiency->GetConfidenceLevel());
+  to.is("alpha", efficiency->GetBetaAlpha());
+  to.is("beta", efficiency->GetBetaBeta());
   describe_functions(efficiency->GetListOfFunctions(), to);
   describe_part(const_cast<TH1 *>(efficiency->GetPassedHistogram()), "passed", to);
   describe_part(const_cast<TH1 *>(efficiency->GetTotalHistogram()), "total", to);
@@ -310,111 +362,16 @@ void describe(TObject *item, Description &to) {
 
 // ---- what is added
 
-Description describe_whole(TObject *item, bool readable) {
-  Description all(readable);
-  all.is("class", item->ClassName());
-  describe(item, all);
-  return all;
+void describe_whole(TObject *item, Description &to) {
+  to.is("class", item->ClassName());
+  describe(item, to);
 }
 
-std::string describe_item(TObject *item) { return describe_whole(item, true).text(); }
-
-// What was added so far under one name.
-class Tally {
-  std::vector<std::string> forms;
-  std::vector<Quantity> totals;
-  size_t next = 0;
-
-  Quantity *find(const std::string &name) {
-    // Objects that are alike say the same, one after the other.
-    for (size_t tried = 0; tried < totals.size(); ++tried) {
-      if (next >= totals.size()) next = 0;
-      if (totals[next++].name == name) return &totals[next - 1];
-    }
-    return nullptr;
-  }
-
-public:
-  int count = 0;
-  bool known = true;
-
-  // Count an object in. Gives its description, if that is new or says that something is wrong.
-  std::string add(TObject *item) {
-    const Description now = describe_whole(item, false);
-    const bool alone = count > 0 && !now.alone.empty();
-    for (const Quantity &one : now.sums) add(one.rule, one.name, one.value, one.size);
-    known = known && now.known;
-    ++count;
-    bool is_new = true;
-    for (const std::string &one : forms) is_new = is_new && one != now.form;
-    if (is_new) forms.push_back(now.form);
-    return is_new || alone || !now.faults.empty() ? describe_item(item) : "";
-  }
-
-  // Count a quantity in, its rule by name.
-  void add(const std::string &rule, const std::string &name, double value, double size) {
-    for (int number = kTotal; number <= kLast; ++number)
-      if (rule == kRules[number]) add((Rule)number, name, value, size);
-  }
-
-  // Count a quantity in.
-  void add(Rule rule, const std::string &name, double value, double size) {
-    Quantity *one = find(name);
-    if (!one) {
-      totals.push_back({rule, name, value, size});
-      next = 0;
-      return;
-    }
-    double &sum = one->value;
-    if (rule == kLargest) sum = std::max(sum, value);
-    else if (rule == kSmallest) sum = std::min(sum, value);
-    else if (rule == kProduct || rule == kFloatProduct) sum *= value;
-    else if (rule == kLast) sum = value;
-    else if (rule != kFirst) {
-      sum += value;
-      one->size += size;
-      one->rule = std::max(one->rule, rule);
-      return;
-    }
-    one->size = std::max(one->size, size);
-  }
-
-  // Count in what `text` gave of another one.
-  void add_text(const std::string &text) {
-    for (size_t start = 0; start < text.size();) {
-      const size_t middle = text.find('\t', start), end = text.find('\t', middle + 1);
-      char *next = nullptr;
-      const double value = std::strtod(text.c_str() + end + 1, &next), size = std::strtod(next + 1, &next);
-      add(text.substr(start, middle - start), text.substr(middle + 1, end - middle - 1), value, size);
-      start = next + 1 - text.c_str();
-    }
-  }
-
-  // Compare with what was made of all. Gives its description, if that is new or says that something is wrong, and the
-  // quantities that differ: as they should be and as they are. Nothing if all is well.
-  std::string check(TObject *item) const {
-    Tally result;
-    result.forms = forms;
-    std::string said = result.add(item), different;
-    for (const Quantity &one : totals) {
-      const Quantity *found = result.find(one.name);
-      // Rounding that no rule calls a loss is not worth a word: there is some in every sum of weights.
-      const bool rounds = one.rule == kSum || one.rule == kFloatSum || one.rule == kNearSum;
-      if (found && rounds && std::fabs(found->value - one.value) <= std::ldexp(one.size, -46)) continue;
-      if (!found || found->value != one.value)
-        different += one.text() + (found ? *found : Quantity{one.rule, one.name, 0, 0}).text();
-    }
-    return said.empty() && different.empty() ? "" : said + '\x1e' + different;
-  }
-
-  std::string text() const {
-    std::string text;
-    for (const Quantity &one : totals) text += one.text();
-    return text;
-  }
-};
-
-}  // namespace airflow_provider_caf
+std::string describe_item(TObject *item) {
+  Description all;
+  describe_whole(item, all);
+  return all.text();
+}
 """
 
 
@@ -422,7 +379,7 @@ public:
 def load_describer() -> Any:
     """Compile what describes objects, once for this process and those that it forks."""
     root = load_root()
-    if not root.gInterpreter.Declare(_START + HISTOGRAMS + _OTHERS):
+    if not root.gInterpreter.Declare(_START + HISTOGRAMS + _OTHERS + TALLY):
         raise CafError("ROOT cannot compile what describes its objects.", hint="What ROOT says is in the log above.")
     return root.airflow_provider_caf
 

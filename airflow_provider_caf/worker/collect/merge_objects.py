@@ -75,7 +75,9 @@ void blame_cycles(TKey *newest, Description &to) {
     if (key == newest || strcmp(key->GetName(), newest->GetName()) || get_class(key) != get_class(newest)) continue;
     const std::string cycle = "its cycle " + std::to_string(key->GetCycle());
     TObject *old = read(key);
-    const double before = old ? describe_whole(old, false).content : 0;
+    Description whole;
+    if (old) describe_whole(old, whole);
+    const double before = whole.content;
     if (!old) to.blame(cycle + " cannot be read");
     if (before > to.content)
       to.blame(cycle + " has " + show(before) + " entries, the newest, " + std::to_string(newest->GetCycle()) +
@@ -89,6 +91,7 @@ class Merger {
   const bool counts, fast;
   TObjArray files, folders;  // the folders are those of the files; null where a file has none of this name
   TDirectory *target = nullptr;
+  std::vector<std::string> paths;
   std::string path, place, name;
   Int_t next = 0;                           // the number of the next file
   TObject *sum = nullptr, *item = nullptr;  // the item is what was read last
@@ -118,9 +121,10 @@ class Merger {
     if (!key) return "";
     item = read(key);
     if (!item) return "unreadable";
-    std::string said = counts ? tally.add(item) : "";
+    std::string said = counts ? tally.add(item, paths[next - 1]) : "";
     if (counts && key->GetCycle() > 1) {
-      Description newest = describe_whole(item, true);
+      Description newest;
+      describe_whole(item, newest);
       blame_cycles(key, newest);
       if (!newest.faults.empty()) said = newest.text();
     }
@@ -163,7 +167,11 @@ public:
     output.SetBit(TFile::kCancelTTreeChangeRequest);
   }
 
-  void add_file(TFile &file) { files.Add(&file); }
+  // `shown` is what messages call it.
+  void add_file(TFile &file, const std::string &shown) {
+    files.Add(&file);
+    paths.push_back(clean(shown));
+  }
 
   void make_folder(const std::string &to, const std::string &title) {
     go_to(to);
@@ -306,8 +314,8 @@ class ObjectMerger:
             reports as an error.
         """
         merger = load_merger().Merger(output, not self._counted, fast)
-        for file, _ in self._files:
-            merger.add_file(file)
+        for file, path in self._files:
+            merger.add_file(file, path)
         for place, (key, _) in self._places.items():
             if key.kind == "folder":
                 merger.make_folder(place, key.title)

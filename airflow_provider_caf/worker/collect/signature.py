@@ -79,7 +79,7 @@ class Tally:
         self._name = name
         self.content = load_describer().Tally()
         """What is counted in C++."""
-        self._aspects: dict[str, tuple[str, str]] = {}
+        self._known: dict[str, tuple[str, str]] = {}
         self._first = ""
 
     @property
@@ -93,7 +93,7 @@ class Tally:
         :param source: where it is, for messages.
         :raises InputError: if it does not fit those before, or had lost content before it came here.
         """
-        if said := str(self.content.add(item)):
+        if said := str(self.content.add(item, source)):
             self.fit(read_description(said), source)
 
     def fit(self, description: Description, source: str) -> None:
@@ -102,11 +102,8 @@ class Tally:
         :raises InputError: as `add`.
         """
         check_faults(description, f"{self._name} in {source}")
-        if description.alone and self._aspects:
-            raise InputError(
-                f"The {self._name} cannot be merged: {description.alone[0]}.", hint="Collect another form."
-            )
-        self._add_aspects({name: (value, source) for name, value in _read_form(description.form)}, source)
+        self._fit_form(description.form, source)
+        self._check_alone()
 
     def check(self, item: Any) -> None:
         """Find out whether the sum of all is what was added.
@@ -127,8 +124,7 @@ class Tally:
         if described:
             result = read_description(described)
             check_faults(result, f"sum of {count} parts of the {self._name}")
-            aspects = {name: (value, "") for name, value in _read_form(result.form)}
-            for name, before, after in self._compare(aspects, ""):
+            for name, before, after in self._compare(_read_aspects(result.form, ""), ""):
                 raise InputError(
                     f"The {self._name} changed as {count} parts were added: {name} is {after[0]}, "
                     f"it was {before[0]} in {before[1]}.",
@@ -138,30 +134,29 @@ class Tally:
         for (name, expected), (_, found) in zip(quantities[::2], quantities[1::2]):
             self._check_quantity(name, expected, found)
 
-    def to_json(self) -> dict[str, Any]:
-        """Give what a tally in another process can count in."""
-        return {
-            "aspects": self._aspects,
-            "first": self._first,
-            "totals": str(self.content.text()),
-            "count": self.content.count,
-            "is_known": self.is_known,
-        }
-
-    def add_json(self, value: Mapping[str, Any]) -> None:
-        """Count in what a tally in another process has.
+    def add_text(self, text: str) -> None:
+        """Count in the text of the `content` of a tally in another process.
 
         :raises InputError: if it does not fit.
         """
-        self._add_aspects({name: (text, source) for name, (text, source) in value["aspects"].items()}, value["first"])
-        self.content.add_text(value["totals"])
-        self.content.count += value["count"]
-        self.content.known = self.is_known and value["is_known"]
+        for source, form in _read_forms(str(self.content.add_text(text))):
+            self._fit_form(form, source)
+        self._check_alone()
 
-    def _add_aspects(self, aspects: Mapping[str, tuple[str, str]], source: str) -> None:
-        if not self._aspects:
-            self._aspects, self._first = dict(aspects), source
-            return
+    def _check_alone(self) -> None:
+        if self.content.count > 1 and (reason := str(self.content.get_alone()).partition("\n")[0]):
+            raise InputError(f"The {self._name} cannot be merged: {reason}.", hint="Collect another form.")
+
+    @property
+    def _aspects(self) -> dict[str, tuple[str, str]]:
+        """What the first object has, read when another one differs."""
+        if not self._known:
+            self._first, form = next(_read_forms(str(self.content.get_forms())))
+            self._known = _read_aspects(form, self._first)
+        return self._known
+
+    def _fit_form(self, form: str, source: str) -> None:
+        aspects = _read_aspects(form, source)
         for name, before, after in self._compare(aspects, source):
             raise InputError(
                 f"The {self._name} cannot be merged: {name} is {before[0]} in {before[1]}, but {after[0]} in "
@@ -169,7 +164,7 @@ class Tally:
                 hint=_HINT,
             )
         # A growing axis fits all; another that does not grow has to fit the next.
-        self._aspects.update({name: pair for name, pair in aspects.items() if self._aspects[name][0] == ANY})
+        self._known.update({name: pair for name, pair in aspects.items() if self._aspects[name][0] == ANY})
 
     def _compare(
         self, others: Mapping[str, tuple[str, str]], source: str
@@ -179,8 +174,8 @@ class Tally:
             before = self._aspects.get(name, ("none", self._first))
             after = others.get(name, ("none", source))
             if before[0] != after[0] and ANY not in (before[0], after[0]):
-                first, second = _cut_to_difference(before[0], after[0])
-                yield name, (first, before[1]), (second, after[1])
+                texts = _cut_to_difference(before[0], after[0])
+                yield name, (texts[0], before[1]), (texts[1], after[1])
 
     def _check_quantity(self, name: str, expected: Quantity, found: Quantity) -> None:
         rule, value, size = expected
@@ -230,7 +225,7 @@ class FileTally:
 
     def to_json(self) -> dict[str, Any]:
         """Give what a tally in another process can count in."""
-        return {"objects": {place: one.to_json() for place, one in self._tallies.items()}, "kept": self._kept}
+        return {"objects": {place: str(one.content.text()) for place, one in self._tallies.items()}, "kept": self._kept}
 
     def add_json(self, value: Mapping[str, Any]) -> None:
         """Count in what a tally in another process has.
@@ -238,7 +233,7 @@ class FileTally:
         :raises InputError: if it does not fit.
         """
         for place, one in value["objects"].items():
-            self[place].add_json(one)
+            self[place].add_text(one)
         for place, (type_name, cycles) in value["kept"].items():
             self.keep(place, type_name, cycles)
 
@@ -272,21 +267,27 @@ def check_faults(description: Description, what: str) -> None:
         raise InputError(f"The {what} has lost content: {description.faults[0]}.", hint=_LOST_HINT)
 
 
-def _read_form(form: str) -> list[tuple[str, str]]:
-    """Give the aspects, numbered where a name comes twice."""
+def _read_aspects(form: str, source: str) -> dict[str, tuple[str, str]]:
+    """Give the values of the aspects with their source; where a name comes twice, it is numbered."""
     seen: dict[str, int] = {}
-    aspects = []
+    aspects = {}
     for line in form.split("\n")[:-1]:
         name, _, value = line.partition("\t")
         seen[name] = seen.get(name, 0) + 1
-        aspects.append((name if seen[name] == 1 else f"{name} ({seen[name]})", value))
+        aspects[name if seen[name] == 1 else f"{name} ({seen[name]})"] = value, source
     return aspects
+
+
+def _read_forms(text: str) -> Iterator[tuple[str, str]]:
+    for one in text.split("\x1e")[:-1]:
+        source, _, form = one.partition("\x1f")
+        yield source, form
 
 
 def _read_quantities(text: str) -> Iterator[tuple[str, Quantity]]:
     for line in text.split("\n")[:-1]:
         rule, name, value, size = line.split("\t")
-        yield name, (rule, float(value), float(size))
+        yield name, (rule, float.fromhex(value), float.fromhex(size))
 
 
 def _cut_to_difference(first: str, second: str) -> tuple[str, str]:

@@ -51,6 +51,24 @@ class TestText:
         assert parse_database(text, "x") == (entry("A", "head", 0, 0, -1, -1), entry("B", "12", 5, 1, 5, 9))
 
     @pytest.mark.parametrize(
+        ("iov", "read"),
+        [
+            ("3,-1,3,-1", (3, 0, 3, -1)),
+            ("3,-1,4,7", (3, 0, 4, 7)),
+            ("-1,-1,4,7", (0, 0, 4, 7)),
+            ("-1,5,4,-1", (0, 0, 4, -1)),
+            ("0,-1,-1,-1", (0, 0, -1, -1)),
+        ],
+    )
+    def test_a_low_end_without_a_bound_begins_with_the_first_run(self, iov: str, read: tuple[int, ...]) -> None:
+        assert parse_database(f"dbstore/A 1 {iov}\n", "x") == (entry("A", "1", *read),)
+
+    @pytest.mark.parametrize("iov", ["-1,-1,-1,-1", "-2,0,1,1", "3,-2,3,4", "-1", "-1,-1"])
+    def test_what_holds_no_run_is_refused(self, iov: str) -> None:
+        with pytest.raises(DatabaseError, match=f"x:1: '{iov}' is not an IoV"):
+            parse_database(f"dbstore/A 1 {iov}\n", "x")
+
+    @pytest.mark.parametrize(
         ("line", "message"),
         [
             ("dbstore/A 1", "The line has 2 words instead of 3"),

@@ -176,6 +176,26 @@ def test_more_files_than_can_be_open_are_more_groups(tmp_path: Path, monkeypatch
     data.close()
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_cannot_be_added_is_refused_where_each_group_has_one(processes: int, tmp_path: Path) -> None:
+    def make(name: str) -> str:
+        item = make_histogram("TH1D", 1)
+        item.SetBit(load_root().TH1.kIsAverage)
+        return write_output(tmp_path / name, {"o_1.1": item})
+
+    other = write_output(tmp_path / "other.root", {"o_1.2": make_histogram("TH1D", 1)})
+    inputs = (make("first.root"), *[other] * merging.GROUP_SIZE, make("last.root"))
+    request = merging.MergeRequest(
+        collection="c",
+        inputs=inputs,
+        output=str(tmp_path / "m.root"),
+        index=str(tmp_path / "m.json"),
+        processes=processes,
+    )
+    with pytest.raises(InputError, match=r"'P/o/o_1\.1' cannot be merged: .*kIsAverage"):
+        merging.merge_collection(request)
+
+
 def test_objects_with_references_are_merged(tmp_path: Path, root: Any) -> None:
     def make(path: Path) -> str:
         file = root.TFile.Open(str(path), "RECREATE")
