@@ -15,10 +15,11 @@ from airflow_provider_caf.worker.collect.columns import (
     Column,
     NumberColumn,
     TableColumn,
+    TextColumn,
     TreeColumn,
     TupleColumn,
-    load_reader,
 )
+from airflow_provider_caf.worker.collect.tree_reader import load_reader
 from airflow_provider_caf.worker.root import load_root, open_root_file
 
 
@@ -117,6 +118,8 @@ class EventFile:
         kind = str(reader.find_number_type(self.tree, target))
         if kind in NUMBER_CODES:
             return NumberColumn(self.tree, target, kind, where)
+        if reader.is_text(self.tree, target):
+            return TextColumn(self.tree, target, where)
         kind = str(reader.find_table_type(self.tree, target))
         return TableColumn(self.tree, target, where, kind) if kind else TreeColumn(self.tree, target, where)
 

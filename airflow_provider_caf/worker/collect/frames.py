@@ -16,9 +16,9 @@ from typing import Any
 
 from airflow_provider_caf.core.errors import CafError, DefinitionError, InputError
 from airflow_provider_caf.core.iov import ExpRun
-from airflow_provider_caf.worker.collect.columns import load_reader
 from airflow_provider_caf.worker.collect.events import EventFile
 from airflow_provider_caf.worker.collect.run_objects import RunObjects, check_object_name
+from airflow_provider_caf.worker.collect.tree_reader import load_reader
 from airflow_provider_caf.worker.root import declare, keep_directory, load_root
 
 _PATTERN = "*[]"

@@ -17,8 +17,9 @@ from typing import Any
 
 from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.core.suggestions import build_word_hint, check_word
-from airflow_provider_caf.worker.collect.columns import build_read_error, load_reader
+from airflow_provider_caf.worker.collect.columns import build_read_error
 from airflow_provider_caf.worker.collect.events import EventFile
+from airflow_provider_caf.worker.collect.tree_reader import load_reader
 from airflow_provider_caf.worker.root import declare, load_root
 
 RESULTS = (-1, 0, 1)

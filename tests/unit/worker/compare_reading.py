@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from airflow_provider_caf.core.errors import CafError, InputError
-from airflow_provider_caf.worker.collect.columns import load_reader
 from airflow_provider_caf.worker.collect.events import EventFile, list_trees
+from airflow_provider_caf.worker.collect.tree_reader import load_reader
 from airflow_provider_caf.worker.root import crash_plainly, load_root, open_root_file
 
 READS = 300

@@ -355,6 +355,31 @@ def test_a_branch_of_several_leaves_has_no_single_value(root: Any, tmp_path: Pat
             events.get_column("hits").read_range(0, 3)
 
 
+TEXTS = [b"a long word", b"a", b"", b"caf\xc3\xa9", b"\xff\xfe", b"x" * 300]
+
+
+@pytest.mark.parametrize("leaves", ["text/C", "number/I:text/C"])
+def test_the_text_of_a_leaf_ends_where_it_ends(root: Any, tmp_path: Path, leaves: str) -> None:
+    """PyROOT gives the memory behind it, with what a longer text before it has left there."""
+    path = str(tmp_path / "texts.root")
+    file = root.TFile(path, "recreate")
+    tree = root.TTree("events", "")
+    buffer = array("b", bytes(400))
+    tree.Branch("text" if leaves == "text/C" else "both", buffer, leaves, 200)
+    begin = 0 if leaves == "text/C" else 4
+    for text in TEXTS:
+        buffer[begin : begin + len(text) + 1] = array("b", text + b"\0")
+        tree.Fill()
+    tree.Write()
+    file.Close()
+    with EventFile(path, "events") as events:
+        event = Event(events)
+        for entry in (0, 1, 2, 3, 4, 5, 2, 0, 5):
+            event._entry = entry
+            assert event.text == TEXTS[entry].decode("utf-8", "surrogateescape")
+            assert isinstance(event.text, str)
+
+
 def test_an_rntuple(root: Any, tmp_path: Path) -> None:
     path = str(tmp_path / "tuple.root")
     options = root.RDF.RSnapshotOptions()
