@@ -131,7 +131,7 @@ def merge_plainly(
 
 
 def measure(function: Callable[[], object]) -> float:
-    """Give the CPU seconds of a call."""
+    """Return the CPU seconds of a call."""
     began = time.process_time()
     function()
     return time.process_time() - began
@@ -150,7 +150,7 @@ def make_inputs(folder: Path, kinds: tuple[str, ...], count: int, runs: int) -> 
 
 
 def compare(folder: Path, inputs: tuple[str, ...], times: int) -> tuple[float, float, float]:
-    """Give the seconds of a merge by ROOT alone, of ours without the check, and with it."""
+    """Return the seconds of a merge by ROOT alone, of ours without the check, and with it."""
     output, index = str(folder / "merged.root"), str(folder / "merged.json")
     request = MergeRequest(collection="bench", inputs=inputs, output=output, index=index, processes=1)
     plain, unchecked, checked = [], [], []

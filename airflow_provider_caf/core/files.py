@@ -21,7 +21,7 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def is_uri(path: str) -> bool:
-    """Tell whether an input file is named by a URI that only the job can open."""
+    """Return whether an input file is named by a URI that only the job can open."""
     return _URI.match(path) is not None and not path.startswith(LOCAL_URI)
 
 

@@ -71,7 +71,7 @@ class GapReport:
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether nothing is left open."""
+        """Whether nothing is left open."""
         return not self.uncovered and not self.gaps
 
 

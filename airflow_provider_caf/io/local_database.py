@@ -78,7 +78,7 @@ class LocalDatabase:
         return self.folder / DATABASE_FILE
 
     def exists(self) -> bool:
-        """Tell whether the database was made; it may still be without payloads."""
+        """Return whether the database was made; it may still be without payloads."""
         return os.path.isfile(self.text_file)  # noqa: PTH113 - False, not an error, where no entry is allowed
 
     def get_file(self, entry: PayloadEntry) -> Path:

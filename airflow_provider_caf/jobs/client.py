@@ -1,6 +1,6 @@
 """Submit arrays to a batch system, ask after them and end them, over a transport.
 
-A submission is safe against a kill at any moment (law 6). In the array's folder
+A submission is safe against a kill at any moment, and is never made twice. In the array's folder
 
 * `array.json` is written before the submit command: the intent. Whoever finds it without `submitted.json`
   looks the array's name up first, and submits only when the system says that there is none. A system that does not
@@ -144,7 +144,7 @@ class BatchClient:
             return self._find_submitted(array)
 
     def poll(self, arrays: Sequence[SubmittedArray]) -> Snapshot:
-        """Ask once after all arrays (law 5).
+        """Ask once after all arrays: a query of each one would be too much for the batch system's server.
 
         A query that fails is noted in the snapshot; reading that raises once it has failed for too long.
         """
@@ -152,7 +152,7 @@ class BatchClient:
             return self._poller.poll(arrays)
 
     def cancel(self, arrays: Sequence[SubmittedArray], subjobs: Collection[int] | None = None) -> None:
-        """End subjobs by recorded ids (law 10), and note it. Those that are over already are no error.
+        """End subjobs by recorded ids, never by a pattern of names, and note it. Those that are over are no error.
 
         All arrays are tried, also when one of them fails.
 
@@ -255,7 +255,7 @@ class BatchClient:
         return found[0] if found else None
 
     def _has_left_traces(self, array: ArraySpec) -> bool:
-        """Tell whether anything of an array has begun: it has a record, a work folder, or a log."""
+        """Return whether anything of an array has begun: it has a record, a work folder, or a log."""
         subjobs = set(array.subjobs)
         records = self.open_status_folder(Path(array.status_folder)).scan()
         if any(end.attempt == array.attempt and end.subjob in subjobs for end in records):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from airflow_provider_caf.batch.evidence import ExitRecord
+from airflow_provider_caf.batch.evidence import ExitRecord, says_out_of_memory
 from airflow_provider_caf.batch.spec import SubmittedArray
 from airflow_provider_caf.batch.verdicts import (
     Place,
@@ -136,7 +136,8 @@ def _add_log(verdict: Verdict, place: Place | None) -> Verdict:
     for log in logs:
         tail = _read_tail(log)
         if tail:
-            return replace(verdict, log=log, log_tail=tail)
+            out_of_memory = verdict.out_of_memory or says_out_of_memory(tail)
+            return replace(verdict, log=log, log_tail=tail, out_of_memory=out_of_memory)
     if verdict.record is not None:
         return replace(verdict, log=logs[0])
     return replace(verdict, log=next((log for log in logs if log.exists()), None))

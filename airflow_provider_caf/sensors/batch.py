@@ -279,7 +279,7 @@ class BatchJobSensor(CafTask, BaseSensorOperator):
         return {"dag_id": context["ti"].dag_id, "calibration": self.calibration, "system": run.client.system.name}
 
     def _check_silence(self, context: Context, patience: Patience, problem: str | None) -> None:
-        """Give up a batch system that is silent. A rescheduled sensor begins anew with each look.
+        """End the wait for a silent batch system. A rescheduled sensor begins anew with each look.
 
         :raises PollError: if it has been silent for too long.
         """

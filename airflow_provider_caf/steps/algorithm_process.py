@@ -129,7 +129,7 @@ class AlgorithmProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Return whether it runs and can be asked."""
+        """Whether it runs and can be asked."""
         return self._process is not None and not self._process.has_ended
 
     def kill(self) -> None:

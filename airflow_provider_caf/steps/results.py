@@ -36,7 +36,7 @@ from airflow_provider_caf.io.catalog import (
 )
 from airflow_provider_caf.jobs.observation import Observation
 from airflow_provider_caf.jobs.subjobs import count_subjobs, describe_end
-from airflow_provider_caf.steps.executions import Asked
+from airflow_provider_caf.steps.executions import FinishedExecution
 from airflow_provider_caf.steps.manifest import CollectionManifest
 
 
@@ -142,13 +142,15 @@ class CalibrationResults:
         """Remove what an earlier try of an algorithm left."""
         self.catalog.forget_algorithm(**self._ids, iteration=iteration, algorithm=algorithm)
 
-    def add_executions(self, iteration: int, algorithm: str, asked: Sequence[Asked], staging: Path) -> None:
+    def add_executions(
+        self, iteration: int, algorithm: str, executions: Sequence[FinishedExecution], staging: Path
+    ) -> None:
         """Write executions that a plan asked for, with the numbers and figures that they handed in.
 
         :param staging: where the figures lie.
         """
         place = {**self._ids, "iteration": iteration, "algorithm": algorithm}
-        self.catalog.write(row for execution in asked for row in _build_execution(place, execution, staging))
+        self.catalog.write(row for execution in executions for row in _build_execution(place, execution, staging))
 
     def add_payloads(self, iteration: int, algorithm: str, committed: Sequence[CommittedPayload]) -> None:
         """Write the payloads that an algorithm's strategy committed."""
@@ -242,9 +244,9 @@ class CalibrationResults:
             self.catalog.write([row])
 
 
-def _build_execution(place: Mapping[str, Any], asked: Asked, staging: Path) -> Iterator[OfRun]:
+def _build_execution(place: Mapping[str, Any], finished: FinishedExecution, staging: Path) -> Iterator[OfRun]:
     """Yield the rows of an execution, of its numbers and of its figures."""
-    execution = asked.execution
+    execution = finished.execution
     yield ExecutionRow(
         **place,
         key=execution.key,
@@ -252,8 +254,8 @@ def _build_execution(place: Mapping[str, Any], asked: Asked, staging: Path) -> I
         iov=execution.iov,
         code=execution.code,
         output=execution.output,
-        seconds=asked.seconds,
-        ended=asked.ended,
+        seconds=finished.seconds,
+        ended=finished.ended,
     )
     for number in execution.monitored:
         yield MonitoredRow(**place, execution=execution.key, name=number.name, value=number.value, error=number.error)

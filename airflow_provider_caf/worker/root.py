@@ -98,7 +98,7 @@ def crash_plainly() -> None:
 
 
 def is_remote(path: str) -> bool:
-    """Tell whether a path is a URI that ROOT opens itself, such as `root://server//file`."""
+    """Return whether a path is a URI that ROOT opens itself, such as `root://server//file`."""
     scheme, mark, _ = path.partition("://")
     return bool(mark) and scheme.isalnum()
 

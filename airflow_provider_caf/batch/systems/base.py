@@ -74,23 +74,23 @@ class System(Protocol):
         """The most characters of an array's name."""
 
     def build_submit(self, array: ArraySpec) -> Submission:
-        """Give the submit command and its files.
+        """Return the submit command and its files.
 
         :raises DefinitionError: if the system cannot do what the array's resources ask for.
         """
 
     def parse_submit(self, array: ArraySpec, result: CommandResult) -> tuple[str, ...]:
-        """Give the ids from the submit command's answer.
+        """Return the ids from the submit command's answer.
 
         :raises SubmitRefused: if the system says that it does not take it, see `refuse_submit`.
         :raises SubmitError: if there is no id in the answer.
         """
 
     def build_lookup(self, array: ArraySpec) -> Command:
-        """Give the command that looks an array up by its name (law 6)."""
+        """Return the command that looks an array up by its name: after a crash nothing else says that it is there."""
 
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
-        """Give the ids of every submission that has this name: none, one, or an error of somebody.
+        """Return the ids of every submission that has this name: none, one, or an error of somebody.
 
         :raises SubmitUnknown: if there is none in the queue, and the system does not remember what has left it.
         :raises SubmitError: if the system does not say. "I do not know" must not become "there is none".
@@ -105,7 +105,7 @@ class System(Protocol):
         """Seconds for which an element may be missing, or ended without exit record, on this system."""
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give the query for all arrays: one command, or as few as argument limits allow (law 5)."""
+        """Return the query for all arrays: one command, or as few as argument limits allow."""
 
     def parse_query(self, query: Query, result: CommandResult) -> Answer:
         """Read the answer to a query.
@@ -114,7 +114,7 @@ class System(Protocol):
         """
 
     def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give the query about what has left the queue; nothing where the queue remembers all."""
+        """Return the query about what has left the queue; nothing where the queue remembers all."""
 
     def parse_history(self, query: Query, result: CommandResult) -> Answer:
         """Read the answer to a history query.
@@ -123,7 +123,7 @@ class System(Protocol):
         """
 
     def build_cancel(self, array: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
-        """Give the commands that end elements, by recorded ids only (law 10).
+        """Return the commands that end elements, by recorded ids only: a pattern of names may match jobs of others.
 
         :param elements: None: all.
         """
@@ -135,7 +135,7 @@ class System(Protocol):
         """
 
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
-        """Give the commands that let held elements go on, by recorded ids only; none where nothing can be held."""
+        """Return the commands that let held elements go on, by recorded ids only; none where nothing can be held."""
 
     def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
         """Check the answer. An element that is not held any more is no error.
@@ -148,19 +148,19 @@ class Prober(Protocol):
     """A system whose sites differ in something that a submission has to know."""
 
     def build_probe(self, array: ArraySpec) -> Command | None:
-        """Give the command that asks for it, or None where nothing has to be asked."""
+        """Return the command that asks for it, or None where nothing has to be asked."""
 
     def parse_probe(self, array: ArraySpec, result: CommandResult) -> ArraySpec:
-        """Give the array with what the site has said."""
+        """Return the array with what the site has said."""
 
 
 def find_prober(system: System) -> Prober | None:
-    """Give the system as one that has to be asked, if it is."""
+    """Return the system as one that has to be asked, if it is."""
     return cast("Prober", system) if hasattr(type(system), "build_probe") else None
 
 
 def show_output(result: CommandResult) -> str:
-    """Give the last words of a command for a message."""
+    """Return the last words of a command for a message."""
     return (result.stderr.strip() or result.stdout.strip())[-500:] or "it printed nothing"
 
 
@@ -182,13 +182,13 @@ _CRASHES = range(129, 153)
 
 
 def refuse_submit(what: str, result: CommandResult, *, hint: str) -> SubmitError:
-    """Give the error for a submit command that gave no id.
+    """Return the error for a submit command that gave no id.
 
     It is a `SubmitRefused` only where the command has ended by itself, with an exit code and words, and the words do
     not say that it had no answer of its server.
     """
-    said = f"{result.stdout}\n{result.stderr}"
-    refused = result.exit_code > 0 and result.exit_code not in _CRASHES and said.strip() and not _AWAY.search(said)
+    output = f"{result.stdout}\n{result.stderr}"
+    refused = result.exit_code > 0 and result.exit_code not in _CRASHES and output.strip() and not _AWAY.search(output)
     return (SubmitRefused if refused else SubmitError)(what, hint=hint)
 
 
@@ -200,17 +200,17 @@ JOBS_ADVICE = (
 
 
 def choose_advice(result: CommandResult, table: Mapping[str, str], otherwise: str) -> str:
-    """Give the advice for what a command has said.
+    """Return the advice for what a command has said.
 
     :param table: pattern → advice; the first one that is found counts.
     """
-    said = f"{result.stdout}\n{result.stderr}"
-    found = (advice for pattern, advice in table.items() if re.search(pattern, said, re.IGNORECASE))
+    output = f"{result.stdout}\n{result.stderr}"
+    found = (advice for pattern, advice in table.items() if re.search(pattern, output, re.IGNORECASE))
     return next(found, otherwise)
 
 
 def doubt_lookup(array: ArraySpec, why: str, *, advice: str, remembers: float = 0.0) -> SubmitUnknown:
-    """Give the error for a lookup that found nothing in the queue, where the queue is not all there ever was.
+    """Return the error for a lookup that found nothing in the queue, where the queue is not all there ever was.
 
     :param why: what the system does not remember.
     :param advice: what would tell, or would have told.
@@ -223,13 +223,13 @@ def doubt_lookup(array: ArraySpec, why: str, *, advice: str, remembers: float = 
     )
 
 
-def refuse_lookup(array: ArraySpec, result: CommandResult, said: str | None = None) -> SubmitError:
-    """Give the error for a lookup by name that was not answered.
+def refuse_lookup(array: ArraySpec, result: CommandResult, reason: str | None = None) -> SubmitError:
+    """Return the error for a lookup by name that was not answered.
 
-    :param said: what was said instead; None: what the command printed.
+    :param reason: why not; None: what the command printed.
     """
     return SubmitError(
         f"It is not known whether array {array.name} was submitted (exit code {result.exit_code}): "
-        f"{said or show_output(result)}",
+        f"{reason or show_output(result)}",
         hint="Run the task again when the batch system answers; it looks first, and submits only if there is none.",
     )

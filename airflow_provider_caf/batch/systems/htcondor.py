@@ -144,7 +144,7 @@ class HTCondorSystem:
     grace = 60.0
 
     def build_submit(self, array: ArraySpec) -> Submission:
-        """Give `condor_submit`, the submit file and the script.
+        """Return `condor_submit`, the submit file and the script.
 
         :raises DefinitionError: if a path or a line cannot be said in a submit file.
         """
@@ -179,13 +179,13 @@ class HTCondorSystem:
         )
 
     def build_lookup(self, array: ArraySpec) -> Command:
-        """Give the commands that look into queue and history for the attribute `CafName`."""
+        """Return the commands that look into queue and history for the attribute `CafName`."""
         # The only shell text is the constant; the name comes in as an argument.
         argv = ("/bin/sh", "-c", _LOOKUP, "caf-lookup", f'CafName =?= "{array.name}"')
         return Command(argv=argv, timeout=_LOOKUP_TIMEOUT)
 
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
-        """Give each cluster of that name.
+        """Return each cluster of that name.
 
         :raises SubmitUnknown: if there is none in the queue and there is no history here.
         :raises SubmitError: if queue or history did not answer.
@@ -205,10 +205,10 @@ class HTCondorSystem:
                 advice=f"Look for the CafName {array.name} in the schedd's logs.",
                 remembers=0.0 if is_late(array) else STAY,
             )
-        return tuple((each,) for each in sorted(ids, key=int))
+        return tuple((cluster,) for cluster in sorted(ids, key=int))
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give one `condor_q` for all arrays, or one per thousand of them."""
+        """Return one `condor_q` for all arrays, or one per thousand of them."""
         return tuple(
             Query(
                 command=Command(argv=("condor_q", *_list_ids(part), "-json", "-attributes", ",".join(_ATTRIBUTES))),
@@ -227,7 +227,7 @@ class HTCondorSystem:
         return _read_answer(query, _read_ads("The queue", result), in_queue=True)
 
     def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give `condor_history` for all arrays. It stops when it has found as many as there are."""
+        """Return `condor_history` for all arrays. It stops when it has found as many as there are."""
         queries = []
         for part in _cut(arrays):
             count = sum(len(array.array.elements) for array in part)
@@ -248,7 +248,7 @@ class HTCondorSystem:
         return _read_answer(query, _read_ads("The history", result), in_queue=False)
 
     def build_cancel(self, array: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
-        """Give `condor_rm` with the clusters, or with the processes."""
+        """Return `condor_rm` with the clusters, or with the processes."""
         if elements is None:
             return (Command(argv=("condor_rm", "-totals", *array.ids), timeout=_SUBMIT_TIMEOUT),)
         return _build_actions("condor_rm", array, elements)
@@ -261,7 +261,7 @@ class HTCondorSystem:
         _check_action(array, result, "cancelled", "condor_rm")
 
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
-        """Give `condor_release` with the processes."""
+        """Return `condor_release` with the processes."""
         return _build_actions("condor_release", array, elements)
 
     def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
@@ -277,11 +277,11 @@ def _cut(arrays: Sequence[SubmittedArray]) -> list[Sequence[SubmittedArray]]:
 
 
 def _list_ids(arrays: Iterable[SubmittedArray]) -> list[str]:
-    return [each for array in arrays for each in array.ids]
+    return [cluster for array in arrays for cluster in array.ids]
 
 
 def _read_ads(what: str, result: CommandResult) -> list[dict[str, Any]]:
-    """Give the job records.
+    """Return the job records.
 
     :raises PollError: if the text is not a whole list of them.
     """
@@ -330,15 +330,20 @@ def _read_native(ad: Mapping[str, Any], array: SubmittedArray) -> Native:
     if code == "REMOVED":
         code = _judge_removal(ad)
     hold = ad.get("HoldReasonCode")
-    reason, exit_code = None, None
+    reason, exit_code, out_of_memory = None, None, False
     if code == "HELD":
-        reason = f"{_mark_memory(_read_text(ad, 'HoldReason') or 'no reason given', hold)} (hold code {hold})"
+        hold_reason = _read_text(ad, "HoldReason") or "no reason given"
+        reason = f"{hold_reason} (hold code {hold})"
+        # The texts differ by version and site.
+        out_of_memory = (hold == _OUT_OF_RESOURCES and "disk" not in hold_reason.lower()) or _MEMORY.search(
+            hold_reason
+        ) is not None
     elif code == "COMPLETED":
         exit_code = _read_exit_code(ad)
     elif code in ("REMOVED", "REMOVED_BY_POLICY"):
         reason = _read_text(ad, "RemoveReason")
         if reason is not None and code == "REMOVED_BY_POLICY":
-            reason = _explain_rule(ad, reason, array.array.resources.walltime)
+            reason, out_of_memory = _explain_rule(ad, reason, array.array.resources.walltime)
     elif code == "IDLE":
         reason = _read_text(ad, "LastRejMatchReason")
     host = _read_text(ad, "RemoteHost") or _read_text(ad, "LastRemoteHost")
@@ -349,11 +354,12 @@ def _read_native(ad: Mapping[str, Any], array: SubmittedArray) -> Native:
         # slot1_3@machine
         host=None if host is None else host.rpartition("@")[2],
         is_hopeless=code == "HELD" and hold in _HOPELESS,
+        out_of_memory=out_of_memory,
     )
 
 
 def _judge_removal(ad: Mapping[str, Any]) -> str:
-    """Tell a job that was ended from one that had ended before, and both from one that broke a rule."""
+    """Return `REMOVED` for a job that was ended, and other codes where it had ended before or had broken a rule."""
     if ad.get("CompletionDate"):
         return "COMPLETED"
     reason = _read_text(ad, "RemoveReason")
@@ -361,16 +367,20 @@ def _judge_removal(ad: Mapping[str, Any]) -> str:
     return "REMOVED" if reason is None or _PERSON.search(reason) else "REMOVED_BY_POLICY"
 
 
-def _explain_rule(ad: Mapping[str, Any], reason: str, walltime: int | None) -> str:
-    """Say in known words which limit a removed job has broken: by the rule's text, else by the job's numbers."""
+def _explain_rule(ad: Mapping[str, Any], reason: str, walltime: int | None) -> tuple[str, bool]:
+    """Return which limit a removed job has broken, by the rule's text, else by the job's numbers.
+
+    :returns: the reason, and whether it was the memory.
+    """
     reason = _mark_walltime(reason, walltime)
     if _MEMORY.search(reason):
-        return f"OUT_OF_MEMORY: {reason}"
-    used, asked = ad.get("ResidentSetSize"), ad.get("RequestMemory")
-    if _OTHER_LIMIT.search(reason) or not (isinstance(used, int) and isinstance(asked, int)):
-        return reason
+        return reason, True
+    used, requested = ad.get("ResidentSetSize"), ad.get("RequestMemory")
+    if _OTHER_LIMIT.search(reason) or not (isinstance(used, int) and isinstance(requested, int)):
+        return reason, False
     # In kB and in MB.
-    return f"OUT_OF_MEMORY: it used {used // 1024} MB of {asked}: {reason}" if 0 < asked * 1024 <= used else reason
+    is_over = 0 < requested * 1024 <= used
+    return (f"it used {used // 1024} MB of {requested}: {reason}" if is_over else reason), is_over
 
 
 def _read_exit_code(ad: Mapping[str, Any]) -> int | None:
@@ -383,12 +393,6 @@ def _read_exit_code(ad: Mapping[str, Any]) -> int | None:
 def _read_text(ad: Mapping[str, Any], name: str) -> str | None:
     value = ad.get(name)
     return value.strip() or None if isinstance(value, str) else None
-
-
-def _mark_memory(reason: str, hold: Any) -> str:
-    """Say in one known word that memory was the cause: the texts differ by version and site."""
-    out = hold == _OUT_OF_RESOURCES and "disk" not in reason.lower()
-    return f"OUT_OF_MEMORY: {reason}" if out or _MEMORY.search(reason) else reason
 
 
 def _mark_walltime(reason: str, walltime: int | None) -> str:
@@ -406,14 +410,14 @@ def _build_actions(tool: str, array: SubmittedArray, elements: Sequence[int]) ->
 
 def _check_action(array: SubmittedArray, result: CommandResult, done: str, tool: str) -> None:
     """Check what an action said: that it was done, or that there was nothing to do."""
-    said = [line for line in result.stderr.splitlines() if line.strip()]
+    errors = [line for line in result.stderr.splitlines() if line.strip()]
     if "-totals" in result.argv:
         totals = _TOTALS.search(result.stdout)
         is_done = totals is not None and int(totals[1]) == int(totals[2]) == 0
     elif result.exit_code == 0:
-        is_done = not any(map(_NOT_DONE.match, said))
+        is_done = not any(map(_NOT_DONE.match, errors))
     else:
-        is_done = bool(said) and all(map(_NOTHING_TO_DO.fullmatch, said))
+        is_done = bool(errors) and all(map(_NOTHING_TO_DO.fullmatch, errors))
     if not is_done:
         raise PollError(
             f"Array {array.array.name} could not be {done} (exit code {result.exit_code}): {show_output(result)}",

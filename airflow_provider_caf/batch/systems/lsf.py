@@ -133,14 +133,14 @@ class LSFSystem:
     grace = 60.0
 
     def build_probe(self, array: ArraySpec) -> Command | None:
-        """Give the command that asks for the unit of sizes, where there are some and nobody has said it."""
+        """Return the command that asks for the unit of sizes, where there are some and nobody has said it."""
         resources = array.resources
         if resources.memory_unit is not None or (resources.memory is None and resources.disk is None):
             return None
         return Command(argv=("/bin/sh", "-c", _PROBE, "caf-unit"), timeout=_TIMEOUT)
 
     def parse_probe(self, array: ArraySpec, result: CommandResult) -> ArraySpec:
-        """Give the array with the unit of a compatible system, unchanged where LSF takes units or nobody says it."""
+        """Return the array with the unit of a compatible system, unchanged where LSF takes units or nobody says it."""
         product, _, configuration = result.stdout.partition("\n")
         unit = _UNIT.search(configuration)
         if _TAKES_UNITS.search(product):
@@ -151,7 +151,7 @@ class LSFSystem:
         return replace(array, resources=replace(array.resources, memory_unit=unit[1].upper() if unit else "M"))
 
     def build_submit(self, array: ArraySpec) -> Submission:
-        """Give the `bsub` command, with the lines that begin the script on its standard input.
+        """Return the `bsub` command, with the lines that begin the script on its standard input.
 
         :raises DefinitionError: if an extra line is no directive, or the folder's name has a line break.
         """
@@ -189,7 +189,7 @@ class LSFSystem:
         return (ids.pop(),)
 
     def build_lookup(self, array: ArraySpec) -> Command:
-        """Give the command that asks the queue and the history for the name."""
+        """Return the command that asks the queue and the history for the name."""
         return Command(argv=("/bin/sh", "-c", _FIND, "caf-find", array.name), timeout=_HISTORY_TIMEOUT)
 
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
@@ -201,14 +201,14 @@ class LSFSystem:
         queue, between, history = result.stdout.partition(f"\n{_BETWEEN}")
         records = _read_records(queue) if between else None
         if records is not None:
-            jobs = [each for each in records if _NOT_FOUND.search(str(each.get("ERROR", ""))) is None]
-            names = {str(each.get("JOBID")): str(each.get("JOB_NAME")) for each in jobs}
+            jobs = [job for job in records if _NOT_FOUND.search(str(job.get("ERROR", ""))) is None]
+            names = {str(job.get("JOBID")): str(job.get("JOB_NAME")) for job in jobs}
             blocks = read_history(history)
             if blocks is None and not names and _NOT_FOUND.search(history + result.stderr):
                 blocks = []
             names.update({block.id: block.name for block in blocks or () if block.name is not None})
             found = sorted(id for id, name in names.items() if name.partition("[")[0] == array.name)
-            if all("ERROR" not in each for each in jobs):
+            if all("ERROR" not in job for job in jobs):
                 if found or blocks is not None:
                     return tuple((id,) for id in found)
                 raise doubt_lookup(
@@ -219,7 +219,7 @@ class LSFSystem:
         raise refuse_lookup(array, result, _tail(result))
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give one `bjobs` command for all arrays. Where a field is not known, the shell asks for fewer."""
+        """Return one `bjobs` command for all arrays. Where a field is not known, the shell asks for fewer."""
         argv = ("/bin/sh", "-c", _ASK, "caf-ask", _FIELDS, _FEW_FIELDS)
         return tuple(
             Query(command=Command(argv=(*argv, *_list_ids(part)), timeout=_TIMEOUT), arrays=part)
@@ -235,21 +235,21 @@ class LSFSystem:
         if records is None:
             raise PollError(f"bjobs gave no answer (exit code {result.exit_code}): {_tail(result)}", hint=_QUERY_HINT)
         by_id: dict[str, list[Mapping[str, Any]]] = {}
-        for each in records:
-            by_id.setdefault(str(each.get("JOBID")), []).append(each)
+        for job in records:
+            by_id.setdefault(str(job.get("JOBID")), []).append(job)
         elements: dict[str, Mapping[int, Native]] = {}
         problems: dict[str, str] = {}
         for submitted in query.arrays:
             own = by_id.get(submitted.ids[0])
-            told = f"bjobs says nothing of it: {_tail(result)}" if own is None else _read_elements(submitted, own)
-            if isinstance(told, str):
-                problems[submitted.array.name] = told
+            outcome = f"bjobs says nothing of it: {_tail(result)}" if own is None else _read_elements(submitted, own)
+            if isinstance(outcome, str):
+                problems[submitted.array.name] = outcome
             else:
-                elements[submitted.array.name] = told
+                elements[submitted.array.name] = outcome
         return Answer(elements=elements, problems=problems)
 
     def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give the `bhist` command that searches all event files."""
+        """Return the `bhist` command that searches all event files."""
         return tuple(
             Query(
                 command=Command(argv=("bhist", "-l", "-n", "0", *_list_ids(part)), timeout=_HISTORY_TIMEOUT),
@@ -274,11 +274,11 @@ class LSFSystem:
         elements: dict[str, Mapping[int, Native]] = {}
         for submitted in query.arrays:
             own = [block for block in blocks if block.id == submitted.ids[0] and block.end is not None]
-            elements[submitted.array.name] = _place(submitted, [(each.index, each.end) for each in own if each.end])
+            elements[submitted.array.name] = _place(submitted, [(past.index, past.end) for past in own if past.end])
         return Answer(elements=elements)
 
     def build_cancel(self, array: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
-        """Give the `bkill` commands."""
+        """Return the `bkill` commands."""
         return _build_control("bkill", array, elements)
 
     def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
@@ -289,7 +289,7 @@ class LSFSystem:
         _check_control(array, result, "cancelled")
 
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
-        """Give the `bresume` commands."""
+        """Return the `bresume` commands."""
         return _build_control("bresume", array, elements)
 
     def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
@@ -322,7 +322,7 @@ def _build_bsub(array: ArraySpec) -> tuple[str, ...]:
 
 
 def _say_size(megabytes: int, unit: str | None) -> str:
-    """Give a size with its unit, or as a plain number of the site's unit, rounded up."""
+    """Return a size with its unit, or as a plain number of the site's unit, rounded up."""
     if unit is None:
         return f"{megabytes}MB"
     scale = 1024 ** (MEMORY_UNITS.index(unit) - MEMORY_UNITS.index("M"))
@@ -364,7 +364,7 @@ def _cut(arrays: Sequence[SubmittedArray]) -> Iterator[tuple[SubmittedArray, ...
 
 
 def _read_records(text: str) -> list[Mapping[str, Any]] | None:
-    """Give the records of `bjobs -json`, also of what it says in plain text, or None where it says nothing.
+    """Return the records of `bjobs -json`, also of what it says in plain text, or None where it says nothing.
 
     Where it was not answered, it prints an empty list all the same, beside the error (`main` in `bjobs.c` of volclava).
     """
@@ -376,7 +376,7 @@ def _read_records(text: str) -> list[Mapping[str, Any]] | None:
         except ValueError:
             return None
         found = answer.get("RECORDS") if isinstance(answer, dict) else None
-        if not isinstance(found, list) or not all(isinstance(each, dict) and "JOBID" in each for each in found):
+        if not isinstance(found, list) or not all(isinstance(job, dict) and "JOBID" in job for job in found):
             return None
         records += found
         text = text[:start] + text[start + length :]
@@ -386,22 +386,22 @@ def _read_records(text: str) -> list[Mapping[str, Any]] | None:
 
 
 def _read_elements(submitted: SubmittedArray, records: Sequence[Mapping[str, Any]]) -> dict[int, Native] | str:
-    """Give what is said about each element, or why nothing is."""
+    """Return what is said about each element, or why nothing is."""
     found = []
-    for each in records:
-        error = each.get("ERROR")
+    for job in records:
+        error = job.get("ERROR")
         if error is not None:
             if _NOT_FOUND.search(str(error)) is None:
                 return str(error)
-        elif not isinstance(each.get("STAT"), str):
-            return f"a record of job {each['JOBID']} has no STAT"
+        elif not isinstance(job.get("STAT"), str):
+            return f"a record of job {job['JOBID']} has no STAT"
         else:
-            found.append((_read_index(each), _read_native(each)))
+            found.append((_read_index(job), _read_native(job)))
     return _place(submitted, found)
 
 
 def _place(submitted: SubmittedArray, found: Sequence[tuple[int, Native]]) -> dict[int, Native]:
-    """Give what is said by our numbers of the elements.
+    """Return what is said by our numbers of the elements.
 
     Index 0 is a plain job: then no element will ever run, and all of them end as it does.
     """
@@ -433,8 +433,8 @@ def _read_native(values: Mapping[str, Any]) -> Native:
     if stat in ("DONE", "EXIT"):
         code = str(values.get("EXIT_CODE", ""))
         return build_end(stat, int(code) if code.isdecimal() else None, read_text(values.get("EXIT_REASON")), host)
-    said = [_MEANINGS.get(stat), read_text(values.get("PEND_REASON"))]
-    return Native(code=stat, reason=": ".join(text for text in said if text) or None, host=host)
+    reasons = [_MEANINGS.get(stat), read_text(values.get("PEND_REASON"))]
+    return Native(code=stat, reason=": ".join(text for text in reasons if text) or None, host=host)
 
 
 def _build_control(program: str, submitted: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
@@ -449,7 +449,7 @@ def _build_control(program: str, submitted: SubmittedArray, elements: Sequence[i
 
 
 def _find_ranges(elements: Sequence[int]) -> list[tuple[int, int]]:
-    """Give LSF's numbers of elements as ranges."""
+    """Return LSF's numbers of elements as ranges."""
     ranges: list[tuple[int, int]] = []
     for index in sorted({element + 1 for element in elements}):
         if ranges and ranges[-1][1] == index - 1:
@@ -462,8 +462,8 @@ def _find_ranges(elements: Sequence[int]) -> list[tuple[int, int]]:
 def _check_control(submitted: SubmittedArray, result: CommandResult, done: str) -> None:
     if result.exit_code == 0:
         return
-    told = _CONTROLLED.findall(f"{result.stdout}\n{result.stderr}")
-    if not told or not all(_CONTROL_DONE.search(line) for line in told):
+    lines = _CONTROLLED.findall(f"{result.stdout}\n{result.stderr}")
+    if not lines or not all(_CONTROL_DONE.search(line) for line in lines):
         raise PollError(
             f"Array {submitted.array.name} (job {submitted.ids[0]}) could not be {done} (exit code "
             f"{result.exit_code}): {_tail(result)}",

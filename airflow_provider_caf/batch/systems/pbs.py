@@ -22,7 +22,7 @@ import re
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 
-from airflow_provider_caf.batch.evidence import JobState, Native
+from airflow_provider_caf.batch.evidence import JobState, Native, says_out_of_memory
 from airflow_provider_caf.batch.extra_lines import read_directives
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
 from airflow_provider_caf.batch.systems.base import (
@@ -77,8 +77,8 @@ _EXIT_REASONS: Mapping[int, str] = {
     -3: "PBS could not start it and tries again",
     -24: "it used more CPUs than it had asked for",
     -25: "it used more CPUs than it had asked for",
-    -26: "OUT_OF_MEMORY: it used more virtual memory than it had asked for",
-    -27: "OUT_OF_MEMORY: it used more memory than it had asked for",
+    -26: "it used more virtual memory than it had asked for",
+    -27: "it used more memory than it had asked for",
     -28: "it used more CPU time than it had asked for",
     -29: "walltime: it ran longer than it had asked for",
 }
@@ -128,10 +128,12 @@ class PBSSystem:
     )
     states: Mapping[str, JobState] = STATES
     exit_reasons: Mapping[int, str] = _EXIT_REASONS
+    memory_ends = frozenset({-26, -27})
+    """The exit codes of what used more memory than it had asked for."""
     grace = 60.0
 
     def build_submit(self, array: ArraySpec) -> Submission:
-        """Give the `qsub` command. Everything else stands in the script: `-v` cannot carry quotes and commas.
+        """Return the `qsub` command. Everything else stands in the script: `-v` cannot carry quotes and commas.
 
         :raises DefinitionError: if an extra line is not a directive.
         """
@@ -152,7 +154,7 @@ class PBSSystem:
         :raises SubmitError: if it was refused, or if there is no id of the right kind in it.
         """
         ids = {line.strip() for line in result.stdout.split("\n") if _ID.fullmatch(line.strip())}
-        kind = {each for each in ids if ("[]" in each) == (len(array.elements) > 1)}
+        kind = {id for id in ids if ("[]" in id) == (len(array.elements) > 1)}
         if result.exit_code != 0 or len(kind) != 1:
             raise refuse_submit(
                 f"Array {array.name} was not taken by qsub (exit code {result.exit_code}): {show_output(result)}",
@@ -166,7 +168,7 @@ class PBSSystem:
         return tuple(kind)
 
     def build_lookup(self, array: ArraySpec) -> Command:
-        """Give the command that looks for the name in queue and history."""
+        """Return the command that looks for the name in queue and history."""
         return Command(argv=("/bin/sh", "-c", _LOOKUP, "caf-lookup", array.name))
 
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
@@ -176,8 +178,8 @@ class PBSSystem:
         :raises SubmitError: if the server has not answered.
         """
         lines = result.stdout.split("\n")
-        said = [line for line in result.stderr.split("\n") if line.startswith("qselect:") and _NO_HISTORY not in line]
-        if result.exit_code != 0 or said or lines.pop() or not all(_ID.fullmatch(line) for line in lines):
+        errors = [line for line in result.stderr.split("\n") if line.startswith("qselect:") and _NO_HISTORY not in line]
+        if result.exit_code != 0 or errors or lines.pop() or not all(_ID.fullmatch(line) for line in lines):
             raise refuse_lookup(array, result)
         if not lines and _NO_HISTORY in result.stderr:
             raise doubt_lookup(
@@ -189,7 +191,7 @@ class PBSSystem:
         return tuple((line,) for line in dict.fromkeys(lines))
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give one command for all arrays, with what is over."""
+        """Return one command for all arrays, with what is over."""
         return self._build_queries(arrays, ("-x", "-t", "-f"))
 
     def parse_query(self, query: Query, result: CommandResult) -> Answer:
@@ -202,7 +204,7 @@ class PBSSystem:
         return self._read_arrays(query, result, has_history=True)
 
     def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give the query for a server that keeps no history: the same without `-x`."""
+        """Return the query for a server that keeps no history: the same without `-x`."""
         return self._build_queries(arrays, ("-t", "-f"))
 
     def parse_history(self, query: Query, result: CommandResult) -> Answer:
@@ -213,7 +215,7 @@ class PBSSystem:
         return self._read_arrays(query, result, has_history=False)
 
     def build_cancel(self, array: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
-        """Give the `qdel` commands."""
+        """Return the `qdel` commands."""
         if elements is None or len(array.array.elements) == 1:
             ids: Iterable[str] = array.ids
         else:
@@ -228,7 +230,7 @@ class PBSSystem:
         _check_change(array, result, "cancelled")
 
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
-        """Give the `qrls` command. PBS holds and releases an array as a whole."""
+        """Return the `qrls` command. PBS holds and releases an array as a whole."""
         return (Command(argv=("qrls", *array.ids)),) if elements else ()
 
     def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
@@ -263,11 +265,11 @@ class PBSSystem:
         return "\n".join([first, *lines, rest])
 
     def _build_queries(self, arrays: Sequence[SubmittedArray], words: Sequence[str]) -> tuple[Query, ...]:
-        by_id = {each: array for array in arrays for each in array.ids}
+        by_id = {id: array for array in arrays for id in array.ids}
         return tuple(
             Query(
                 command=Command(argv=("qstat", *words, *part)),
-                arrays=tuple({by_id[each].array.name: by_id[each] for each in part}.values()),
+                arrays=tuple({by_id[id].array.name: by_id[id] for id in part}.values()),
             )
             for part in cut_words(by_id)
         )
@@ -286,10 +288,10 @@ class PBSSystem:
         return Answer(elements=elements, problems=problems)
 
     def _find_problem(self, result: CommandResult, id: str) -> str | None:
-        """Give why a job that is not in the answer may exist all the same, or None."""
+        """Return why a job that is not in the answer may exist all the same, or None."""
         number = re.compile(rf"(?<![\w.\[]){re.escape(id.partition('.')[0])}(?![\w\[])")
-        said = [line for line in result.stderr.split("\n") if line.startswith("qstat:")]
-        if all(map(_GONE.search, said)) and any(map(number.search, said)):
+        errors = [line for line in result.stderr.split("\n") if line.startswith("qstat:")]
+        if all(map(_GONE.search, errors)) and any(map(number.search, errors)):
             return None
         return f"qstat failed (exit code {result.exit_code}): {show_output(result)}"
 
@@ -329,10 +331,11 @@ class PBSSystem:
             exit_code=exit_code,
             host=job.get("exec_host", "").partition("/")[0] or None,
             is_hopeless=code in ("Q", "H") and _HOPELESS.search(comment or "") is not None,
+            out_of_memory=exit_code in self.memory_ends or says_out_of_memory(reason),
         )
 
     def _read_end(self, job: Job) -> tuple[int | None, str | None]:
-        """Give the exit code, 128 + n for a signal, and what it means."""
+        """Return the exit code, 128 + n for a signal, and what it means."""
         text = job.get("Exit_status", job.get("exit_status", ""))
         if re.fullmatch(r"-?\d{1,9}", text, re.ASCII) is None:
             return None, None
@@ -358,18 +361,18 @@ def _drop_borrowed(job: Job, *, has_history: bool) -> Job:
 
 
 def build_range(array: ArraySpec) -> str:
-    """Give the indices of an array, with its throttle."""
+    """Return the indices of an array, with its throttle."""
     throttle = array.resources.throttle
     return f"0-{len(array.elements) - 1}" + ("" if throttle is None else f"%{throttle}")
 
 
 def build_clock(seconds: int) -> str:
-    """Give a time limit as HH:MM:SS."""
+    """Return a time limit as HH:MM:SS."""
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
 
 def build_element_id(array: SubmittedArray, element: int) -> str:
-    """Give the id of one element; that of a plain job is its own."""
+    """Return the id of one element; that of a plain job is its own."""
     return array.ids[0].replace("[]", f"[{element}]", 1)
 
 
@@ -410,7 +413,7 @@ def parse_jobs(result: CommandResult) -> dict[str, dict[str, str]]:
         elif line.startswith("\t") and last in _ATTRIBUTES:
             job[last] += line[1:]
     whole = result.stdout.endswith("\n\n") if jobs else not result.stdout.strip()
-    if not whole or not all("job_state" in each for each in jobs.values()):
+    if not whole or not all("job_state" in job for job in jobs.values()):
         raise PollError(
             f"The answer of qstat (exit code {result.exit_code}) is cut off, or no list of jobs: {show_output(result)}",
             hint="Run qstat -f with the id of the job by hand.",
@@ -419,8 +422,8 @@ def parse_jobs(result: CommandResult) -> dict[str, dict[str, str]]:
 
 
 def _check_change(array: SubmittedArray, result: CommandResult, what: str) -> None:
-    said = [line for line in result.stderr.split("\n") if line.strip()]
-    if result.exit_code != 0 and (not said or not all(_GONE.search(line) for line in said)):
+    errors = [line for line in result.stderr.split("\n") if line.strip()]
+    if result.exit_code != 0 and (not errors or not all(_GONE.search(line) for line in errors)):
         raise PollError(
             f"Array {array.array.name} could not be {what} (exit code {result.exit_code}): {show_output(result)}",
             hint=f"Try by hand: {' '.join(result.argv[:2])}",

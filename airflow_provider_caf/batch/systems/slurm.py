@@ -38,6 +38,7 @@ from airflow_provider_caf.core.errors import PollError
 
 _HELD = "PENDING_HELD"
 """Ours: Slurm says PENDING and a reason."""
+_OUT_OF_MEMORY = "OUT_OF_MEMORY"
 
 STATES: Mapping[str, JobState] = {
     "PENDING": JobState.QUEUED,
@@ -61,7 +62,7 @@ STATES: Mapping[str, JobState] = {
     "COMPLETED": JobState.EXITED,
     "FAILED": JobState.EXITED,
     "TIMEOUT": JobState.EXITED,
-    "OUT_OF_MEMORY": JobState.EXITED,
+    _OUT_OF_MEMORY: JobState.EXITED,
     "NODE_FAIL": JobState.EXITED,
     "BOOT_FAIL": JobState.EXITED,
     "DEADLINE": JobState.EXITED,
@@ -153,7 +154,7 @@ class SlurmSystem:
     grace = 60.0
 
     def build_submit(self, array: ArraySpec) -> Submission:
-        """Give the submit command. Options go before the script, where they win over its own lines.
+        """Return the submit command. Options go before the script, where they win over its own lines.
 
         :raises DefinitionError: if `extra_lines` are not options of `sbatch`.
         """
@@ -196,7 +197,7 @@ class SlurmSystem:
         return (_join_id(*matches[-1].groups()),)
 
     def build_lookup(self, array: ArraySpec) -> Command:
-        """Give the command that looks an array up by its name; the name never becomes text of a shell."""
+        """Return the command that looks an array up by its name; the name never becomes text of a shell."""
         return Command(argv=("/bin/sh", "-c", _LOOK_UP, "caf-lookup", array.name, str(_BACKLOG)), timeout=120.0)
 
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
@@ -213,7 +214,7 @@ class SlurmSystem:
         ids = [_HISTORY_ID.fullmatch(line.strip()) for line in lines if line and not _CLUSTER.fullmatch(line)]
         if match is None or not known or None in ids:
             raise refuse_lookup(array, result)
-        found = sorted({each[1] for each in ids if each}, key=int)
+        found = sorted({id_match[1] for id_match in ids if id_match}, key=int)
         cluster = match["clusters"]
         if found and cluster is not None and ("," in cluster or cluster == "all"):
             raise refuse_lookup(array, result, f"job {' '.join(found)} is on one of the clusters {cluster}")
@@ -224,10 +225,10 @@ class SlurmSystem:
                 advice=f"Look for the job name {array.name} in the log of slurmctld or in the job completion log.",
                 remembers=float(match["remembers"] or 0),
             )
-        return tuple((_join_id(each, cluster),) for each in found)
+        return tuple((_join_id(number, cluster),) for number in found)
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give one `squeue` for all arrays, one line per element, also for what has ended lately."""
+        """Return one `squeue` for all arrays, one line per element, also for what has ended lately."""
         columns = ",".join(f"{name}:{width}" for name, width in _COLUMNS)
         return _build_queries(arrays, "squeue", ("-h", "-r", "-t", "all", "-O", columns, "-j"))
 
@@ -249,7 +250,7 @@ class SlurmSystem:
         return Answer(elements=elements)
 
     def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give one `sacct` for all arrays. With ids it looks at all times."""
+        """Return one `sacct` for all arrays. With ids it looks at all times."""
         return _build_queries(arrays, "sacct", ("-X", "-n", "-P", "-o", "JobID,State,ExitCode,NodeList", "-j"))
 
     def parse_history(self, query: Query, result: CommandResult) -> Answer:
@@ -282,9 +283,9 @@ class SlurmSystem:
         return Answer(elements=elements)
 
     def build_cancel(self, array: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
-        """Give the commands that end elements; see above why some are held first."""
+        """Return the commands that end elements; see above why some are held first."""
         if elements is None:
-            jobs = (_split_id(each) for each in array.ids)
+            jobs = (_split_id(id) for id in array.ids)
             return tuple(Command(argv=("scancel", *_name_cluster(cluster), job)) for job, cluster in jobs)
         return tuple(
             Command(argv=(program, *_name_cluster(cluster), *words, job))
@@ -300,7 +301,7 @@ class SlurmSystem:
         _check_done(array, result)
 
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
-        """Give the commands that let held elements go on."""
+        """Return the commands that let held elements go on."""
         return tuple(
             Command(argv=("scontrol", *_name_cluster(cluster), "release", job))
             for job, cluster in _build_element_ids(array, elements)
@@ -319,7 +320,7 @@ def _join_id(job: str, cluster: str | None) -> str:
 
 
 def _split_id(id: str) -> tuple[str, str | None]:
-    """Give the number of a job, and its cluster; None: the default one."""
+    """Return the number of a job, and its cluster; None: the default one."""
     job, _, cluster = id.partition(";")
     return job, cluster or None
 
@@ -346,16 +347,16 @@ def _build_queries(arrays: Sequence[SubmittedArray], program: str, words: Sequen
 
 
 def _list_lines(query: Query, result: CommandResult) -> Iterator[str]:
-    """Give the lines about jobs.
+    """Yield the lines about jobs.
 
     :raises PollError: if the answer is of a cluster that was not asked for.
     """
-    asked = _split_id(query.arrays[0].ids[0])[1]
+    cluster = _split_id(query.arrays[0].ids[0])[1]
     for line in result.stdout.splitlines():
         if match := _CLUSTER.fullmatch(line):
-            if match[1] != asked:
+            if match[1] != cluster:
                 raise PollError(
-                    f"squeue answers for the cluster {match[1]}, the jobs are on {asked or 'the default one'}.",
+                    f"squeue answers for the cluster {match[1]}, the jobs are on {cluster or 'the default one'}.",
                     hint="Has SLURM_CLUSTERS changed for the Airflow workers since the jobs were submitted?",
                 )
         elif line.strip():
@@ -363,7 +364,7 @@ def _list_lines(query: Query, result: CommandResult) -> Iterator[str]:
 
 
 def _build_element_ids(array: SubmittedArray, elements: Sequence[int]) -> Iterator[tuple[str, str | None]]:
-    """Give `5_[0-3,7]` for many elements at once, with the cluster."""
+    """Yield `5_[0-3,7]` for many elements at once, with the cluster."""
     ordered = sorted(elements)
     for start in range(0, len(ordered), _MOST_ELEMENTS):
         listed = _join_ranges(ordered[start : start + _MOST_ELEMENTS])
@@ -382,7 +383,7 @@ def _join_ranges(numbers: Sequence[int]) -> str:
 
 
 def _read_ranges(text: str, count: int) -> Iterator[int]:
-    """Give the elements of `1-4,7%2`. What is cut off (`...`) is left out."""
+    """Yield the elements of `1-4,7%2`. What is cut off (`...`) is left out."""
     for part in text.partition("%")[0].split(","):
         match = _RANGE.fullmatch(part.strip())
         if match is not None:
@@ -399,7 +400,7 @@ def _is_whole(text: str) -> bool:
 
 
 def _says_nothing(listed: str, result: CommandResult) -> bool:
-    """Tell whether the history has named an error and no job. "None" it says with nothing at all."""
+    """Return whether the history has named an error and no job. "None" it says with nothing at all."""
     return not listed.strip() and _ERROR.search(result.stderr) is not None
 
 
@@ -420,6 +421,7 @@ def _read_queue_line(line: str) -> tuple[str, int, Native]:
         exit_code=exit_code,
         host=None if host in ("", "n/a") else host,
         is_hopeless=state == "PENDING" and (word in _HOPELESS or _LIMIT_OF_ONE_JOB.fullmatch(word) is not None),
+        out_of_memory=state == _OUT_OF_MEMORY,
     )
     return job, int(index), native
 
@@ -440,7 +442,11 @@ def _read_history_line(line: str) -> tuple[re.Match[str], Native]:
     if user:
         reason = f"cancelled by {'root' if user == '0' else f'the user with the number {user}'}"
     return match, Native(
-        code=word, reason=reason, exit_code=exit_code, host=None if host in ("", "None assigned") else host
+        code=word,
+        reason=reason,
+        exit_code=exit_code,
+        host=None if host in ("", "None assigned") else host,
+        out_of_memory=word == _OUT_OF_MEMORY,
     )
 
 

@@ -47,7 +47,7 @@ _EXIT_REASONS: Mapping[int, str] = {
     -2: "Torque could not start it",
     -3: "Torque could not start it and tries again",
     -8: "its shell could not be started",
-    -10: "OUT_OF_MEMORY: it used more memory than it had asked for",
+    -10: "it used more memory than it had asked for",
     -11: "walltime: it ran longer than it had asked for",
     -12: "it used more CPU time than it had asked for",
 }
@@ -70,6 +70,7 @@ class TorqueSystem(PBSSystem):
         f"C{_REMOVED}": JobState.CANCELLED,
     }
     exit_reasons = _EXIT_REASONS
+    memory_ends = frozenset({-10})
 
     def parse_submit(self, array: ArraySpec, result: CommandResult) -> tuple[str, ...]:
         """Read the id, and say so where the commands are those over Slurm and it is an array.
@@ -87,7 +88,7 @@ class TorqueSystem(PBSSystem):
             raise
 
     def build_lookup(self, array: ArraySpec) -> Command:
-        """Give the command that lists the queue: `qselect` of Torque does not show all arrays."""
+        """Return the command that lists the queue: `qselect` of Torque does not show all arrays."""
         return Command(argv=("qstat", "-f"))
 
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
@@ -116,12 +117,12 @@ class TorqueSystem(PBSSystem):
         return tuple((id,) for id in dict.fromkeys(ids))
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give one command for all arrays. `-t` stands there only where there is an array, see above."""
+        """Return one command for all arrays. `-t` stands there only where there is an array, see above."""
         arrayed = any(len(array.array.elements) > 1 for array in arrays)
         return self._build_queries(arrays, ("-f", "-t") if arrayed else ("-f",))
 
     def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give nothing: there is no history."""
+        """Return nothing: there is no history."""
         return ()
 
     def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
@@ -136,7 +137,7 @@ class TorqueSystem(PBSSystem):
             super().parse_cancel(array, result)
 
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
-        """Give the `qrls` commands."""
+        """Return the `qrls` commands."""
         ids = (build_element_id(array, element) for element in elements)
         return tuple(Command(argv=("qrls", *part), timeout=CANCEL_TIMEOUT) for part in cut_words(ids))
 

@@ -93,8 +93,8 @@ class Tally:
         :param source: where it is, for messages.
         :raises InputError: if it does not fit those before, or had lost content before it came here.
         """
-        if said := str(self.content.add(item)):
-            self.fit(read_description(said), source)
+        if description := str(self.content.add(item)):
+            self.fit(read_description(description), source)
 
     def fit(self, description: Description, source: str) -> None:
         """Compare an object with those before.
@@ -113,17 +113,17 @@ class Tally:
 
         :raises InputError: if it has another signature, lacks something, or has reached the limit of its type.
         """
-        if said := str(self.content.check(item)):
-            self.judge(said)
+        if description := str(self.content.check(item)):
+            self.judge(description)
 
-    def judge(self, said: str) -> None:
+    def judge(self, description: str) -> None:
         """Find out whether what differs between the sum and what was added is an error.
 
-        :param said: what the tally in C++ says of the sum.
+        :param description: what the tally in C++ says of the sum.
         :raises InputError: as `check`.
         """
         count = self.content.count
-        described, _, different = said.partition("\x1e")
+        described, _, different = description.partition("\x1e")
         if described:
             result = read_description(described)
             check_faults(result, f"sum of {count} parts of the {self._name}")
@@ -139,7 +139,7 @@ class Tally:
             self._check_quantity(name, expected, found)
 
     def to_json(self) -> dict[str, Any]:
-        """Give what a tally in another process can count in."""
+        """Return what a tally in another process can count in."""
         return {
             "aspects": self._aspects,
             "first": self._first,
@@ -174,7 +174,7 @@ class Tally:
     def _compare(
         self, others: Mapping[str, tuple[str, str]], source: str
     ) -> Iterator[tuple[str, tuple[str, str], tuple[str, str]]]:
-        """Give the aspects that differ, cut to where they do."""
+        """Yield the aspects that differ, cut to where they do."""
         for name in {**self._aspects, **others}:
             before = self._aspects.get(name, ("none", self._first))
             after = others.get(name, ("none", source))
@@ -214,7 +214,7 @@ class FileTally:
         self._kept: dict[str, tuple[str, int]] = {}
 
     def __getitem__(self, place: str) -> Tally:
-        """Give the tally of what is at a place."""
+        """Return the tally of what is at a place."""
         if place not in self._tallies:
             self._tallies[place] = Tally(f"object {place!r}")
         return self._tallies[place]
@@ -229,7 +229,7 @@ class FileTally:
         self._kept[place] = (type_name, cycles + self._kept.get(place, ("", 0))[1])
 
     def to_json(self) -> dict[str, Any]:
-        """Give what a tally in another process can count in."""
+        """Return what a tally in another process can count in."""
         return {"objects": {place: one.to_json() for place, one in self._tallies.items()}, "kept": self._kept}
 
     def add_json(self, value: Mapping[str, Any]) -> None:
@@ -273,7 +273,7 @@ def check_faults(description: Description, what: str) -> None:
 
 
 def _read_form(form: str) -> list[tuple[str, str]]:
-    """Give the aspects, numbered where a name comes twice."""
+    """Return the aspects, numbered where a name comes twice."""
     seen: dict[str, int] = {}
     aspects = []
     for line in form.split("\n")[:-1]:

@@ -95,6 +95,16 @@ def test_the_time_of_a_hold_counts_over_a_restart(client: BatchClient, server: S
     assert read_notes(array.array.folder) == {0: Note(held_since=1000.0, given_up="no disk")}
 
 
+def test_the_note_says_whether_it_was_the_memory(client: BatchClient, server: Server, tmp_path: Path) -> None:
+    array = make_submitted(tmp_path / "a")
+    held = look(hold(0, out_of_memory=True, hopeless=True), hold(1, hopeless=True), arrays=[array])
+    assert treat_held(client, held, HeldPolicy()).ended == (0, 1)
+    assert {subjob: note.out_of_memory for subjob, note in read_notes(array.array.folder).items()} == {
+        0: True,
+        1: False,
+    }
+
+
 def test_a_hold_that_ended_by_itself_is_forgotten(client: BatchClient, server: Server, tmp_path: Path) -> None:
     array = make_submitted(tmp_path / "a")
     treat_held(client, look(hold(0), arrays=[array]), FAIL, lambda: 1000.0)

@@ -231,6 +231,9 @@ def test_the_log_of_one_that_left_no_record(tmp_path: Path) -> None:
     log.parent.mkdir(parents=True)
     log.write_text("setup.sh: No such file or directory\n")
     assert (look().log, look().log_tail) == (log, "setup.sh: No such file or directory")
+    assert not look().out_of_memory
+    log.write_text("slurmstepd: error: Detected 1 oom-kill event(s)\n")
+    assert look().out_of_memory
     # What the subjob itself has printed says more, and its last start says most.
     for name in ("attempt_0", "attempt_0_r1"):
         own = tmp_path / "out" / "00001" / name / "stderr.log"

@@ -59,6 +59,7 @@ def test_the_history() -> None:
                 exit_code=1,
                 host="node7",
                 reason="TERM_MEMLIMIT: job killed after reaching LSF memory usage limit",
+                out_of_memory=True,
             ),
             # It was requeued: its first end does not count.
             1: Native(code="DONE", exit_code=0, host="node9"),

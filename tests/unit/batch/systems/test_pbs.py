@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_caf.batch.evidence import JobState, Native
-from airflow_provider_caf.batch.resubmit import Failure, is_memory_cause
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, Resources, SubmittedArray
 from airflow_provider_caf.batch.systems.pbs import PBSSystem, cut_words, parse_jobs
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError, SubmitRefused, SubmitUnknown
@@ -235,7 +234,7 @@ def build_job(id: str = "7.pbshost", **attributes: str) -> CommandResult:
         ("265", 137, "ended by SIGKILL"),
         ("143", 143, "ended by SIGTERM"),
         ("255", 255, None),
-        ("-27", -27, "OUT_OF_MEMORY: it used more memory than it had asked for"),
+        ("-27", -27, "it used more memory than it had asked for"),
         ("-99", -99, "PBS could not run it"),
         ("x", None, None),
     ],
@@ -243,7 +242,7 @@ def build_job(id: str = "7.pbshost", **attributes: str) -> CommandResult:
 def test_the_exit_status(status: str, exit_code: int | None, reason: str | None) -> None:
     native = parse(build_job(job_state="F", Exit_status=status), submitted("7.pbshost", 1))["a7"][0]
     assert (native.exit_code, native.reason) == (exit_code, reason)
-    assert is_memory_cause(Failure(subjob=0, tries=1, text=reason or "")) == (status == "-27")
+    assert native.out_of_memory is (status == "-27")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_caf.batch.evidence import JobState, Native
-from airflow_provider_caf.batch.resubmit import Failure, is_memory_cause
 from airflow_provider_caf.batch.spec import ArraySpec, Resources, SubmittedArray
 from airflow_provider_caf.batch.systems import load_system
 from airflow_provider_caf.batch.systems.base import Answer
@@ -326,10 +325,8 @@ def test_why_an_element_ended(state: str, status: int, exit_code: int | None, re
 
 
 def test_memory_is_seen_as_the_cause() -> None:
-    native = see("OUT_OF_MEMORY", "OutOfMemory", 9)
-    text = f"{native.code}\n{native.reason}"
-    assert is_memory_cause(Failure(subjob=0, tries=1, text=text))
-    assert not is_memory_cause(Failure(subjob=0, tries=1, text=str(see("TIMEOUT", "TimeLimit", 15).reason)))
+    assert see("OUT_OF_MEMORY", "OutOfMemory", 9).out_of_memory
+    assert not see("TIMEOUT", "TimeLimit", 15).out_of_memory
 
 
 def test_a_state_that_is_not_known_is_handed_on() -> None:
