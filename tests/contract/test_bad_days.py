@@ -157,7 +157,7 @@ def test_a_removal_that_is_not_allowed_is_told(site: Site) -> None:
     site.wait(job, lambda seen: site.statuses(seen) == [RUNNING] * 2)
     engine.set_faults(denied=True)
     for elements in (None, [0]):
-        with pytest.raises(PollError, match=r"could not be cancelled|did not do"):
+        with pytest.raises(PollError, match="could not be cancelled"):
             site.client.cancel(arrays, elements)
     engine.set_faults()
     assert site.statuses(site.look(job)) == [RUNNING] * 2

@@ -7,14 +7,12 @@ ill" look alike on several systems, and only the parser knows the difference.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Protocol, cast
 
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
-from airflow_provider_caf.core.errors import SubmitError, SubmitRefused, SubmitUnknown
 from airflow_provider_caf.core.record import record
 
 
@@ -82,7 +80,7 @@ class System(Protocol):
     def parse_submit(self, array: ArraySpec, result: CommandResult) -> tuple[str, ...]:
         """Return the ids from the submit command's answer.
 
-        :raises SubmitRefused: if the system says that it does not take it, see `refuse_submit`.
+        :raises SubmitRefused: if the system says that it does not take it, see `systems.refusals`.
         :raises SubmitError: if there is no id in the answer.
         """
 
@@ -157,79 +155,3 @@ class Prober(Protocol):
 def find_prober(system: System) -> Prober | None:
     """Return the system as one that has to be asked, if it is."""
     return cast("Prober", system) if hasattr(type(system), "build_probe") else None
-
-
-def show_output(result: CommandResult) -> str:
-    """Return the last words of a command for a message."""
-    return (result.stderr.strip() or result.stdout.strip())[-500:] or "it printed nothing"
-
-
-_AWAY = re.compile(
-    r"connect|contact|time[d-]? ?out|not respond|try (?:again )?later|end of (?:file|message)|communicat|broken pipe|"
-    r"\b(?:busy|unavailable|unreachable|interrupted|shutting down|slow down)\b|route to host|host is down|reset by|"
-    # Slurm: numbers below 2000 in `slurm_errno.c`, and what it says where it has none.
-    r"unexpected (?:message|missing)|message (?:send|receive) failure|insane message|authentication error|zero bytes|"
-    r"unspecified error|"
-    # LSF: LSBE_MBATCHD to LSBE_XDR in `lsb.err.c`, with which a message has been lost.
-    r"internal error|library call|system call failed|protocol error|encode/decode|child process died|"
-    # HTCondor: the schedd has not said whether it has committed; where it has refused, a line says why (`submit.cpp`).
-    r"Failed to commit job submission into the queue\.\s*\Z",
-    re.IGNORECASE,
-)
-"""Words of a command that could not speak with its server to the end."""
-_CRASHES = range(129, 153)
-"""What a shell says of a command that a signal ended. Error numbers of PBS begin at 153."""
-
-
-def refuse_submit(what: str, result: CommandResult, *, hint: str) -> SubmitError:
-    """Return the error for a submit command that gave no id.
-
-    It is a `SubmitRefused` only where the command has ended by itself, with an exit code and words, and the words do
-    not say that it had no answer of its server.
-    """
-    output = f"{result.stdout}\n{result.stderr}"
-    refused = result.exit_code > 0 and result.exit_code not in _CRASHES and output.strip() and not _AWAY.search(output)
-    return (SubmitRefused if refused else SubmitError)(what, hint=hint)
-
-
-ARRAY_ADVICE = "The site takes smaller arrays: set 'array_limit' to its limit, and a large collection becomes several."
-JOBS_ADVICE = (
-    "The site takes fewer jobs at once: 'subjobs_per_job' makes fewer jobs, each with several subjobs. Where it limits "
-    "the size of one array, set 'array_limit'."
-)
-
-
-def choose_advice(result: CommandResult, table: Mapping[str, str], otherwise: str) -> str:
-    """Return the advice for what a command has said.
-
-    :param table: pattern → advice; the first one that is found counts.
-    """
-    output = f"{result.stdout}\n{result.stderr}"
-    found = (advice for pattern, advice in table.items() if re.search(pattern, output, re.IGNORECASE))
-    return next(found, otherwise)
-
-
-def doubt_lookup(array: ArraySpec, why: str, *, advice: str, remembers: float = 0.0) -> SubmitUnknown:
-    """Return the error for a lookup that found nothing in the queue, where the queue is not all there ever was.
-
-    :param why: what the system does not remember.
-    :param advice: what would tell, or would have told.
-    :param remembers: seconds for which the queue shows what is over.
-    """
-    return SubmitUnknown(
-        f"It is not known whether array {array.name} was submitted: none of that name is in the queue, and {why}.",
-        hint=f"{advice} If it never ran, remove {array.array_file} and clear the task: then it is submitted.",
-        remembers=remembers,
-    )
-
-
-def refuse_lookup(array: ArraySpec, result: CommandResult, reason: str | None = None) -> SubmitError:
-    """Return the error for a lookup by name that was not answered.
-
-    :param reason: why not; None: what the command printed.
-    """
-    return SubmitError(
-        f"It is not known whether array {array.name} was submitted (exit code {result.exit_code}): "
-        f"{reason or show_output(result)}",
-        hint="Run the task again when the batch system answers; it looks first, and submits only if there is none.",
-    )

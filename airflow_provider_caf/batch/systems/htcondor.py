@@ -19,18 +19,8 @@ from typing import Any
 
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
-from airflow_provider_caf.batch.systems.base import (
-    ARRAY_ADVICE,
-    JOBS_ADVICE,
-    Answer,
-    Query,
-    Submission,
-    choose_advice,
-    doubt_lookup,
-    refuse_lookup,
-    refuse_submit,
-    show_output,
-)
+from airflow_provider_caf.batch.systems import refusals
+from airflow_provider_caf.batch.systems.base import Answer, Query, Submission
 from airflow_provider_caf.batch.systems.htcondor_file import (
     INPUTS_FILE,
     STAY,
@@ -127,8 +117,8 @@ _NOT_DONE = re.compile(r"Permission denied to |No result found for job ")
 
 
 _ADVICE = {
-    "MAX_JOBS_PER_SUBMISSION": ARRAY_ADVICE,
-    r"MAX_JOBS_PER_OWNER|MAX_JOBS_SUBMITTED|jobs? would exceed|exceed\w* .*\bjobs\b": JOBS_ADVICE,
+    "MAX_JOBS_PER_SUBMISSION": refusals.ARRAY_ADVICE,
+    r"MAX_JOBS_PER_OWNER|MAX_JOBS_SUBMITTED|jobs? would exceed|exceed\w* .*\bjobs\b": refusals.JOBS_ADVICE,
 }
 
 
@@ -172,11 +162,8 @@ class HTCondorSystem:
         expected = str(len(array.elements) - 1)
         if len(found) == 1 and found[0][0] == found[0][1] and found[0][2] == expected:
             return (str(found[0][0]),)
-        raise refuse_submit(
-            f"HTCondor did not take the array {array.name} (exit code {result.exit_code}): {show_output(result)}",
-            result,
-            hint=choose_advice(result, _ADVICE, f"Try: condor_submit {array.folder}/{SUBMIT_FILE}"),
-        )
+        otherwise = f"Try: condor_submit {array.folder}/{SUBMIT_FILE}"
+        raise refusals.refuse_submit("HTCondor", array, result, _ADVICE, otherwise)
 
     def build_lookup(self, array: ArraySpec) -> Command:
         """Return the commands that look into queue and history for the attribute `CafName`."""
@@ -194,10 +181,10 @@ class HTCondorSystem:
         # A site that keeps no history says so.
         keeps_none = _NO_HISTORY.search(result.stderr) is not None
         if match is None or not (keeps_none or (result.exit_code == 0 and match["newest"] is not None)):
-            raise refuse_lookup(array, result)
+            raise refusals.refuse_lookup(array, result)
         ids = {*match["queue"].split(), *match["history"].split()}
         if not ids and not (match["newest"] or "").strip():
-            raise doubt_lookup(
+            raise refusals.doubt_lookup(
                 array,
                 "HTCondor keeps no history here (HISTORY)"
                 if keeps_none
@@ -258,7 +245,7 @@ class HTCondorSystem:
 
         :raises PollError: if the schedd did not take it.
         """
-        _check_action(array, result, "cancelled", "condor_rm")
+        _check_action(array, result, "cancelled")
 
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
         """Return `condor_release` with the processes."""
@@ -269,7 +256,7 @@ class HTCondorSystem:
 
         :raises PollError: if the schedd did not take it.
         """
-        _check_action(array, result, "released", "condor_release")
+        _check_action(array, result, "released")
 
 
 def _cut(arrays: Sequence[SubmittedArray]) -> list[Sequence[SubmittedArray]]:
@@ -298,8 +285,9 @@ def _read_ads(what: str, result: CommandResult) -> list[dict[str, Any]]:
 
 
 def _refuse_answer(what: str, result: CommandResult) -> PollError:
+    output = refusals.show_output(result)
     return PollError(
-        f"{what} of HTCondor did not answer as it should (exit code {result.exit_code}): {show_output(result)}",
+        f"{what} of HTCondor did not answer as it should (exit code {result.exit_code}): {output}",
         hint=f"Try: {' '.join(result.argv[:2])}",
     )
 
@@ -408,7 +396,7 @@ def _build_actions(tool: str, array: SubmittedArray, elements: Sequence[int]) ->
     )
 
 
-def _check_action(array: SubmittedArray, result: CommandResult, done: str, tool: str) -> None:
+def _check_action(array: SubmittedArray, result: CommandResult, done: str) -> None:
     """Check what an action said: that it was done, or that there was nothing to do."""
     errors = [line for line in result.stderr.splitlines() if line.strip()]
     if "-totals" in result.argv:
@@ -419,7 +407,4 @@ def _check_action(array: SubmittedArray, result: CommandResult, done: str, tool:
     else:
         is_done = bool(errors) and all(map(_NOTHING_TO_DO.fullmatch, errors))
     if not is_done:
-        raise PollError(
-            f"Array {array.array.name} could not be {done} (exit code {result.exit_code}): {show_output(result)}",
-            hint=f"Try: {tool} {' '.join(array.ids)}",
-        )
+        raise refusals.refuse_action(array, result, done)

@@ -15,7 +15,8 @@ from typing import Any
 import airflow_provider_caf
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
-from airflow_provider_caf.batch.systems.base import Answer, Query, Submission, refuse_lookup, show_output
+from airflow_provider_caf.batch.systems.base import Answer, Query, Submission
+from airflow_provider_caf.batch.systems.refusals import refuse_lookup, show_output
 from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL, build_script
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
 

@@ -29,17 +29,8 @@ from airflow_provider_caf.batch.arguments import MEMORY_UNITS
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.extra_lines import read_directives
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
-from airflow_provider_caf.batch.systems.base import (
-    ARRAY_ADVICE,
-    JOBS_ADVICE,
-    Answer,
-    Query,
-    Submission,
-    choose_advice,
-    doubt_lookup,
-    refuse_lookup,
-    refuse_submit,
-)
+from airflow_provider_caf.batch.systems import refusals
+from airflow_provider_caf.batch.systems.base import Answer, Query, Submission
 from airflow_provider_caf.batch.systems.lsf_history import CANCELLED, build_end, read_history, read_host, read_text
 from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL, build_element_script, quote
 from airflow_provider_caf.core.errors import DefinitionError, PollError
@@ -111,8 +102,8 @@ _CONTROL_DONE = re.compile(
 _ADVICE = {
     r"MEMLIMT value|Bad resource requirement": "This LSF takes no units: set 'memory_unit' to the site's unit "
     "(LSF_UNIT_FOR_LIMITS in lsf.conf), such as MB.",
-    r"job array|array index|bad job name": ARRAY_ADVICE,
-    r"job limit|pending job": JOBS_ADVICE,
+    r"job array|array index|bad job name": refusals.ARRAY_ADVICE,
+    r"job limit|pending job": refusals.JOBS_ADVICE,
     r"hard limit|MEMLIMIT|RUNLIMIT": "Lower 'memory' or 'walltime', or use another queue: this one allows less.",
 }
 
@@ -179,13 +170,8 @@ class LSFSystem:
         """
         ids = set(_SUBMITTED.findall(f"{result.stdout}\n{result.stderr}"))
         if len(ids) != 1:
-            raise refuse_submit(
-                f"LSF did not take array {array.name} (exit code {result.exit_code}): {_tail(result)}",
-                result,
-                hint=choose_advice(
-                    result, _ADVICE, "Mend what LSF says in the backend_args, or wait until its server is up."
-                ),
-            )
+            otherwise = "Mend what LSF says in the backend_args, or wait until its server is up."
+            raise refusals.refuse_submit("LSF", array, result, _ADVICE, otherwise)
         return (ids.pop(),)
 
     def build_lookup(self, array: ArraySpec) -> Command:
@@ -211,12 +197,12 @@ class LSFSystem:
             if all("ERROR" not in job for job in jobs):
                 if found or blocks is not None:
                     return tuple((id,) for id in found)
-                raise doubt_lookup(
+                raise refusals.doubt_lookup(
                     array,
-                    f"its history does not answer: {_tail(result)}",
+                    f"its history does not answer: {refusals.show_all_output(result)}",
                     advice=f"bhist -a -l -n 0 -J {array.name} tells; it has to be able to read LSF's event files.",
                 )
-        raise refuse_lookup(array, result, _tail(result))
+        raise refusals.refuse_lookup(array, result, refusals.show_all_output(result))
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
         """Return one `bjobs` command for all arrays. Where a field is not known, the shell asks for fewer."""
@@ -233,7 +219,10 @@ class LSFSystem:
         """
         records = _read_records(f"{result.stdout}\n{result.stderr}")
         if records is None:
-            raise PollError(f"bjobs gave no answer (exit code {result.exit_code}): {_tail(result)}", hint=_QUERY_HINT)
+            raise PollError(
+                f"bjobs gave no answer (exit code {result.exit_code}): {refusals.show_all_output(result)}",
+                hint=_QUERY_HINT,
+            )
         by_id: dict[str, list[Mapping[str, Any]]] = {}
         for job in records:
             by_id.setdefault(str(job.get("JOBID")), []).append(job)
@@ -241,7 +230,11 @@ class LSFSystem:
         problems: dict[str, str] = {}
         for submitted in query.arrays:
             own = by_id.get(submitted.ids[0])
-            outcome = f"bjobs says nothing of it: {_tail(result)}" if own is None else _read_elements(submitted, own)
+            outcome = (
+                f"bjobs says nothing of it: {refusals.show_all_output(result)}"
+                if own is None
+                else _read_elements(submitted, own)
+            )
             if isinstance(outcome, str):
                 problems[submitted.array.name] = outcome
             else:
@@ -267,7 +260,7 @@ class LSFSystem:
         if blocks is None:
             if _NOT_FOUND.search(f"{result.stdout}\n{result.stderr}") is None:
                 raise PollError(
-                    f"bhist gave no answer (exit code {result.exit_code}): {_tail(result)}",
+                    f"bhist gave no answer (exit code {result.exit_code}): {refusals.show_all_output(result)}",
                     hint="Try the command by hand: it has to be able to read LSF's event files.",
                 )
             blocks = []
@@ -464,12 +457,4 @@ def _check_control(submitted: SubmittedArray, result: CommandResult, done: str) 
         return
     lines = _CONTROLLED.findall(f"{result.stdout}\n{result.stderr}")
     if not lines or not all(_CONTROL_DONE.search(line) for line in lines):
-        raise PollError(
-            f"Array {submitted.array.name} (job {submitted.ids[0]}) could not be {done} (exit code "
-            f"{result.exit_code}): {_tail(result)}",
-            hint=f"Try by hand: {' '.join(result.argv[:2])}",
-        )
-
-
-def _tail(result: CommandResult) -> str:
-    return f"{result.stdout.strip()}\n{result.stderr.strip()}".strip()[-500:] or "it printed nothing"
+        raise refusals.refuse_action(submitted, result, done)

@@ -25,18 +25,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from airflow_provider_caf.batch.evidence import JobState, Native, says_out_of_memory
 from airflow_provider_caf.batch.extra_lines import read_directives
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
-from airflow_provider_caf.batch.systems.base import (
-    ARRAY_ADVICE,
-    JOBS_ADVICE,
-    Answer,
-    Query,
-    Submission,
-    choose_advice,
-    doubt_lookup,
-    refuse_lookup,
-    refuse_submit,
-    show_output,
-)
+from airflow_provider_caf.batch.systems import refusals
+from airflow_provider_caf.batch.systems.base import Answer, Query, Submission
 from airflow_provider_caf.batch.wrapper import build_element_script
 from airflow_provider_caf.core.errors import PollError
 
@@ -103,10 +93,10 @@ _ATTRIBUTE = re.compile(r"\s+(\w+(?:\.\w+)?) = (.*)", re.ASCII)
 _LOOKUP = 'qselect -x -N "$1" && exec qselect -N "$1"'
 
 _ADVICE = {
-    r"illegal -[Jt] value": "Older releases of PBS take no 'throttle'. Else: " + ARRAY_ADVICE,
+    r"illegal -[Jt] value": "Older releases of PBS take no 'throttle'. Else: " + refusals.ARRAY_ADVICE,
     r"limit on resource|resource limits|exceeds allowable": "Lower 'memory', 'cpus' or 'walltime', or change 'queue'.",
-    r"\barray\b.*(?:size|limit|large|request)": ARRAY_ADVICE,
-    r"would exceed .* limit|number of jobs|jobs exceeds": JOBS_ADVICE,
+    r"\barray\b.*(?:size|limit|large|request)": refusals.ARRAY_ADVICE,
+    r"would exceed .* limit|number of jobs|jobs exceeds": refusals.JOBS_ADVICE,
 }
 """Words of `qsub` → what to do."""
 
@@ -156,15 +146,8 @@ class PBSSystem:
         ids = {line.strip() for line in result.stdout.split("\n") if _ID.fullmatch(line.strip())}
         kind = {id for id in ids if ("[]" in id) == (len(array.elements) > 1)}
         if result.exit_code != 0 or len(kind) != 1:
-            raise refuse_submit(
-                f"Array {array.name} was not taken by qsub (exit code {result.exit_code}): {show_output(result)}",
-                result,
-                hint=choose_advice(
-                    result,
-                    _ADVICE,
-                    f"Check the queue, the account and the resources; try by hand: qsub {array.script_file}",
-                ),
-            )
+            otherwise = f"Check the queue, the account and the resources; try by hand: qsub {array.script_file}"
+            raise refusals.refuse_submit("qsub", array, result, _ADVICE, otherwise)
         return tuple(kind)
 
     def build_lookup(self, array: ArraySpec) -> Command:
@@ -180,9 +163,9 @@ class PBSSystem:
         lines = result.stdout.split("\n")
         errors = [line for line in result.stderr.split("\n") if line.startswith("qselect:") and _NO_HISTORY not in line]
         if result.exit_code != 0 or errors or lines.pop() or not all(_ID.fullmatch(line) for line in lines):
-            raise refuse_lookup(array, result)
+            raise refusals.refuse_lookup(array, result)
         if not lines and _NO_HISTORY in result.stderr:
-            raise doubt_lookup(
+            raise refusals.doubt_lookup(
                 array,
                 "the PBS server keeps no job history",
                 advice=f"Ask an administrator whether there was a job named {array.name} (tracejob, accounting logs). "
@@ -293,7 +276,7 @@ class PBSSystem:
         errors = [line for line in result.stderr.split("\n") if line.startswith("qstat:")]
         if all(map(_GONE.search, errors)) and any(map(number.search, errors)):
             return None
-        return f"qstat failed (exit code {result.exit_code}): {show_output(result)}"
+        return f"qstat failed (exit code {result.exit_code}): {refusals.show_output(result)}"
 
     def _read_array(
         self, submitted: SubmittedArray, jobs: Mapping[str, Job], *, has_history: bool
@@ -415,16 +398,14 @@ def parse_jobs(result: CommandResult) -> dict[str, dict[str, str]]:
     whole = result.stdout.endswith("\n\n") if jobs else not result.stdout.strip()
     if not whole or not all("job_state" in job for job in jobs.values()):
         raise PollError(
-            f"The answer of qstat (exit code {result.exit_code}) is cut off, or no list of jobs: {show_output(result)}",
+            f"The answer of qstat (exit code {result.exit_code}) is cut off, or no list of jobs: "
+            f"{refusals.show_output(result)}",
             hint="Run qstat -f with the id of the job by hand.",
         )
     return jobs
 
 
-def _check_change(array: SubmittedArray, result: CommandResult, what: str) -> None:
+def _check_change(array: SubmittedArray, result: CommandResult, done: str) -> None:
     errors = [line for line in result.stderr.split("\n") if line.strip()]
     if result.exit_code != 0 and (not errors or not all(_GONE.search(line) for line in errors)):
-        raise PollError(
-            f"Array {array.array.name} could not be {what} (exit code {result.exit_code}): {show_output(result)}",
-            hint=f"Try by hand: {' '.join(result.argv[:2])}",
-        )
+        raise refusals.refuse_action(array, result, done)

@@ -22,16 +22,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from airflow_provider_caf.batch.evidence import FINAL, JobState, Native
 from airflow_provider_caf.batch.extra_lines import read_directives
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
-from airflow_provider_caf.batch.systems.base import (
-    Answer,
-    Query,
-    Submission,
-    choose_advice,
-    doubt_lookup,
-    refuse_lookup,
-    refuse_submit,
-    show_output,
-)
+from airflow_provider_caf.batch.systems import refusals
+from airflow_provider_caf.batch.systems.base import Answer, Query, Submission
 from airflow_provider_caf.batch.systems.slurm_options import ADVICE, EXIT, build_options, build_output, explain
 from airflow_provider_caf.batch.wrapper import build_element_script
 from airflow_provider_caf.core.errors import PollError
@@ -189,11 +181,8 @@ class SlurmSystem:
         """
         matches = [match for line in result.stdout.splitlines() if (match := _ID.fullmatch(line.strip()))]
         if result.exit_code != 0 or not matches:
-            raise refuse_submit(
-                f"sbatch did not take array {array.name} (exit code {result.exit_code}): {show_output(result)}",
-                result,
-                hint=choose_advice(result, ADVICE, "Look at 'queue', 'account' and 'extra_lines'."),
-            )
+            otherwise = "Look at 'queue', 'account' and 'extra_lines'."
+            raise refusals.refuse_submit("sbatch", array, result, ADVICE, otherwise)
         return (_join_id(*matches[-1].groups()),)
 
     def build_lookup(self, array: ArraySpec) -> Command:
@@ -213,13 +202,13 @@ class SlurmSystem:
         lines = [*match["queue"].splitlines(), *match["history"].splitlines()] if match else []
         ids = [_HISTORY_ID.fullmatch(line.strip()) for line in lines if line and not _CLUSTER.fullmatch(line)]
         if match is None or not known or None in ids:
-            raise refuse_lookup(array, result)
+            raise refusals.refuse_lookup(array, result)
         found = sorted({id_match[1] for id_match in ids if id_match}, key=int)
         cluster = match["clusters"]
         if found and cluster is not None and ("," in cluster or cluster == "all"):
-            raise refuse_lookup(array, result, f"job {' '.join(found)} is on one of the clusters {cluster}")
+            raise refusals.refuse_lookup(array, result, f"job {' '.join(found)} is on one of the clusters {cluster}")
         if not found and has_no_history:
-            raise doubt_lookup(
+            raise refusals.doubt_lookup(
                 array,
                 "Slurm keeps no history here (accounting storage is disabled)",
                 advice=f"Look for the job name {array.name} in the log of slurmctld or in the job completion log.",
@@ -298,7 +287,7 @@ class SlurmSystem:
 
         :raises PollError: if the controller did not take the command.
         """
-        _check_done(array, result)
+        _check_done(array, result, "cancelled")
 
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
         """Return the commands that let held elements go on."""
@@ -312,7 +301,7 @@ class SlurmSystem:
 
         :raises PollError: if the controller did not take the command.
         """
-        _check_done(array, result)
+        _check_done(array, result, "released")
 
 
 def _join_id(job: str, cluster: str | None) -> str:
@@ -450,21 +439,16 @@ def _read_history_line(line: str) -> tuple[re.Match[str], Native]:
     )
 
 
-def _check_done(array: SubmittedArray, result: CommandResult) -> None:
+def _check_done(array: SubmittedArray, result: CommandResult, done: str) -> None:
     lines = [line for line in result.stderr.splitlines() if line.strip()]
     errors = lines if result.exit_code != 0 else [line for line in lines if _ERROR.match(line)]
     if not all(_NO_ERROR.search(line) for line in errors) or (result.exit_code != 0 and not errors):
-        words = " ".join(result.argv[:2])
-        raise PollError(
-            f"Slurm did not do '{words}' for array {array.array.name} (exit code {result.exit_code}): "
-            f"{show_output(result)}",
-            hint=f"Try it by hand: {' '.join(result.argv)}"[:300],
-        )
+        raise refusals.refuse_action(array, result, done)
 
 
 def _fail(command: str, result: CommandResult) -> PollError:
     how = f"exit code {result.exit_code}" if result.exit_code else "its answer was cut off"
     return PollError(
-        f"{command} did not answer ({how}): {show_output(result)}",
+        f"{command} did not answer ({how}): {refusals.show_output(result)}",
         hint="Try 'scontrol ping' on the submit host. The query is tried again.",
     )

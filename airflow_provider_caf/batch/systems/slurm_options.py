@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from airflow_provider_caf.batch.evidence import FINAL, JobState
 from airflow_provider_caf.batch.spec import ArraySpec, Resources
-from airflow_provider_caf.batch.systems.base import ARRAY_ADVICE, JOBS_ADVICE
+from airflow_provider_caf.batch.systems.refusals import ARRAY_ADVICE, JOBS_ADVICE
 
 MEANINGS: Mapping[str, str] = {
     "AccountNotAllowed": "the partition does not take this account",

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray
-from airflow_provider_caf.batch.systems.base import Query, doubt_lookup, refuse_lookup
+from airflow_provider_caf.batch.systems.base import Query
 from airflow_provider_caf.batch.systems.pbs import (
     CANCEL_TIMEOUT,
     Job,
@@ -31,6 +31,7 @@ from airflow_provider_caf.batch.systems.pbs import (
     cut_words,
     parse_jobs,
 )
+from airflow_provider_caf.batch.systems.refusals import doubt_lookup, refuse_lookup
 from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
 

@@ -486,7 +486,7 @@ def test_nothing_to_do_is_no_error(result: CommandResult) -> None:
     ],
 )
 def test_a_cancel_that_failed(result: CommandResult, said: str) -> None:
-    with pytest.raises(PollError, match=rf"(?s)caf_a \(job 77\) could not be cancelled \(exit code .*{said}"):
+    with pytest.raises(PollError, match=rf"(?s)Array caf_a could not be cancelled \(exit code .*{said}"):
         SYSTEM.parse_cancel(submitted(), result)
-    with pytest.raises(PollError, match=rf"(?s)caf_a \(job 77\) could not be released \(exit code .*{said}"):
+    with pytest.raises(PollError, match=rf"(?s)Array caf_a could not be released \(exit code .*{said}"):
         SYSTEM.parse_release(submitted(), result)

@@ -120,7 +120,7 @@ def test_the_id(elements: int, stdout: str, id: str) -> None:
     ],
 )
 def test_a_submit_that_was_not_taken(result: CommandResult) -> None:
-    with pytest.raises(SubmitError, match=rf"caf_0123456789 was not taken by qsub \(exit code {result.exit_code}\)"):
+    with pytest.raises(SubmitError, match=rf"qsub did not take array caf_0123456789 \(exit code {result.exit_code}\)"):
         SYSTEM.parse_submit(make_array(), result)
 
 

@@ -95,7 +95,7 @@ def test_a_qsub_without_arrays_is_told() -> None:
 
 def test_a_submit_that_was_not_taken() -> None:
     said = "There was an error running the Slurm sbatch command.\nThe command was:\n'/usr/bin/sbatch -p nosuch'\n"
-    with pytest.raises(SubmitError, match="was not taken by qsub"):
+    with pytest.raises(SubmitError, match="qsub did not take array"):
         SYSTEM.parse_submit(make_array(), answer(said, 1))
 
 
