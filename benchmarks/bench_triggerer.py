@@ -60,7 +60,7 @@ def submit(layout: CollectionLayout, subjobs: int) -> None:
         database_chain=(),
         backend="local",
         resources=Resources(),
-    ).write(layout)
+    ).write(layout.manifest)
     for subjob in range(subjobs):
         layout.jobs.job_file(subjob).write_text(json.dumps({"subjob": subjob}))
     array = ArraySpec(

@@ -57,6 +57,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from airflow_provider_caf.batch.evidence import FINAL, ExitRecord, JobState, Native, Note
 from airflow_provider_caf.batch.polling import decide_over
@@ -412,7 +413,7 @@ def _judge(
         if end.says_success:
             problem = find_problem(end)
             if problem is None:  # row 1
-                return Verdict(subjob=subjob, status=SubjobStatus.DONE, attempt=end.attempt, record=end, host=end.host)
+                return _build_by_record(end, SubjobStatus.DONE)
             spoiled = _fail(end, problem)
     last = records[-1] if records else None
     if state is not None and (last is None or state.attempt >= last.attempt):
@@ -475,15 +476,12 @@ def _fail(record: ExitRecord, reason: str | None, state: SubjobState | None = No
     if state is not None and state.attempt == record.attempt and state.state in FINAL:
         native, out_of_memory = state.native, out_of_memory or state.out_of_memory
         reason = "; ".join(dict.fromkeys(text for text in (reason, state.reason) if text)) or None
+    return _build_by_record(record, SubjobStatus.FAILED, reason=reason, native=native, out_of_memory=out_of_memory)
+
+
+def _build_by_record(record: ExitRecord, status: SubjobStatus, **known: Any) -> Verdict:
     return Verdict(
-        subjob=record.subjob,
-        status=SubjobStatus.FAILED,
-        attempt=record.attempt,
-        reason=reason,
-        record=record,
-        native=native,
-        host=record.host,
-        out_of_memory=out_of_memory,
+        subjob=record.subjob, status=status, attempt=record.attempt, record=record, host=record.host, **known
     )
 
 

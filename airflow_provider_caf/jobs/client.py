@@ -29,6 +29,7 @@ from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, select_elements
 from airflow_provider_caf.batch.systems.base import System, find_prober
 from airflow_provider_caf.core.errors import (
+    MOUNT_ADVICE,
     CafError,
     CheckpointError,
     InputError,
@@ -37,6 +38,7 @@ from airflow_provider_caf.core.errors import (
     SubmitRefused,
     SubmitUnknown,
     TransportError,
+    explain_os_error,
 )
 from airflow_provider_caf.core.file_names import ARRAY_FILE, name_attempt, name_subjob
 from airflow_provider_caf.jobs.arrays import (
@@ -299,26 +301,16 @@ def _measure_age(folder: Path) -> float:
 
 
 def _make_folder(folder: Path) -> None:
-    try:
+    with explain_os_error(SubmitError, f"The folder {folder} could not be made", MOUNT_ADVICE):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SubmitError(
-            f"The folder {folder} could not be made: {error.strerror or error}.",
-            hint="Check that the work folder is mounted here and that you may write there.",
-        ) from error
 
 
 @contextlib.contextmanager
 def _hold_lock(folder: Path) -> Iterator[int]:
     """Hold the lock of a submission, and yield its file descriptor."""
     path = folder / LOCK_FILE
-    try:
+    with explain_os_error(InputError, f"{path} could not be opened", MOUNT_ADVICE):
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise InputError(
-            f"{path} could not be opened: {error.strerror or error}.",
-            hint="Check that the work folder is mounted here and that you may write there.",
-        ) from error
     try:
         _take_lock(lock, path)
         yield lock

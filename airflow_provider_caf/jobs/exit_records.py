@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_caf.batch.evidence import ExitRecord, says_out_of_memory
-from airflow_provider_caf.core.errors import CafError, InputError
+from airflow_provider_caf.core.errors import MOUNT_ADVICE, CafError, InputError, explain_os_error
 from airflow_provider_caf.core.file_names import ENDED_BY, ENDED_BY_SYSTEM, name_attempt
 from airflow_provider_caf.core.files import read_json
 
@@ -64,17 +64,13 @@ class StatusFolder:
         return tuple(sorted(present.values(), key=lambda end: (end.subjob, end.attempt, end.restart)))
 
     def _list(self) -> list[str]:
-        try:
-            with os.scandir(self.path) as entries:
-                # What begins with a dot is being written.
-                return sorted(entry.name for entry in entries if not entry.name.startswith("."))
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise InputError(
-                f"The status folder {self.path} could not be read: {error.strerror or error}.",
-                hint="Check that the work folder is mounted here and that you may read it.",
-            ) from error
+        with explain_os_error(InputError, f"The status folder {self.path} could not be read", MOUNT_ADVICE):
+            try:
+                with os.scandir(self.path) as entries:
+                    # What begins with a dot is being written.
+                    return sorted(entry.name for entry in entries if not entry.name.startswith("."))
+            except FileNotFoundError:
+                return []
 
     def _read(self, name: str, match: re.Match[str]) -> ExitRecord:
         path = self.path / name

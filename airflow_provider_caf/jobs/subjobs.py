@@ -21,7 +21,7 @@ from airflow_provider_caf.batch.verdicts import (
     find_places,
     judge_subjobs,
 )
-from airflow_provider_caf.core.errors import InputError
+from airflow_provider_caf.core.errors import InputError, explain_os_error
 from airflow_provider_caf.core.file_names import STDERR_FILE, STDOUT_FILE, name_attempt, name_job_file
 from airflow_provider_caf.core.signals import name_signal
 from airflow_provider_caf.core.tails import read_tail
@@ -41,13 +41,9 @@ def read_job_digests(input_folder: Path, subjobs: Iterable[int]) -> dict[int, st
     digests = {}
     for subjob in subjobs:
         path = input_folder / name_job_file(subjob)
-        try:
+        hint = "Clear the task that prepares the calibration; it writes the job files."
+        with explain_os_error(InputError, f"The job file {path} of subjob {subjob} could not be read", hint):
             digests[subjob] = hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError as error:
-            raise InputError(
-                f"The job file {path} of subjob {subjob} could not be read: {error.strerror or error}.",
-                hint="Clear the task that prepares the calibration; it writes the job files.",
-            ) from error
     return digests
 
 

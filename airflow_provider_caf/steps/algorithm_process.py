@@ -19,7 +19,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NoReturn
 
 from airflow_provider_caf.core import errors
@@ -71,7 +70,7 @@ class Opened:
     granularity: str
 
 
-class AlgorithmProcess:
+class AlgorithmProcess(contextlib.AbstractContextManager["AlgorithmProcess"]):
     """One algorithm in a process of its own. Use it in a `with` statement.
 
     :param argv: what runs the job app, to which the verb is added; see `batch.wrapper.build_site_argv`.
@@ -107,12 +106,7 @@ class AlgorithmProcess:
         self.memory_kb = 0
         """What the child had in RAM after its last answer."""
 
-    def __enter__(self) -> AlgorithmProcess:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property

@@ -231,17 +231,18 @@ class CalibrationResults:
             if (attempt.subjob, attempt.attempt) not in known
         }
         logs_left = max(0, _LOGS_OF_A_PASS - len(known))
-        logs = [log for attempt, paths in [*failed.values()][:logs_left] for log in _build_log(attempt, paths)]
+        at = {**self._ids, "iteration": iteration, "step": collection}
+        logs = [
+            log
+            for attempt, paths in [*failed.values()][:logs_left]
+            for log in _build_log(paths, **at, subjob=attempt.subjob, attempt=attempt.attempt)
+        ]
         self.catalog.write([row, *(attempt for attempt, _ in failed.values()), *logs])
         known.update(failed)
 
     def add_algorithm_log(self, iteration: int, algorithm: str, path: Path) -> None:
         """Write the end of what an algorithm has printed."""
-        found = read_end(path, _LOG_BYTES)
-        if found is not None:
-            text, is_whole = found
-            row = LogRow(**self._ids, iteration=iteration, step=algorithm, path=str(path), text=text, is_whole=is_whole)
-            self.catalog.write([row])
+        self.catalog.write(_build_log([path], **self._ids, iteration=iteration, step=algorithm))
 
 
 def _build_execution(place: Mapping[str, Any], finished: FinishedExecution, staging: Path) -> Iterator[OfRun]:
@@ -316,23 +317,12 @@ def _list_failed(
             yield silent, [] if verdict.log is None else [verdict.log]
 
 
-def _build_log(row: FailedSubjobRow, paths: Sequence[Path]) -> Iterator[LogRow]:
+def _build_log(paths: Sequence[Path], **place: Any) -> Iterator[LogRow]:
     """Yield the end of the first log that holds something."""
     for path in paths:
         found = read_end(path, _LOG_BYTES)
         if found is not None:
-            yield LogRow(
-                dag_id=row.dag_id,
-                run_id=row.run_id,
-                calibration=row.calibration,
-                iteration=row.iteration,
-                step=row.collection,
-                subjob=row.subjob,
-                attempt=row.attempt,
-                path=str(path),
-                text=found[0],
-                is_whole=found[1],
-            )
+            yield LogRow(**place, path=str(path), text=found[0], is_whole=found[1])
             return
 
 

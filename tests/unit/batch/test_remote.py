@@ -7,22 +7,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_caf.batch.spec import ArraySpec, CommandResult, SubmittedArray
+from airflow_provider_caf.batch.spec import CommandResult, SubmittedArray
 from airflow_provider_caf.batch.systems import load_system
 from airflow_provider_caf.batch.systems.base import Query, System
 from airflow_provider_caf.jobs.remote import RemoteSystem, rebase_array
+from tests.unit.batch.arrays import make_array
 
-ARRAY = ArraySpec(
-    name="caf_a",
-    folder="/w/arrays/0",
-    input_folder="/w/in",
-    output_folder="/w/out",
-    status_folder="/w/out/status",
-    elements=((0,), (1, 2)),
-    attempt=0,
-    app="/w/app.pyz",
-    python="python3",
-)
+ARRAY = make_array(elements=((0,), (1, 2)), folder="/w/arrays/0")
 THERE = replace(
     ARRAY,
     folder="/r/arrays/0",

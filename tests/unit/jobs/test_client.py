@@ -28,6 +28,7 @@ from airflow_provider_caf.jobs import client as module
 from airflow_provider_caf.jobs.arrays import read_intent, read_submitted
 from airflow_provider_caf.jobs.client import BatchClient
 from airflow_provider_caf.jobs.notes import NOTES_FILE, read_notes
+from tests.unit.batch import arrays
 from tests.waiting import wait_until
 
 
@@ -117,18 +118,7 @@ def client(cluster: Cluster) -> BatchClient:
 
 
 def make_array(folder: Path, name: str = "caf_a", **changes: Any) -> ArraySpec:
-    values: dict[str, Any] = {
-        "name": name,
-        "folder": str(folder / "arrays" / "0"),
-        "input_folder": "/w/in",
-        "output_folder": "/w/out",
-        "status_folder": "/w/out/status",
-        "elements": ((0,), (1, 2)),
-        "attempt": 0,
-        "app": "/w/app.pyz",
-        "python": "python3",
-    }
-    return ArraySpec(**{**values, **changes})
+    return arrays.make_array(name, ((0,), (1, 2)), **{"folder": str(folder / "arrays" / "0"), **changes})
 
 
 def submits(cluster: Cluster) -> int:

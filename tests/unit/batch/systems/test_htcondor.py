@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +24,15 @@ GOLDEN = Path(__file__).parents[3] / "golden" / "batch" / "htcondor"
 SYSTEM = HTCondorSystem()
 HOSTILE = 'it\'s $(touch broken) "a"; `b` & <c> *'
 
-FULL = Resources(
+FULL = replace(
+    arrays.FULL,
     queue="nowhere",
     account="group_belle2.calib",
-    walltime=3601,
-    memory=4000,
-    cpus=4,
-    disk=500,
     universe="vanilla",
     getenv="HOME, PATH",
     path_prefix="/export",
-    throttle=50,
-    exclude_hosts=("node-1", "node2.example.org"),
     extra_lines=('+JobFlavour = "longlunch"', "Requirements = HasCVMFS"),
     environment={"A": "x y"},
-    setup=("source /opt/site.sh",),
-    shell="/bin/zsh",
-    container="/images/a b.sif",
 )
 
 DOWN = "\n-- Failed to fetch ads from: <127.0.0.1:45903> : here\nCEDAR:6001:Failed to connect to <127.0.0.1:45903>"

@@ -13,6 +13,7 @@ from airflow_provider_caf.batch.systems.base import Answer
 from airflow_provider_caf.batch.systems.lsf import LSFSystem
 from airflow_provider_caf.core.errors import SubmitError
 from airflow_provider_caf.jobs.transport.local import LocalTransport
+from tests.unit.batch import arrays
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -22,18 +23,7 @@ SYSTEM = LSFSystem()
 
 
 def make_array(folder: Path, elements: int, resources: Resources | None = None) -> ArraySpec:
-    return ArraySpec(
-        name="caf_a",
-        folder=str(folder),
-        input_folder="/w/in",
-        output_folder="/w/out",
-        status_folder="/w/out/status",
-        elements=tuple((subjob,) for subjob in range(elements)),
-        attempt=0,
-        app="/w/app.pyz",
-        python="python3",
-        resources=resources or Resources(),
-    )
+    return arrays.make_array(elements=elements, folder=str(folder), resources=resources or Resources())
 
 
 class FakeLSF:
