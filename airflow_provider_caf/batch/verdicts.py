@@ -391,7 +391,7 @@ def judge_subjobs(
     for subjob in sorted(expected):
         state = (states or {}).get(subjob)
         if state is not None and state.state in FINAL and (subjob, state.attempt) in void:
-            # That try has ended, and what it ran is no more what is asked for: it is as if it had never been.
+            # That try has ended, and what it ran is not what is asked for any more: it does not count at all.
             state = None
         place = None if state is None else places.get((subjob, state.attempt))
         verdict = _judge(subjob, valid.get(subjob, []), state, place, find_problem)

@@ -47,7 +47,7 @@ def write_json(path: str | os.PathLike[str], value: Any, *, durable: bool = True
 def open_log(path: Path) -> Iterator[IO[bytes]]:
     """Open the file to which a user's program prints, behind what is there. Only this user may read it.
 
-    :raises OSError: if it cannot be.
+    :raises OSError: if it cannot be opened.
     """
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE), "ab") as log:
         yield log

@@ -211,7 +211,7 @@ class AlgorithmProcess(contextlib.AbstractContextManager["AlgorithmProcess"]):
         :param staging: the folder for the payload files, under their final names.
         :param timeout: in seconds; a child that takes longer is ended.
         :raises AlgorithmFailed: if the algorithm raises, or the process breaks.
-        :raises DefinitionError: if it gives no result code, or a setting or payload cannot be.
+        :raises DefinitionError: if it gives no result code, or a setting or payload that cannot be used.
         """
         request = ExecuteRequest(
             key=key,

@@ -3,7 +3,7 @@
 What shapes this module:
 
 * An array needs two elements: one alone is submitted as a plain job.
-* `qstat -F json` shows the first of several ids only, and without ids the jobs and the history of everybody. The
+* `qstat -F json` shows the first of several ids only, and without ids the jobs and the history of all users. The
   full form `qstat -f` is right for any number of ids, and all releases and relatives of PBS have it.
 * `-x` adds what is over, as long as the server keeps a history (`job_history_enable`). A server that keeps none says
   so on standard error, prints nothing else, and the command ends with 0; then the second question, `build_history`,

@@ -138,7 +138,7 @@ class Catalog:
             self._write(replace)
 
     def write_final_payloads(self, dag_id: str, run_id: str, calibration: str, rows: Sequence[PayloadRow]) -> None:
-        """Write the payloads of a calibration's final database; what was final before is so no more.
+        """Write the payloads of a calibration's final database; what was final before is final no longer.
 
         :param rows: of this calibration, with `final` set.
         :raises DatabaseError: if the database refuses; nothing is written then.

@@ -26,7 +26,7 @@ class RemoteFiles:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it can be used no more."""
+        """Whether it cannot be used any more."""
         channel = self._client.get_channel()
         return channel is None or channel.closed
 
