@@ -26,8 +26,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from airflow_provider_caf.batch.polling import Patience
-from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, select_elements
-from airflow_provider_caf.batch.systems.base import System, find_prober
+from airflow_provider_caf.batch.spec import ArraySpec, Command, SubmittedArray, select_elements
+from airflow_provider_caf.batch.systems.base import Done, System, find_prober
 from airflow_provider_caf.core.errors import (
     MOUNT_ADVICE,
     CafError,
@@ -176,7 +176,7 @@ class BatchClient:
         :raises CafError: the first failure; all commands are tried.
         """
         commands = self.system.build_release(array, select_elements(array.array, tuple(subjobs)))
-        failures = self._run_all(array, commands, self.system.parse_release)
+        failures = self._run_all(array, commands, "released")
         if failures:
             raise failures[0]
 
@@ -190,19 +190,14 @@ class BatchClient:
             failures.append(error)
         everything = len(elements) == len(array.array.elements)
         commands = self.system.build_cancel(array, None if everything else elements)
-        return failures + self._run_all(array, commands, self.system.parse_cancel)
+        return failures + self._run_all(array, commands, "cancelled")
 
-    def _run_all(
-        self,
-        array: SubmittedArray,
-        commands: Iterable[Command],
-        check: Callable[[SubmittedArray, CommandResult], None],
-    ) -> list[CafError]:
+    def _run_all(self, array: SubmittedArray, commands: Iterable[Command], done: Done) -> list[CafError]:
         """Run all commands, also when one of them fails, and return what went wrong."""
         failures: list[CafError] = []
         for command in commands:
             try:
-                check(array, self.transport.run(command))
+                self.system.parse_action(array, self.transport.run(command), done)
             except (TransportError, PollError) as error:
                 failures.append(error)
         return failures

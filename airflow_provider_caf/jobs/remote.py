@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from airflow_provider_caf.batch.evidence import JobState
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray
-from airflow_provider_caf.batch.systems.base import Answer, Query, Submission, System
+from airflow_provider_caf.batch.systems.base import Answer, Done, Query, Submission, System
 
 
 def rebase_array(array: ArraySpec, find_remote: Callable[[str], str]) -> ArraySpec:
@@ -101,17 +101,13 @@ class RemoteSystem:
         """See `System.build_cancel`."""
         return self._system.build_cancel(self._rebase_submitted(array), elements)
 
-    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
-        """See `System.parse_cancel`."""
-        self._system.parse_cancel(self._rebase_submitted(array), result)
-
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
         """See `System.build_release`."""
         return self._system.build_release(self._rebase_submitted(array), elements)
 
-    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
-        """See `System.parse_release`."""
-        self._system.parse_release(self._rebase_submitted(array), result)
+    def parse_action(self, array: SubmittedArray, result: CommandResult, done: Done) -> None:
+        """See `System.parse_action`."""
+        self._system.parse_action(self._rebase_submitted(array), result, done)
 
     def _rebase(self, array: ArraySpec) -> ArraySpec:
         return rebase_array(array, self._find_remote)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
@@ -47,6 +47,9 @@ class Answer:
 
     elements: Mapping[str, Mapping[int, Native]]
     problems: Mapping[str, str] = field(default_factory=dict)
+
+
+Done = Literal["cancelled", "released"]
 
 
 class System(Protocol):
@@ -126,18 +129,15 @@ class System(Protocol):
         :param elements: None: all.
         """
 
-    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Check the answer. An element that is over already is no error.
-
-        :raises PollError: if the system did not take the command.
-        """
-
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
         """Return the commands that let held elements go on, by recorded ids only; none where nothing can be held."""
 
-    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Check the answer. An element that is not held any more is no error.
+    def parse_action(self, array: SubmittedArray, result: CommandResult, done: Done) -> None:
+        """Check the answer of a command that ends elements or lets them go on.
 
+        An element that is over already, or is not held any more, is no error.
+
+        :param done: what was to be done with them.
         :raises PollError: if the system did not take the command.
         """
 

@@ -20,7 +20,7 @@ from typing import Any
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
 from airflow_provider_caf.batch.systems import refusals
-from airflow_provider_caf.batch.systems.base import Answer, Query, Submission
+from airflow_provider_caf.batch.systems.base import Answer, Done, Query, Submission
 from airflow_provider_caf.batch.systems.htcondor_file import (
     INPUTS_FILE,
     STAY,
@@ -240,23 +240,25 @@ class HTCondorSystem:
             return (Command(argv=("condor_rm", "-totals", *array.ids), timeout=_SUBMIT_TIMEOUT),)
         return _build_actions("condor_rm", array, elements)
 
-    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Check the answer.
-
-        :raises PollError: if the schedd did not take it.
-        """
-        _check_action(array, result, "cancelled")
-
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
         """Return `condor_release` with the processes."""
         return _build_actions("condor_release", array, elements)
 
-    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Check the answer.
+    def parse_action(self, array: SubmittedArray, result: CommandResult, done: Done) -> None:
+        """Check what an action said: that it was done, or that there was nothing to do.
 
         :raises PollError: if the schedd did not take it.
         """
-        _check_action(array, result, "released")
+        errors = [line for line in result.stderr.splitlines() if line.strip()]
+        if "-totals" in result.argv:
+            totals = _TOTALS.search(result.stdout)
+            is_done = totals is not None and int(totals[1]) == int(totals[2]) == 0
+        elif result.exit_code == 0:
+            is_done = not any(map(_NOT_DONE.match, errors))
+        else:
+            is_done = bool(errors) and all(map(_NOTHING_TO_DO.fullmatch, errors))
+        if not is_done:
+            raise refusals.refuse_action(array, result, done)
 
 
 def _cut(arrays: Sequence[SubmittedArray]) -> list[Sequence[SubmittedArray]]:
@@ -394,17 +396,3 @@ def _build_actions(tool: str, array: SubmittedArray, elements: Sequence[int]) ->
         Command(argv=(tool, *words[start : start + _IDS_OF_A_COMMAND]), timeout=_SUBMIT_TIMEOUT)
         for start in range(0, len(words), _IDS_OF_A_COMMAND)
     )
-
-
-def _check_action(array: SubmittedArray, result: CommandResult, done: str) -> None:
-    """Check what an action said: that it was done, or that there was nothing to do."""
-    errors = [line for line in result.stderr.splitlines() if line.strip()]
-    if "-totals" in result.argv:
-        totals = _TOTALS.search(result.stdout)
-        is_done = totals is not None and int(totals[1]) == int(totals[2]) == 0
-    elif result.exit_code == 0:
-        is_done = not any(map(_NOT_DONE.match, errors))
-    else:
-        is_done = bool(errors) and all(map(_NOTHING_TO_DO.fullmatch, errors))
-    if not is_done:
-        raise refusals.refuse_action(array, result, done)

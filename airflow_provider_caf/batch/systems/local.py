@@ -15,7 +15,7 @@ from typing import Any
 import airflow_provider_caf
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
-from airflow_provider_caf.batch.systems.base import Answer, Query, Submission
+from airflow_provider_caf.batch.systems.base import Answer, Done, Query, Submission
 from airflow_provider_caf.batch.systems.refusals import refuse_lookup, show_output
 from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL, build_script
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
@@ -175,7 +175,7 @@ class LocalSystem:
         }
         return (self._build_command("cancel", [requests]),)
 
-    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
+    def parse_action(self, array: SubmittedArray, result: CommandResult, done: Done) -> None:
         """Check the answer.
 
         :raises PollError: if the pool was not reached.
@@ -184,20 +184,13 @@ class LocalSystem:
         if answers is None or "error" in answers[0]:
             reason = show_output(result) if answers is None else str(answers[0]["error"])
             raise PollError(
-                f"Array {array.array.name} could not be cancelled (exit code {result.exit_code}): {reason}",
+                f"Array {array.array.name} could not be {done} (exit code {result.exit_code}): {reason}",
                 hint=f"Look for the processes of pool {array.ids[0]} and end them.",
             )
 
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
         """Return nothing: no subjob is ever held."""
         return ()
-
-    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Refuse: there is no such command.
-
-        :raises PollError: always.
-        """
-        raise PollError("The local system holds no jobs.", hint="Nothing has to be released.")
 
     def _build_command(self, action: str, requests: list[dict[str, Any]]) -> Command:
         return Command(argv=(*self._tool, "pool", action), stdin=json.dumps(requests))

@@ -30,7 +30,7 @@ from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.extra_lines import read_directives
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
 from airflow_provider_caf.batch.systems import refusals
-from airflow_provider_caf.batch.systems.base import Answer, Query, Submission
+from airflow_provider_caf.batch.systems.base import Answer, Done, Query, Submission
 from airflow_provider_caf.batch.systems.lsf_history import CANCELLED, build_end, read_history, read_host, read_text
 from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL, build_element_script, quote
 from airflow_provider_caf.core.errors import DefinitionError, PollError
@@ -274,23 +274,20 @@ class LSFSystem:
         """Return the `bkill` commands."""
         return _build_control("bkill", array, elements)
 
-    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Check the answer. A job that is over or not known any more is no error.
-
-        :raises PollError: if LSF did not take the command.
-        """
-        _check_control(array, result, "cancelled")
-
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
         """Return the `bresume` commands."""
         return _build_control("bresume", array, elements)
 
-    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Check the answer. A job that is not suspended any more is no error.
+    def parse_action(self, array: SubmittedArray, result: CommandResult, done: Done) -> None:
+        """Check the answer. A job that is over, not known, or not suspended any more is no error.
 
         :raises PollError: if LSF did not take the command.
         """
-        _check_control(array, result, "released")
+        if result.exit_code == 0:
+            return
+        lines = _CONTROLLED.findall(f"{result.stdout}\n{result.stderr}")
+        if not lines or not all(_CONTROL_DONE.search(line) for line in lines):
+            raise refusals.refuse_action(array, result, done)
 
 
 def _build_bsub(array: ArraySpec) -> tuple[str, ...]:
@@ -450,11 +447,3 @@ def _find_ranges(elements: Sequence[int]) -> list[tuple[int, int]]:
         else:
             ranges.append((index, index))
     return ranges
-
-
-def _check_control(submitted: SubmittedArray, result: CommandResult, done: str) -> None:
-    if result.exit_code == 0:
-        return
-    lines = _CONTROLLED.findall(f"{result.stdout}\n{result.stderr}")
-    if not lines or not all(_CONTROL_DONE.search(line) for line in lines):
-        raise refusals.refuse_action(submitted, result, done)

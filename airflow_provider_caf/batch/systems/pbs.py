@@ -26,7 +26,7 @@ from airflow_provider_caf.batch.evidence import JobState, Native, says_out_of_me
 from airflow_provider_caf.batch.extra_lines import read_directives
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
 from airflow_provider_caf.batch.systems import refusals
-from airflow_provider_caf.batch.systems.base import Answer, Query, Submission
+from airflow_provider_caf.batch.systems.base import Answer, Done, Query, Submission
 from airflow_provider_caf.batch.wrapper import build_element_script
 from airflow_provider_caf.core.errors import PollError
 
@@ -205,23 +205,18 @@ class PBSSystem:
             ids = (build_element_id(array, element) for element in elements)
         return tuple(Command(argv=("qdel", *part), timeout=CANCEL_TIMEOUT) for part in cut_words(ids))
 
-    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Check the answer of `qdel`. What is over or unknown is no error.
-
-        :raises PollError: if the server did not take the command.
-        """
-        _check_change(array, result, "cancelled")
-
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
         """Return the `qrls` command. PBS holds and releases an array as a whole."""
         return (Command(argv=("qrls", *array.ids)),) if elements else ()
 
-    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Check the answer of `qrls`.
+    def parse_action(self, array: SubmittedArray, result: CommandResult, done: Done) -> None:
+        """Check the answer of `qdel` or `qrls`. What is over or unknown is no error.
 
         :raises PollError: if the server did not take the command, say for a hold that only an operator may end.
         """
-        _check_change(array, result, "released")
+        errors = [line for line in result.stderr.split("\n") if line.strip()]
+        if result.exit_code != 0 and (not errors or not all(_GONE.search(line) for line in errors)):
+            raise refusals.refuse_action(array, result, done)
 
     def _build_array_words(self, array: ArraySpec) -> list[str]:
         # Without -f qsub leaves a process behind, which keeps the lock of the submission for a minute.
@@ -403,9 +398,3 @@ def parse_jobs(result: CommandResult) -> dict[str, dict[str, str]]:
             hint="Run qstat -f with the id of the job by hand.",
         )
     return jobs
-
-
-def _check_change(array: SubmittedArray, result: CommandResult, done: str) -> None:
-    errors = [line for line in result.stderr.split("\n") if line.strip()]
-    if result.exit_code != 0 and (not errors or not all(_GONE.search(line) for line in errors)):
-        raise refusals.refuse_action(array, result, done)

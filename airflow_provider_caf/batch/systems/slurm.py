@@ -23,7 +23,7 @@ from airflow_provider_caf.batch.evidence import FINAL, JobState, Native
 from airflow_provider_caf.batch.extra_lines import read_directives
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
 from airflow_provider_caf.batch.systems import refusals
-from airflow_provider_caf.batch.systems.base import Answer, Query, Submission
+from airflow_provider_caf.batch.systems.base import Answer, Done, Query, Submission
 from airflow_provider_caf.batch.systems.slurm_options import ADVICE, EXIT, build_options, build_output, explain
 from airflow_provider_caf.batch.wrapper import build_element_script
 from airflow_provider_caf.core.errors import PollError
@@ -282,13 +282,6 @@ class SlurmSystem:
             for program, *words in (("scontrol", "hold"), ("scancel",))
         )
 
-    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Check the answer.
-
-        :raises PollError: if the controller did not take the command.
-        """
-        _check_done(array, result, "cancelled")
-
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
         """Return the commands that let held elements go on."""
         return tuple(
@@ -296,12 +289,15 @@ class SlurmSystem:
             for job, cluster in _build_element_ids(array, elements)
         )
 
-    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
+    def parse_action(self, array: SubmittedArray, result: CommandResult, done: Done) -> None:
         """Check the answer.
 
         :raises PollError: if the controller did not take the command.
         """
-        _check_done(array, result, "released")
+        lines = [line for line in result.stderr.splitlines() if line.strip()]
+        errors = lines if result.exit_code != 0 else [line for line in lines if _ERROR.match(line)]
+        if not all(_NO_ERROR.search(line) for line in errors) or (result.exit_code != 0 and not errors):
+            raise refusals.refuse_action(array, result, done)
 
 
 def _join_id(job: str, cluster: str | None) -> str:
@@ -437,13 +433,6 @@ def _read_history_line(line: str) -> tuple[re.Match[str], Native]:
         host=None if host in ("", "None assigned") else host,
         out_of_memory=word == _OUT_OF_MEMORY,
     )
-
-
-def _check_done(array: SubmittedArray, result: CommandResult, done: str) -> None:
-    lines = [line for line in result.stderr.splitlines() if line.strip()]
-    errors = lines if result.exit_code != 0 else [line for line in lines if _ERROR.match(line)]
-    if not all(_NO_ERROR.search(line) for line in errors) or (result.exit_code != 0 and not errors):
-        raise refusals.refuse_action(array, result, done)
 
 
 def _fail(command: str, result: CommandResult) -> PollError:

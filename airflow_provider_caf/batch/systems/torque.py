@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray
-from airflow_provider_caf.batch.systems.base import Query
+from airflow_provider_caf.batch.systems.base import Done, Query
 from airflow_provider_caf.batch.systems.pbs import (
     CANCEL_TIMEOUT,
     Job,
@@ -126,16 +126,16 @@ class TorqueSystem(PBSSystem):
         """Return nothing: there is no history."""
         return ()
 
-    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Check the answer of `qdel`. What is over or unknown is no error; the one over Slurm says it without words.
+    def parse_action(self, array: SubmittedArray, result: CommandResult, done: Done) -> None:
+        """Check the answer of `qdel` or `qrls`. What is over is no error; the `qdel` over Slurm says it without words.
 
         :raises PollError: if the server did not take the command.
         """
         # That one ends with the number of jobs that were over (`qdel.pl`). Torque's own ends with an error's number and
         # says nothing where the connection broke (`prt_job_err`).
-        is_silent = not (result.stdout + result.stderr).strip()
+        is_silent = done == "cancelled" and not (result.stdout + result.stderr).strip()
         if not (is_silent and 0 <= result.exit_code < len(result.argv)):
-            super().parse_cancel(array, result)
+            super().parse_action(array, result, done)
 
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
         """Return the `qrls` commands."""

@@ -58,9 +58,7 @@ class Pool:
     :param slots: at most so many at a time.
     """
 
-    def __init__(
-        self, array: Mapping[str, Any], files: PoolFiles, identity: Mapping[str, Any], *, slots: int
-    ) -> None:
+    def __init__(self, array: Mapping[str, Any], files: PoolFiles, identity: Mapping[str, Any], *, slots: int) -> None:
         self._array = array
         self._files = files
         self._elements: list[list[int]] = array["elements"]

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_caf.batch.spec import CommandResult, SubmittedArray
 from airflow_provider_caf.batch.systems import load_system
-from airflow_provider_caf.batch.systems.base import Query, System
+from airflow_provider_caf.batch.systems.base import Done, Query, System
 from airflow_provider_caf.jobs.remote import RemoteSystem, rebase_array
 from tests.unit.batch.arrays import make_array
 
@@ -63,16 +63,16 @@ def test_the_system_hears_of_the_hosts_paths(method: str, words: tuple[Any, ...]
     assert getattr(system, method)(*words) == (method, *expected)
 
 
-@pytest.mark.parametrize("method", ["parse_cancel", "parse_release"])
-def test_answers_without_a_result_are_checked_too(method: str) -> None:
+@pytest.mark.parametrize("done", ["cancelled", "released"])
+def test_answers_without_a_result_are_checked_too(done: Done) -> None:
     heard: list[Any] = []
 
     class Listener:
         def __getattr__(self, name: str) -> Any:
             return lambda *words: heard.append((name, *words))
 
-    getattr(RemoteSystem(Listener(), find_remote), method)(SUBMITTED, RESULT)
-    assert heard == [(method, SUBMITTED_THERE, RESULT)]
+    RemoteSystem(Listener(), find_remote).parse_action(SUBMITTED, RESULT, done)
+    assert heard == [("parse_action", SUBMITTED_THERE, RESULT, done)]
 
 
 def test_the_rest_is_as_the_system_says() -> None:

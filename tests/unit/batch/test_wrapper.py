@@ -29,7 +29,8 @@ HOSTILE = 'it\'s $(touch broken) "a"; `b` & <c> * \\ \n -x #!'
 
 
 def make_array(**changes: Any) -> ArraySpec:
-    return arrays.make_array("caf_x_0123456789", 2, "/w/a b", **{"folder": "/w/a b/arrays/0", **changes})
+    values = {"name": "caf_x_0123456789", "elements": 2, "root": "/w/a b", "folder": "/w/a b/arrays/0"}
+    return arrays.make_array(**{**values, **changes})
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)

@@ -46,11 +46,9 @@ class Server:
     def run(self, command: Command, *, hold: int | None = None) -> CommandResult:
         return CommandResult(argv=command.argv, exit_code=0)
 
-    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
+    def parse_action(self, array: SubmittedArray, result: CommandResult, done: str) -> None:
         if self.refuses:
             raise PollError("the server is down")
-
-    parse_cancel = parse_release
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"not needed: {name}")

@@ -471,8 +471,8 @@ def test_many_elements_are_cut_into_several_commands() -> None:
     ],
 )
 def test_nothing_to_do_is_no_error(result: CommandResult) -> None:
-    SYSTEM.parse_cancel(submitted(), result)
-    SYSTEM.parse_release(submitted(), result)
+    SYSTEM.parse_action(submitted(), result, "cancelled")
+    SYSTEM.parse_action(submitted(), result, "released")
 
 
 @pytest.mark.parametrize(
@@ -487,6 +487,6 @@ def test_nothing_to_do_is_no_error(result: CommandResult) -> None:
 )
 def test_a_cancel_that_failed(result: CommandResult, said: str) -> None:
     with pytest.raises(PollError, match=rf"(?s)Array caf_a could not be cancelled \(exit code .*{said}"):
-        SYSTEM.parse_cancel(submitted(), result)
+        SYSTEM.parse_action(submitted(), result, "cancelled")
     with pytest.raises(PollError, match=rf"(?s)Array caf_a could not be released \(exit code .*{said}"):
-        SYSTEM.parse_release(submitted(), result)
+        SYSTEM.parse_action(submitted(), result, "released")

@@ -425,8 +425,8 @@ def test_a_state_that_nobody_knows_is_passed_on() -> None:
     ],
 )
 def test_what_is_over_can_be_cancelled_and_released(exit_code: int, stderr: str) -> None:
-    SYSTEM.parse_cancel(submitted(), answer("", exit_code, stderr))
-    SYSTEM.parse_release(submitted(), answer("", exit_code, stderr))
+    SYSTEM.parse_action(submitted(), answer("", exit_code, stderr), "cancelled")
+    SYSTEM.parse_action(submitted(), answer("", exit_code, stderr), "released")
 
 
 @pytest.mark.parametrize(
@@ -440,9 +440,9 @@ def test_what_is_over_can_be_cancelled_and_released(exit_code: int, stderr: str)
 )
 def test_what_the_server_did_not_take(exit_code: int, stderr: str) -> None:
     with pytest.raises(PollError, match=rf"Array a4 could not be cancelled \(exit code {exit_code}\)"):
-        SYSTEM.parse_cancel(submitted(), answer("", exit_code, stderr))
+        SYSTEM.parse_action(submitted(), answer("", exit_code, stderr), "cancelled")
     with pytest.raises(PollError, match=r"could not be released"):
-        SYSTEM.parse_release(submitted(), answer("", exit_code, stderr))
+        SYSTEM.parse_action(submitted(), answer("", exit_code, stderr), "released")
 
 
 def test_many_ids_are_cut_into_several_commands() -> None:

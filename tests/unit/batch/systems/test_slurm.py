@@ -460,8 +460,8 @@ def test_many_elements_are_cancelled_in_pieces() -> None:
     ],
 )
 def test_what_is_over_already_is_no_error(stderr: str, exit_code: int) -> None:
-    SYSTEM.parse_cancel(submitted(7), answer("", stderr, exit_code))
-    SYSTEM.parse_release(submitted(7), answer("", stderr, exit_code))
+    SYSTEM.parse_action(submitted(7), answer("", stderr, exit_code), "cancelled")
+    SYSTEM.parse_action(submitted(7), answer("", stderr, exit_code), "released")
 
 
 @pytest.mark.parametrize(
@@ -478,9 +478,9 @@ def test_what_is_over_already_is_no_error(stderr: str, exit_code: int) -> None:
 def test_a_controller_that_did_not_listen_is_told(stderr: str, exit_code: int) -> None:
     result = answer("", stderr, exit_code, ("scancel", "7"))
     with pytest.raises(PollError, match=r"(?s)Array caf_7 could not be cancelled .*Try by hand: scancel 7"):
-        SYSTEM.parse_cancel(submitted(7), result)
+        SYSTEM.parse_action(submitted(7), result, "cancelled")
     with pytest.raises(PollError):
-        SYSTEM.parse_release(submitted(7), result)
+        SYSTEM.parse_action(submitted(7), result, "released")
 
 
 def test_it_is_found_by_name() -> None:

@@ -59,11 +59,11 @@ class Fake:
 
     def cancel(self, array: SubmittedArray, elements: list[int] | None) -> None:
         for command in SYSTEM.build_cancel(array, elements):
-            SYSTEM.parse_cancel(array, self.run(command))
+            SYSTEM.parse_action(array, self.run(command), "cancelled")
 
     def release(self, array: SubmittedArray, elements: list[int]) -> None:
         for command in SYSTEM.build_release(array, elements):
-            SYSTEM.parse_release(array, self.run(command))
+            SYSTEM.parse_action(array, self.run(command), "released")
 
     def wait(self, array: SubmittedArray, wanted: dict[int, str]) -> None:
         for _ in range(400):
