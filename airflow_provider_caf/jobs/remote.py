@@ -34,36 +34,12 @@ class RemoteSystem:
     def __init__(self, system: System, find_remote: Callable[[str], str]) -> None:
         self._system = system
         self._find_remote = find_remote
-
-    @property
-    def name(self) -> str:
-        """The system's name."""
-        return self._system.name
-
-    @property
-    def largest_array(self) -> int | None:
-        """As the system says."""
-        return self._system.largest_array
-
-    @property
-    def ignored(self) -> frozenset[str]:
-        """As the system says."""
-        return self._system.ignored
-
-    @property
-    def longest_name(self) -> int:
-        """As the system says."""
-        return self._system.longest_name
-
-    @property
-    def states(self) -> Mapping[str, JobState]:
-        """As the system says."""
-        return self._system.states
-
-    @property
-    def grace(self) -> float:
-        """As the system says."""
-        return self._system.grace
+        self.name: str = system.name
+        self.largest_array: int | None = system.largest_array
+        self.ignored: frozenset[str] = system.ignored
+        self.longest_name: int = system.longest_name
+        self.states: Mapping[str, JobState] = system.states
+        self.grace: float = system.grace
 
     def build_submit(self, array: ArraySpec) -> Submission:
         """See `System.build_submit`; the files of the submission are on the host."""
