@@ -424,7 +424,7 @@ def _judge(
                 return verdict
     if spoiled is not None:  # row 6
         return spoiled
-    if last is not None:  # rows 2 and 7; how the element ended later is no matter of a subjob that was over by then
+    if last is not None:  # rows 2 and 7; how the element ended later says nothing of a subjob that was over by then
         return _fail(last, last.reason, None if _went_on(last, place) else state)
     return Verdict(subjob=subjob, status=SubjobStatus.MISSING)  # row 12
 

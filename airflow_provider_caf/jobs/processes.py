@@ -122,7 +122,7 @@ class FreeProcess:
                 return
 
     def close(self) -> None:
-        """Do nothing: what the command has left running is its own affair (`qsub` leaves something)."""
+        """Do nothing: what the command leaves running goes on (`qsub` leaves a process behind)."""
 
 
 class TiedProcess(FreeProcess):

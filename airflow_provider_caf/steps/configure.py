@@ -60,7 +60,7 @@ def configure_run(
 
     What comes behind an external command is not looked for: the command may make it.
 
-    :param catalog: is told what the run does.
+    :param catalog: gets a row of what the run does.
     :return: `<calibration>.<collection>` → how many input files it has.
     :raises InputError: with every pattern that matches nothing.
     :raises DefinitionError: if the job budget is too small.

@@ -79,7 +79,7 @@ class Executions:
     :param known: answers of an earlier try.
     :param checkpoint: keeps each answer before the plan sees it.
     :param look_ahead: what to do early, where there are several workers.
-    :param note: is told of the executions that the plan asked for, several at a time.
+    :param note: gets the executions that the plan asked for, several at a time.
     """
 
     def __init__(

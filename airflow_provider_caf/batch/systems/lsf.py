@@ -12,7 +12,7 @@ Theory
 * With a dead server every command prints "still trying" for ever: each one has a time limit.
 * A number without unit means what the site's `LSF_UNIT_FOR_LIMITS` says. IBM's LSF takes units, so they are written
   out. Compatible systems take plain numbers only: `bsub` reads `lsf.conf`, and so do we, before the first submission.
-* How an element ended is told by the exit record. After a restart of its daemons a compatible system showed jobs as
+* The exit record tells how an element ended. After a restart of its daemons a compatible system showed jobs as
   EXIT that ran on and ended well.
 """
 

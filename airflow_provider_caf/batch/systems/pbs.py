@@ -12,7 +12,7 @@ What shapes this module:
   counts as gone when the answer says so of its id; a silent answer says nothing.
 * `Exit_status` 0 is no success: a running element that was removed has it too. The substate tells.
 * An element that has no record of its own is shown with the attributes of its array. With a history, that is one
-  which never ran: it was removed while it waited. Without, it may as well have ended. Such a one has neither
+  which never ran: it was removed while it waited. Without, it may as well have ended. Such an element has neither
   `exec_host` nor `run_count`; its substate, comment and exit status are the array's.
 """
 

@@ -102,7 +102,7 @@ class TorqueSystem(PBSSystem):
             jobs = parse_jobs(result)
         except PollError as error:
             raise refuse_lookup(array, result, error.what) from error
-        # With nothing in the queue it is silent; the one over Slurm ends with the code of an unknown job then.
+        # With nothing in the queue it is silent; the qselect over Slurm then ends with the code of an unknown job.
         if result.stderr.strip() or result.exit_code not in (0, _UNKNOWN):
             raise refuse_lookup(array, result)
         name = re.compile(re.escape(array.name) + r"(?:-\d+)?")
@@ -143,7 +143,7 @@ class TorqueSystem(PBSSystem):
         return tuple(Command(argv=("qrls", *part), timeout=CANCEL_TIMEOUT) for part in cut_words(ids))
 
     def _find_problem(self, result: CommandResult, id: str) -> str | None:
-        # The one over Slurm says it without words, and is asked for all jobs whatever their ids.
+        # The qstat over Slurm says it without words, and is asked for all jobs whatever their ids.
         is_silent = result.exit_code in (0, _UNKNOWN) and not result.stderr.strip()
         return None if is_silent else super()._find_problem(result, id)
 

@@ -190,7 +190,7 @@ std::string find_empty_basket(TTree *tree) {
         found = find_empty_basket(other->GetListOfBranches());
   return found;
 }
-// uproot and others write baskets without entries. ROOT takes such a one for the first entry of the next, and gives
+// uproot and others write baskets without entries. ROOT takes such a basket for the first entry of the next, and gives
 // what happens to be in memory: TBranch::GetBasketAndFirst finds the first of equal starts. So they are left out.
 void drop_empty_baskets(TBranch *branch) {
   Baskets::drop_empty(branch);
