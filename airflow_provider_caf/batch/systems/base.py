@@ -7,7 +7,7 @@ ill" look alike on several systems, and only the parser knows the difference.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Literal, Protocol, cast
 
@@ -47,6 +47,21 @@ class Answer:
 
     elements: Mapping[str, Mapping[int, Native]]
     problems: Mapping[str, str] = field(default_factory=dict)
+
+
+def build_answer(outcomes: Iterable[tuple[SubmittedArray, Mapping[int, Native] | str]]) -> Answer:
+    """Return the answer about arrays.
+
+    :param outcomes: an array, and its elements, or why nothing is known about them.
+    """
+    elements: dict[str, Mapping[int, Native]] = {}
+    problems: dict[str, str] = {}
+    for submitted, outcome in outcomes:
+        if isinstance(outcome, str):
+            problems[submitted.array.name] = outcome
+        else:
+            elements[submitted.array.name] = outcome
+    return Answer(elements=elements, problems=problems)
 
 
 Done = Literal["cancelled", "released"]

@@ -15,7 +15,7 @@ from typing import Any
 import airflow_provider_caf
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
-from airflow_provider_caf.batch.systems.base import Answer, Done, Query, Submission
+from airflow_provider_caf.batch.systems.base import Answer, Done, Query, Submission, build_answer
 from airflow_provider_caf.batch.systems.refusals import refuse_lookup, show_output
 from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL, build_script
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
@@ -145,15 +145,7 @@ class LocalSystem:
                 f"The local pools could not be asked (exit code {result.exit_code}): {show_output(result)}",
                 hint=f"Try: {' '.join((*self._tool, 'pool', 'query'))}",
             )
-        elements: dict[str, Mapping[int, Native]] = {}
-        problems: dict[str, str] = {}
-        for submitted, answer in zip(query.arrays, answers):
-            states = _read_states(submitted, answer)
-            if isinstance(states, str):
-                problems[submitted.array.name] = states
-            else:
-                elements[submitted.array.name] = states
-        return Answer(elements=elements, problems=problems)
+        return build_answer((array, _read_states(array, answer)) for array, answer in zip(query.arrays, answers))
 
     def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
         """Return nothing: a pool's journal remembers all."""

@@ -30,7 +30,7 @@ from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.extra_lines import read_directives
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
 from airflow_provider_caf.batch.systems import refusals
-from airflow_provider_caf.batch.systems.base import Answer, Done, Query, Submission
+from airflow_provider_caf.batch.systems.base import Answer, Done, Query, Submission, build_answer
 from airflow_provider_caf.batch.systems.lsf_history import CANCELLED, build_end, read_history, read_host, read_text
 from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL, build_element_script, quote
 from airflow_provider_caf.core.errors import DefinitionError, PollError
@@ -226,20 +226,11 @@ class LSFSystem:
         by_id: dict[str, list[Mapping[str, Any]]] = {}
         for job in records:
             by_id.setdefault(str(job.get("JOBID")), []).append(job)
-        elements: dict[str, Mapping[int, Native]] = {}
-        problems: dict[str, str] = {}
-        for submitted in query.arrays:
-            own = by_id.get(submitted.ids[0])
-            outcome = (
-                f"bjobs says nothing of it: {refusals.show_all_output(result)}"
-                if own is None
-                else _read_elements(submitted, own)
-            )
-            if isinstance(outcome, str):
-                problems[submitted.array.name] = outcome
-            else:
-                elements[submitted.array.name] = outcome
-        return Answer(elements=elements, problems=problems)
+        silence = f"bjobs says nothing of it: {refusals.show_all_output(result)}"
+        return build_answer(
+            (array, _read_elements(array, by_id[array.ids[0]]) if array.ids[0] in by_id else silence)
+            for array in query.arrays
+        )
 
     def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
         """Return the `bhist` command that searches all event files."""

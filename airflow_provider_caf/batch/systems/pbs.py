@@ -26,7 +26,7 @@ from airflow_provider_caf.batch.evidence import JobState, Native, says_out_of_me
 from airflow_provider_caf.batch.extra_lines import read_directives
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
 from airflow_provider_caf.batch.systems import refusals
-from airflow_provider_caf.batch.systems.base import Answer, Done, Query, Submission
+from airflow_provider_caf.batch.systems.base import Answer, Done, Query, Submission, build_answer
 from airflow_provider_caf.batch.wrapper import build_element_script
 from airflow_provider_caf.core.errors import PollError
 
@@ -254,16 +254,10 @@ class PBSSystem:
 
     def _read_arrays(self, query: Query, result: CommandResult, *, has_history: bool) -> Answer:
         jobs = parse_jobs(result)
-        elements: dict[str, Mapping[int, Native]] = {}
-        problems: dict[str, str] = {}
-        for submitted in query.arrays:
-            natives = self._read_array(submitted, jobs, has_history=has_history)
-            problem = None if natives else self._find_problem(result, submitted.ids[0])
-            if problem is None:
-                elements[submitted.array.name] = natives
-            else:
-                problems[submitted.array.name] = problem
-        return Answer(elements=elements, problems=problems)
+        read = ((array, self._read_array(array, jobs, has_history=has_history)) for array in query.arrays)
+        return build_answer(
+            (array, natives or self._find_problem(result, array.ids[0]) or {}) for array, natives in read
+        )
 
     def _find_problem(self, result: CommandResult, id: str) -> str | None:
         """Return why a job that is not in the answer may exist all the same, or None."""
