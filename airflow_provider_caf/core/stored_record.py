@@ -7,14 +7,14 @@ from typing import TypeVar
 
 from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.core.json_form import JsonRecord
+from airflow_provider_caf.core.record import record
 
 _R = TypeVar("_R", bound="StoredRecord")
 
 
+@record
 class StoredRecord(JsonRecord):
     """A record in a file that only this user may read."""
-
-    __slots__ = ()
 
     def write(self, path: Path) -> None:
         """Write the record, in one step.
