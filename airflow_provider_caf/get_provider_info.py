@@ -24,7 +24,7 @@ _OPERATORS = (
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Give the provider's description in the form of Airflow's `provider_info.schema.json`."""
+    """Return the provider's description in the form of Airflow's `provider_info.schema.json`."""
     return {
         "package-name": "airflow-provider-caf",
         "name": _NAME,

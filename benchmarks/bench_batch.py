@@ -19,7 +19,7 @@ import argparse
 import logging
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from airflow_provider_caf.batch.packing import RunTimes
@@ -131,25 +131,16 @@ class Bench:
         )
 
 
+@dataclass(frozen=True)
 class Run:
     """What a run took."""
 
-    def __init__(
-        self,
-        *,
-        seconds: float,
-        delay: float,
-        elements: int,
-        submits: dict[str, int],
-        queries: dict[str, int],
-        times: RunTimes | None,
-    ) -> None:
-        self.seconds = seconds
-        self.delay = delay
-        self.elements = elements
-        self.submits = submits
-        self.queries = queries
-        self.times = times
+    seconds: float
+    delay: float
+    elements: int
+    submits: dict[str, int]
+    queries: dict[str, int]
+    times: RunTimes | None
 
 
 def compare_submits(bench: Bench, subjobs: int, singles: int, resources: Resources) -> None:

@@ -49,13 +49,13 @@ def wait_for_end(airflow: PrivateAirflow, run_id: str) -> None:
 
 
 def read_task(airflow: PrivateAirflow, run_id: str) -> dict[str, Any]:
-    """Give Airflow's record of the algorithm task."""
+    """Return Airflow's record of the algorithm task."""
     answer: dict[str, Any] = airflow.call_api("GET", f"/dags/{DAG}/dagRuns/{quote(run_id)}/taskInstances/{TASK}")
     return answer
 
 
 def measure_first(task: dict[str, Any], row: ExecutionRow) -> float:
-    """Give the seconds from the start of a task to the beginning of an execution."""
+    """Return the seconds from the start of a task to the beginning of an execution."""
     assert row.ended is not None
     assert row.seconds is not None
     return row.ended.timestamp() - row.seconds - datetime.fromisoformat(task["start_date"]).timestamp()
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def read_rows(folder: Path, run_id: str) -> list[ExecutionRow]:
-    """Give the executions, in the order of the plan."""
+    """Return the executions, in the order of the plan."""
     return sorted(
         open_sqlite_catalog(default_catalog_file(folder / "work")).read(ExecutionRow, DAG, run_id),
         key=lambda row: row.key,

@@ -63,7 +63,7 @@ def build_pool_input(folder: Path, subjobs: int, processes: int) -> ArraySpec:
 
 
 def time_pool(folder: Path, subjobs: int, processes: int) -> float:
-    """Give the wall seconds from the submit command to the last exit record."""
+    """Return the wall seconds from the submit command to the last exit record."""
     array = build_pool_input(folder, subjobs, processes)
     argv = [sys.executable, "-m", "airflow_provider_caf.worker", "pool", "submit", array.array_file]
     begin = time.perf_counter()
@@ -78,7 +78,7 @@ def time_pool(folder: Path, subjobs: int, processes: int) -> float:
 
 
 def time_xargs(folder: Path, subjobs: int, processes: int) -> float:
-    """Give the wall seconds of the same copies by `xargs`."""
+    """Return the wall seconds of the same copies by `xargs`."""
     source = folder / "source"
     source.write_bytes(os.urandom(SIZE))
     numbers = "".join(f"{number}\n" for number in range(subjobs))
@@ -92,7 +92,7 @@ def time_xargs(folder: Path, subjobs: int, processes: int) -> float:
 
 
 def time_files(folder: Path, subjobs: int, _processes: int) -> float:
-    """Give the wall seconds for making the folders and files of the pool alone."""
+    """Return the wall seconds for making the folders and files of the pool alone."""
     status = folder / "status"
     status.mkdir()
     begin = time.perf_counter()

@@ -152,7 +152,7 @@ def merge_plainly(
 
 
 def measure(function: Callable[[], object]) -> float:
-    """Give the CPU seconds of a call."""
+    """Return the CPU seconds of a call."""
     began = time.process_time()
     function()
     return time.process_time() - began

@@ -44,7 +44,7 @@ def run_demo(airflow: PrivateAirflow, data: Path) -> str:
 
 
 def read_start(task: dict[str, Any]) -> float:
-    """Give when a task started, in seconds since 1970."""
+    """Return when a task started, in seconds since 1970."""
     return datetime.fromisoformat(task["start_date"]).timestamp()
 
 

@@ -34,7 +34,7 @@ NAME = "calibration_07"
 
 
 def build_run(calibrations: int) -> RunRow:
-    """Give a run as Airflow would know it."""
+    """Return a run as Airflow would know it."""
     now = datetime.now(UTC)
     tasks = {}
     for number in range(calibrations):
@@ -45,7 +45,7 @@ def build_run(calibrations: int) -> RunRow:
 
 
 def list_answers(run: RunRow, catalog: Catalog) -> dict[str, Callable[[], Any]]:
-    """Give what the page asks for."""
+    """Return what the page asks for."""
     return {
         "run": lambda: views.build_run(run, catalog),
         "map": lambda: views.build_map(run, catalog, None),
@@ -58,7 +58,7 @@ def list_answers(run: RunRow, catalog: Catalog) -> dict[str, Callable[[], Any]]:
 
 
 def time_call(function: Callable[[], Any], repeat: int) -> float:
-    """Give the median time in seconds."""
+    """Return the median time in seconds."""
     times = []
     for _ in range(repeat):
         began = time.perf_counter()

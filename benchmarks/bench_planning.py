@@ -25,19 +25,19 @@ REPETITIONS = 3
 
 
 def build_runs(count: int) -> tuple[ExpRun, ...]:
-    """Give sorted runs, numbered with gaps."""
+    """Return sorted runs, numbered with gaps."""
     return tuple(
         ExpRun(number // RUNS_PER_EXPERIMENT, 3 * (number % RUNS_PER_EXPERIMENT) + 1) for number in range(count)
     )
 
 
 def build_answer(poor: frozenset[ExpRun]) -> Callable[[tuple[ExpRun, ...]], ResultCode]:
-    """Give the rule of an algorithm that has not enough data in the poor runs alone."""
+    """Return the rule of an algorithm that has not enough data in the poor runs alone."""
     return lambda runs: ResultCode.NOT_ENOUGH_DATA if poor.issuperset(runs) else ResultCode.OK
 
 
 def measure(work: Callable[[], int]) -> tuple[float, int]:
-    """Give the best wall time of some repetitions, in seconds, and the number of executions."""
+    """Return the best wall time of some repetitions, in seconds, and the number of executions."""
     best, count = float("inf"), 0
     for _ in range(REPETITIONS):
         start = time.perf_counter()

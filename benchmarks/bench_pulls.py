@@ -110,20 +110,20 @@ class Judged:
 
     @property
     def is_honest(self) -> bool:
-        """Tell whether mean and width may be 0 and 1, within what is wanted and what can be known."""
+        """Return whether mean and width may be 0 and 1, within what is wanted and what can be known."""
         mean_limit = max(WANTED, SIGNIFICANT / math.sqrt(self.count))
         width_limit = max(WANTED, SIGNIFICANT / math.sqrt(2 * self.count))
         return abs(self.mean) <= mean_limit and abs(self.width - 1) <= width_limit
 
     def __str__(self) -> str:
-        """Give a line of the table."""
+        """Return a line of the table."""
         mean = f"{self.mean:+.3f} ± {1 / math.sqrt(self.count):.3f}"
         width = f"{self.width:.3f} ± {1 / math.sqrt(2 * self.count):.3f}"
         return f"{self.name:14}{self.count:6}  {mean:16}{self.seed_error:<12.3f}{width}"
 
 
 def judge(name: str, pulls: Sequence[Sequence[float]]) -> Judged:
-    """Give mean and width of pulls.
+    """Return mean and width of pulls.
 
     :param pulls: of each seed.
     """
@@ -293,7 +293,7 @@ class Pass:
 
 
 def build_execution(key: int, action: Any, done: Mapping[str, Any]) -> Execution:
-    """Give what a strategy sees of an execution."""
+    """Return what a strategy sees of an execution."""
     payloads = [{name: value for name, value in each.items() if name != "file"} for each in done["payloads"]]
     return Execution.from_json(
         {

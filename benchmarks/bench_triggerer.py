@@ -43,7 +43,7 @@ for each in json.load(sys.stdin):
 
 
 def find_layout(folder: Path, name: str) -> CollectionLayout:
-    """Give the paths of one of the collections."""
+    """Return the paths of one of the collections."""
     return CalibrationLayout(run_folder=folder / "dag" / "run", name="bench").iteration(0).collection(name)
 
 
@@ -60,7 +60,7 @@ def submit(layout: CollectionLayout, subjobs: int) -> None:
         database_chain=(),
         backend="local",
         resources=Resources(),
-    ).write(layout)
+    ).write(layout.manifest)
     for subjob in range(subjobs):
         layout.jobs.job_file(subjob).write_text(json.dumps({"subjob": subjob}))
     array = ArraySpec(
@@ -126,13 +126,13 @@ async def watch(folder: Path, names: list[str], subjobs: int, interval: float, l
 
 
 def count_cpu() -> float:
-    """Give the CPU seconds of this process; not those of the commands."""
+    """Return the CPU seconds of this process; not those of the commands."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 def read_peak() -> float:
-    """Give the largest resident memory of this process in MB."""
+    """Return the largest resident memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

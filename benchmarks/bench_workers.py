@@ -41,7 +41,7 @@ class Bench:
         merge_events(self.events, self.module, folder / "merged/default.root", folder / "merged/default.index.json")
 
     def run(self, number: int, workers: int, thin: int) -> tuple[float, StrategyResult]:
-        """Give the seconds that the whole step takes, and its result."""
+        """Return the seconds that the whole step takes, and its result."""
         algorithm = Algorithm(
             f"{self.module}:BurningAlgorithm",
             "SequentialRunByRun",

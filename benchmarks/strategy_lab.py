@@ -88,7 +88,7 @@ class MemoryState(dict[str, str]):
     """Stands for Airflow's task state store, and costs nothing."""
 
     def get(self, key: str, default: object = None) -> object:  # type: ignore[override]
-        """Give a value."""
+        """Return a value."""
         return json.loads(self[key]) if key in self else default
 
     def set(self, key: str, value: object) -> None:

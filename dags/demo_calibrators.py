@@ -17,13 +17,13 @@ CHARGE_SLOPE = 5.0  # per cm: how the charge grows with the distance from the se
 
 
 def measure_mean(histogram: Any) -> tuple[float, float]:
-    """Give mean and its standard error of a histogram with two entries or more, from its sums and not its bins."""
+    """Return mean and its standard error of a histogram with two entries or more, from its sums and not its bins."""
     # The width around a mean of the same entries is too small; one less in the denominator makes up for it.
     return histogram.GetMean(), histogram.GetStdDev() / math.sqrt(histogram.GetEffectiveEntries() - 1)
 
 
 def propagate_spot_errors(algorithm: Algorithm, hits: Mapping[ExpRun, float]) -> float:
-    """Give the error that the beam spots bring to a mean over the hits of some runs, in cm.
+    """Return the error that the beam spots bring to a mean over the hits of some runs, in cm.
 
     Runs that were joined have one beam spot: its error is common to them.
 
@@ -37,7 +37,7 @@ def propagate_spot_errors(algorithm: Algorithm, hits: Mapping[ExpRun, float]) ->
 
 
 def draw(histogram: Any) -> Any:
-    """Give a canvas with a histogram on it."""
+    """Return a canvas with a histogram on it."""
     import ROOT
 
     canvas = ROOT.TCanvas(histogram.GetName(), "", 700, 450)
@@ -198,7 +198,7 @@ class GainAlgorithm(Algorithm):
         return ResultCode.OK
 
     def _propagate_middle_error(self) -> float:
-        """Give the error of the sensor's middle, beam spot plus offset, averaged over the hits, in cm.
+        """Return the error of the sensor's middle, beam spot plus offset, averaged over the hits, in cm.
 
         The two are not independent, as the offset is measured from the beam spots. There each spot has its share f of
         the hits, and f is as 1/e², e being the spot's error. So f·e² is the same for every spot, and it is the square

@@ -49,7 +49,7 @@ class Run:
 
 
 def open_streams(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
-    """Give random numbers for the truth, and others for the data, which no other seed has."""
+    """Return random numbers for the truth, and others for the data, which no other seed has."""
     truth, data = np.random.SeedSequence(seed).spawn(2)
     return np.random.default_rng(truth), np.random.default_rng(data)
 

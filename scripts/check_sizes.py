@@ -14,7 +14,7 @@ FOLDERS = ("airflow_provider_caf", "benchmarks", "dags", "docs", "scripts", "tes
 
 
 def find_oversize(path: Path, text: str) -> Iterator[str]:
-    """Give one line of text for each thing in a file that is too long.
+    """Yield one line of text for each thing in a file that is too long.
 
     :param path: the name to print.
     :param text: the file's content.

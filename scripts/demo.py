@@ -81,7 +81,7 @@ def make_data(folder: Path, console: Console) -> Path:
 
 
 def make_fresh_home(folder: Path) -> Path:
-    """Give an empty AIRFLOW_HOME; what an interrupted demonstration left must not go on."""
+    """Return an empty AIRFLOW_HOME; what an interrupted demonstration left must not go on."""
     home = folder / "airflow"
     for stale in (home, folder / "work"):
         if stale.exists():
@@ -91,13 +91,13 @@ def make_fresh_home(folder: Path) -> Path:
 
 
 def build_connection(backend: str) -> str:
-    """Give an Airflow connection to a batch system. Its jobs run with this Python, where ROOT is."""
+    """Return an Airflow connection to a batch system. Its jobs run with this Python, where ROOT is."""
     extra = {"system": backend, "python": sys.executable}
     return json.dumps({"conn_type": "caf_batch", "extra": extra})
 
 
 def build_conf(data: Path) -> dict[str, object]:
-    """Give the params of the run."""
+    """Return the params of the run."""
     files = {name: [f"{data}/*_{name}.root"] for name in ("muons", "electrons")}
     return {"input_data": files, "connection": CONNECTION}
 
@@ -116,7 +116,7 @@ def run_demo(airflow: PrivateAirflow, folder: Path, data: Path, console: Console
         console.print(f"plot: {path}", soft_wrap=True)
     console.print(f"files of the run: {layout.folder}", soft_wrap=True)
     broken = [task for task, its_state in tasks.items() if its_state in ("failed", "upstream_failed")]
-    outside = [each for each in measurements if abs(each.pull) > PULL_LIMIT]
+    outside = [measurement for measurement in measurements if abs(measurement.pull) > PULL_LIMIT]
     if state != "success" or broken:
         console.print(f"[bold red]The run ended as {state}; these tasks did not end well: {', '.join(broken)}")
         return 1
@@ -136,7 +136,7 @@ def watch_run(
         while True:
             state = airflow.call_api("GET", f"/dags/{DAG_ID}/dagRuns/{quote(layout.run_id)}")["state"]
             tasks = airflow.read_task_states(DAG_ID, layout.run_id)
-            rows = {task_id: TaskRow(state=each) for task_id, each in tasks.items()}
+            rows = {task_id: TaskRow(state=task_state) for task_id, task_state in tasks.items()}
             progress = read_progress(DAG_ID, layout.run_id, rows, catalog)
             show(progress, f"{DAG_ID} {layout.run_id}: {state}")
             if state in _END_STATES:

@@ -54,7 +54,7 @@ class Truth:
         self.runs = {ExpRun(run["exp"], run["run"]): run for run in self._truth["runs"]}
 
     def find(self, payload: str, runs: Sequence[ExpRun]) -> float:
-        """Give the truth of a constant, averaged over the tracks of the runs."""
+        """Return the truth of a constant, averaged over the tracks of the runs."""
         field, _ = _QUANTITIES[payload]
         if field is None:
             return float(self._truth["sensor_offset"])
@@ -102,18 +102,18 @@ def build_result_table(measurements: Sequence[Measurement]) -> Table:
             Column(name="pull", justify="right"),
         ),
     )
-    for each in measurements:
-        digits = max(0, 2 - math.floor(math.log10(each.error)) - 1)
-        unit = _QUANTITIES[each.payload][1]
-        style = "bold red" if abs(each.pull) > PULL_LIMIT else ""
+    for measurement in measurements:
+        digits = max(0, 2 - math.floor(math.log10(measurement.error)) - 1)
+        unit = _QUANTITIES[measurement.payload][1]
+        style = "bold red" if abs(measurement.pull) > PULL_LIMIT else ""
         table.add_row(
-            each.calibration,
-            each.payload,
-            str(each.iov),
-            str(len(each.runs)),
-            f"{each.value:.{digits}f} ± {each.error:.{digits}f} {unit}".rstrip(),
-            f"{each.truth:.{digits}f}",
-            f"{each.pull:+.2f}",
+            measurement.calibration,
+            measurement.payload,
+            str(measurement.iov),
+            str(len(measurement.runs)),
+            f"{measurement.value:.{digits}f} ± {measurement.error:.{digits}f} {unit}".rstrip(),
+            f"{measurement.truth:.{digits}f}",
+            f"{measurement.pull:+.2f}",
             style=style,
         )
     return table
@@ -131,7 +131,7 @@ def draw_plots(measurements: Sequence[Measurement], truth: Truth, folder: Path) 
     place = {run: index for index, run in enumerate(runs)}
     paths = []
     for payload, (_, unit) in _QUANTITIES.items():
-        own = [each for each in measurements if each.payload == payload]
+        own = [measurement for measurement in measurements if measurement.payload == payload]
         if not own:
             continue
         figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
@@ -142,13 +142,13 @@ def draw_plots(measurements: Sequence[Measurement], truth: Truth, folder: Path) 
             color="#999999",
             label="truth",
         )
-        for index, each in enumerate(own):
-            first, last = place[min(each.runs)], place[max(each.runs)]
+        for index, measurement in enumerate(own):
+            first, last = place[min(measurement.runs)], place[max(measurement.runs)]
             axes.errorbar(
                 (first + last) / 2,
-                each.value,
+                measurement.value,
                 xerr=(last - first) / 2 + 0.35,
-                yerr=each.error,
+                yerr=measurement.error,
                 fmt="o",
                 markersize=4,
                 capsize=2,

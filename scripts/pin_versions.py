@@ -43,7 +43,7 @@ def parse_report(report: str) -> dict[str, str]:
 
 
 def build_constraints(pins: dict[str, str], pythons: list[str]) -> str:
-    """Give the text of constraints.txt.
+    """Return the text of constraints.txt.
 
     :param pins: version by name.
     :param pythons: the Python versions the pins were resolved on, such as "3.11".

@@ -28,14 +28,14 @@ _NAMES = {
 
 
 def fill_page(text: str) -> str:
-    """Give the page with fresh tables between its markers."""
+    """Return the page with fresh tables between its markers."""
     schema = build_schema()
     forms = {"CAF": schema, **schema["$defs"]}
     return _MARKED.sub(lambda match: match[1] + build_table(forms[match[2]]) + match[3], text)
 
 
 def build_table(form: Mapping[str, Any]) -> str:
-    """Give the table of the words of one form."""
+    """Return the table of the words of one form."""
     required = form.get("required", ())
     rows = ["| word | type | default | meaning |", "|---|---|---|---|"]
     for word, schema in form["properties"].items():
@@ -57,9 +57,9 @@ def _list_kinds(schema: Mapping[str, Any]) -> list[str]:
     if "const" in schema:
         return [f"`{schema['const']}`"]
     if "enum" in schema:
-        return [f"`{each}`" for each in schema["enum"] if each is not None]
+        return [f"`{value}`" for value in schema["enum"] if value is not None]
     if "anyOf" in schema:
-        return [kind for each in schema["anyOf"] for kind in _list_kinds(each)]
+        return [kind for member in schema["anyOf"] for kind in _list_kinds(member)]
     if "pattern" in schema:
         patterns = {r"\{\{[\s\S]*\}\}": [], r"^.+:.+$": ["code"], ":": ["code"]}
         return patterns.get(schema["pattern"], ["text"])

@@ -61,7 +61,7 @@ def _read_size(value: Any, where: str) -> int:
 def _read_unit(value: Any, where: str) -> str:
     unit = value.strip().upper().removesuffix("B") if isinstance(value, str) else ""
     if unit not in MEMORY_UNITS:
-        raise _refuse(value, where, f"one of {', '.join(f'{each}B' for each in MEMORY_UNITS)}")
+        raise _refuse(value, where, f"one of {', '.join(f'{unit}B' for unit in MEMORY_UNITS)}")
     return unit
 
 
@@ -141,7 +141,7 @@ def _read_held(value: Any, where: str) -> str:
 
 
 def is_host(value: Any) -> bool:
-    """Tell whether something can be the name of a host."""
+    """Return whether something can be the name of a host."""
     return isinstance(value, str) and _HOST.fullmatch(value) is not None
 
 

@@ -7,10 +7,12 @@ system* says a state code for the element that runs the subjob (`Native`). A *no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from airflow_provider_caf.core.file_names import build_label
 from airflow_provider_caf.core.json_form import JsonRecord
@@ -34,6 +36,18 @@ FINAL = frozenset({JobState.EXITED, JobState.CANCELLED, JobState.LOST})
 """The states that are over."""
 
 
+_OUT_OF_MEMORY = re.compile(
+    r"\b(?:MemoryError|bad_alloc|Cannot allocate memory|Out of memory|OUT_OF_MEMORY|OOM|oom-kill|"
+    r"TERM_MEMLIMIT|memory (?:usage )?(?:limit )?exceeded|exceeded .{0,40}memory|exceeded request_memory)\b",
+    re.IGNORECASE,
+)
+
+
+def says_out_of_memory(text: str | None) -> bool:
+    """Return whether a text of another program says that memory was the cause: Python's, C++'s, a batch system's."""
+    return _OUT_OF_MEMORY.search(text or "") is not None
+
+
 @record
 class Native:
     """What the batch system says of one element, in its own words.
@@ -43,6 +57,7 @@ class Native:
     :param exit_code: as the system reports it; it may be wrong and only explains.
     :param host: where it runs or ran.
     :param is_hopeless: it is held or waits for something that will not come by itself, such as a missing input.
+    :param out_of_memory: it was ended or is held because it used more memory than it had asked for.
     """
 
     code: str
@@ -50,6 +65,7 @@ class Native:
     exit_code: int | None = None
     host: str | None = None
     is_hopeless: bool = False
+    out_of_memory: bool = False
 
 
 @record
@@ -60,17 +76,26 @@ class Note(JsonRecord):
     :param releases: how often we have released it.
     :param cancelled: we have cancelled it.
     :param given_up: why we have ended it although nobody wanted it cancelled: the reason of its hold.
+    :param out_of_memory: that reason was its memory.
     :param told: what people shall know who look at how it ended.
     """
 
     noun = "note"
-    short_fields = ("told",)
+    short_fields = ("out_of_memory", "told")
 
     held_since: float | None = None
     releases: int = 0
     cancelled: bool = False
     given_up: str | None = None
+    out_of_memory: bool = False
     told: str | None = None
+
+    @classmethod
+    def translate(cls, value: Any) -> Any:
+        """Return the form of `to_json` for a note that was written before `out_of_memory` was a field of its own."""
+        if isinstance(value, Mapping) and str(value.get("given_up")).startswith("OUT_OF_MEMORY"):
+            return {"out_of_memory": True, **value}
+        return value
 
 
 @record
@@ -85,6 +110,7 @@ class ExitRecord:
     :param outputs: path relative to the work folder → size in bytes.
     :param reason: why it has failed, where exit code and signal do not tell.
     :param ended_by: who ended the whole job from outside, a word of `core.file_names.ENDED_BY`; None: nobody.
+    :param out_of_memory: there was no memory to start it.
     """
 
     subjob: int
@@ -102,6 +128,7 @@ class ExitRecord:
     outputs: Mapping[str, int]
     reason: str | None
     ended_by: str | None = None
+    out_of_memory: bool = False
 
     @property
     def label(self) -> str:

@@ -140,7 +140,7 @@ class _Rule:
 
 
 def read_directives(system: str, resources: Resources, where: str) -> tuple[str, ...]:
-    """Give the extra lines as they stand in the script or the submit file.
+    """Return the extra lines as they stand in the script or the submit file.
 
     :param system: our name of the batch system.
     :param where: what they belong to, such as `array caf_x`.
@@ -196,7 +196,7 @@ def _find_slurm(words: list[str]) -> Iterator[tuple[str, str]]:
         name = word.partition("=")[0][2:]
         if word.startswith("--") and name:
             # As getopt_long: a beginning that fits is enough, and an exact name is no beginning of another.
-            found = name if name in _SLURM else next((each for each in _SLURM if each.startswith(name)), None)
+            found = name if name in _SLURM else next((option for option in _SLURM if option.startswith(name)), None)
             if found is not None:
                 yield word, _SLURM[found]
         elif word.startswith("-"):
@@ -206,7 +206,7 @@ def _find_slurm(words: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _list_letters(word: str, values: str) -> Iterator[str]:
-    """Give the flags of `-Hd`, up to the one that takes the rest as its value."""
+    """Yield the flags of `-Hd`, up to the one that takes the rest as its value."""
     for letter in word[1:]:
         yield letter
         if letter in values:

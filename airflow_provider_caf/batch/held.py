@@ -1,4 +1,4 @@
-"""What to do with a job that the batch system holds (law 8).
+"""What to do with a job that the batch system holds.
 
 Theory
 ------
@@ -55,7 +55,7 @@ class HeldPolicy:
 
 
 def build_held_policy(resources: Resources) -> HeldPolicy:
-    """Give the policy that the arguments `held` and `held_timeout` make."""
+    """Return the policy that the arguments `held` and `held_timeout` make."""
     timeout = DEFAULT_TIMEOUT if resources.held_timeout is None else float(resources.held_timeout)
     return HeldPolicy(action=resources.held, timeout=timeout)
 

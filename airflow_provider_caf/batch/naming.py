@@ -1,4 +1,4 @@
-"""Names of arrays: the same for the same submission, always, and different for any two (law 6).
+"""Names of arrays: the same for the same submission, always, and different for any two.
 
 After a crash the only way to find out whether a submit command did its work is to look the name up.
 """

@@ -46,23 +46,23 @@ class RunTimes:
 
 
 def measure(seconds: Sequence[float]) -> RunTimes | None:
-    """Give the run times of some subjobs; None if there are none."""
+    """Return the run times of some subjobs; None if there are none."""
     if not seconds:
         return None
     return RunTimes(mean=math.fsum(seconds) / len(seconds), longest=max(seconds))
 
 
-def decide_size(asked: int | str | None, count: int, seen: RunTimes | None, walltime: int | None = None) -> int:
+def decide_size(per_job: int | str | None, count: int, seen: RunTimes | None, walltime: int | None = None) -> int:
     """Decide how many subjobs one element runs.
 
-    :param asked: the argument `subjobs_per_job`: a number, `AUTO`, or None for one.
+    :param per_job: the argument `subjobs_per_job`: a number, `AUTO`, or None for one.
     :param count: how many subjobs are submitted together.
     :param seen: run times of the same collection; None: nothing is known, and `AUTO` does not pack.
     :param walltime: the limit of an element in seconds.
     """
-    if isinstance(asked, int):
-        return asked
-    if asked != AUTO or seen is None:
+    if isinstance(per_job, int):
+        return per_job
+    if per_job != AUTO or seen is None:
         return 1
     mean = max(seen.mean, _OVERHEAD)
     longest = max(seen.longest, mean)
@@ -75,21 +75,21 @@ def decide_size(asked: int | str | None, count: int, seen: RunTimes | None, wall
 
 
 def _predict(count: int, mean: float, size: int) -> float:
-    """Give the seconds until all subjobs are over, see the theory."""
+    """Return the seconds until all subjobs are over, see the theory."""
     elements = math.ceil(count / size)
     return elements / START_RATE + math.ceil(count / max(elements, 1)) * mean
 
 
 def pack(subjobs: Sequence[int], size: int) -> tuple[tuple[int, ...], ...]:
-    """Give the elements: as few as the size allows, and as even as can be."""
+    """Return the elements: as few as the size allows, and as even as can be."""
     if not subjobs:
         return ()
     elements = math.ceil(len(subjobs) / size)
-    each, longer = divmod(len(subjobs), elements)
+    least, longer = divmod(len(subjobs), elements)
     packed = []
     start = 0
     for number in range(elements):
-        end = start + each + (number < longer)
+        end = start + least + (number < longer)
         packed.append(tuple(subjobs[start:end]))
         start = end
     return tuple(packed)
@@ -111,15 +111,15 @@ class Part:
 def plan_parts(
     retries: Iterable[Retry], resources: Resources, *, times: RunTimes | None, limit: int | None
 ) -> list[Part]:
-    """Give the arrays for subjobs that ask for different things, none larger than the site allows.
+    """Return the arrays for subjobs that ask for different things, none larger than the site allows.
 
     :param times: run times of the same collection, where they are known.
     :param limit: the most elements of one array; None: there is no limit.
     """
     parts = []
     for retry in retries:
-        asked = 1 if retry.alone else resources.subjobs_per_job
-        elements = pack(retry.subjobs, decide_size(asked, len(retry.subjobs), times, resources.walltime))
+        per_job = 1 if retry.alone else resources.subjobs_per_job
+        elements = pack(retry.subjobs, decide_size(per_job, len(retry.subjobs), times, resources.walltime))
         own = replace(resources, memory=retry.memory or resources.memory)
         modest = None if retry.before is None else replace(resources, memory=retry.before or resources.memory)
         size = limit or len(elements)
@@ -137,10 +137,10 @@ def _share_throttle(parts: list[Part], throttle: int | None) -> list[Part]:
     """
     if throttle is None or len(parts) < 2:
         return parts
-    each, more = divmod(throttle, len(parts))
+    least, more = divmod(throttle, len(parts))
     shared = []
     for number, part in enumerate(parts):
-        own = max(1, each + (number < more))
+        own = max(1, least + (number < more))
         modest = None if part.modest is None else replace(part.modest, throttle=own)
         shared.append(replace(part, resources=replace(part.resources, throttle=own), modest=modest))
     return shared

@@ -32,7 +32,7 @@ class Patience:
 
 
 def decide_interval(waited: float, patience: Patience) -> float:
-    """Give the time to the next query: quick at first, slower on long waits.
+    """Return the time to the next query: quick at first, slower on long waits.
 
     :param waited: seconds since the submission. A clock that was set back gives a negative one.
     """
@@ -40,7 +40,7 @@ def decide_interval(waited: float, patience: Patience) -> float:
 
 
 def decide_over(since: float | None, now: float, limit: float) -> bool:
-    """Tell whether something has lasted for its limit.
+    """Return whether something has lasted for its limit.
 
     :param since: when it began; None: it is not so.
     """

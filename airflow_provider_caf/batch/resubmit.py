@@ -1,8 +1,7 @@
-"""Which subjobs go again, with how much memory, with which neighbours, and on which hosts not (law 9)."""
+"""Which subjobs go again, with how much memory, with which neighbours, and on which hosts not."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from airflow_provider_caf.batch.arguments import is_host
@@ -18,12 +17,6 @@ _FIRST_GUESS = 1000
 
 _NEAR_THE_LIMIT = 0.8
 """A job that is killed for its memory was measured a bit below the limit: the last pages were refused."""
-
-_MEMORY_WORDS = re.compile(
-    r"\b(?:MemoryError|bad_alloc|Cannot allocate memory|Out of memory|OUT_OF_MEMORY|OOM|oom-kill|"
-    r"TERM_MEMLIMIT|memory (?:usage )?(?:limit )?exceeded|exceeded .{0,40}memory|exceeded request_memory)\b",
-    re.IGNORECASE,
-)
 
 
 @record
@@ -59,7 +52,7 @@ class Failure:
     :param tries: how often it was tried.
     :param memory: what was requested for the last try, in MB; None: the system's default.
     :param peak_memory: the largest resident memory of the last try in kB.
-    :param text: the reason, the native reason and the last lines of stderr.
+    :param out_of_memory: somebody says that memory was the cause: Python, C++, the batch system.
     :param broke_off: its job ended with it, and so did those that shared its element of the array.
     """
 
@@ -69,7 +62,7 @@ class Failure:
     signal: int | None = None
     memory: int | None = None
     peak_memory: int | None = None
-    text: str = ""
+    out_of_memory: bool = False
     broke_off: bool = False
 
 
@@ -100,18 +93,13 @@ class RetryPlan:
     spent: tuple[int, ...]
 
 
-def has_memory_words(text: str) -> bool:
-    """Tell whether somebody says that memory was the cause."""
-    return _MEMORY_WORDS.search(text) is not None
-
-
 def is_memory_cause(failure: Failure) -> bool:
-    """Tell whether memory was the cause.
+    """Return whether memory was the cause.
 
-    Either somebody says so (Python, C++, the batch system), or the subjob was killed when its memory was near
-    what it had asked for. SIGKILL alone says nothing: a time limit and an administrator use it too.
+    Either somebody says so, or the subjob was killed when its memory was near what it had asked for. SIGKILL alone
+    says nothing: a time limit and an administrator use it too.
     """
-    if has_memory_words(failure.text):
+    if failure.out_of_memory:
         return True
     killed = failure.signal == _KILLED or failure.exit_code == _KILLED_AS_EXIT_CODE
     if not killed or failure.memory is None or failure.peak_memory is None:
@@ -120,7 +108,7 @@ def is_memory_cause(failure: Failure) -> bool:
 
 
 def decide_memory(failure: Failure, policy: RetryPolicy) -> int | None:
-    """Give the next memory request in MB; None: as before.
+    """Return the next memory request in MB; None: as before.
 
     Without a request it grows from what the subjob used, and where nobody measured that, from a guess: the site's
     default was too small, and would be too small again.
@@ -139,7 +127,7 @@ def plan_retries(failures: Iterable[Failure], policy: RetryPolicy) -> RetryPlan:
     """Decide which subjobs go again, grouped by the memory they ask for."""
     groups: dict[tuple[int | None, bool, int | None], list[int]] = {}
     spent = []
-    for failure in sorted(failures, key=lambda each: each.subjob):
+    for failure in sorted(failures, key=lambda failure: failure.subjob):
         if failure.tries > policy.max_retries:
             spent.append(failure.subjob)
         else:
@@ -150,24 +138,24 @@ def plan_retries(failures: Iterable[Failure], policy: RetryPolicy) -> RetryPlan:
         Retry(subjobs=tuple(subjobs), memory=memory, alone=alone, before=before)
         for (memory, alone, before), subjobs in groups.items()
     )
-    return RetryPlan(retries=tuple(sorted(retries, key=lambda each: each.subjobs)), spent=tuple(spent))
+    return RetryPlan(retries=tuple(sorted(retries, key=lambda retry: retry.subjobs)), spent=tuple(spent))
 
 
 @record
 class HostTry:
     """A try of a subjob that ended on a host.
 
-    :param reason: why it failed, where that is known.
+    :param out_of_memory: somebody says that memory was the cause.
     """
 
     host: str
     subjob: int
     succeeded: bool
-    reason: str = ""
+    out_of_memory: bool = False
 
 
 def find_bad_hosts(tries: Iterable[HostTry], policy: RetryPolicy) -> tuple[str, ...]:
-    """Give the hosts on which too many different subjobs failed and none succeeded, sorted.
+    """Return the hosts on which too many different subjobs failed and none succeeded, sorted.
 
     A subjob that had too little memory says nothing about the host.
     """
@@ -175,11 +163,11 @@ def find_bad_hosts(tries: Iterable[HostTry], policy: RetryPolicy) -> tuple[str, 
         return ()
     failed: dict[str, set[int]] = {}
     good = set()
-    for each in tries:
-        if each.succeeded:
-            good.add(each.host)
-        elif not has_memory_words(each.reason):
-            failed.setdefault(each.host, set()).add(each.subjob)
+    for host_try in tries:
+        if host_try.succeeded:
+            good.add(host_try.host)
+        elif not host_try.out_of_memory:
+            failed.setdefault(host_try.host, set()).add(host_try.subjob)
     return tuple(
         sorted(
             host

@@ -202,7 +202,7 @@ class ArraySpec(JsonRecord):
 
     All paths are absolute and seen on the machines that run the jobs.
 
-    :param name: the deterministic name of law 6, see `batch.naming`.
+    :param name: the same for the same submission, see `batch.naming`.
     :param folder: holds this record as `array.json`, the script, and the files of the local pool.
     :param input_folder: holds `<subjob %05d>.json`.
     :param output_folder: gets `<subjob %05d>/attempt_<k>`.

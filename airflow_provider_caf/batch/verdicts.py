@@ -57,6 +57,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from airflow_provider_caf.batch.evidence import FINAL, ExitRecord, JobState, Native, Note
 from airflow_provider_caf.batch.polling import decide_over
@@ -154,6 +155,7 @@ class SubjobState:
     :param settled: it is over, and the time in which its exit record may still appear is over too.
     :param missing: neither queue nor history knew it when they were last asked, and its grace time still runs.
     :param hopeless: it is held, or waits, for what will not come by itself.
+    :param out_of_memory: memory is the cause of its end or its hold.
     :param given_up: why we have ended it: the reason of its hold.
     :param cancelled_here: only our own note calls it cancelled, whatever word the system has for its being over.
     """
@@ -169,6 +171,7 @@ class SubjobState:
     settled: bool = False
     missing: bool = False
     hopeless: bool = False
+    out_of_memory: bool = False
     given_up: str | None = None
     cancelled_here: bool = False
 
@@ -188,6 +191,7 @@ def build_state(subjob: int, attempt: int, sighting: Sighting, now: float, grace
         settled=decide_over(sighting.over_since, now, grace),
         missing=sighting.missing_since is not None and not sighting.is_over,
         hopeless=native.is_hopeless and not sighting.is_over,
+        out_of_memory=native.out_of_memory,
     )
 
 
@@ -203,11 +207,12 @@ def apply_note(state: SubjobState, note: Note) -> SubjobState:
     """
     if not may_need_note(state):
         return state
+    ended = replace(state, state=JobState.CANCELLED, missing=False)
     if note.given_up is not None:
-        return replace(state, state=JobState.CANCELLED, missing=False, given_up=note.given_up)
+        out_of_memory = state.out_of_memory or note.out_of_memory
+        return replace(ended, given_up=note.given_up, out_of_memory=out_of_memory)
     if note.cancelled and state.state is not JobState.CANCELLED:
-        reason = "it was cancelled from here"
-        return replace(state, state=JobState.CANCELLED, missing=False, reason=reason, cancelled_here=True)
+        return replace(ended, reason="it was cancelled from here", cancelled_here=True)
     return state
 
 
@@ -262,6 +267,7 @@ class Verdict:
     :param settling: nothing but the grace time is waited for: it has ended, or nobody knows it any more.
     :param hopeless: it is held, or waits, for what will not come by itself.
     :param gave_up: it was held, and we have ended it for that.
+    :param out_of_memory: batch system, exit record or log say that memory was the cause.
     :param began: False: the element that it shared ended before its turn came.
     """
 
@@ -277,6 +283,7 @@ class Verdict:
     settling: bool = False
     hopeless: bool = False
     gave_up: bool = False
+    out_of_memory: bool = False
     began: bool = True
 
     @property
@@ -384,7 +391,7 @@ def judge_subjobs(
     for subjob in sorted(expected):
         state = (states or {}).get(subjob)
         if state is not None and state.state in FINAL and (subjob, state.attempt) in void:
-            # That try has ended, and what it ran is no more what is asked for: it is as if it had never been.
+            # That try has ended, and what it ran is not what is asked for any more: it does not count at all.
             state = None
         place = None if state is None else places.get((subjob, state.attempt))
         verdict = _judge(subjob, valid.get(subjob, []), state, place, find_problem)
@@ -406,13 +413,7 @@ def _judge(
         if end.says_success:
             problem = find_problem(end)
             if problem is None:  # row 1
-                return Verdict(
-                    subjob=subjob,
-                    status=SubjobStatus.DONE,
-                    attempt=end.attempt,
-                    record=end,
-                    host=end.host,
-                )
+                return _build_by_record(end, SubjobStatus.DONE)
             spoiled = _fail(end, problem)
     last = records[-1] if records else None
     if state is not None and (last is None or state.attempt >= last.attempt):
@@ -423,7 +424,7 @@ def _judge(
                 return verdict
     if spoiled is not None:  # row 6
         return spoiled
-    if last is not None:  # rows 2 and 7; how the element ended later is no matter of a subjob that was over by then
+    if last is not None:  # rows 2 and 7; how the element ended later says nothing of a subjob that was over by then
         return _fail(last, last.reason, None if _went_on(last, place) else state)
     return Verdict(subjob=subjob, status=SubjobStatus.MISSING)  # row 12
 
@@ -452,8 +453,8 @@ def _judge_by_state(subjob: int, state: SubjobState, own: ExitRecord | None) -> 
         status, reason = SubjobStatus.RUNNING, "it has ended; its exit record is waited for"
     else:  # row 9
         code = "no exit code" if state.exit_code is None else f"exit code {state.exit_code} by the batch system"
-        why = f", {state.reason}" if state.reason else ""
-        status, reason = SubjobStatus.FAILED, f"it ended without an exit record ({state.native}: {code}{why})"
+        parts = ", ".join(text for text in (code, state.reason) if text)
+        status, reason = SubjobStatus.FAILED, f"it ended without an exit record ({state.native}: {parts})"
     return Verdict(
         subjob=subjob,
         status=status,
@@ -465,23 +466,22 @@ def _judge_by_state(subjob: int, state: SubjobState, own: ExitRecord | None) -> 
         settling=not status.is_over and (state.missing or state.state is JobState.EXITED),
         hopeless=not status.is_over and state.hopeless,
         gave_up=state.given_up is not None,
+        out_of_memory=state.out_of_memory or (own is not None and own.out_of_memory),
     )
 
 
 def _fail(record: ExitRecord, reason: str | None, state: SubjobState | None = None) -> Verdict:
     """Judge by a record of failure, and add what the system says of the same try: out of memory, out of time."""
-    native = None
+    native, out_of_memory = None, record.out_of_memory
     if state is not None and state.attempt == record.attempt and state.state in FINAL:
-        native = state.native
+        native, out_of_memory = state.native, out_of_memory or state.out_of_memory
         reason = "; ".join(dict.fromkeys(text for text in (reason, state.reason) if text)) or None
+    return _build_by_record(record, SubjobStatus.FAILED, reason=reason, native=native, out_of_memory=out_of_memory)
+
+
+def _build_by_record(record: ExitRecord, status: SubjobStatus, **known: Any) -> Verdict:
     return Verdict(
-        subjob=record.subjob,
-        status=SubjobStatus.FAILED,
-        attempt=record.attempt,
-        reason=reason,
-        record=record,
-        native=native,
-        host=record.host,
+        subjob=record.subjob, status=status, attempt=record.attempt, record=record, host=record.host, **known
     )
 
 

@@ -24,7 +24,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+", re.ASCII)
 
 
 def quote(text: str) -> str:
-    """Give a text as one word of a POSIX shell.
+    """Return a text as one word of a POSIX shell.
 
     :raises DefinitionError: if it holds a NUL character, which no shell and no system call can carry.
     """
@@ -38,7 +38,7 @@ def quote(text: str) -> str:
 def build_script(
     array: ArraySpec, words: Sequence[str], *, plain_words: Sequence[str] = (), log: str | None = None
 ) -> str:
-    """Give the text of a script that runs the job app.
+    """Return the text of a script that runs the job app.
 
     :param words: the app's verb and arguments. They are quoted.
     :param plain_words: more arguments that the shell has to read, such as `"$SLURM_ARRAY_TASK_ID"`. They are
@@ -58,7 +58,7 @@ def build_script(
 
 
 def build_element_script(array: ArraySpec, index: str, first: int = 0) -> str:
-    """Give the script of one element of an array on a batch system.
+    """Return the script of one element of an array on a batch system.
 
     :param index: the shell expression of the element's number, such as `"$LSB_JOBINDEX"`.
     :param first: the number the system gives the first element.
@@ -74,7 +74,7 @@ def build_element_script(array: ArraySpec, index: str, first: int = 0) -> str:
 
 
 def build_scratch_script(array: ArraySpec, index: str) -> str:
-    """Give the script of an element that runs where none of the project's folders is seen.
+    """Return the script of an element that runs where none of the project's folders is seen.
 
     It starts in a folder of its own. There lies the record of the array, and below it each folder that is needed under
     its usual path: what is `/w/app.pyz` elsewhere is `$caf_scratch/w/app.pyz`.
@@ -96,7 +96,7 @@ def build_scratch_script(array: ArraySpec, index: str) -> str:
 
 
 def _build_redirection(log: str) -> str:
-    """Give the line that sends all that is printed to a log which only this user may read."""
+    """Return the line that sends all that is printed to a log which only this user may read."""
     return f"(umask 077; : >>{log}) && exec >>{log} 2>&1 || exit {EXIT_NO_FOLDER}"
 
 
@@ -127,7 +127,7 @@ def _join_lines(array: ArraySpec, before: Sequence[str], change_folder: str, com
 
 
 def build_site_argv(resources: Resources, argv: Sequence[str]) -> tuple[str, ...]:
-    """Give the argv that runs a program on this machine in the environment of a job.
+    """Return the argv that runs a program on this machine in the environment of a job.
 
     The site's setup lines stand in front; the program's own words never become part of the shell's text.
 

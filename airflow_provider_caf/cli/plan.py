@@ -181,7 +181,7 @@ def preview(caf: CAF, planned: CollectionPlan) -> str:
             database_chain=planned.collection.databases,
             backend=backend,
             resources=resources,
-        ).write(collecting)
+        ).write(collecting.manifest)
         run = CollectionRun(layout, 0, planned.collection.name)
         run.write_jobs()
         lines = [f"── {planned.calibration.name}, collection {planned.collection.name}, on {backend}"]

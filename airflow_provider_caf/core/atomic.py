@@ -60,7 +60,7 @@ def write_all(write: Callable[[memoryview], int], data: bytes) -> None:
 
 
 def publish_file(temporary: Path, target: Path, what: str = "") -> None:
-    """Give a written file its own name, after its bytes are on disk.
+    """Rename a written file to its own name, after its bytes are on disk.
 
     :raises CafError: if that fails.
     """

@@ -5,7 +5,8 @@ A message is built once, from named parts: the task log, the command line and a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class CafError(Exception):
@@ -173,3 +174,26 @@ class CheckpointError(CafError):
 
 class DatabaseError(CafError):
     """A local database could not be read or written."""
+
+
+MOUNT_ADVICE = "Check that the work folder is mounted here, and that you may read it and write there."
+
+
+@contextmanager
+def explain_os_error(
+    kind: type[CafError], what: str, hint: str | None = None, *, missing: tuple[str, str] | None = None
+) -> Iterator[None]:
+    """Raise an error of the package for one of the operating system, or for a text that is not UTF-8.
+
+    :param kind: the class of the error.
+    :param what: what was not possible, such as `The folder /w could not be made`; the system's reason is added.
+    :param hint: what the reader can do about it.
+    :param missing: what to say where there is no such file, and what to do then.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        text, advice = missing or (f"{what}: {error.strerror or error}.", hint)
+        raise kind(text, hint=advice) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise kind(f"{what}: {getattr(error, 'strerror', None) or error}.", hint=hint) from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from airflow_provider_caf.core.atomic import write_bytes
-from airflow_provider_caf.core.errors import InputError
+from airflow_provider_caf.core.errors import InputError, explain_os_error
 
 PRIVATE = 0o600
 """Permissions of what may hold a secret: variables and settings of a user, and what a user's program prints."""
@@ -21,7 +21,7 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def is_uri(path: str) -> bool:
-    """Tell whether an input file is named by a URI that only the job can open."""
+    """Return whether an input file is named by a URI that only the job can open."""
     return _URI.match(path) is not None and not path.startswith(LOCAL_URI)
 
 
@@ -47,7 +47,7 @@ def write_json(path: str | os.PathLike[str], value: Any, *, durable: bool = True
 def open_log(path: Path) -> Iterator[IO[bytes]]:
     """Open the file to which a user's program prints, behind what is there. Only this user may read it.
 
-    :raises OSError: if it cannot be.
+    :raises OSError: if it cannot be opened.
     """
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE), "ab") as log:
         yield log
@@ -59,18 +59,13 @@ def read_json(path: str | os.PathLike[str], what: str) -> Any:
     :param what: what the file is, for the message: "the manifest of collection 'default'".
     :raises InputError: if it is missing, unreadable, cut off or not JSON.
     """
+    hint = "Check that the folder is mounted here and that you may read it."
+    missing = f"{what} is missing: there is no file {path}.", "Run the task that writes it again."
+    with explain_os_error(InputError, f"{what} could not be read from {path}", hint, missing=missing):
+        content = Path(path).read_bytes()
     try:
         # UTF-8 that is broken becomes a JSON error below: UnicodeDecodeError is a ValueError.
-        return json.loads(Path(path).read_bytes().decode("utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{what} is missing: there is no file {path}.", hint="Run the task that writes it again."
-        ) from error
-    except OSError as error:
-        raise InputError(
-            f"{what} could not be read from {path}: {error.strerror or error}.",
-            hint="Check that the folder is mounted here and that you may read it.",
-        ) from error
+        return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{what} in {path} is not JSON, or is cut off: {error}.",

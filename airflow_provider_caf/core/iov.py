@@ -164,16 +164,16 @@ class IoV(NamedTuple):
 
     @property
     def is_open(self) -> bool:
-        """Tell whether it has no last experiment."""
+        """Whether it has no last experiment."""
         return self.exp_high == -1
 
     def contains(self, other: ExpRun | IoV) -> bool:
-        """Tell whether a run, or the whole of another IoV, lies in this one."""
+        """Return whether a run, or the whole of another IoV, lies in this one."""
         low, end = (other.low, other.end) if isinstance(other, IoV) else (other, other)
         return self.low <= low and end <= self.end
 
     def overlaps(self, other: IoV) -> bool:
-        """Tell whether the two share at least one run."""
+        """Return whether the two share at least one run."""
         return self.low <= other.end and other.low <= self.end
 
     def intersect(self, other: IoV) -> IoV | None:

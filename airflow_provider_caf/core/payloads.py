@@ -13,12 +13,12 @@ read.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from airflow_provider_caf.core.errors import DatabaseError, DefinitionError
+from airflow_provider_caf.core.errors import DatabaseError, DefinitionError, explain_os_error
 from airflow_provider_caf.core.file_names import DATABASE_FILE
 from airflow_provider_caf.core.iov import ExpRun, IoV, find_iov_gaps, find_uncovered_runs
 from airflow_provider_caf.core.record import record
@@ -71,7 +71,7 @@ class GapReport:
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether nothing is left open."""
+        """Whether nothing is left open."""
         return not self.uncovered and not self.gaps
 
 
@@ -117,26 +117,21 @@ def parse_database(text: str, where: str) -> tuple[PayloadEntry, ...]:
     return tuple(entries)
 
 
-@contextmanager
-def explain_unreadable(folder: Path) -> Iterator[None]:
+def explain_unreadable(folder: Path) -> AbstractContextManager[None]:
     """Say what is wrong where the text of a local database cannot be read.
 
     :param folder: the folder of the database.
     :raises DatabaseError: for what the system says, and for a text that is not UTF-8.
     """
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise DatabaseError(
+    return explain_os_error(
+        DatabaseError,
+        f"The local database {folder / DATABASE_FILE} could not be read",
+        "Check that the folder is mounted here and that you may read it; or make it again.",
+        missing=(
             f"There is no local database in {folder}: it has no {DATABASE_FILE}.",
-            hint="Check the path in the database chain, or whether the task that makes it has run.",
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatabaseError(
-            f"The local database {folder / DATABASE_FILE} could not be read: "
-            f"{getattr(error, 'strerror', None) or error}.",
-            hint="Check that the folder is mounted here and that you may read it; or make it again.",
-        ) from error
+            "Check the path in the database chain, or whether the task that makes it has run.",
+        ),
+    )
 
 
 def _parse_words(words: list[str]) -> PayloadEntry:

@@ -36,5 +36,5 @@ class ResultCode(IntEnum):
 
     @property
     def is_success(self) -> bool:
-        """Tell whether the execution made payloads that may be committed."""
+        """Whether the execution made payloads that may be committed."""
         return self in (ResultCode.OK, ResultCode.ITERATE)

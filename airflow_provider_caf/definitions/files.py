@@ -84,7 +84,7 @@ def _find_more(value: Any, mistakes: Iterable[DefinitionError]) -> list[Definiti
     good = [number for number, member in enumerate(members) if number not in bad_members and isinstance(member, dict)]
     if not good:
         return []
-    rest = {"name": "x", **{word: said for word, said in value.items() if word not in bad_words}}
+    rest = {"name": "x", **{word: content for word, content in value.items() if word not in bad_words}}
     rest["calibrations"] = _take_members([members[number] for number in good])
     try:
         CAF.from_json(rest).resolve()

@@ -53,7 +53,7 @@ def _reading(**changes: bool) -> Iterator[_Mode]:
 
 
 def is_template(value: Any) -> bool:
-    """Tell whether a value is a text that Airflow fills in when the task runs."""
+    """Return whether a value is a text that Airflow fills in when the task runs."""
     return isinstance(value, str) and "{{" in value
 
 

@@ -32,8 +32,8 @@ def _describe(title: str, description: str, schema: Mapping[str, Any], default: 
     return {**schema, "default": default, "title": title, "description": description}
 
 
-def _list_of(kind: str, length: int) -> dict[str, Any]:
-    return {"type": "array", "items": {"type": kind}, "minItems": length, "maxItems": length}
+def _list_integers(length: int) -> dict[str, Any]:
+    return {"type": "array", "items": {"type": "integer"}, "minItems": length, "maxItems": length}
 
 
 def _only(properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,12 +45,12 @@ _PARAMS: dict[str, dict[str, Any]] = {
     "requested_iov": _describe(
         "Requested IoV",
         "Only these runs: `exp, run, exp, run`, -1 for an open end. Empty: as the definition says.",
-        {"anyOf": [{"type": "null"}, _list_of("integer", 4), {"type": "string"}]},
+        {"anyOf": [{"type": "null"}, _list_integers(4), {"type": "string"}]},
     ),
     "ignored_runs": _describe(
         "Ignored runs",
         "Not these runs, in addition to those of the definition: [[exp, run], …].",
-        {"type": ["array", "null"], "items": {"anyOf": [_list_of("integer", 2), {"type": "string"}]}},
+        {"type": ["array", "null"], "items": {"anyOf": [_list_integers(2), {"type": "string"}]}},
         default=[],
     ),
     "global_tags": _describe(

@@ -27,7 +27,7 @@ from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
 
 from airflow_provider_caf.core.atomic import write_bytes
-from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.errors import DefinitionError, explain_os_error
 from airflow_provider_caf.core.job_app import PACKAGE, TRAVELLING, build_own_entries, pack_entries
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.reference import parse_reference
@@ -84,14 +84,11 @@ def build_job_app(
 
 
 def _read_job_file(name: str, path: Path) -> bytes:
-    try:
+    collection, _, file = name.partition("/")
+    hint = "Correct its path in job_files. Where the definition was made of a script, import that again."
+    what = f"The job file {file!r} of collection {collection!r} cannot be read: {path}"
+    with explain_os_error(DefinitionError, what, hint):
         return path.read_bytes()
-    except OSError as error:
-        collection, _, file = name.partition("/")
-        raise DefinitionError(
-            f"The job file {file!r} of collection {collection!r} cannot be read: {path}: {error.strerror}.",
-            hint="Correct its path in job_files. Where the definition was made of a script, import that again.",
-        ) from error
 
 
 def collect_user_modules(

@@ -28,7 +28,7 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.errors import DefinitionError, explain_os_error
 from airflow_provider_caf.core.job_folders import JobFolders
 from airflow_provider_caf.core.names import check_count, check_file_name, check_name
 from airflow_provider_caf.core.record import record
@@ -96,14 +96,11 @@ def make_work_dir(work_dir: Path) -> None:
     """
     check_work_dir(work_dir)
     hint = "Make it, or let the user of the worker write there, or set another one in [caf] work_dir."
-    try:
-        work_dir.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise DefinitionError(f"The work folder {str(work_dir)!r} is no folder.", hint=hint) from error
-    except OSError as error:
-        raise DefinitionError(
-            f"The work folder {str(work_dir)!r} could not be made: {error.strerror}.", hint=hint
-        ) from error
+    with explain_os_error(DefinitionError, f"The work folder {str(work_dir)!r} could not be made", hint):
+        try:
+            work_dir.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise DefinitionError(f"The work folder {str(work_dir)!r} is no folder.", hint=hint) from error
     if not os.access(work_dir, os.R_OK | os.W_OK | os.X_OK):
         raise DefinitionError(f"The work folder {str(work_dir)!r} may not be written.", hint=hint)
 

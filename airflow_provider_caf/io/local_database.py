@@ -28,7 +28,7 @@ from pathlib import Path
 import tenacity
 
 from airflow_provider_caf.core.atomic import NO_SPACE, sync, write_bytes
-from airflow_provider_caf.core.errors import CafError, DatabaseError
+from airflow_provider_caf.core.errors import CafError, DatabaseError, explain_os_error
 from airflow_provider_caf.core.file_names import DATABASE_FILE
 from airflow_provider_caf.core.files import write_text
 from airflow_provider_caf.core.iov import ExpRun, IoV
@@ -78,7 +78,7 @@ class LocalDatabase:
         return self.folder / DATABASE_FILE
 
     def exists(self) -> bool:
-        """Tell whether the database was made; it may still be without payloads."""
+        """Return whether the database was made; it may still be without payloads."""
         return os.path.isfile(self.text_file)  # noqa: PTH113 - False, not an error, where no entry is allowed
 
     def get_file(self, entry: PayloadEntry) -> Path:
@@ -329,15 +329,11 @@ def _list_payloads(sources: Iterable[LocalDatabase]) -> list[NewPayload]:
 
 def _read_payload(name: str, path: Path) -> tuple[bytes, str]:
     """Return the bytes of a payload file and their MD5, and refuse a file that is not what its name says."""
-    try:
+    hint = "Run the task that made it again."
+    with explain_os_error(DatabaseError, f"The file {path} of payload {name!r} could not be read", hint):
         data = path.read_bytes()
-    except OSError as error:
-        raise DatabaseError(
-            f"The file {path} of payload {name!r} could not be read: {_describe(error)}.",
-            hint="Run the task that made it again.",
-        ) from error
     if not data:
-        raise DatabaseError(f"The file {path} of payload {name!r} is empty.", hint="Run the task that made it again.")
+        raise DatabaseError(f"The file {path} of payload {name!r} is empty.", hint=hint)
     digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
     revision = path.name.removeprefix(f"dbstore_{name}_rev_").removesuffix(".root")
     if _MD5_DIGITS.fullmatch(revision) and not digest.startswith(revision):

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from airflow_provider_caf.batch.spec import ArraySpec, Command, SubmittedArray, TextFile
 from airflow_provider_caf.batch.systems.base import Submission
-from airflow_provider_caf.core.errors import InputError
+from airflow_provider_caf.core.errors import MOUNT_ADVICE, InputError, explain_os_error
 from airflow_provider_caf.core.file_names import ARRAY_FILE, SUBMITTED_FILE
 from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.stored_record import StoredRecord
 
 SUBMISSION_FILE = "submission.json"
 
@@ -45,15 +46,11 @@ def read_intents(arrays_folder: Path) -> tuple[ArraySpec, ...]:
 
     :raises InputError: if the folder or a record in it cannot be read.
     """
-    try:
-        folders = sorted(arrays_folder.iterdir())
-    except FileNotFoundError:
-        return ()
-    except OSError as error:
-        raise InputError(
-            f"The folder of submissions {arrays_folder} could not be read: {error.strerror or error}.",
-            hint="Check that the work folder is mounted here and that you may read it.",
-        ) from error
+    with explain_os_error(InputError, f"The folder of submissions {arrays_folder} could not be read", MOUNT_ADVICE):
+        try:
+            folders = sorted(arrays_folder.iterdir())
+        except FileNotFoundError:
+            return ()
     intents = [intent for folder in folders if (intent := read_intent(folder)) is not None]
     return tuple(sorted(intents, key=lambda intent: (intent.attempt, intent.folder)))
 
@@ -113,7 +110,7 @@ class _Text(JsonRecord):
 
 
 @record
-class _Kept(JsonRecord):
+class _Kept(StoredRecord):
     """The content of `submission.json`."""
 
     version = 1
@@ -130,7 +127,7 @@ def write_submission(folder: Path, submission: Submission) -> None:
     """
     files = tuple(_Text(path=file.path, text=file.text) for file in submission.files)
     kept = _Kept(command=submission.command.argv, stdin=submission.command.stdin, files=files)
-    write_json(folder / SUBMISSION_FILE, kept.to_json(), mode=PRIVATE)
+    kept.write(folder / SUBMISSION_FILE)
 
 
 def read_submission(folder: Path) -> Submission | None:
@@ -144,7 +141,6 @@ def read_submission(folder: Path) -> Submission | None:
     file = folder / SUBMISSION_FILE
     if not file.exists():
         return None
-    where = f"record of the submission in {file}"
-    kept = _Kept.from_json(read_json(file, f"The {where}"), where)
+    kept = _Kept.read_file(file, f"record of the submission in {file}")
     files = tuple(TextFile(path=text.path, text=text.text) for text in kept.files)
     return Submission(command=Command(argv=kept.command, stdin=kept.stdin), files=files)

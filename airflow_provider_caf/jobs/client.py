@@ -1,6 +1,6 @@
 """Submit arrays to a batch system, ask after them and end them, over a transport.
 
-A submission is safe against a kill at any moment (law 6). In the array's folder
+A submission is safe against a kill at any moment, and is never made twice. In the array's folder
 
 * `array.json` is written before the submit command: the intent. Whoever finds it without `submitted.json`
   looks the array's name up first, and submits only when the system says that there is none. A system that does not
@@ -26,9 +26,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from airflow_provider_caf.batch.polling import Patience
-from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, select_elements
-from airflow_provider_caf.batch.systems.base import System, find_prober
+from airflow_provider_caf.batch.spec import ArraySpec, Command, SubmittedArray, select_elements
+from airflow_provider_caf.batch.systems.base import Done, System, find_prober
 from airflow_provider_caf.core.errors import (
+    MOUNT_ADVICE,
     CafError,
     CheckpointError,
     CommandMissing,
@@ -38,6 +39,7 @@ from airflow_provider_caf.core.errors import (
     SubmitRefused,
     SubmitUnknown,
     TransportError,
+    explain_os_error,
 )
 from airflow_provider_caf.core.file_names import ARRAY_FILE, name_attempt, name_subjob
 from airflow_provider_caf.jobs.arrays import (
@@ -150,7 +152,7 @@ class BatchClient:
             return self._find_submitted(array)
 
     def poll(self, arrays: Sequence[SubmittedArray]) -> Snapshot:
-        """Ask once after all arrays (law 5).
+        """Ask once after all arrays: a query of each one would be too much for the batch system's server.
 
         A query that fails is noted in the snapshot; reading that raises once it has failed for too long.
         """
@@ -158,7 +160,7 @@ class BatchClient:
             return self._poller.poll(arrays)
 
     def cancel(self, arrays: Sequence[SubmittedArray], subjobs: Collection[int] | None = None) -> None:
-        """End subjobs by recorded ids (law 10), and note it. Those that are over already are no error.
+        """End subjobs by recorded ids, never by a pattern of names, and note it. Those that are over are no error.
 
         All arrays are tried, also when one of them fails.
 
@@ -180,7 +182,7 @@ class BatchClient:
         :raises CafError: the first failure; all commands are tried.
         """
         commands = self.system.build_release(array, select_elements(array.array, tuple(subjobs)))
-        failures = self._run_all(array, commands, self.system.parse_release)
+        failures = self._run_all(array, commands, "released")
         if failures:
             raise failures[0]
 
@@ -194,19 +196,14 @@ class BatchClient:
             failures.append(error)
         everything = len(elements) == len(array.array.elements)
         commands = self.system.build_cancel(array, None if everything else elements)
-        return failures + self._run_all(array, commands, self.system.parse_cancel)
+        return failures + self._run_all(array, commands, "cancelled")
 
-    def _run_all(
-        self,
-        array: SubmittedArray,
-        commands: Iterable[Command],
-        check: Callable[[SubmittedArray, CommandResult], None],
-    ) -> list[CafError]:
+    def _run_all(self, array: SubmittedArray, commands: Iterable[Command], done: Done) -> list[CafError]:
         """Run all commands, also when one of them fails, and return what went wrong."""
         failures: list[CafError] = []
         for command in commands:
             try:
-                check(array, self.transport.run(command))
+                self.system.parse_action(array, self.transport.run(command), done)
             except (TransportError, PollError) as error:
                 failures.append(error)
         return failures
@@ -261,7 +258,7 @@ class BatchClient:
         return found[0] if found else None
 
     def _has_left_traces(self, array: ArraySpec) -> bool:
-        """Tell whether anything of an array has begun: it has a record, a work folder, or a log."""
+        """Return whether anything of an array has begun: it has a record, a work folder, or a log."""
         subjobs = set(array.subjobs)
         records = self.open_status_folder(Path(array.status_folder)).scan()
         if any(end.attempt == array.attempt and end.subjob in subjobs for end in records):
@@ -305,26 +302,16 @@ def _measure_age(folder: Path) -> float:
 
 
 def _make_folder(folder: Path) -> None:
-    try:
+    with explain_os_error(SubmitError, f"The folder {folder} could not be made", MOUNT_ADVICE):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SubmitError(
-            f"The folder {folder} could not be made: {error.strerror or error}.",
-            hint="Check that the work folder is mounted here and that you may write there.",
-        ) from error
 
 
 @contextlib.contextmanager
 def _hold_lock(folder: Path) -> Iterator[int]:
     """Hold the lock of a submission, and yield its file descriptor."""
     path = folder / LOCK_FILE
-    try:
+    with explain_os_error(InputError, f"{path} could not be opened", MOUNT_ADVICE):
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise InputError(
-            f"{path} could not be opened: {error.strerror or error}.",
-            hint="Check that the work folder is mounted here and that you may write there.",
-        ) from error
     try:
         _take_lock(lock, path)
         yield lock

@@ -1,4 +1,4 @@
-"""Read the exit records that the subjobs' wrappers have left (law 7).
+"""Read the exit records that the subjobs' wrappers have left.
 
 All records of a set of subjobs lie in one status folder, so that one `scandir` counts them. What a job has
 written is not trusted: a record has to be whole, has to be about the subjob its name says, and the work
@@ -15,8 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_caf.batch.evidence import ExitRecord
-from airflow_provider_caf.core.errors import CafError, InputError
+from airflow_provider_caf.batch.evidence import ExitRecord, says_out_of_memory
+from airflow_provider_caf.core.errors import MOUNT_ADVICE, CafError, InputError, explain_os_error
 from airflow_provider_caf.core.file_names import ENDED_BY, ENDED_BY_SYSTEM, name_attempt
 from airflow_provider_caf.core.files import read_json
 
@@ -64,17 +64,13 @@ class StatusFolder:
         return tuple(sorted(present.values(), key=lambda end: (end.subjob, end.attempt, end.restart)))
 
     def _list(self) -> list[str]:
-        try:
-            with os.scandir(self.path) as entries:
-                # What begins with a dot is being written.
-                return sorted(entry.name for entry in entries if not entry.name.startswith("."))
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise InputError(
-                f"The status folder {self.path} could not be read: {error.strerror or error}.",
-                hint="Check that the work folder is mounted here and that you may read it.",
-            ) from error
+        with explain_os_error(InputError, f"The status folder {self.path} could not be read", MOUNT_ADVICE):
+            try:
+                with os.scandir(self.path) as entries:
+                    # What begins with a dot is being written.
+                    return sorted(entry.name for entry in entries if not entry.name.startswith("."))
+            except FileNotFoundError:
+                return []
 
     def _read(self, name: str, match: re.Match[str]) -> ExitRecord:
         path = self.path / name
@@ -103,6 +99,7 @@ class StatusFolder:
             outputs=_read_outputs(value.get("outputs")),
             reason=reason,
             ended_by=_read_ended_by(value, reason),
+            out_of_memory=_read_out_of_memory(value, reason),
         )
 
 
@@ -151,6 +148,16 @@ def _read_ended_by(value: Mapping[str, Any], reason: str | None) -> str | None:
     if word is not None and word not in ENDED_BY:
         raise ValueError(f"its 'ended_by' is {word!r}, none of {', '.join(ENDED_BY)}")
     return word if word is None else str(word)
+
+
+def _read_out_of_memory(value: Mapping[str, Any], reason: str | None) -> bool:
+    if "out_of_memory" not in value:
+        # The reason has the operating system's own words.
+        return says_out_of_memory(reason)
+    flag = value["out_of_memory"]
+    if not isinstance(flag, bool):
+        raise ValueError(f"its 'out_of_memory' is {flag!r}, not true or false")
+    return flag
 
 
 def _read_outputs(value: Any) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Deal with the jobs that the batch system holds (law 8); `batch.held` decides.
+"""Deal with the jobs that the batch system holds; `batch.held` decides.
 
 Since when a job is held, and how often it was released, stands in the array's notes: it counts on after a restart.
 """
@@ -129,7 +129,8 @@ def _note_action(note: Note, action: HeldAction, verdict: Verdict, since: float)
     if action is HeldAction.RELEASE:
         return replace(note, held_since=None, releases=note.releases + 1)
     if action is HeldAction.FAIL:
-        return replace(note, held_since=since, given_up=verdict.reason or "the batch system gives no reason")
+        reason = verdict.reason or "the batch system gives no reason"
+        return replace(note, held_since=since, given_up=reason, out_of_memory=verdict.out_of_memory)
     return replace(note, held_since=since)
 
 

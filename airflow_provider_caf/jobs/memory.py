@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from airflow_provider_caf.batch.packing import Part
-from airflow_provider_caf.batch.resubmit import has_memory_words
 from airflow_provider_caf.batch.spec import SubmittedArray
 from airflow_provider_caf.batch.verdicts import Verdict
 from airflow_provider_caf.core.errors import SubmitRefused
@@ -39,7 +38,7 @@ def step_back(missing: Iterable[Verdict], arrays: Sequence[SubmittedArray]) -> d
     """
     memory: dict[int, int | None] = {}
     for verdict in missing:
-        if verdict.gave_up and not has_memory_words(verdict.reason or ""):
+        if verdict.gave_up and not verdict.out_of_memory:
             requests = [array.array.resources.memory for array in arrays if verdict.subjob in array.array.subjobs]
             if len(requests) > 1 and (requests[-1] or 0) > (requests[-2] or 0):
                 memory[verdict.subjob] = requests[-2]

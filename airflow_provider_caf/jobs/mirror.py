@@ -23,7 +23,7 @@ from airflow_provider_caf.batch.evidence import ExitRecord
 from airflow_provider_caf.batch.polling import decide_over
 from airflow_provider_caf.batch.spec import ArraySpec
 from airflow_provider_caf.core.atomic import write_bytes
-from airflow_provider_caf.core.errors import InputError, PollError, TransportError
+from airflow_provider_caf.core.errors import MOUNT_ADVICE, InputError, PollError, TransportError, explain_os_error
 from airflow_provider_caf.core.file_names import STDERR_FILE, STDOUT_FILE, name_exit_record, name_job_file, name_subjob
 from airflow_provider_caf.core.files import PRIVATE
 from airflow_provider_caf.jobs.exit_records import StatusFolder
@@ -246,12 +246,8 @@ class MirroredStatusFolder(StatusFolder):
 
 
 def _list(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)  # noqa: PTH208 - names are what is asked for
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise InputError(
-            f"The status folder {folder} could not be read: {error.strerror or error}.",
-            hint="Check that the work folder is mounted here and that you may read it.",
-        ) from error
+    with explain_os_error(InputError, f"The status folder {folder} could not be read", MOUNT_ADVICE):
+        try:
+            return os.listdir(folder)  # noqa: PTH208 - names are what is asked for
+        except FileNotFoundError:
+            return []

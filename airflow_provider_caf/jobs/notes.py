@@ -2,7 +2,7 @@
 
 `notes.json` in the array's folder says which subjobs we have cancelled, which we gave up because they were held, since
 when one is held, how often we have released it, and what else there is to tell of one. Slurm has no record at all of an
-element that was cancelled while it waited: without the note such a one would be LOST, and only after the grace time.
+element that was cancelled while it waited: without the note it would be LOST, and only after the grace time.
 
 A note never speaks against the facts. An exit record counts whatever stands here, and what runs goes on. But what is
 over without a record, and was cancelled by us, is cancelled, whatever the system's word for its end. Two processes

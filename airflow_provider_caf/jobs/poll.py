@@ -27,7 +27,7 @@ class Snapshot:
     :param states: array name → subjob → state.
     :param problems: array name → why nothing new is known about it. Its states are those of the last good
         poll.
-    :param given_up: the arrays about which nothing could be found out for too long (law 4).
+    :param given_up: the arrays about which nothing could be found out for too long: who waits for them gives up.
     """
 
     states: Mapping[str, Mapping[int, SubjobState]]
@@ -147,7 +147,7 @@ class Poller:
         return Answer(elements=elements, problems=problems)
 
     def _has_missing(self, array: SubmittedArray, answer: Answer) -> bool:
-        """Tell whether an element that is not over yet is no longer in the queue."""
+        """Return whether an element that is not over yet is no longer in the queue."""
         known = answer.elements.get(array.array.name)
         if known is None:
             return False

@@ -23,11 +23,10 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from airflow_provider_caf.core.environment import build_child_environment
-from airflow_provider_caf.core.errors import JobFailed
+from airflow_provider_caf.core.errors import JobFailed, explain_os_error
 from airflow_provider_caf.core.files import open_log
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.tails import read_tail
@@ -89,9 +88,7 @@ class FreeProcess:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
@@ -125,7 +122,7 @@ class FreeProcess:
                 return
 
     def close(self) -> None:
-        """Do nothing: what the command has left running is its own affair (`qsub` leaves something)."""
+        """Do nothing: what the command leaves running goes on (`qsub` leaves a process behind)."""
 
 
 class TiedProcess(FreeProcess):
@@ -221,13 +218,9 @@ def run_logged(
     """
     with open_log(log) as output:
         start = output.tell()
-        try:
+        hint = "Check the program's name and that the worker has it."
+        with explain_os_error(JobFailed, f"{what} cannot be started: {argv[0]!r}", hint):
             process = TiedProcess(argv, variables=variables, folder=folder, stdout=output)
-        except OSError as error:
-            raise JobFailed(
-                f"{what} cannot be started: {argv[0]!r}: {error.strerror}.",
-                hint="Check the program's name and that the worker has it.",
-            ) from error
         with process:
             is_late = False
             try:

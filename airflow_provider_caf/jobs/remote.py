@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from airflow_provider_caf.batch.evidence import JobState
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray
-from airflow_provider_caf.batch.systems.base import Answer, Query, Submission, System
+from airflow_provider_caf.batch.systems.base import Answer, Done, Query, Submission, System
 
 
 def rebase_array(array: ArraySpec, find_remote: Callable[[str], str]) -> ArraySpec:
@@ -34,36 +34,12 @@ class RemoteSystem:
     def __init__(self, system: System, find_remote: Callable[[str], str]) -> None:
         self._system = system
         self._find_remote = find_remote
-
-    @property
-    def name(self) -> str:
-        """The system's name."""
-        return self._system.name
-
-    @property
-    def largest_array(self) -> int | None:
-        """As the system says."""
-        return self._system.largest_array
-
-    @property
-    def ignored(self) -> frozenset[str]:
-        """As the system says."""
-        return self._system.ignored
-
-    @property
-    def longest_name(self) -> int:
-        """As the system says."""
-        return self._system.longest_name
-
-    @property
-    def states(self) -> Mapping[str, JobState]:
-        """As the system says."""
-        return self._system.states
-
-    @property
-    def grace(self) -> float:
-        """As the system says."""
-        return self._system.grace
+        self.name: str = system.name
+        self.largest_array: int | None = system.largest_array
+        self.ignored: frozenset[str] = system.ignored
+        self.longest_name: int = system.longest_name
+        self.states: Mapping[str, JobState] = system.states
+        self.grace: float = system.grace
 
     def build_submit(self, array: ArraySpec) -> Submission:
         """See `System.build_submit`; the files of the submission are on the host."""
@@ -101,17 +77,13 @@ class RemoteSystem:
         """See `System.build_cancel`."""
         return self._system.build_cancel(self._rebase_submitted(array), elements)
 
-    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
-        """See `System.parse_cancel`."""
-        self._system.parse_cancel(self._rebase_submitted(array), result)
-
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
         """See `System.build_release`."""
         return self._system.build_release(self._rebase_submitted(array), elements)
 
-    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
-        """See `System.parse_release`."""
-        self._system.parse_release(self._rebase_submitted(array), result)
+    def parse_action(self, array: SubmittedArray, result: CommandResult, done: Done) -> None:
+        """See `System.parse_action`."""
+        self._system.parse_action(self._rebase_submitted(array), result, done)
 
     def _rebase(self, array: ArraySpec) -> ArraySpec:
         return rebase_array(array, self._find_remote)

@@ -138,8 +138,6 @@ def _count_tries(
 
 def _build_failure(verdict: Verdict, tries: int, memory: int | None, is_packing: bool) -> Failure:
     end = verdict.record
-    # The words about the end of a job are not about a subjob that waited in it.
-    texts = (verdict.native, verdict.reason, verdict.log_tail) if verdict.began else ()
     ended_job = verdict.began and (end is None or end.was_told_to_end)
     return Failure(
         subjob=verdict.subjob,
@@ -148,23 +146,37 @@ def _build_failure(verdict: Verdict, tries: int, memory: int | None, is_packing:
         signal=None if end is None else end.signal,
         memory=memory,
         peak_memory=None if end is None else end.peak_memory_kb,
-        text="\n".join(text for text in texts if text),
+        # What ended the job is not the cause for a subjob that waited in it.
+        out_of_memory=verdict.began and verdict.out_of_memory,
         broke_off=is_packing and ended_job and verdict.status in (SubjobStatus.FAILED, SubjobStatus.LOST),
     )
 
 
 def _list_host_tries(records: Iterable[ExitRecord], verdicts: Iterable[Verdict]) -> list[HostTry]:
     """List what is known of hosts. Who was told to end from outside says nothing about the host."""
+    verdicts = tuple(verdicts)
+    over_memory = {(verdict.subjob, verdict.attempt) for verdict in verdicts if verdict.began and verdict.out_of_memory}
     tries = [
-        HostTry(host=end.host, subjob=end.subjob, succeeded=end.says_success, reason=end.reason or "")
+        HostTry(
+            host=end.host,
+            subjob=end.subjob,
+            succeeded=end.says_success,
+            out_of_memory=end.out_of_memory or (end.subjob, end.attempt) in over_memory,
+        )
         for end in records
         if not end.was_told_to_end
     ]
     for verdict in verdicts:
         has_failed = verdict.status in (SubjobStatus.FAILED, SubjobStatus.LOST) and verdict.began
         if has_failed and verdict.record is None and verdict.host:
-            reason = verdict.reason or ""
-            tries.append(HostTry(host=verdict.host, subjob=verdict.subjob, succeeded=False, reason=reason))
+            tries.append(
+                HostTry(
+                    host=verdict.host,
+                    subjob=verdict.subjob,
+                    succeeded=False,
+                    out_of_memory=verdict.out_of_memory,
+                )
+            )
     return tries
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from airflow_provider_caf.batch.evidence import ExitRecord
+from airflow_provider_caf.batch.evidence import ExitRecord, says_out_of_memory
 from airflow_provider_caf.batch.spec import SubmittedArray
 from airflow_provider_caf.batch.verdicts import (
     Place,
@@ -21,7 +21,7 @@ from airflow_provider_caf.batch.verdicts import (
     find_places,
     judge_subjobs,
 )
-from airflow_provider_caf.core.errors import InputError
+from airflow_provider_caf.core.errors import InputError, explain_os_error
 from airflow_provider_caf.core.file_names import STDERR_FILE, STDOUT_FILE, name_attempt, name_job_file
 from airflow_provider_caf.core.signals import name_signal
 from airflow_provider_caf.core.tails import read_tail
@@ -41,13 +41,9 @@ def read_job_digests(input_folder: Path, subjobs: Iterable[int]) -> dict[int, st
     digests = {}
     for subjob in subjobs:
         path = input_folder / name_job_file(subjob)
-        try:
+        hint = "Clear the task that prepares the calibration; it writes the job files."
+        with explain_os_error(InputError, f"The job file {path} of subjob {subjob} could not be read", hint):
             digests[subjob] = hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError as error:
-            raise InputError(
-                f"The job file {path} of subjob {subjob} could not be read: {error.strerror or error}.",
-                hint="Clear the task that prepares the calibration; it writes the job files.",
-            ) from error
     return digests
 
 
@@ -139,7 +135,8 @@ def _add_log(verdict: Verdict, place: Place | None) -> Verdict:
     for log in logs:
         tail = _read_tail(log)
         if tail:
-            return replace(verdict, log=log, log_tail=tail)
+            out_of_memory = verdict.out_of_memory or says_out_of_memory(tail)
+            return replace(verdict, log=log, log_tail=tail, out_of_memory=out_of_memory)
     if verdict.record is not None:
         return replace(verdict, log=logs[0])
     return replace(verdict, log=next((log for log in logs if log.exists()), None))

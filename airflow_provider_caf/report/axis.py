@@ -10,6 +10,7 @@ from airflow_provider_caf.status.series import find_experiments
 
 _GAP = 0.03
 """Between two experiments, as a part of the whole axis."""
+_MOST_TICKS = 8
 
 
 @record
@@ -55,9 +56,9 @@ class RunAxis:
         begin = self.place(iov.low)
         return begin, max(self.place(iov.high, is_end=True), begin + 0.2)
 
-    def list_ticks(self, most: int = 8) -> list[tuple[float, str]]:
+    def list_ticks(self) -> list[tuple[float, str]]:
         """Return places with their labels: the first run of each experiment, and round numbers between."""
-        step = _find_step(self.end / most)
+        step = _find_step(self.end / _MOST_TICKS)
         free = 0.0
         ticks = []
         for stretch in self.stretches:

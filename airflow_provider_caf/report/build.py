@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.durations import describe_seconds
-from airflow_provider_caf.core.errors import CafError
+from airflow_provider_caf.core.errors import CafError, explain_os_error
 from airflow_provider_caf.core.files import write_text
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.record import record
@@ -103,11 +103,9 @@ def write_report(run: RunRow, catalog: Catalog, folder: Path) -> Path:
 
 
 def _make_folder(folder: Path) -> None:
-    try:
+    hint = "Give another folder, or the right to write there."
+    with explain_os_error(CafError, f"The folder {folder} cannot be made", hint):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        hint = "Give another folder, or the right to write there."
-        raise CafError(f"The folder {folder} cannot be made: {error.strerror}.", hint=hint) from error
 
 
 class _Writer:
@@ -135,13 +133,11 @@ class _Writer:
 
         :raises CafError: if they cannot be removed.
         """
-        try:
-            for path in self._folder.glob("*.p[nd][gf]"):
+        hint = "Remove it, or clear its folder."
+        for path in self._folder.glob("*.p[nd][gf]"):
+            with explain_os_error(CafError, f"{path} of an earlier report cannot be removed", hint):
                 if path.stem not in self._names and path.is_file() and _MARK.encode() in path.read_bytes():
                     path.unlink()
-        except OSError as error:
-            hint = "Remove it, or clear its folder."
-            raise CafError(f"{path} of an earlier report cannot be removed: {error.strerror}.", hint=hint) from error
 
     def _make_name(self, name: str) -> str:
         plain = re.sub(r"[^A-Za-z0-9_.+-]+", "_", name).strip("._") or "figure"

@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from airflow_provider_caf.core.errors import AlgorithmFailed, CafError, Stopped
@@ -41,7 +42,7 @@ class Finished:
     seconds: float
 
 
-class AlgorithmPool:
+class AlgorithmPool(AbstractContextManager["AlgorithmPool"]):
     """Run executions of one algorithm at the same time. Use it in a `with` statement.
 
     :param open_process: gives an opened process for a worker; it gets the worker's number, from 0.
@@ -66,9 +67,6 @@ class AlgorithmPool:
         self._growth = memory_growth_kb
         self._finished: queue.SimpleQueue[tuple[_Worker, Finished | BaseException]] = queue.SimpleQueue()
         self._workers = [_Worker(number, self) for number in range(workers)]
-
-    def __enter__(self) -> AlgorithmPool:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -19,7 +19,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NoReturn
 
 from airflow_provider_caf.core import errors
@@ -71,7 +70,7 @@ class Opened:
     granularity: str
 
 
-class AlgorithmProcess:
+class AlgorithmProcess(contextlib.AbstractContextManager["AlgorithmProcess"]):
     """One algorithm in a process of its own. Use it in a `with` statement.
 
     :param argv: what runs the job app, to which the verb is added; see `batch.wrapper.build_site_argv`.
@@ -107,12 +106,7 @@ class AlgorithmProcess:
         self.memory_kb = 0
         """What the child had in RAM after its last answer."""
 
-    def __enter__(self) -> AlgorithmProcess:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
@@ -129,7 +123,7 @@ class AlgorithmProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Return whether it runs and can be asked."""
+        """Whether it runs and can be asked."""
         return self._process is not None and not self._process.has_ended
 
     def kill(self) -> None:
@@ -217,7 +211,7 @@ class AlgorithmProcess:
         :param staging: the folder for the payload files, under their final names.
         :param timeout: in seconds; a child that takes longer is ended.
         :raises AlgorithmFailed: if the algorithm raises, or the process breaks.
-        :raises DefinitionError: if it gives no result code, or a setting or payload cannot be.
+        :raises DefinitionError: if it gives no result code, or a setting or payload that cannot be used.
         """
         request = ExecuteRequest(
             key=key,

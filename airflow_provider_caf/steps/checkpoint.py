@@ -52,7 +52,7 @@ class TaskState(Protocol):
     """Airflow's task state store, or what stands for it."""
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Give a value."""
+        """Return a value."""
 
     def set(self, key: str, value: Any) -> None:
         """Keep a value that JSON can say."""
@@ -171,9 +171,9 @@ class Checkpoint:
         answered = []
         for value in found:
             record = self._read_large(value) if "file" in value else value
-            each = None if record is None else _parse(record)
-            if each is not None and self._has_payloads(each):
-                answered.append(each)
+            answer = None if record is None else _parse(record)
+            if answer is not None and self._has_payloads(answer):
+                answered.append(answer)
         if len(answered) < len(found):
             log.warning(
                 "The files of %d of %d finished executions are not whole: these are done again.",
@@ -183,7 +183,7 @@ class Checkpoint:
         return answered
 
     def _read_chunk(self, value: Any) -> list[Any]:
-        if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        if not isinstance(value, list) or not all(isinstance(record, dict) for record in value):
             raise CheckpointError(
                 f"The task state store has something else than finished executions under {_build_key(self._number)!r}.",
                 hint="Clear the task for a fresh run.",

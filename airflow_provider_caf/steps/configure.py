@@ -13,11 +13,11 @@ from importlib import metadata
 from typing import Any
 
 from airflow_provider_caf.core.errors import InputError
-from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.core.graph import find_ancestors
-from airflow_provider_caf.core.json_form import JsonRecord, normalise_json
+from airflow_provider_caf.core.json_form import normalise_json
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.splitting import share_budget
+from airflow_provider_caf.core.stored_record import StoredRecord
 from airflow_provider_caf.definitions.caf import CAF
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.checks import MAKERS, list_sharing
@@ -29,7 +29,7 @@ from airflow_provider_caf.steps.input_files import find_input
 
 
 @record
-class RunDefinition(JsonRecord):
+class RunDefinition(StoredRecord):
     """What a run does.
 
     :param caf: the definition with the run's params applied and its templates filled in.
@@ -47,20 +47,10 @@ class RunDefinition(JsonRecord):
     params: Mapping[str, Any]
     shares: Mapping[str, Mapping[str, int]]
 
-    def write(self, layout: RunLayout) -> None:
-        """Write it into the run's folder."""
-        layout.folder.mkdir(parents=True, exist_ok=True)
-        write_json(layout.definition, self.to_json(), mode=PRIVATE)
-
     @classmethod
     def read(cls, layout: RunLayout) -> RunDefinition:
-        """Read what the task `configure` wrote.
-
-        :raises InputError: if it is missing or cut off.
-        :raises DefinitionError: if a field is missing, unknown or wrong.
-        """
-        where = f"definition of run {layout.run_id!r}"
-        return cls.from_json(read_json(layout.definition, f"The {where}"), where)
+        """Read what the task `configure` wrote, see `read_file`."""
+        return cls.read_file(layout.definition, f"definition of run {layout.run_id!r}")
 
 
 def configure_run(
@@ -70,7 +60,7 @@ def configure_run(
 
     What comes behind an external command is not looked for: the command may make it.
 
-    :param catalog: is told what the run does.
+    :param catalog: gets a row of what the run does.
     :return: `<calibration>.<collection>` → how many input files it has.
     :raises InputError: with every pattern that matches nothing.
     :raises DefinitionError: if the job budget is too small.
@@ -85,7 +75,7 @@ def configure_run(
             problems.append(error)
     if problems:
         raise _join(problems)
-    RunDefinition(caf=caf, chosen=chosen, params=params, shares=share_jobs(caf, counts)).write(layout)
+    RunDefinition(caf=caf, chosen=chosen, params=params, shares=share_jobs(caf, counts)).write(layout.definition)
     catalog.write(
         [
             RunRow(

@@ -43,7 +43,7 @@ def decide_pass(layout: CalibrationLayout, iteration: int) -> IterationDecision:
 
 
 def find_last_pass(layout: CalibrationLayout, max_iterations: int) -> IterationLayout | None:
-    """Give the first pass that decided to finish. Folders of later passes are left from before a reset.
+    """Return the first pass that decided to finish. Folders of later passes are left from before a reset.
 
     :return: None if no pass has decided to finish.
     """

@@ -50,7 +50,7 @@ class Record(Protocol):
 
 
 @record
-class Asked:
+class FinishedExecution:
     """An execution that the plan asked for.
 
     :param seconds: how long the algorithm took.
@@ -79,7 +79,7 @@ class Executions:
     :param known: answers of an earlier try.
     :param checkpoint: keeps each answer before the plan sees it.
     :param look_ahead: what to do early, where there are several workers.
-    :param note: is told of the executions that the plan asked for, several at a time.
+    :param note: gets the executions that the plan asked for, several at a time.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Executions:
         known: Sequence[Answered],
         checkpoint: Record,
         look_ahead: LookAhead | None,
-        note: Callable[[Sequence[Asked]], None],
+        note: Callable[[Sequence[FinishedExecution]], None],
     ) -> None:
         self._pool = pool
         self._checkpoint = checkpoint
@@ -101,7 +101,7 @@ class Executions:
         self._earlier = frozenset(self._answered)
         self._errors: dict[Ticket, CafError] = {}
         self._running: dict[Ticket, Question] = {}
-        self._unnoted: list[Asked] = []
+        self._unnoted: list[FinishedExecution] = []
         self._used: set[Ticket] = set()
         self.replayed = 0
         """How many answers of an earlier try the plan took."""
@@ -124,11 +124,11 @@ class Executions:
         if ticket in self._errors:
             self.broken.append(Broken(execution=execution, error=self._errors[ticket]))
             log.error("Execution %d of %s broke: %s", number, describe_runs(execution.runs), self._errors[ticket])
-            self._unnoted.append(Asked(execution=execution, seconds=0.0, ended=datetime.now(UTC)))
+            self._unnoted.append(FinishedExecution(execution=execution, seconds=0.0, ended=datetime.now(UTC)))
             return execution
         kept = self._answered[ticket]
         ended = datetime.fromisoformat(kept.ended)
-        self._unnoted.append(Asked(execution=execution, seconds=kept.seconds, ended=ended))
+        self._unnoted.append(FinishedExecution(execution=execution, seconds=kept.seconds, ended=ended))
         return execution
 
     def find_boundaries(self, action: FindBoundaries) -> tuple[ExpRun, ...]:

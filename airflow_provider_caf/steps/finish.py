@@ -65,7 +65,8 @@ def finish_calibration(layout: CalibrationLayout) -> FinalPayloads:
 
 
 def _count_failed(calibration: Calibration, last: IterationLayout) -> dict[str, int]:
-    files = {each.name: last.collection(each.name).failed_file for each in calibration.collections.values()}
+    names = [collection.name for collection in calibration.collections.values()]
+    files = {name: last.collection(name).failed_file for name in names}
     return {
         name: len(read_json(file, f"The list of failed subjobs of collection {name!r}")["failed"])
         for name, file in files.items()
@@ -82,7 +83,7 @@ def join_database(layout: CalibrationLayout) -> None:
 
 
 def _find_saved(layout: CalibrationLayout) -> Iterator[LocalDatabase]:
-    """Give the final databases of all calibrations of the run that save their payloads, in the order of dependency.
+    """Yield the final databases of all calibrations of the run that save their payloads, in the order of dependency.
 
     A calibration that has not finished yet adds its own when it does.
     """
@@ -92,19 +93,21 @@ def _find_saved(layout: CalibrationLayout) -> Iterator[LocalDatabase]:
 
 
 def list_finished(run_folder: Path) -> list[CalibrationBase]:
-    """Give the calibrations of a run that have a final database, in the order of dependency."""
+    """Return the calibrations of a run that have a final database, in the order of dependency."""
     finished: dict[str, CalibrationBase] = {}
     for folder in sorted(run_folder.iterdir()):
         if (folder / DEFINITION_FILE).exists():
             place = CalibrationLayout(run_folder=run_folder, name=folder.name)
             if LocalDatabase(place.database).exists():
                 finished[place.name] = read_member(place)
-    depends = {name: [each for each in member.dependencies if each in finished] for name, member in finished.items()}
+    depends = {
+        name: [before for before in member.dependencies if before in finished] for name, member in finished.items()
+    }
     return [finished[name] for name in order_calibrations(depends)]
 
 
 def read_executed_runs(layout: CalibrationLayout) -> set[ExpRun]:
-    """Give the runs that the algorithms of a calibration have executed in its last pass.
+    """Return the runs that the algorithms of a calibration have executed in its last pass.
 
     :raises InputError: if an algorithm has left no result.
     """

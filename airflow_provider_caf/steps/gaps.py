@@ -33,8 +33,7 @@ def write_gaps(path: Path, gaps: Mapping[str, GapReport], filled: Sequence[Fille
                 for name, report in gaps.items()
             },
             "filled": [
-                {"payload": each.name, "before": each.before.to_json(), "after": each.after.to_json()}
-                for each in filled
+                {"payload": gap.name, "before": gap.before.to_json(), "after": gap.after.to_json()} for gap in filled
             ],
         },
     )

@@ -158,7 +158,7 @@ def _look_into(
 
 
 def _normalise(found: InputFiles) -> InputFiles:
-    """Give what is known by the paths under which the files were found."""
+    """Return what is known by the paths under which the files were found."""
     files = set(found.files)
     names = {path: file for path in (*found.iovs, *found.events) if (file := _expand(path)) in files}
     return InputFiles(

@@ -13,9 +13,9 @@ from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.errors import CheckpointError
 from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
-from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.splitting import SubjobPlan
+from airflow_provider_caf.core.stored_record import StoredRecord
 from airflow_provider_caf.definitions.algorithm import Algorithm
 from airflow_provider_caf.definitions.calibration import CalibrationBase
 from airflow_provider_caf.definitions.stored import StoredCalibration, StoredCollection, read_stored_member
@@ -25,7 +25,7 @@ _ANOTHER_RELEASE = "It was written by another release. Clear the calibration fro
 
 
 @record
-class CollectionManifest(JsonRecord):
+class CollectionManifest(StoredRecord):
     """One collection, resolved.
 
     :param prefix: the prefix of its collector, empty for a command.
@@ -56,25 +56,15 @@ class CollectionManifest(JsonRecord):
         """The input files of all subjobs, sorted."""
         return tuple(sorted({file for subjob in self.subjobs for file in subjob.files}))
 
-    def write(self, layout: CollectionLayout) -> None:
-        """Write the manifest."""
-        layout.manifest.parent.mkdir(parents=True, exist_ok=True)
-        write_json(layout.manifest, self.to_json(), mode=PRIVATE)
-
     @classmethod
     def read(cls, layout: CollectionLayout) -> CollectionManifest:
-        """Read what `prepare` wrote.
-
-        :raises InputError: if it is missing or cut off.
-        :raises DefinitionError: if a field is missing, unknown or wrong.
-        """
-        where = f"manifest of collection {layout.name!r}"
-        manifest = cls.from_json(read_json(layout.manifest, f"The {where}"), where)
+        """Read what `prepare` wrote, see `read_file`."""
+        manifest = cls.read_file(layout.manifest, f"manifest of collection {layout.name!r}")
         return replace(manifest, collection=manifest.collection.rename(layout.name))
 
 
 @record
-class CalibrationManifest(JsonRecord):
+class CalibrationManifest(StoredRecord):
     """One calibration, resolved.
 
     :param calibration: the definition with its templates filled in.
@@ -109,20 +99,10 @@ class CalibrationManifest(JsonRecord):
             hint="The definition changed since. Clear the calibration from its `prepare` on.",
         )
 
-    def write(self, layout: CalibrationLayout) -> None:
-        """Write the manifest."""
-        layout.folder.mkdir(parents=True, exist_ok=True)
-        write_json(layout.definition, self.to_json(), mode=PRIVATE)
-
     @classmethod
     def read(cls, layout: CalibrationLayout) -> CalibrationManifest:
-        """Read what `prepare` wrote.
-
-        :raises InputError: if it is missing or cut off.
-        :raises DefinitionError: if a field is missing, unknown or wrong.
-        """
-        where = f"manifest of calibration {layout.name!r}"
-        return cls.from_json(read_json(layout.definition, f"The {where}"), where)
+        """Read what `prepare` wrote, see `read_file`."""
+        return cls.read_file(layout.definition, f"manifest of calibration {layout.name!r}")
 
 
 def write_step(step: CalibrationBase, layout: CalibrationLayout) -> None:

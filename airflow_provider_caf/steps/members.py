@@ -31,7 +31,7 @@ from airflow_provider_caf.steps.manifest import write_step
 
 @record
 class StepPlace:
-    """What a calibration of an own type gets in `run`.
+    """What a calibration type of the user gets in `run`.
 
     :param folder: the step's own.
     :param database: the folder in which a local database becomes its payloads.

@@ -78,7 +78,7 @@ def prepare_calibration(
     manifests = []
     for collection in calibration.collections.values():
         manifest = _prepare_collection(calibration, collection, surroundings, own, description, layout)
-        manifest.write(layout.iteration(0).collection(collection.name))
+        manifest.write(layout.iteration(0).collection(collection.name).manifest)
         _tell_ignored(manifest)
         manifests.append(manifest)
     CalibrationManifest(
@@ -88,7 +88,7 @@ def prepare_calibration(
         database_chain=_build_chain(calibration, surroundings, layout),
         resources=own,
         ancestors=surroundings.ancestors,
-    ).write(layout)
+    ).write(layout.definition)
     return manifests
 
 

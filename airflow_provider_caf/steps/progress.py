@@ -32,7 +32,7 @@ class Progress:
         self._unit = unit
         self._clock = clock
         self._began = clock()
-        self._told = self._began
+        self._shown = self._began
         self._done = 0
 
     def add(self, number: int) -> None:
@@ -43,12 +43,12 @@ class Progress:
         """Say how much is done in all."""
         self._done = done
         now = self._clock()
-        if now - self._told >= INTERVAL and done:
-            self._told = now
+        if now - self._shown >= INTERVAL and done:
+            self._shown = now
             log.info("%s", self.describe())
 
     def describe(self) -> str:
-        """Give the line: `<what>: 1200 of 5000 files, 340 files/s, 11 s left`."""
+        """Return the line: `<what>: 1200 of 5000 files, 340 files/s, 11 s left`."""
         seconds = max(self._clock() - self._began, 1e-9)
         rate = self._done / seconds
         shown = f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"

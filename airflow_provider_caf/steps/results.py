@@ -36,7 +36,7 @@ from airflow_provider_caf.io.catalog import (
 )
 from airflow_provider_caf.jobs.observation import Observation
 from airflow_provider_caf.jobs.subjobs import count_subjobs, describe_end
-from airflow_provider_caf.steps.executions import Asked
+from airflow_provider_caf.steps.executions import FinishedExecution
 from airflow_provider_caf.steps.manifest import CollectionManifest
 
 
@@ -142,13 +142,15 @@ class CalibrationResults:
         """Remove what an earlier try of an algorithm left."""
         self.catalog.forget_algorithm(**self._ids, iteration=iteration, algorithm=algorithm)
 
-    def add_executions(self, iteration: int, algorithm: str, asked: Sequence[Asked], staging: Path) -> None:
+    def add_executions(
+        self, iteration: int, algorithm: str, executions: Sequence[FinishedExecution], staging: Path
+    ) -> None:
         """Write executions that a plan asked for, with the numbers and figures that they handed in.
 
         :param staging: where the figures lie.
         """
         place = {**self._ids, "iteration": iteration, "algorithm": algorithm}
-        self.catalog.write(row for execution in asked for row in _build_execution(place, execution, staging))
+        self.catalog.write(row for execution in executions for row in _build_execution(place, execution, staging))
 
     def add_payloads(self, iteration: int, algorithm: str, committed: Sequence[CommittedPayload]) -> None:
         """Write the payloads that an algorithm's strategy committed."""
@@ -229,22 +231,23 @@ class CalibrationResults:
             if (attempt.subjob, attempt.attempt) not in known
         }
         logs_left = max(0, _LOGS_OF_A_PASS - len(known))
-        logs = [log for attempt, paths in [*failed.values()][:logs_left] for log in _build_log(attempt, paths)]
+        at = {**self._ids, "iteration": iteration, "step": collection}
+        logs = [
+            log
+            for attempt, paths in [*failed.values()][:logs_left]
+            for log in _build_log(paths, **at, subjob=attempt.subjob, attempt=attempt.attempt)
+        ]
         self.catalog.write([row, *(attempt for attempt, _ in failed.values()), *logs])
         known.update(failed)
 
     def add_algorithm_log(self, iteration: int, algorithm: str, path: Path) -> None:
         """Write the end of what an algorithm has printed."""
-        found = read_end(path, _LOG_BYTES)
-        if found is not None:
-            text, is_whole = found
-            row = LogRow(**self._ids, iteration=iteration, step=algorithm, path=str(path), text=text, is_whole=is_whole)
-            self.catalog.write([row])
+        self.catalog.write(_build_log([path], **self._ids, iteration=iteration, step=algorithm))
 
 
-def _build_execution(place: Mapping[str, Any], asked: Asked, staging: Path) -> Iterator[OfRun]:
+def _build_execution(place: Mapping[str, Any], finished: FinishedExecution, staging: Path) -> Iterator[OfRun]:
     """Yield the rows of an execution, of its numbers and of its figures."""
-    execution = asked.execution
+    execution = finished.execution
     yield ExecutionRow(
         **place,
         key=execution.key,
@@ -252,8 +255,8 @@ def _build_execution(place: Mapping[str, Any], asked: Asked, staging: Path) -> I
         iov=execution.iov,
         code=execution.code,
         output=execution.output,
-        seconds=asked.seconds,
-        ended=asked.ended,
+        seconds=finished.seconds,
+        ended=finished.ended,
     )
     for number in execution.monitored:
         yield MonitoredRow(**place, execution=execution.key, name=number.name, value=number.value, error=number.error)
@@ -314,23 +317,12 @@ def _list_failed(
             yield silent, [] if verdict.log is None else [verdict.log]
 
 
-def _build_log(row: FailedSubjobRow, paths: Sequence[Path]) -> Iterator[LogRow]:
+def _build_log(paths: Sequence[Path], **place: Any) -> Iterator[LogRow]:
     """Yield the end of the first log that holds something."""
     for path in paths:
         found = read_end(path, _LOG_BYTES)
         if found is not None:
-            yield LogRow(
-                dag_id=row.dag_id,
-                run_id=row.run_id,
-                calibration=row.calibration,
-                iteration=row.iteration,
-                step=row.collection,
-                subjob=row.subjob,
-                attempt=row.attempt,
-                path=str(path),
-                text=found[0],
-                is_whole=found[1],
-            )
+            yield LogRow(**place, path=str(path), text=found[0], is_whole=found[1])
             return
 
 

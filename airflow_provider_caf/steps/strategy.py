@@ -44,7 +44,7 @@ from airflow_provider_caf.steps.algorithm_pool import AlgorithmPool
 from airflow_provider_caf.steps.algorithm_process import AlgorithmProcess, Opened
 from airflow_provider_caf.steps.app_run import build_app_argv
 from airflow_provider_caf.steps.checkpoint import Checkpoint, Start, TaskState
-from airflow_provider_caf.steps.executions import Asked, Broken, Executions, describe_runs
+from airflow_provider_caf.steps.executions import Broken, Executions, FinishedExecution, describe_runs
 from airflow_provider_caf.steps.finish import read_executed_runs
 from airflow_provider_caf.steps.gaps import write_gaps
 from airflow_provider_caf.steps.manifest import CalibrationManifest, read_member
@@ -327,14 +327,14 @@ class StrategyRun:
             earlier.append(str(self.calibration.iteration(self.iteration - 1).database))
         return earlier
 
-    def _note(self, asked: Sequence[Asked]) -> None:
+    def _note(self, executions: Sequence[FinishedExecution]) -> None:
         """Record executions that the plan asked for."""
-        for answer in asked:
+        for answer in executions:
             execution = answer.execution
             self._executions.append(execution)
             runs = describe_runs(execution.runs)
             log.info("Execution %d: %s for %s (%.3g s).", execution.key, execution.code.name, runs, answer.seconds)
-        self.results.add_executions(self.iteration, self.layout.name, asked, self.layout.staging_folder)
+        self.results.add_executions(self.iteration, self.layout.name, executions, self.layout.staging_folder)
 
     def _write_file(self, action: WriteFile) -> None:
         path = self.layout.extra_file(action.name)

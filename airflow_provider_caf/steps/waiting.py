@@ -29,7 +29,7 @@ class LiveCounts:
         self._run = run
         self._results = results
         self._place = (iteration, collection)
-        self._told: object = None
+        self._written: object = None
         self._last = -_COUNT_SECONDS
 
     @classmethod
@@ -45,7 +45,7 @@ class LiveCounts:
         """
         now = time.monotonic()
         counts = {number: verdict.status for number, verdict in observation.verdicts.items()}
-        if not is_last and (counts == self._told or now - self._last < _COUNT_SECONDS):
+        if not is_last and (counts == self._written or now - self._last < _COUNT_SECONDS):
             return
         self._last = now
         run = self._run
@@ -57,4 +57,4 @@ class LiveCounts:
                 raise
             log.warning("The counts of the subjobs could not be written: %s", error)
         else:
-            self._told = counts
+            self._written = counts

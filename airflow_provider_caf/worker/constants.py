@@ -18,7 +18,7 @@ from typing import Any
 
 from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.chain import LOCAL, DatabaseEntry
-from airflow_provider_caf.core.errors import DatabaseError, DefinitionError
+from airflow_provider_caf.core.errors import DatabaseError, DefinitionError, explain_os_error
 from airflow_provider_caf.core.file_names import DATABASE_FILE
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.payloads import (
@@ -109,13 +109,9 @@ class ConstantsReader:
     def _check_bytes(self, path: Path, name: str) -> None:
         if str(path) in self._checked:
             return
-        try:
+        hint = "The database names it; copy the whole folder again."
+        with explain_os_error(DatabaseError, f"The file {path} of payload {name!r} cannot be read", hint):
             digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-        except OSError as error:
-            raise DatabaseError(
-                f"The file {path} of payload {name!r} cannot be read: {error.strerror}.",
-                hint="The database names it; copy the whole folder again.",
-            ) from error
         revision = path.stem.rpartition("_rev_")[2]
         # Databases of others may have revisions that are no digests.
         if _MD5_DIGITS.fullmatch(revision) and digest != revision:

@@ -1,4 +1,4 @@
-"""Tell what the user's classes are, without running them: the verb `describe`.
+"""Describe the user's classes without running them: the verb `describe`.
 
 ::
 

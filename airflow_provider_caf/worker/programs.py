@@ -1,6 +1,6 @@
 """Start the programs that a collector job or a calibration script runs: the one place of `worker` that does.
 
-What the wrapper of a subjob starts is its own affair (`worker.job.subjob`): it measures what that used, and a thousand
+What the wrapper of a subjob starts, `worker.job.subjob` starts itself: it measures what that used, and a thousand
 short jobs would pay for the import of `subprocess`.
 """
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_caf.core.chain import DatabaseEntry
-from airflow_provider_caf.core.errors import InputError
+from airflow_provider_caf.core.errors import InputError, explain_os_error
 from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.record import record
 
@@ -22,10 +22,10 @@ def read_request(path: str, what: str) -> Any:
     :param what: what it is to the reader, such as `job file`.
     :raises InputError: if it is missing, cut off, no JSON, or of a version that is not known here.
     """
+    with explain_os_error(InputError, f"The {what} {path} cannot be read", "Check the path."):
+        content = Path(path).read_bytes()
     try:
-        value = json.loads(Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise InputError(f"The {what} {path} cannot be read: {error.strerror}.", hint="Check the path.") from error
+        value = json.loads(content.decode("utf-8"))
     except ValueError as error:
         raise InputError(
             f"The {what} {path} is not JSON, or is cut off: {error}.", hint="Have it written again."

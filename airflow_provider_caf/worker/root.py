@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_caf.core.atomic import build_write_error, publish_file, write_all
-from airflow_provider_caf.core.errors import CafError, InputError
+from airflow_provider_caf.core.errors import CafError, InputError, explain_os_error
 from airflow_provider_caf.core.temporary import build_temporary_name
 
 _MAGIC = b"root"
@@ -98,7 +98,7 @@ def crash_plainly() -> None:
 
 
 def is_remote(path: str) -> bool:
-    """Tell whether a path is a URI that ROOT opens itself, such as `root://server//file`."""
+    """Return whether a path is a URI that ROOT opens itself, such as `root://server//file`."""
     scheme, mark, _ = path.partition("://")
     return bool(mark) and scheme.isalnum()
 
@@ -151,19 +151,16 @@ def check_root_header(path: str, what: str) -> None:
     :raises InputError: if it is missing, a folder, empty, truncated or not a ROOT file.
     """
     hint = "Make the file again, or take it out of the input files."
-    try:
-        with Path(path).open("rb") as stream:
-            header = stream.read(_HEADER_SIZE)
-            size = os.fstat(stream.fileno()).st_size
-    except FileNotFoundError as error:
-        raise InputError(
-            f"The {what} {path} does not exist.", hint="Check the path, and whether the folder is mounted."
-        ) from error
-    except OSError as error:
-        raise InputError(
-            f"The {what} {path} cannot be read: {error.strerror}.",
-            hint="It has to be a file that you may read on this machine.",
-        ) from error
+    missing = f"The {what} {path} does not exist.", "Check the path, and whether the folder is mounted."
+    explain = explain_os_error(
+        InputError,
+        f"The {what} {path} cannot be read",
+        "It has to be a file that you may read on this machine.",
+        missing=missing,
+    )
+    with explain, Path(path).open("rb") as stream:
+        header = stream.read(_HEADER_SIZE)
+        size = os.fstat(stream.fileno()).st_size
     if size == 0:
         raise InputError(f"The {what} {path} is empty (0 bytes).", hint=hint)
     if header[:4] != _MAGIC[: len(header)]:

@@ -140,7 +140,7 @@ class Site:
             resources=merge_resources(
                 Resources(python=self.python), self.resources, Resources(max_processes=4), resources or Resources()
             ),
-        ).write(layout.iteration(0).collection(name))
+        ).write(layout.iteration(0).collection(name).manifest)
         with self.serving(self.client):
             run = open_collection(layout, 0, name)
             run.write_jobs()

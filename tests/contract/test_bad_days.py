@@ -19,6 +19,7 @@ from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import PollError, SubmitError, TransportError
 from airflow_provider_caf.jobs.transport.local import LocalTransport
+from tests.contract.marks import ON_FAKES, ON_REAL, WITH_SERVER
 
 if TYPE_CHECKING:
     from tests.contract.batch_site import Site
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
 DONE, FAILED, QUEUED, RUNNING = SubjobStatus.DONE, SubjobStatus.FAILED, SubjobStatus.QUEUED, SubjobStatus.RUNNING
 OUTPUT = "out.dat"
 COPY = ["sh", "-c", "echo data > out.dat"]
-SERVED = ("htcondor", "lsf", "pbs", "slurm", "torque")
-WITH_SERVER = pytest.mark.only_on(*SERVED)
-ON_FAKES = pytest.mark.only_on(*SERVED, real=False)
-"""Some things cannot be made to happen on a real system."""
-ON_REAL = pytest.mark.only_on(*SERVED, real=True)
 
 REFUSALS = {
     "htcondor": {
@@ -157,7 +153,7 @@ def test_a_removal_that_is_not_allowed_is_told(site: Site) -> None:
     site.wait(job, lambda seen: site.statuses(seen) == [RUNNING] * 2)
     engine.set_faults(denied=True)
     for elements in (None, [0]):
-        with pytest.raises(PollError, match=r"could not be cancelled|did not do"):
+        with pytest.raises(PollError, match="could not be cancelled"):
             site.client.cancel(arrays, elements)
     engine.set_faults()
     assert site.statuses(site.look(job)) == [RUNNING] * 2

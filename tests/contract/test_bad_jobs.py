@@ -20,6 +20,7 @@ from airflow_provider_caf.jobs.held import treat_held
 from airflow_provider_caf.jobs.run import SubjobRun
 from airflow_provider_caf.jobs.subjob_set import SubjobSet
 from airflow_provider_caf.jobs.transport.local import LocalTransport
+from tests.contract.marks import ON_FAKES, ON_REAL, WITH_SERVER
 
 if TYPE_CHECKING:
     from tests.contract.batch_site import Site
@@ -30,11 +31,6 @@ OUTPUT = "out.dat"
 COPY = ["sh", "-c", "echo data > out.dat"]
 # The command's parent is the wrapper, which would write the exit record.
 KILL_WRAPPER = ["sh", "-c", "kill -9 $PPID; sleep 0.1"]
-SERVED = ("htcondor", "lsf", "pbs", "slurm", "torque")
-WITH_SERVER = pytest.mark.only_on(*SERVED)
-ON_FAKES = pytest.mark.only_on(*SERVED, real=False)
-"""Some things cannot be made to happen on a real system."""
-ON_REAL = pytest.mark.only_on(*SERVED, real=True)
 
 HOLD_LINES = {
     "htcondor": "hold = true",

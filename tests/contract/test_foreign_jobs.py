@@ -12,7 +12,7 @@ import pytest
 import engine
 from airflow_provider_caf.batch.evidence import JobState
 from airflow_provider_caf.batch.spec import Command
-from airflow_provider_caf.batch.systems.base import show_output
+from airflow_provider_caf.batch.systems.refusals import show_output
 from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import CafError, DefinitionError, JobFailed, JobLost, PollError
 from airflow_provider_caf.jobs.foreign import ForeignJobs, ForeignObservation

@@ -1,4 +1,4 @@
-"""Never twice (law 6): whoever is killed, and when, there is exactly one job."""
+"""Never twice: whoever is killed, and when, there is exactly one job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every batch system has to do, seen through the client: the laws of the batch layer."""
+"""What every batch system has to do, seen through the client."""
 
 from __future__ import annotations
 

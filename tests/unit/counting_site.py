@@ -72,7 +72,7 @@ class Site:
             database_chain=(),
             backend="local",
             resources=Resources(**resources),
-        ).write(layout)
+        ).write(layout.manifest)
         for subjob in range(subjobs):
             write_json(layout.jobs.job_file(subjob), {"subjob": subjob}, durable=False)
         self.add_array(collection, subjobs)

@@ -245,3 +245,26 @@ def test_make_check_refuses_another_way_to_start_a_program(module: str, text: st
         [*argv, f"airflow_provider_caf/{module}", "-"], cwd=TOP, input=text, capture_output=True, text=True, check=False
     )
     assert ("TID251" in done.stdout) is is_refused, done.stdout + done.stderr
+
+
+# The drop-in modules are like those of the release, whose place they take.
+OWN_WORDS = [path for path in sorted(PACKAGE.rglob("*.py")) if "dropin" not in path.parts]
+
+
+@pytest.mark.parametrize("path", OWN_WORDS, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_names_say_what_they_hold_and_docstrings_are_imperative(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert re.findall(r"\blaws? \d+", text) == [], "the reason itself says more than its number in a list"
+    nodes = list(ast.walk(ast.parse(text)))
+    names = [node for node in nodes if isinstance(node, ast.Name) and node.id == "each"]
+    assert [node.lineno for node in names] == []
+    documented = [node for node in nodes if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)]
+    docstrings = [ast.get_docstring(node) or "" for node in documented]
+    assert [line for line in docstrings if re.match(r"(?:Give|Tell)\b", line)] == []
+
+
+def test_names_in_the_front_end_say_what_they_hold() -> None:
+    scripts = sorted((PACKAGE / "plugin" / "static").glob("*.js"))
+    assert len(scripts) > 5
+    pattern = re.compile(r"\(each\b|\beach(?: =>|[.,)\]])")
+    assert [script.name for script in scripts if pattern.search(script.read_text("utf-8"))] == []

@@ -27,7 +27,7 @@ from typing import Protocol
 
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.spec import Command, CommandResult
-from airflow_provider_caf.batch.systems.base import show_output
+from airflow_provider_caf.batch.systems.refusals import show_output
 from airflow_provider_caf.batch.verdicts import LIVE, Sighting, SubjobStatus
 from airflow_provider_caf.core.errors import DefinitionError, PollError
 from airflow_provider_caf.core.record import record

@@ -174,7 +174,7 @@ class HTCondorJobs:
         :raises PollError: if the schedd did not take it.
         """
         ids = [word for word in result.argv[1:] if word != "-totals"]
-        check_action(f"The jobs {' '.join(ids)}"[:300], ids, result, "cancelled", "condor_rm")
+        check_action(f"The jobs {' '.join(ids)}"[:300], result, "cancelled")
 
     def _glimpse(self, job: str, index: int, native: Native) -> Glimpse:
         return Glimpse(id=self.name_element(job, index), job=job, index=index, native=native)

@@ -36,9 +36,9 @@ from airflow_provider_caf.batch.systems.lsf import (
     read_lookup,
     read_native,
     read_records,
-    show_answer,
 )
 from airflow_provider_caf.batch.systems.lsf_history import read_history
+from airflow_provider_caf.batch.systems.refusals import show_all_output
 from airflow_provider_caf.core.errors import PollError
 
 _ID = re.compile(r"(\d{1,12})(?:\[(\d{1,8})\])?", re.ASCII)
@@ -81,7 +81,7 @@ class LSFJobs:
         """
         found = read_lookup(name, result)
         if found is None:
-            raise refuse_find(name, result, show_answer(result))
+            raise refuse_find(name, result, show_all_output(result))
         return found.ids
 
     def build_query(self, targets: Sequence[Target]) -> tuple[Look, ...]:
@@ -99,7 +99,7 @@ class LSFJobs:
         records = read_records(f"{result.stdout}\n{result.stderr}")
         if records is None:
             raise PollError(
-                f"bjobs gave no answer (exit code {result.exit_code}): {show_answer(result)}", hint=QUERY_HINT
+                f"bjobs gave no answer (exit code {result.exit_code}): {show_all_output(result)}", hint=QUERY_HINT
             )
         glimpses = []
         ill: dict[str, str] = {}
@@ -116,7 +116,7 @@ class LSFJobs:
                 glimpses.append(self._glimpse(job, read_index(each), read_native(each)))
         problems = {target: ill[target.job] for target in look.targets if target.job in ill}
         silent = [target for target in look.targets if target.job not in answered]
-        problems.update((target, f"bjobs says nothing of it: {show_answer(result)}") for target in silent)
+        problems.update((target, f"bjobs says nothing of it: {show_all_output(result)}") for target in silent)
         return Told(glimpses=tuple(glimpses), problems=problems)
 
     def build_history(self, targets: Sequence[Target]) -> tuple[Look, ...]:
@@ -139,7 +139,7 @@ class LSFJobs:
         if blocks is None:
             if NOT_FOUND.search(f"{result.stdout}\n{result.stderr}") is None:
                 raise PollError(
-                    f"bhist gave no answer (exit code {result.exit_code}): {show_answer(result)}",
+                    f"bhist gave no answer (exit code {result.exit_code}): {show_all_output(result)}",
                     hint="Try the command by hand: it has to be able to read LSF's event files.",
                 )
             blocks = []

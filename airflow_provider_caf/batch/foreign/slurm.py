@@ -138,7 +138,7 @@ class SlurmJobs:
 
         :raises PollError: if the controller did not take the command.
         """
-        check_done(f"the jobs {' '.join(result.argv[1:])}"[:300], result)
+        check_done(f"The jobs {' '.join(result.argv[1:])}"[:300], result, "cancelled")
 
     def _glimpse(self, line: SlurmLine, index: int | None, cluster: str | None) -> Glimpse:
         job = join_id(line.job, cluster)

@@ -25,7 +25,7 @@ SYSTEMS = {
 
 
 def find_system_name(name: str) -> str:
-    """Give our name of a system: the CAF writes `LSF`, `PBS`, `HTCondor` and `Local`.
+    """Return our name of a system: the CAF writes `LSF`, `PBS`, `HTCondor` and `Local`.
 
     :raises DefinitionError: if there is none of that name.
     """
@@ -38,7 +38,7 @@ def find_system_name(name: str) -> str:
 
 
 def load_system(name: str) -> System:
-    """Give the system of a name.
+    """Return the system of a name.
 
     :raises DefinitionError: if there is none of that name.
     """

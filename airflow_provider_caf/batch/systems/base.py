@@ -7,14 +7,12 @@ ill" look alike on several systems, and only the parser knows the difference.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
-from airflow_provider_caf.core.errors import SubmitError, SubmitRefused, SubmitUnknown
 from airflow_provider_caf.core.record import record
 
 
@@ -65,6 +63,24 @@ class LookedUp:
     remembers: float = 0.0
 
 
+def build_answer(outcomes: Iterable[tuple[SubmittedArray, Mapping[int, Native] | str]]) -> Answer:
+    """Return the answer about arrays.
+
+    :param outcomes: an array, and its elements, or why nothing is known about them.
+    """
+    elements: dict[str, Mapping[int, Native]] = {}
+    problems: dict[str, str] = {}
+    for submitted, outcome in outcomes:
+        if isinstance(outcome, str):
+            problems[submitted.array.name] = outcome
+        else:
+            elements[submitted.array.name] = outcome
+    return Answer(elements=elements, problems=problems)
+
+
+Done = Literal["cancelled", "released"]
+
+
 class System(Protocol):
     """A batch system."""
 
@@ -88,23 +104,23 @@ class System(Protocol):
         """The most characters of an array's name."""
 
     def build_submit(self, array: ArraySpec) -> Submission:
-        """Give the submit command and its files.
+        """Return the submit command and its files.
 
         :raises DefinitionError: if the system cannot do what the array's resources ask for.
         """
 
     def parse_submit(self, array: ArraySpec, result: CommandResult) -> tuple[str, ...]:
-        """Give the ids from the submit command's answer.
+        """Return the ids from the submit command's answer.
 
-        :raises SubmitRefused: if the system says that it does not take it, see `refuse_submit`.
+        :raises SubmitRefused: if the system says that it does not take it, see `systems.refusals`.
         :raises SubmitError: if there is no id in the answer.
         """
 
     def build_lookup(self, array: ArraySpec) -> Command:
-        """Give the command that looks an array up by its name (law 6)."""
+        """Return the command that looks an array up by its name: after a crash nothing else says that it is there."""
 
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
-        """Give the ids of every submission that has this name: none, one, or an error of somebody.
+        """Return the ids of every submission that has this name: none, one, or an error of somebody.
 
         :raises SubmitUnknown: if there is none in the queue, and the system does not remember what has left it.
         :raises SubmitError: if the system does not say. "I do not know" must not become "there is none".
@@ -119,7 +135,7 @@ class System(Protocol):
         """Seconds for which an element may be missing, or ended without exit record, on this system."""
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give the query for all arrays: one command, or as few as argument limits allow (law 5)."""
+        """Return the query for all arrays: one command, or as few as argument limits allow."""
 
     def parse_query(self, query: Query, result: CommandResult) -> Answer:
         """Read the answer to a query.
@@ -128,7 +144,7 @@ class System(Protocol):
         """
 
     def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give the query about what has left the queue; nothing where the queue remembers all."""
+        """Return the query about what has left the queue; nothing where the queue remembers all."""
 
     def parse_history(self, query: Query, result: CommandResult) -> Answer:
         """Read the answer to a history query.
@@ -137,23 +153,20 @@ class System(Protocol):
         """
 
     def build_cancel(self, array: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
-        """Give the commands that end elements, by recorded ids only (law 10).
+        """Return the commands that end elements, by recorded ids only: a pattern of names may match jobs of others.
 
         :param elements: None: all.
         """
 
-    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Check the answer. An element that is over already is no error.
-
-        :raises PollError: if the system did not take the command.
-        """
-
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
-        """Give the commands that let held elements go on, by recorded ids only; none where nothing can be held."""
+        """Return the commands that let held elements go on, by recorded ids only; none where nothing can be held."""
 
-    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Check the answer. An element that is not held any more is no error.
+    def parse_action(self, array: SubmittedArray, result: CommandResult, done: Done) -> None:
+        """Check the answer of a command that ends elements or lets them go on.
 
+        An element that is over already, or is not held any more, is no error.
+
+        :param done: what was to be done with them.
         :raises PollError: if the system did not take the command.
         """
 
@@ -162,88 +175,12 @@ class Prober(Protocol):
     """A system whose sites differ in something that a submission has to know."""
 
     def build_probe(self, array: ArraySpec) -> Command | None:
-        """Give the command that asks for it, or None where nothing has to be asked."""
+        """Return the command that asks for it, or None where nothing has to be asked."""
 
     def parse_probe(self, array: ArraySpec, result: CommandResult) -> ArraySpec:
-        """Give the array with what the site has said."""
+        """Return the array with what the site has said."""
 
 
 def find_prober(system: System) -> Prober | None:
-    """Give the system as one that has to be asked, if it is."""
+    """Return the system as one that has to be asked, if it is."""
     return cast("Prober", system) if hasattr(type(system), "build_probe") else None
-
-
-def show_output(result: CommandResult) -> str:
-    """Give the last words of a command for a message."""
-    return (result.stderr.strip() or result.stdout.strip())[-500:] or "it printed nothing"
-
-
-_AWAY = re.compile(
-    r"connect|contact|time[d-]? ?out|not respond|try (?:again )?later|end of (?:file|message)|communicat|broken pipe|"
-    r"\b(?:busy|unavailable|unreachable|interrupted|shutting down|slow down)\b|route to host|host is down|reset by|"
-    # Slurm: numbers below 2000 in `slurm_errno.c`, and what it says where it has none.
-    r"unexpected (?:message|missing)|message (?:send|receive) failure|insane message|authentication error|zero bytes|"
-    r"unspecified error|"
-    # LSF: LSBE_MBATCHD to LSBE_XDR in `lsb.err.c`, with which a message has been lost.
-    r"internal error|library call|system call failed|protocol error|encode/decode|child process died|"
-    # HTCondor: the schedd has not said whether it has committed; where it has refused, a line says why (`submit.cpp`).
-    r"Failed to commit job submission into the queue\.\s*\Z",
-    re.IGNORECASE,
-)
-"""Words of a command that could not speak with its server to the end."""
-_CRASHES = range(129, 153)
-"""What a shell says of a command that a signal ended. Error numbers of PBS begin at 153."""
-
-
-def refuse_submit(what: str, result: CommandResult, *, hint: str) -> SubmitError:
-    """Give the error for a submit command that gave no id.
-
-    It is a `SubmitRefused` only where the command has ended by itself, with an exit code and words, and the words do
-    not say that it had no answer of its server.
-    """
-    said = f"{result.stdout}\n{result.stderr}"
-    refused = result.exit_code > 0 and result.exit_code not in _CRASHES and said.strip() and not _AWAY.search(said)
-    return (SubmitRefused if refused else SubmitError)(what, hint=hint)
-
-
-ARRAY_ADVICE = "The site takes smaller arrays: set 'array_limit' to its limit, and a large collection becomes several."
-JOBS_ADVICE = (
-    "The site takes fewer jobs at once: 'subjobs_per_job' makes fewer jobs, each with several subjobs. Where it limits "
-    "the size of one array, set 'array_limit'."
-)
-
-
-def choose_advice(result: CommandResult, table: Mapping[str, str], otherwise: str) -> str:
-    """Give the advice for what a command has said.
-
-    :param table: pattern → advice; the first one that is found counts.
-    """
-    said = f"{result.stdout}\n{result.stderr}"
-    found = (advice for pattern, advice in table.items() if re.search(pattern, said, re.IGNORECASE))
-    return next(found, otherwise)
-
-
-def doubt_lookup(array: ArraySpec, why: str, *, advice: str, remembers: float = 0.0) -> SubmitUnknown:
-    """Give the error for a lookup that found nothing in the queue, where the queue is not all there ever was.
-
-    :param why: what the system does not remember.
-    :param advice: what would tell, or would have told.
-    :param remembers: seconds for which the queue shows what is over.
-    """
-    return SubmitUnknown(
-        f"It is not known whether array {array.name} was submitted: none of that name is in the queue, and {why}.",
-        hint=f"{advice} If it never ran, remove {array.array_file} and clear the task: then it is submitted.",
-        remembers=remembers,
-    )
-
-
-def refuse_lookup(array: ArraySpec, result: CommandResult, said: str | None = None) -> SubmitError:
-    """Give the error for a lookup by name that was not answered.
-
-    :param said: what was said instead; None: what the command printed.
-    """
-    return SubmitError(
-        f"It is not known whether array {array.name} was submitted (exit code {result.exit_code}): "
-        f"{said or show_output(result)}",
-        hint="Run the task again when the batch system answers; it looks first, and submits only if there is none.",
-    )

@@ -15,7 +15,7 @@ _CHECKS = {
 
 
 def build_check(name: str) -> Command:
-    """Give the command that tells whether a batch system answers.
+    """Return the command that tells whether a batch system answers.
 
     :raises DefinitionError: if there is none of that name.
     """

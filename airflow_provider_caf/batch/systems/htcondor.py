@@ -19,19 +19,8 @@ from typing import Any
 
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
-from airflow_provider_caf.batch.systems.base import (
-    ARRAY_ADVICE,
-    JOBS_ADVICE,
-    Answer,
-    LookedUp,
-    Query,
-    Submission,
-    choose_advice,
-    doubt_lookup,
-    refuse_lookup,
-    refuse_submit,
-    show_output,
-)
+from airflow_provider_caf.batch.systems import refusals
+from airflow_provider_caf.batch.systems.base import Answer, Done, LookedUp, Query, Submission
 from airflow_provider_caf.batch.systems.htcondor_file import (
     INPUTS_FILE,
     STAY,
@@ -131,8 +120,8 @@ _NOT_DONE = re.compile(r"Permission denied to |No result found for job ")
 
 
 _ADVICE = {
-    "MAX_JOBS_PER_SUBMISSION": ARRAY_ADVICE,
-    r"MAX_JOBS_PER_OWNER|MAX_JOBS_SUBMITTED|jobs? would exceed|exceed\w* .*\bjobs\b": JOBS_ADVICE,
+    "MAX_JOBS_PER_SUBMISSION": refusals.ARRAY_ADVICE,
+    r"MAX_JOBS_PER_OWNER|MAX_JOBS_SUBMITTED|jobs? would exceed|exceed\w* .*\bjobs\b": refusals.JOBS_ADVICE,
 }
 
 
@@ -148,7 +137,7 @@ class HTCondorSystem:
     grace = 60.0
 
     def build_submit(self, array: ArraySpec) -> Submission:
-        """Give `condor_submit`, the submit file and the script.
+        """Return `condor_submit`, the submit file and the script.
 
         :raises DefinitionError: if a path or a line cannot be said in a submit file.
         """
@@ -176,29 +165,26 @@ class HTCondorSystem:
         expected = str(len(array.elements) - 1)
         if len(found) == 1 and found[0][0] == found[0][1] and found[0][2] == expected:
             return (str(found[0][0]),)
-        raise refuse_submit(
-            f"HTCondor did not take the array {array.name} (exit code {result.exit_code}): {show_output(result)}",
-            result,
-            hint=choose_advice(result, _ADVICE, f"Try: condor_submit {array.folder}/{SUBMIT_FILE}"),
-        )
+        otherwise = f"Try: condor_submit {array.folder}/{SUBMIT_FILE}"
+        raise refusals.refuse_submit("HTCondor", array, result, _ADVICE, otherwise)
 
     def build_lookup(self, array: ArraySpec) -> Command:
-        """Give the commands that look into queue and history for the attribute `CafName`."""
+        """Return the commands that look into queue and history for the attribute `CafName`."""
         # The only shell text is the constant; the name comes in as an argument.
         argv = ("/bin/sh", "-c", LOOKUP, "caf-lookup", f'CafName =?= "{array.name}"')
         return Command(argv=argv, timeout=LOOKUP_TIMEOUT)
 
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
-        """Give each cluster of that name.
+        """Return each cluster of that name.
 
         :raises SubmitUnknown: if there is none in the queue and there is no history here.
         :raises SubmitError: if queue or history did not answer.
         """
         found = read_lookup(result)
         if found is None:
-            raise refuse_lookup(array, result)
+            raise refusals.refuse_lookup(array, result)
         if not found.ids and not found.keeps_history:
-            raise doubt_lookup(
+            raise refusals.doubt_lookup(
                 array,
                 "HTCondor keeps no history here (HISTORY)"
                 if NO_HISTORY.search(result.stderr)
@@ -206,10 +192,10 @@ class HTCondorSystem:
                 advice=f"Look for the CafName {array.name} in the schedd's logs.",
                 remembers=0.0 if is_late(array) else STAY,
             )
-        return tuple((each,) for each in found.ids)
+        return tuple((cluster,) for cluster in found.ids)
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give one `condor_q` for all arrays, or one per thousand of them."""
+        """Return one `condor_q` for all arrays, or one per thousand of them."""
         return tuple(
             Query(
                 command=Command(argv=("condor_q", *_list_ids(part), "-json", "-attributes", ",".join(ATTRIBUTES))),
@@ -228,7 +214,7 @@ class HTCondorSystem:
         return _read_answer(query, read_ads("The queue", result), in_queue=True)
 
     def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give `condor_history` for all arrays. It stops when it has found as many as there are."""
+        """Return `condor_history` for all arrays. It stops when it has found as many as there are."""
         queries = []
         for part in _cut(arrays):
             count = sum(len(array.array.elements) for array in part)
@@ -249,28 +235,21 @@ class HTCondorSystem:
         return _read_answer(query, read_ads("The history", result), in_queue=False)
 
     def build_cancel(self, array: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
-        """Give `condor_rm` with the clusters, or with the processes."""
+        """Return `condor_rm` with the clusters, or with the processes."""
         if elements is None:
             return (Command(argv=("condor_rm", "-totals", *array.ids), timeout=SUBMIT_TIMEOUT),)
         return _build_actions("condor_rm", array, elements)
 
-    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Check the answer.
-
-        :raises PollError: if the schedd did not take it.
-        """
-        check_action(f"Array {array.array.name}", array.ids, result, "cancelled", "condor_rm")
-
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
-        """Give `condor_release` with the processes."""
+        """Return `condor_release` with the processes."""
         return _build_actions("condor_release", array, elements)
 
-    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Check the answer.
+    def parse_action(self, array: SubmittedArray, result: CommandResult, done: Done) -> None:
+        """Check what an action said: that it was done, or that there was nothing to do.
 
         :raises PollError: if the schedd did not take it.
         """
-        check_action(f"Array {array.array.name}", array.ids, result, "released", "condor_release")
+        check_action(f"Array {array.array.name}", result, done)
 
 
 def read_lookup(result: CommandResult) -> LookedUp | None:
@@ -289,11 +268,11 @@ def _cut(arrays: Sequence[SubmittedArray]) -> list[Sequence[SubmittedArray]]:
 
 
 def _list_ids(arrays: Iterable[SubmittedArray]) -> list[str]:
-    return [each for array in arrays for each in array.ids]
+    return [cluster for array in arrays for cluster in array.ids]
 
 
 def read_ads(what: str, result: CommandResult) -> list[dict[str, Any]]:
-    """Give the job records.
+    """Return the job records.
 
     :raises PollError: if the text is not a whole list of them.
     """
@@ -310,8 +289,10 @@ def read_ads(what: str, result: CommandResult) -> list[dict[str, Any]]:
 
 
 def refuse_answer(what: str, result: CommandResult) -> PollError:
+    """Return the error for an answer that is none."""
+    output = refusals.show_output(result)
     return PollError(
-        f"{what} of HTCondor did not answer as it should (exit code {result.exit_code}): {show_output(result)}",
+        f"{what} of HTCondor did not answer as it should (exit code {result.exit_code}): {output}",
         hint=f"Try: {' '.join(result.argv[:2])}",
     )
 
@@ -346,15 +327,20 @@ def read_native(ad: Mapping[str, Any], walltime: int | None = None) -> Native:
     if code == "REMOVED":
         code = _judge_removal(ad)
     hold = ad.get("HoldReasonCode")
-    reason, exit_code = None, None
+    reason, exit_code, out_of_memory = None, None, False
     if code == "HELD":
-        reason = f"{_mark_memory(_read_text(ad, 'HoldReason') or 'no reason given', hold)} (hold code {hold})"
+        hold_reason = _read_text(ad, "HoldReason") or "no reason given"
+        reason = f"{hold_reason} (hold code {hold})"
+        # The texts differ by version and site.
+        out_of_memory = (hold == _OUT_OF_RESOURCES and "disk" not in hold_reason.lower()) or _MEMORY.search(
+            hold_reason
+        ) is not None
     elif code == "COMPLETED":
         exit_code = _read_exit_code(ad)
     elif code in ("REMOVED", "REMOVED_BY_POLICY"):
         reason = _read_text(ad, "RemoveReason")
         if reason is not None and code == "REMOVED_BY_POLICY":
-            reason = _explain_rule(ad, reason, walltime)
+            reason, out_of_memory = _explain_rule(ad, reason, walltime)
     elif code == "IDLE":
         reason = _read_text(ad, "LastRejMatchReason")
     host = _read_text(ad, "RemoteHost") or _read_text(ad, "LastRemoteHost")
@@ -365,11 +351,12 @@ def read_native(ad: Mapping[str, Any], walltime: int | None = None) -> Native:
         # slot1_3@machine
         host=None if host is None else host.rpartition("@")[2],
         is_hopeless=code == "HELD" and hold in _HOPELESS,
+        out_of_memory=out_of_memory,
     )
 
 
 def _judge_removal(ad: Mapping[str, Any]) -> str:
-    """Tell a job that was ended from one that had ended before, and both from one that broke a rule."""
+    """Return `REMOVED` for a job that was ended, and other codes where it had ended before or had broken a rule."""
     if ad.get("CompletionDate"):
         return "COMPLETED"
     reason = _read_text(ad, "RemoveReason")
@@ -377,16 +364,20 @@ def _judge_removal(ad: Mapping[str, Any]) -> str:
     return "REMOVED" if reason is None or _PERSON.search(reason) else "REMOVED_BY_POLICY"
 
 
-def _explain_rule(ad: Mapping[str, Any], reason: str, walltime: int | None) -> str:
-    """Say in known words which limit a removed job has broken: by the rule's text, else by the job's numbers."""
+def _explain_rule(ad: Mapping[str, Any], reason: str, walltime: int | None) -> tuple[str, bool]:
+    """Return which limit a removed job has broken, by the rule's text, else by the job's numbers.
+
+    :returns: the reason, and whether it was the memory.
+    """
     reason = _mark_walltime(reason, walltime)
     if _MEMORY.search(reason):
-        return f"OUT_OF_MEMORY: {reason}"
-    used, asked = ad.get("ResidentSetSize"), ad.get("RequestMemory")
-    if _OTHER_LIMIT.search(reason) or not (isinstance(used, int) and isinstance(asked, int)):
-        return reason
+        return reason, True
+    used, requested = ad.get("ResidentSetSize"), ad.get("RequestMemory")
+    if _OTHER_LIMIT.search(reason) or not (isinstance(used, int) and isinstance(requested, int)):
+        return reason, False
     # In kB and in MB.
-    return f"OUT_OF_MEMORY: it used {used // 1024} MB of {asked}: {reason}" if 0 < asked * 1024 <= used else reason
+    is_over = 0 < requested * 1024 <= used
+    return (f"it used {used // 1024} MB of {requested}: {reason}" if is_over else reason), is_over
 
 
 def _read_exit_code(ad: Mapping[str, Any]) -> int | None:
@@ -399,12 +390,6 @@ def _read_exit_code(ad: Mapping[str, Any]) -> int | None:
 def _read_text(ad: Mapping[str, Any], name: str) -> str | None:
     value = ad.get(name)
     return value.strip() or None if isinstance(value, str) else None
-
-
-def _mark_memory(reason: str, hold: Any) -> str:
-    """Say in one known word that memory was the cause: the texts differ by version and site."""
-    out = hold == _OUT_OF_RESOURCES and "disk" not in reason.lower()
-    return f"OUT_OF_MEMORY: {reason}" if out or _MEMORY.search(reason) else reason
 
 
 def _mark_walltime(reason: str, walltime: int | None) -> str:
@@ -420,22 +405,19 @@ def _build_actions(tool: str, array: SubmittedArray, elements: Sequence[int]) ->
     )
 
 
-def check_action(what: str, ids: Iterable[str], result: CommandResult, done: str, tool: str) -> None:
+def check_action(what: str, result: CommandResult, done: str) -> None:
     """Check what an action said: that it was done, or that there was nothing to do.
 
     :param what: to what it was to be done, such as `Array caf_a`.
     :raises PollError: if it was not done.
     """
-    said = [line for line in result.stderr.splitlines() if line.strip()]
+    errors = [line for line in result.stderr.splitlines() if line.strip()]
     if "-totals" in result.argv:
         totals = _TOTALS.search(result.stdout)
         is_done = totals is not None and int(totals[1]) == int(totals[2]) == 0
     elif result.exit_code == 0:
-        is_done = not any(map(_NOT_DONE.match, said))
+        is_done = not any(map(_NOT_DONE.match, errors))
     else:
-        is_done = bool(said) and all(map(_NOTHING_TO_DO.fullmatch, said))
+        is_done = bool(errors) and all(map(_NOTHING_TO_DO.fullmatch, errors))
     if not is_done:
-        raise PollError(
-            f"{what} could not be {done} (exit code {result.exit_code}): {show_output(result)}",
-            hint=f"Try: {tool} {' '.join(ids)}"[:300],
-        )
+        raise refusals.refuse_action(what, result, done)

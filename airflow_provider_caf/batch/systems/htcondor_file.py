@@ -36,7 +36,10 @@ STAY = 900
 
 
 def build_submit_file(array: ArraySpec) -> str:
-    """Give the text of the submit file. The user's own lines come last but for the requirements: the last word wins."""
+    """Return the text of the submit file.
+
+    The user's own lines come last but for the requirements: the last word wins.
+    """
     resources = array.resources
     prefix = resources.path_prefix or ""
     lines = [
@@ -62,7 +65,7 @@ def build_submit_file(array: ArraySpec) -> str:
 
 
 def is_late(array: ArraySpec) -> bool:
-    """Tell whether processes are made late, so that none stays in the queue after its end."""
+    """Return whether processes are made late, so that none stays in the queue after its end."""
     return any(map(_LATE_LINE.match, array.resources.extra_lines or ()))
 
 
@@ -137,7 +140,7 @@ def _build_requirements(array: ArraySpec) -> list[str]:
 
 
 def _say(text: str, what: str) -> str:
-    """Give a text as the value of a submit command.
+    """Return a text as the value of a submit command.
 
     :raises DefinitionError: if the submit language cannot say it.
     """
@@ -150,7 +153,7 @@ def _say(text: str, what: str) -> str:
 
 
 def list_paths(paths: Iterable[str]) -> str:
-    """Give absolute paths as a list of paths relative to `/`.
+    """Return absolute paths as a list of paths relative to `/`.
 
     :raises DefinitionError: if one has a comma: no quoting helps against that.
     """

@@ -15,7 +15,8 @@ from typing import Any
 import airflow_provider_caf
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
-from airflow_provider_caf.batch.systems.base import Answer, Query, Submission, refuse_lookup, show_output
+from airflow_provider_caf.batch.systems.base import Answer, Done, Query, Submission, build_answer
+from airflow_provider_caf.batch.systems.refusals import refuse_lookup, show_output
 from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL, build_script
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
 
@@ -40,7 +41,7 @@ _RUN_WORKER = (
 
 
 def build_tool() -> tuple[str, ...]:
-    """Give the argv that runs the worker's verbs of the package that runs now, wherever it was imported from.
+    """Return the argv that runs the worker's verbs of the package that runs now, wherever it was imported from.
 
     Isolated and without site-packages: it needs nothing but the standard library and starts in half the time,
     and a folder of the same name in the current folder cannot take its place.
@@ -83,7 +84,7 @@ class LocalSystem:
         self._tool = tuple(tool or build_tool())
 
     def build_submit(self, array: ArraySpec) -> Submission:
-        """Give the command that starts the pool: the site's setup runs once, all subjobs inherit what it set.
+        """Return the command that starts the pool: the site's setup runs once, all subjobs inherit what it set.
 
         :raises DefinitionError: if a container is asked for.
         """
@@ -114,7 +115,7 @@ class LocalSystem:
         return (answer["id"],)
 
     def build_lookup(self, array: ArraySpec) -> Command:
-        """Give the command that says whether the array's folder has, or had, a pool."""
+        """Return the command that says whether the array's folder has, or had, a pool."""
         return self._build_command("lookup", [{"folder": array.folder, "name": array.name}])
 
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
@@ -129,9 +130,9 @@ class LocalSystem:
         return () if found is None else ((str(found),),)
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give one command for all arrays."""
-        asked = [{"folder": array.array.folder, "id": array.ids[0]} for array in arrays]
-        return (Query(command=self._build_command("query", asked), arrays=tuple(arrays)),)
+        """Return one command for all arrays."""
+        requests = [{"folder": array.array.folder, "id": array.ids[0]} for array in arrays]
+        return (Query(command=self._build_command("query", requests), arrays=tuple(arrays)),)
 
     def parse_query(self, query: Query, result: CommandResult) -> Answer:
         """Read one letter per element.
@@ -144,18 +145,10 @@ class LocalSystem:
                 f"The local pools could not be asked (exit code {result.exit_code}): {show_output(result)}",
                 hint=f"Try: {' '.join((*self._tool, 'pool', 'query'))}",
             )
-        elements: dict[str, Mapping[int, Native]] = {}
-        problems: dict[str, str] = {}
-        for submitted, answer in zip(query.arrays, answers):
-            states = _read_states(submitted, answer)
-            if isinstance(states, str):
-                problems[submitted.array.name] = states
-            else:
-                elements[submitted.array.name] = states
-        return Answer(elements=elements, problems=problems)
+        return build_answer((array, _read_states(array, answer)) for array, answer in zip(query.arrays, answers))
 
     def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give nothing: a pool's journal remembers all."""
+        """Return nothing: a pool's journal remembers all."""
         return ()
 
     def parse_history(self, query: Query, result: CommandResult) -> Answer:
@@ -166,40 +159,33 @@ class LocalSystem:
         raise PollError("The local system has no history.", hint="Use the answer of the query.")
 
     def build_cancel(self, array: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
-        """Give the command that ends elements, and what a dead pool has left running."""
-        asked = {
+        """Return the command that ends elements, and what a dead pool has left running."""
+        requests = {
             "folder": array.array.folder,
             "id": array.ids[0],
             "elements": None if elements is None else list(elements),
         }
-        return (self._build_command("cancel", [asked]),)
+        return (self._build_command("cancel", [requests]),)
 
-    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
+    def parse_action(self, array: SubmittedArray, result: CommandResult, done: Done) -> None:
         """Check the answer.
 
         :raises PollError: if the pool was not reached.
         """
         answers = _read_answers(result, 1)
         if answers is None or "error" in answers[0]:
-            said = show_output(result) if answers is None else str(answers[0]["error"])
+            reason = show_output(result) if answers is None else str(answers[0]["error"])
             raise PollError(
-                f"Array {array.array.name} could not be cancelled (exit code {result.exit_code}): {said}",
+                f"Array {array.array.name} could not be {done} (exit code {result.exit_code}): {reason}",
                 hint=f"Look for the processes of pool {array.ids[0]} and end them.",
             )
 
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
-        """Give nothing: no subjob is ever held."""
+        """Return nothing: no subjob is ever held."""
         return ()
 
-    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Refuse: there is no such command.
-
-        :raises PollError: always.
-        """
-        raise PollError("The local system holds no jobs.", hint="Nothing has to be released.")
-
-    def _build_command(self, action: str, asked: list[dict[str, Any]]) -> Command:
-        return Command(argv=(*self._tool, "pool", action), stdin=json.dumps(asked))
+    def _build_command(self, action: str, requests: list[dict[str, Any]]) -> Command:
+        return Command(argv=(*self._tool, "pool", action), stdin=json.dumps(requests))
 
 
 def _read_last_line(text: str) -> dict[str, Any] | None:
@@ -212,7 +198,7 @@ def _read_last_line(text: str) -> dict[str, Any] | None:
 
 
 def _read_answers(result: CommandResult, expected: int) -> list[dict[str, Any]] | None:
-    """Give one object per array asked for, or None where the answer is something else."""
+    """Return one object per array asked for, or None where the answer is something else."""
     if result.exit_code != 0:
         return None
     try:
@@ -225,7 +211,7 @@ def _read_answers(result: CommandResult, expected: int) -> list[dict[str, Any]] 
 
 
 def _read_states(submitted: SubmittedArray, answer: Mapping[str, Any]) -> dict[int, Native] | str:
-    """Give what is said about each element, or why nothing is."""
+    """Return what is said about each element, or why nothing is."""
     if "error" in answer:
         return str(answer["error"])
     if answer.get("gone") is True:

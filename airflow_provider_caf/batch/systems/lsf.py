@@ -12,7 +12,7 @@ Theory
 * With a dead server every command prints "still trying" for ever: each one has a time limit.
 * A number without unit means what the site's `LSF_UNIT_FOR_LIMITS` says. IBM's LSF takes units, so they are written
   out. Compatible systems take plain numbers only: `bsub` reads `lsf.conf`, and so do we, before the first submission.
-* How an element ended is told by the exit record. After a restart of its daemons a compatible system showed jobs as
+* The exit record tells how an element ended. After a restart of its daemons a compatible system showed jobs as
   EXIT that ran on and ended well.
 """
 
@@ -29,18 +29,8 @@ from airflow_provider_caf.batch.arguments import MEMORY_UNITS
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.extra_lines import read_directives
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
-from airflow_provider_caf.batch.systems.base import (
-    ARRAY_ADVICE,
-    JOBS_ADVICE,
-    Answer,
-    LookedUp,
-    Query,
-    Submission,
-    choose_advice,
-    doubt_lookup,
-    refuse_lookup,
-    refuse_submit,
-)
+from airflow_provider_caf.batch.systems import refusals
+from airflow_provider_caf.batch.systems.base import Answer, Done, LookedUp, Query, Submission, build_answer
 from airflow_provider_caf.batch.systems.lsf_history import CANCELLED, build_end, read_history, read_host, read_text
 from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL, build_element_script, quote
 from airflow_provider_caf.core.errors import DefinitionError, PollError
@@ -112,8 +102,8 @@ _CONTROL_DONE = re.compile(
 _ADVICE = {
     r"MEMLIMT value|Bad resource requirement": "This LSF takes no units: set 'memory_unit' to the site's unit "
     "(LSF_UNIT_FOR_LIMITS in lsf.conf), such as MB.",
-    r"job array|array index|bad job name": ARRAY_ADVICE,
-    r"job limit|pending job": JOBS_ADVICE,
+    r"job array|array index|bad job name": refusals.ARRAY_ADVICE,
+    r"job limit|pending job": refusals.JOBS_ADVICE,
     r"hard limit|MEMLIMIT|RUNLIMIT": "Lower 'memory' or 'walltime', or use another queue: this one allows less.",
 }
 
@@ -134,14 +124,14 @@ class LSFSystem:
     grace = 60.0
 
     def build_probe(self, array: ArraySpec) -> Command | None:
-        """Give the command that asks for the unit of sizes, where there are some and nobody has said it."""
+        """Return the command that asks for the unit of sizes, where there are some and nobody has said it."""
         resources = array.resources
         if resources.memory_unit is not None or (resources.memory is None and resources.disk is None):
             return None
         return Command(argv=("/bin/sh", "-c", _PROBE, "caf-unit"), timeout=TIMEOUT)
 
     def parse_probe(self, array: ArraySpec, result: CommandResult) -> ArraySpec:
-        """Give the array with the unit of a compatible system, unchanged where LSF takes units or nobody says it."""
+        """Return the array with the unit of a compatible system, unchanged where LSF takes units or nobody says it."""
         product, _, configuration = result.stdout.partition("\n")
         unit = _UNIT.search(configuration)
         if _TAKES_UNITS.search(product):
@@ -152,7 +142,7 @@ class LSFSystem:
         return replace(array, resources=replace(array.resources, memory_unit=unit[1].upper() if unit else "M"))
 
     def build_submit(self, array: ArraySpec) -> Submission:
-        """Give the `bsub` command, with the lines that begin the script on its standard input.
+        """Return the `bsub` command, with the lines that begin the script on its standard input.
 
         :raises DefinitionError: if an extra line is no directive, or the folder's name has a line break.
         """
@@ -180,17 +170,12 @@ class LSFSystem:
         """
         ids = set(_SUBMITTED.findall(f"{result.stdout}\n{result.stderr}"))
         if len(ids) != 1:
-            raise refuse_submit(
-                f"LSF did not take array {array.name} (exit code {result.exit_code}): {show_answer(result)}",
-                result,
-                hint=choose_advice(
-                    result, _ADVICE, "Mend what LSF says in the backend_args, or wait until its server is up."
-                ),
-            )
+            otherwise = "Mend what LSF says in the backend_args, or wait until its server is up."
+            raise refusals.refuse_submit("LSF", array, result, _ADVICE, otherwise)
         return (ids.pop(),)
 
     def build_lookup(self, array: ArraySpec) -> Command:
-        """Give the command that asks the queue and the history for the name."""
+        """Return the command that asks the queue and the history for the name."""
         return build_find(array.name)
 
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
@@ -201,17 +186,17 @@ class LSFSystem:
         """
         found = read_lookup(array.name, result)
         if found is None:
-            raise refuse_lookup(array, result, show_answer(result))
+            raise refusals.refuse_lookup(array, result, refusals.show_all_output(result))
         if not found.ids and not found.keeps_history:
-            raise doubt_lookup(
+            raise refusals.doubt_lookup(
                 array,
-                f"its history does not answer: {show_answer(result)}",
+                f"its history does not answer: {refusals.show_all_output(result)}",
                 advice=f"bhist -a -l -n 0 -J {array.name} tells; it has to be able to read LSF's event files.",
             )
-        return tuple((each,) for each in found.ids)
+        return tuple((id,) for id in found.ids)
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give one `bjobs` command for all arrays."""
+        """Return one `bjobs` command for all arrays."""
         return tuple(Query(command=build_question(_list_ids(part)), arrays=part) for part in _cut(arrays))
 
     def parse_query(self, query: Query, result: CommandResult) -> Answer:
@@ -222,24 +207,20 @@ class LSFSystem:
         records = read_records(f"{result.stdout}\n{result.stderr}")
         if records is None:
             raise PollError(
-                f"bjobs gave no answer (exit code {result.exit_code}): {show_answer(result)}", hint=QUERY_HINT
+                f"bjobs gave no answer (exit code {result.exit_code}): {refusals.show_all_output(result)}",
+                hint=QUERY_HINT,
             )
         by_id: dict[str, list[Mapping[str, Any]]] = {}
-        for each in records:
-            by_id.setdefault(str(each.get("JOBID")), []).append(each)
-        elements: dict[str, Mapping[int, Native]] = {}
-        problems: dict[str, str] = {}
-        for submitted in query.arrays:
-            own = by_id.get(submitted.ids[0])
-            told = f"bjobs says nothing of it: {show_answer(result)}" if own is None else _read_elements(submitted, own)
-            if isinstance(told, str):
-                problems[submitted.array.name] = told
-            else:
-                elements[submitted.array.name] = told
-        return Answer(elements=elements, problems=problems)
+        for job in records:
+            by_id.setdefault(str(job.get("JOBID")), []).append(job)
+        silence = f"bjobs says nothing of it: {refusals.show_all_output(result)}"
+        return build_answer(
+            (array, _read_elements(array, by_id[array.ids[0]]) if array.ids[0] in by_id else silence)
+            for array in query.arrays
+        )
 
     def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give the `bhist` command that searches all event files."""
+        """Return the `bhist` command that searches all event files."""
         return tuple(
             Query(
                 command=Command(argv=("bhist", "-l", "-n", "0", *_list_ids(part)), timeout=HISTORY_TIMEOUT),
@@ -257,41 +238,34 @@ class LSFSystem:
         if blocks is None:
             if NOT_FOUND.search(f"{result.stdout}\n{result.stderr}") is None:
                 raise PollError(
-                    f"bhist gave no answer (exit code {result.exit_code}): {show_answer(result)}",
+                    f"bhist gave no answer (exit code {result.exit_code}): {refusals.show_all_output(result)}",
                     hint="Try the command by hand: it has to be able to read LSF's event files.",
                 )
             blocks = []
         elements: dict[str, Mapping[int, Native]] = {}
         for submitted in query.arrays:
             own = [block for block in blocks if block.id == submitted.ids[0] and block.end is not None]
-            elements[submitted.array.name] = _place(submitted, [(each.index, each.end) for each in own if each.end])
+            elements[submitted.array.name] = _place(submitted, [(past.index, past.end) for past in own if past.end])
         return Answer(elements=elements)
 
     def build_cancel(self, array: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
-        """Give the `bkill` commands."""
+        """Return the `bkill` commands."""
         return _build_control("bkill", array, elements)
 
-    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Check the answer. A job that is over or not known any more is no error.
-
-        :raises PollError: if LSF did not take the command.
-        """
-        check_control(f"Array {array.array.name} (job {array.ids[0]})", result, "cancelled")
-
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
-        """Give the `bresume` commands."""
+        """Return the `bresume` commands."""
         return _build_control("bresume", array, elements)
 
-    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Check the answer. A job that is not suspended any more is no error.
+    def parse_action(self, array: SubmittedArray, result: CommandResult, done: Done) -> None:
+        """Check the answer. A job that is over, not known, or not suspended any more is no error.
 
         :raises PollError: if LSF did not take the command.
         """
-        check_control(f"Array {array.array.name} (job {array.ids[0]})", result, "released")
+        check_control(f"Array {array.array.name}", result, done)
 
 
 def build_find(name: str) -> Command:
-    """Give the command that asks the queue and the history for the jobs that the user has of a name."""
+    """Return the command that asks the queue and the history for the jobs that the user has of a name."""
     return Command(argv=("/bin/sh", "-c", _FIND, "caf-find", name), timeout=HISTORY_TIMEOUT)
 
 
@@ -301,10 +275,10 @@ def read_lookup(name: str, result: CommandResult) -> LookedUp | None:
     records = read_records(queue) if between else None
     if records is None:
         return None
-    jobs = [each for each in records if NOT_FOUND.search(str(each.get("ERROR", ""))) is None]
-    if any("ERROR" in each for each in jobs):
+    jobs = [job for job in records if NOT_FOUND.search(str(job.get("ERROR", ""))) is None]
+    if any("ERROR" in job for job in jobs):
         return None
-    names = {str(each.get("JOBID")): str(each.get("JOB_NAME")) for each in jobs}
+    names = {str(job.get("JOBID")): str(job.get("JOB_NAME")) for job in jobs}
     blocks = read_history(history)
     if blocks is None and not names and NOT_FOUND.search(history + result.stderr):
         blocks = []
@@ -314,7 +288,7 @@ def read_lookup(name: str, result: CommandResult) -> LookedUp | None:
 
 
 def build_question(ids: Iterable[str]) -> Command:
-    """Give one `bjobs` command. Where a field is not known, the shell asks for fewer."""
+    """Return one `bjobs` command. Where a field is not known, the shell asks for fewer."""
     return Command(argv=("/bin/sh", "-c", _ASK, "caf-ask", _FIELDS, _FEW_FIELDS, *ids), timeout=TIMEOUT)
 
 
@@ -340,7 +314,7 @@ def _build_bsub(array: ArraySpec) -> tuple[str, ...]:
 
 
 def _say_size(megabytes: int, unit: str | None) -> str:
-    """Give a size with its unit, or as a plain number of the site's unit, rounded up."""
+    """Return a size with its unit, or as a plain number of the site's unit, rounded up."""
     if unit is None:
         return f"{megabytes}MB"
     scale = 1024 ** (MEMORY_UNITS.index(unit) - MEMORY_UNITS.index("M"))
@@ -382,7 +356,7 @@ def _cut(arrays: Sequence[SubmittedArray]) -> Iterator[tuple[SubmittedArray, ...
 
 
 def read_records(text: str) -> list[Mapping[str, Any]] | None:
-    """Give the records of `bjobs -json`, also of what it says in plain text, or None where it says nothing.
+    """Return the records of `bjobs -json`, also of what it says in plain text, or None where it says nothing.
 
     Where it was not answered, it prints an empty list all the same, beside the error (`main` in `bjobs.c` of volclava).
     """
@@ -394,7 +368,7 @@ def read_records(text: str) -> list[Mapping[str, Any]] | None:
         except ValueError:
             return None
         found = answer.get("RECORDS") if isinstance(answer, dict) else None
-        if not isinstance(found, list) or not all(isinstance(each, dict) and "JOBID" in each for each in found):
+        if not isinstance(found, list) or not all(isinstance(job, dict) and "JOBID" in job for job in found):
             return None
         records += found
         text = text[:start] + text[start + length :]
@@ -404,22 +378,22 @@ def read_records(text: str) -> list[Mapping[str, Any]] | None:
 
 
 def _read_elements(submitted: SubmittedArray, records: Sequence[Mapping[str, Any]]) -> dict[int, Native] | str:
-    """Give what is said about each element, or why nothing is."""
+    """Return what is said about each element, or why nothing is."""
     found = []
-    for each in records:
-        error = each.get("ERROR")
+    for job in records:
+        error = job.get("ERROR")
         if error is not None:
             if NOT_FOUND.search(str(error)) is None:
                 return str(error)
-        elif not isinstance(each.get("STAT"), str):
-            return f"a record of job {each['JOBID']} has no STAT"
+        elif not isinstance(job.get("STAT"), str):
+            return f"a record of job {job['JOBID']} has no STAT"
         else:
-            found.append((read_index(each), read_native(each)))
+            found.append((read_index(job), read_native(job)))
     return _place(submitted, found)
 
 
 def _place(submitted: SubmittedArray, found: Sequence[tuple[int, Native]]) -> dict[int, Native]:
-    """Give what is said by our numbers of the elements.
+    """Return what is said by our numbers of the elements.
 
     Index 0 is a plain job: then no element will ever run, and all of them end as it does.
     """
@@ -438,7 +412,7 @@ def _place(submitted: SubmittedArray, found: Sequence[tuple[int, Native]]) -> di
 
 
 def read_index(values: Mapping[str, Any]) -> int:
-    """Give the number of an element in LSF's own counting; 0: a plain job."""
+    """Return the number of an element in LSF's own counting; 0: a plain job."""
     index = str(values.get("JOBINDEX", ""))
     if not index.isdecimal():
         match = _INDEX.search(str(values.get("JOB_NAME", "")))
@@ -447,14 +421,14 @@ def read_index(values: Mapping[str, Any]) -> int:
 
 
 def read_native(values: Mapping[str, Any]) -> Native:
-    """Give what a record says, which has a STAT."""
+    """Return what a record says, which has a STAT."""
     stat = values["STAT"]
     host = read_host(str(values.get("EXEC_HOST", "")))
     if stat in ("DONE", "EXIT"):
         code = str(values.get("EXIT_CODE", ""))
         return build_end(stat, int(code) if code.isdecimal() else None, read_text(values.get("EXIT_REASON")), host)
-    said = [_MEANINGS.get(stat), read_text(values.get("PEND_REASON"))]
-    return Native(code=stat, reason=": ".join(text for text in said if text) or None, host=host)
+    reasons = [_MEANINGS.get(stat), read_text(values.get("PEND_REASON"))]
+    return Native(code=stat, reason=": ".join(text for text in reasons if text) or None, host=host)
 
 
 def _build_control(program: str, submitted: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
@@ -469,7 +443,7 @@ def _build_control(program: str, submitted: SubmittedArray, elements: Sequence[i
 
 
 def _find_ranges(elements: Sequence[int]) -> list[tuple[int, int]]:
-    """Give LSF's numbers of elements as ranges."""
+    """Return LSF's numbers of elements as ranges."""
     ranges: list[tuple[int, int]] = []
     for index in sorted({element + 1 for element in elements}):
         if ranges and ranges[-1][1] == index - 1:
@@ -487,14 +461,6 @@ def check_control(what: str, result: CommandResult, done: str) -> None:
     """
     if result.exit_code == 0:
         return
-    told = _CONTROLLED.findall(f"{result.stdout}\n{result.stderr}")
-    if not told or not all(_CONTROL_DONE.search(line) for line in told):
-        raise PollError(
-            f"{what} could not be {done} (exit code {result.exit_code}): {show_answer(result)}",
-            hint=f"Try by hand: {' '.join(result.argv[:2])}",
-        )
-
-
-def show_answer(result: CommandResult) -> str:
-    """Give the last words of a command; some errors stand on standard output."""
-    return f"{result.stdout.strip()}\n{result.stderr.strip()}".strip()[-500:] or "it printed nothing"
+    lines = _CONTROLLED.findall(f"{result.stdout}\n{result.stderr}")
+    if not lines or not all(_CONTROL_DONE.search(line) for line in lines):
+        raise refusals.refuse_action(what, result, done)

@@ -10,7 +10,7 @@ import re
 import signal
 from collections.abc import Sequence
 
-from airflow_provider_caf.batch.evidence import Native
+from airflow_provider_caf.batch.evidence import Native, says_out_of_memory
 from airflow_provider_caf.core.record import record
 
 CANCELLED = frozenset({"TERM_ADMIN", "TERM_FORCE_ADMIN", "TERM_FORCE_OWNER", "TERM_OWNER"})
@@ -33,18 +33,18 @@ _COMPLETED = re.compile(r"Completed <exit>(?:; (TERM_\w+[^;]*))?")
 
 
 def read_text(value: object) -> str | None:
-    """Give what LSF says as a text, or None where it says nothing: an empty text or `-`."""
+    """Return what LSF says as a text, or None where it says nothing: an empty text or `-`."""
     text = str(value or "").strip(" ;.\n")
     return None if text in ("", "-") else text
 
 
 def read_host(text: str) -> str | None:
-    """Give the first of `4*node1:node2`."""
+    """Return the first of `4*node1:node2`."""
     return read_text(text.partition(":")[0].rpartition("*")[2])
 
 
 def build_end(stat: str, exit_code: int | None, reason: str | None, host: str | None) -> Native:
-    """Give the end of an element.
+    """Return the end of an element.
 
     :param stat: `DONE` or `EXIT`.
     :param reason: LSF's own, such as `TERM_MEMLIMIT: …`; None: it is told by the signal, if there was one.
@@ -55,7 +55,7 @@ def build_end(stat: str, exit_code: int | None, reason: str | None, host: str | 
     if reason is None and exit_code is not None and exit_code > 128:
         reason = _explain(exit_code)
     code = term[0] if term is not None and term[0] in CANCELLED else stat
-    return Native(code=code, reason=reason, exit_code=exit_code, host=host)
+    return Native(code=code, reason=reason, exit_code=exit_code, host=host, out_of_memory=says_out_of_memory(reason))
 
 
 @record
@@ -72,7 +72,7 @@ class PastElement:
 
 
 def read_history(text: str) -> list[PastElement] | None:
-    """Give the elements of `bhist -l`, or None where there are none or the last one is cut off."""
+    """Return the elements of `bhist -l`, or None where there are none or the last one is cut off."""
     found = list(_BLOCK.finditer(_FOLD.sub("", text)))
     if not found or _BLOCK_END not in found[-1][3]:
         return None
@@ -88,7 +88,7 @@ def read_history(text: str) -> list[PastElement] | None:
 
 
 def _read_end(events: Sequence[str]) -> Native | None:
-    """Give how it ended; whatever came before the newest start does not count."""
+    """Return how it ended; whatever came before the newest start does not count."""
     stat, exit_code, reason, host = "", None, None, None
     for event in events:
         if started := _STARTED.match(event):

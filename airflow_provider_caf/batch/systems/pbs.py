@@ -3,7 +3,7 @@
 What shapes this module:
 
 * An array needs two elements: one alone is submitted as a plain job.
-* `qstat -F json` shows the first of several ids only, and without ids the jobs and the history of everybody. The
+* `qstat -F json` shows the first of several ids only, and without ids the jobs and the history of all users. The
   full form `qstat -f` is right for any number of ids, and all releases and relatives of PBS have it.
 * `-x` adds what is over, as long as the server keeps a history (`job_history_enable`). A server that keeps none says
   so on standard error, prints nothing else, and the command ends with 0; then the second question, `build_history`,
@@ -12,7 +12,7 @@ What shapes this module:
   counts as gone when the answer says so of its id; a silent answer says nothing.
 * `Exit_status` 0 is no success: a running element that was removed has it too. The substate tells.
 * An element that has no record of its own is shown with the attributes of its array. With a history, that is one
-  which never ran: it was removed while it waited. Without, it may as well have ended. Such a one has neither
+  which never ran: it was removed while it waited. Without, it may as well have ended. Such an element has neither
   `exec_host` nor `run_count`; its substate, comment and exit status are the array's.
 """
 
@@ -22,22 +22,11 @@ import re
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 
-from airflow_provider_caf.batch.evidence import JobState, Native
+from airflow_provider_caf.batch.evidence import JobState, Native, says_out_of_memory
 from airflow_provider_caf.batch.extra_lines import read_directives
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
-from airflow_provider_caf.batch.systems.base import (
-    ARRAY_ADVICE,
-    JOBS_ADVICE,
-    Answer,
-    LookedUp,
-    Query,
-    Submission,
-    choose_advice,
-    doubt_lookup,
-    refuse_lookup,
-    refuse_submit,
-    show_output,
-)
+from airflow_provider_caf.batch.systems import refusals
+from airflow_provider_caf.batch.systems.base import Answer, Done, LookedUp, Query, Submission, build_answer
 from airflow_provider_caf.batch.wrapper import build_element_script
 from airflow_provider_caf.core.errors import PollError
 
@@ -78,8 +67,8 @@ _EXIT_REASONS: Mapping[int, str] = {
     -3: "PBS could not start it and tries again",
     -24: "it used more CPUs than it had asked for",
     -25: "it used more CPUs than it had asked for",
-    -26: "OUT_OF_MEMORY: it used more virtual memory than it had asked for",
-    -27: "OUT_OF_MEMORY: it used more memory than it had asked for",
+    -26: "it used more virtual memory than it had asked for",
+    -27: "it used more memory than it had asked for",
     -28: "it used more CPU time than it had asked for",
     -29: "walltime: it ran longer than it had asked for",
 }
@@ -104,10 +93,10 @@ _ATTRIBUTE = re.compile(r"\s+(\w+(?:\.\w+)?) = (.*)", re.ASCII)
 _LOOKUP = 'qselect -x -N "$1" && exec qselect -N "$1"'
 
 _ADVICE = {
-    r"illegal -[Jt] value": "Older releases of PBS take no 'throttle'. Else: " + ARRAY_ADVICE,
+    r"illegal -[Jt] value": "Older releases of PBS take no 'throttle'. Else: " + refusals.ARRAY_ADVICE,
     r"limit on resource|resource limits|exceeds allowable": "Lower 'memory', 'cpus' or 'walltime', or change 'queue'.",
-    r"\barray\b.*(?:size|limit|large|request)": ARRAY_ADVICE,
-    r"would exceed .* limit|number of jobs|jobs exceeds": JOBS_ADVICE,
+    r"\barray\b.*(?:size|limit|large|request)": refusals.ARRAY_ADVICE,
+    r"would exceed .* limit|number of jobs|jobs exceeds": refusals.JOBS_ADVICE,
 }
 """Words of `qsub` → what to do."""
 
@@ -129,10 +118,12 @@ class PBSSystem:
     )
     states: Mapping[str, JobState] = STATES
     exit_reasons: Mapping[int, str] = _EXIT_REASONS
+    memory_ends = frozenset({-26, -27})
+    """The exit codes of what used more memory than it had asked for."""
     grace = 60.0
 
     def build_submit(self, array: ArraySpec) -> Submission:
-        """Give the `qsub` command. Everything else stands in the script: `-v` cannot carry quotes and commas.
+        """Return the `qsub` command. Everything else stands in the script: `-v` cannot carry quotes and commas.
 
         :raises DefinitionError: if an extra line is not a directive.
         """
@@ -153,21 +144,14 @@ class PBSSystem:
         :raises SubmitError: if it was refused, or if there is no id of the right kind in it.
         """
         ids = {line.strip() for line in result.stdout.split("\n") if _ID.fullmatch(line.strip())}
-        kind = {each for each in ids if ("[]" in each) == (len(array.elements) > 1)}
+        kind = {id for id in ids if ("[]" in id) == (len(array.elements) > 1)}
         if result.exit_code != 0 or len(kind) != 1:
-            raise refuse_submit(
-                f"Array {array.name} was not taken by qsub (exit code {result.exit_code}): {show_output(result)}",
-                result,
-                hint=choose_advice(
-                    result,
-                    _ADVICE,
-                    f"Check the queue, the account and the resources; try by hand: qsub {array.script_file}",
-                ),
-            )
+            otherwise = f"Check the queue, the account and the resources; try by hand: qsub {array.script_file}"
+            raise refusals.refuse_submit("qsub", array, result, _ADVICE, otherwise)
         return tuple(kind)
 
     def build_lookup(self, array: ArraySpec) -> Command:
-        """Give the command that looks for the name in queue and history."""
+        """Return the command that looks for the name in queue and history."""
         return Command(argv=("/bin/sh", "-c", _LOOKUP, "caf-lookup", array.name))
 
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
@@ -178,18 +162,18 @@ class PBSSystem:
         """
         found = read_lookup(result)
         if found is None:
-            raise refuse_lookup(array, result)
+            raise refusals.refuse_lookup(array, result)
         if not found.ids and not found.keeps_history:
-            raise doubt_lookup(
+            raise refusals.doubt_lookup(
                 array,
                 "the PBS server keeps no job history",
                 advice=f"Ask an administrator whether there was a job named {array.name} (tracejob, accounting logs). "
                 "With job_history_enable this is never asked.",
             )
-        return tuple((each,) for each in found.ids)
+        return tuple((id,) for id in found.ids)
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give one command for all arrays, with what is over."""
+        """Return one command for all arrays, with what is over."""
         return self._build_queries(arrays, ("-x", "-t", "-f"))
 
     def parse_query(self, query: Query, result: CommandResult) -> Answer:
@@ -202,7 +186,7 @@ class PBSSystem:
         return self._read_arrays(query, result, has_history=True)
 
     def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give the query for a server that keeps no history: the same without `-x`."""
+        """Return the query for a server that keeps no history: the same without `-x`."""
         return self._build_queries(arrays, ("-t", "-f"))
 
     def parse_history(self, query: Query, result: CommandResult) -> Answer:
@@ -213,30 +197,23 @@ class PBSSystem:
         return self._read_arrays(query, result, has_history=False)
 
     def build_cancel(self, array: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
-        """Give the `qdel` commands."""
+        """Return the `qdel` commands."""
         if elements is None or len(array.array.elements) == 1:
             ids: Iterable[str] = array.ids
         else:
             ids = (build_element_id(array, element) for element in elements)
         return tuple(Command(argv=("qdel", *part), timeout=CANCEL_TIMEOUT) for part in cut_words(ids))
 
-    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Check the answer of `qdel`. What is over or unknown is no error.
-
-        :raises PollError: if the server did not take the command.
-        """
-        check_change(f"Array {array.array.name}", result, "cancelled")
-
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
-        """Give the `qrls` command. PBS holds and releases an array as a whole."""
+        """Return the `qrls` command. PBS holds and releases an array as a whole."""
         return (Command(argv=("qrls", *array.ids)),) if elements else ()
 
-    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Check the answer of `qrls`.
+    def parse_action(self, array: SubmittedArray, result: CommandResult, done: Done) -> None:
+        """Check the answer of `qdel` or `qrls`. What is over or unknown is no error.
 
         :raises PollError: if the server did not take the command, say for a hold that only an operator may end.
         """
-        check_change(f"Array {array.array.name}", result, "released")
+        check_change(f"Array {array.array.name}", result, done)
 
     def _build_array_words(self, array: ArraySpec) -> list[str]:
         # Without -f qsub leaves a process behind, which keeps the lock of the submission for a minute.
@@ -263,35 +240,29 @@ class PBSSystem:
         return "\n".join([first, *lines, rest])
 
     def _build_queries(self, arrays: Sequence[SubmittedArray], words: Sequence[str]) -> tuple[Query, ...]:
-        by_id = {each: array for array in arrays for each in array.ids}
+        by_id = {id: array for array in arrays for id in array.ids}
         return tuple(
             Query(
                 command=Command(argv=("qstat", *words, *part)),
-                arrays=tuple({by_id[each].array.name: by_id[each] for each in part}.values()),
+                arrays=tuple({by_id[id].array.name: by_id[id] for id in part}.values()),
             )
             for part in cut_words(by_id)
         )
 
     def _read_arrays(self, query: Query, result: CommandResult, *, has_history: bool) -> Answer:
         jobs = parse_jobs(result)
-        elements: dict[str, Mapping[int, Native]] = {}
-        problems: dict[str, str] = {}
-        for submitted in query.arrays:
-            natives = self._read_array(submitted, jobs, has_history=has_history)
-            problem = None if natives else self.find_problem(result, submitted.ids[0])
-            if problem is None:
-                elements[submitted.array.name] = natives
-            else:
-                problems[submitted.array.name] = problem
-        return Answer(elements=elements, problems=problems)
+        read = ((array, self._read_array(array, jobs, has_history=has_history)) for array in query.arrays)
+        return build_answer(
+            (array, natives or self.find_problem(result, array.ids[0]) or {}) for array, natives in read
+        )
 
     def find_problem(self, result: CommandResult, id: str) -> str | None:
-        """Give why a job that is not in the answer may exist all the same, or None."""
+        """Return why a job that is not in the answer may exist all the same, or None."""
         number = re.compile(rf"(?<![\w.\[]){re.escape(id.partition('.')[0])}(?![\w\[])")
-        said = [line for line in result.stderr.split("\n") if line.startswith("qstat:")]
-        if all(map(_GONE.search, said)) and any(map(number.search, said)):
+        errors = [line for line in result.stderr.split("\n") if line.startswith("qstat:")]
+        if all(map(_GONE.search, errors)) and any(map(number.search, errors)):
             return None
-        return f"qstat failed (exit code {result.exit_code}): {show_output(result)}"
+        return f"qstat failed (exit code {result.exit_code}): {refusals.show_output(result)}"
 
     def _read_array(
         self, submitted: SubmittedArray, jobs: Mapping[str, Job], *, has_history: bool
@@ -306,7 +277,7 @@ class PBSSystem:
         return found
 
     def read_job(self, job: Job, parent: Job) -> Native:
-        """Give what the attributes of a job say.
+        """Return what the attributes of a job say.
 
         :param parent: those of its array; empty: it has none.
         """
@@ -333,10 +304,11 @@ class PBSSystem:
             exit_code=exit_code,
             host=job.get("exec_host", "").partition("/")[0] or None,
             is_hopeless=code in ("Q", "H") and _HOPELESS.search(comment or "") is not None,
+            out_of_memory=exit_code in self.memory_ends or says_out_of_memory(reason),
         )
 
     def _read_end(self, job: Job) -> tuple[int | None, str | None]:
-        """Give the exit code, 128 + n for a signal, and what it means."""
+        """Return the exit code, 128 + n for a signal, and what it means."""
         text = job.get("Exit_status", job.get("exit_status", ""))
         if re.fullmatch(r"-?\d{1,9}", text, re.ASCII) is None:
             return None, None
@@ -371,18 +343,18 @@ def drop_borrowed(job: Job, *, has_history: bool) -> Job:
 
 
 def build_range(array: ArraySpec) -> str:
-    """Give the indices of an array, with its throttle."""
+    """Return the indices of an array, with its throttle."""
     throttle = array.resources.throttle
     return f"0-{len(array.elements) - 1}" + ("" if throttle is None else f"%{throttle}")
 
 
 def build_clock(seconds: int) -> str:
-    """Give a time limit as HH:MM:SS."""
+    """Return a time limit as HH:MM:SS."""
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
 
 def build_element_id(array: SubmittedArray, element: int) -> str:
-    """Give the id of one element; that of a plain job is its own."""
+    """Return the id of one element; that of a plain job is its own."""
     return array.ids[0].replace("[]", f"[{element}]", 1)
 
 
@@ -423,9 +395,10 @@ def parse_jobs(result: CommandResult) -> dict[str, dict[str, str]]:
         elif line.startswith("\t") and last in _ATTRIBUTES:
             job[last] += line[1:]
     whole = result.stdout.endswith("\n\n") if jobs else not result.stdout.strip()
-    if not whole or not all("job_state" in each for each in jobs.values()):
+    if not whole or not all("job_state" in job for job in jobs.values()):
         raise PollError(
-            f"The answer of qstat (exit code {result.exit_code}) is cut off, or no list of jobs: {show_output(result)}",
+            f"The answer of qstat (exit code {result.exit_code}) is cut off, or no list of jobs: "
+            f"{refusals.show_output(result)}",
             hint="Run qstat -f with the id of the job by hand.",
         )
     return jobs
@@ -437,9 +410,6 @@ def check_change(what: str, result: CommandResult, done: str) -> None:
     :param what: to what it was to be done, such as `Array caf_a`.
     :raises PollError: if it was not done.
     """
-    said = [line for line in result.stderr.split("\n") if line.strip()]
-    if result.exit_code != 0 and (not said or not all(_GONE.search(line) for line in said)):
-        raise PollError(
-            f"{what} could not be {done} (exit code {result.exit_code}): {show_output(result)}",
-            hint=f"Try by hand: {' '.join(result.argv[:2])}",
-        )
+    errors = [line for line in result.stderr.split("\n") if line.strip()]
+    if result.exit_code != 0 and (not errors or not all(_GONE.search(line) for line in errors)):
+        raise refusals.refuse_action(what, result, done)

@@ -23,17 +23,8 @@ from airflow_provider_caf.batch.evidence import FINAL, Native
 from airflow_provider_caf.batch.extra_lines import read_directives
 from airflow_provider_caf.batch.ranges import join_ranges, read_ranges
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
-from airflow_provider_caf.batch.systems.base import (
-    Answer,
-    LookedUp,
-    Query,
-    Submission,
-    choose_advice,
-    doubt_lookup,
-    refuse_lookup,
-    refuse_submit,
-    show_output,
-)
+from airflow_provider_caf.batch.systems import refusals
+from airflow_provider_caf.batch.systems.base import Answer, Done, LookedUp, Query, Submission
 from airflow_provider_caf.batch.systems.slurm_answers import (
     COLUMNS,
     STATES,
@@ -89,7 +80,7 @@ class SlurmSystem:
     grace = 60.0
 
     def build_submit(self, array: ArraySpec) -> Submission:
-        """Give the submit command. Options go before the script, where they win over its own lines.
+        """Return the submit command. Options go before the script, where they win over its own lines.
 
         :raises DefinitionError: if `extra_lines` are not options of `sbatch`.
         """
@@ -124,15 +115,12 @@ class SlurmSystem:
         """
         matches = [match for line in result.stdout.splitlines() if (match := _ID.fullmatch(line.strip()))]
         if result.exit_code != 0 or not matches:
-            raise refuse_submit(
-                f"sbatch did not take array {array.name} (exit code {result.exit_code}): {show_output(result)}",
-                result,
-                hint=choose_advice(result, ADVICE, "Look at 'queue', 'account' and 'extra_lines'."),
-            )
+            otherwise = "Look at 'queue', 'account' and 'extra_lines'."
+            raise refusals.refuse_submit("sbatch", array, result, ADVICE, otherwise)
         return (join_id(*matches[-1].groups()),)
 
     def build_lookup(self, array: ArraySpec) -> Command:
-        """Give the command that looks an array up by its name."""
+        """Return the command that looks an array up by its name."""
         return build_find(array.name)
 
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
@@ -143,18 +131,18 @@ class SlurmSystem:
         """
         found = read_lookup(result)
         if not isinstance(found, LookedUp):
-            raise refuse_lookup(array, result, found)
+            raise refusals.refuse_lookup(array, result, found)
         if not found.ids and not found.keeps_history:
-            raise doubt_lookup(
+            raise refusals.doubt_lookup(
                 array,
                 "Slurm keeps no history here (accounting storage is disabled)",
                 advice=f"Look for the job name {array.name} in the log of slurmctld or in the job completion log.",
                 remembers=found.remembers,
             )
-        return tuple((each,) for each in found.ids)
+        return tuple((id,) for id in found.ids)
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give one `squeue` for all arrays, one line per element, also for what has ended lately."""
+        """Return one `squeue` for all arrays, one line per element, also for what has ended lately."""
         columns = ",".join(f"{name}:{width}" for name, width in COLUMNS)
         return _build_queries(arrays, "squeue", ("-h", "-r", "-t", "all", "-O", columns, "-j"))
 
@@ -177,7 +165,7 @@ class SlurmSystem:
         return Answer(elements=elements)
 
     def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give one `sacct` for all arrays. With ids it looks at all times."""
+        """Return one `sacct` for all arrays. With ids it looks at all times."""
         return _build_queries(arrays, "sacct", ("-X", "-n", "-P", "-o", "JobID,State,ExitCode,NodeList", "-j"))
 
     def parse_history(self, query: Query, result: CommandResult) -> Answer:
@@ -205,9 +193,9 @@ class SlurmSystem:
         return Answer(elements=elements)
 
     def build_cancel(self, array: SubmittedArray, elements: Sequence[int] | None) -> tuple[Command, ...]:
-        """Give the commands that end elements; see above why some are held first."""
+        """Return the commands that end elements; see above why some are held first."""
         if elements is None:
-            jobs = (split_id(each) for each in array.ids)
+            jobs = (split_id(id) for id in array.ids)
             return tuple(Command(argv=("scancel", *name_cluster(cluster), job)) for job, cluster in jobs)
         return tuple(
             Command(argv=(program, *name_cluster(cluster), *words, job))
@@ -215,41 +203,34 @@ class SlurmSystem:
             for program, *words in (("scontrol", "hold"), ("scancel",))
         )
 
-    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Check the answer.
-
-        :raises PollError: if the controller did not take the command.
-        """
-        check_done(f"array {array.array.name}", result)
-
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
-        """Give the commands that let held elements go on."""
+        """Return the commands that let held elements go on."""
         return tuple(
             Command(argv=("scontrol", *name_cluster(cluster), "release", job))
             for job, cluster in _build_element_ids(array, elements)
         )
 
-    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
+    def parse_action(self, array: SubmittedArray, result: CommandResult, done: Done) -> None:
         """Check the answer.
 
         :raises PollError: if the controller did not take the command.
         """
-        check_done(f"array {array.array.name}", result)
+        check_done(f"Array {array.array.name}", result, done)
 
 
 def build_find(name: str) -> Command:
-    """Give the command that looks for the jobs of a name; the name never becomes text of a shell."""
+    """Return the command that looks for the jobs of a name; the name never becomes text of a shell."""
     return Command(argv=("/bin/sh", "-c", _LOOK_UP, "caf-lookup", name, str(_BACKLOG)), timeout=120.0)
 
 
 def split_id(id: str) -> tuple[str, str | None]:
-    """Give the number of a job, and its cluster; None: the default one."""
+    """Return the number of a job, and its cluster; None: the default one."""
     job, _, cluster = id.partition(";")
     return job, cluster or None
 
 
 def name_cluster(cluster: str | None) -> tuple[str, ...]:
-    """Give the words of a command that name a cluster; None: the default one."""
+    """Return the words of a command that name a cluster; None: the default one."""
     return () if cluster is None else ("-M", cluster)
 
 
@@ -271,7 +252,7 @@ def _build_queries(arrays: Sequence[SubmittedArray], program: str, words: Sequen
 
 
 def _build_element_ids(array: SubmittedArray, elements: Sequence[int]) -> Iterator[tuple[str, str | None]]:
-    """Give `5_[0-3,7]` for many elements at once, with the cluster."""
+    """Yield `5_[0-3,7]` for many elements at once, with the cluster."""
     ordered = sorted(elements)
     for start in range(0, len(ordered), _MOST_ELEMENTS):
         listed = join_ranges(ordered[start : start + _MOST_ELEMENTS])

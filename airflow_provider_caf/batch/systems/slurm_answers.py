@@ -7,11 +7,13 @@ from collections.abc import Mapping
 
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.spec import CommandResult
-from airflow_provider_caf.batch.systems.base import LookedUp, show_output
+from airflow_provider_caf.batch.systems.base import LookedUp
+from airflow_provider_caf.batch.systems.refusals import refuse_action, show_output
 from airflow_provider_caf.batch.systems.slurm_options import EXIT, explain
 from airflow_provider_caf.core.errors import PollError
 from airflow_provider_caf.core.record import record
 
+_OUT_OF_MEMORY = "OUT_OF_MEMORY"
 _HELD = "PENDING_HELD"
 """Ours: Slurm says PENDING and a reason."""
 
@@ -37,7 +39,7 @@ STATES: Mapping[str, JobState] = {
     "COMPLETED": JobState.EXITED,
     "FAILED": JobState.EXITED,
     "TIMEOUT": JobState.EXITED,
-    "OUT_OF_MEMORY": JobState.EXITED,
+    _OUT_OF_MEMORY: JobState.EXITED,
     "NODE_FAIL": JobState.EXITED,
     "BOOT_FAIL": JobState.EXITED,
     "DEADLINE": JobState.EXITED,
@@ -164,19 +166,19 @@ def read_lookup(result: CommandResult) -> LookedUp | str | None:
     ids = [_HISTORY_ID.fullmatch(line.strip()) for line in lines if line and not _CLUSTER.fullmatch(line)]
     if None in ids:
         return None
-    found = sorted({each[1] for each in ids if each}, key=int)
+    found = sorted({match[1] for match in ids if match}, key=int)
     cluster = match["clusters"]
     if found and cluster is not None and ("," in cluster or cluster == "all"):
         return f"job {' '.join(found)} is on one of the clusters {cluster}"
     return LookedUp(
-        ids=tuple(join_id(each, cluster) for each in found),
+        ids=tuple(join_id(job, cluster) for job in found),
         keeps_history=not has_no_history,
         remembers=float(match["remembers"] or 0),
     )
 
 
 def join_id(job: str, cluster: str | None) -> str:
-    """Give the id of a job on a cluster."""
+    """Return the id of a job on a cluster."""
     return job if cluster is None else f"{job};{cluster}"
 
 
@@ -185,7 +187,7 @@ def is_whole(text: str) -> bool:
 
 
 def says_nothing(listed: str, result: CommandResult) -> bool:
-    """Tell whether the history has named an error and no job. "None" it says with nothing at all."""
+    """Return whether the history has named an error and no job. "None" it says with nothing at all."""
     return not listed.strip() and _ERROR.search(result.stderr) is not None
 
 
@@ -207,6 +209,7 @@ def _read_queue_line(line: str, number: str) -> SlurmLine:
         exit_code=exit_code,
         host=None if host in ("", "n/a") else host,
         is_hopeless=state == "PENDING" and (word in _HOPELESS or _LIMIT_OF_ONE_JOB.fullmatch(word) is not None),
+        out_of_memory=state == _OUT_OF_MEMORY,
     )
     return SlurmLine(job=job, index=None if is_plain else int(index), native=native, number=number)
 
@@ -226,25 +229,27 @@ def _read_history_line(line: str, number: str) -> SlurmLine:
     exit_code, reason = explain(word, STATES.get(word), "", status)
     if user:
         reason = f"cancelled by {'root' if user == '0' else f'the user with the number {user}'}"
-    native = Native(code=word, reason=reason, exit_code=exit_code, host=None if host in ("", "None assigned") else host)
+    native = Native(
+        code=word,
+        reason=reason,
+        exit_code=exit_code,
+        host=None if host in ("", "None assigned") else host,
+        out_of_memory=word == _OUT_OF_MEMORY,
+    )
     index = None if match[2] is None else int(match[2])
     return SlurmLine(job=match[1], index=index, native=native, listed=match[3], number=number)
 
 
-def check_done(what: str, result: CommandResult) -> None:
+def check_done(what: str, result: CommandResult, done: str) -> None:
     """Check what `scancel` or `scontrol` said.
 
-    :param what: to what it was to be done, such as `array caf_a`.
+    :param what: to what it was to be done, such as `Array caf_a`.
     :raises PollError: if it was not done, although there was something to do.
     """
     lines = [line for line in result.stderr.splitlines() if line.strip()]
     errors = lines if result.exit_code != 0 else [line for line in lines if _ERROR.match(line)]
     if not all(_NO_ERROR.search(line) for line in errors) or (result.exit_code != 0 and not errors):
-        words = " ".join(result.argv[:2])
-        raise PollError(
-            f"Slurm did not do '{words}' for {what} (exit code {result.exit_code}): {show_output(result)}",
-            hint=f"Try it by hand: {' '.join(result.argv)}"[:300],
-        )
+        raise refuse_action(what, result, done)
 
 
 def refuse_answer(command: str, result: CommandResult) -> PollError:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from airflow_provider_caf.batch.evidence import FINAL, JobState
 from airflow_provider_caf.batch.spec import ArraySpec, Resources
-from airflow_provider_caf.batch.systems.base import ARRAY_ADVICE, JOBS_ADVICE
+from airflow_provider_caf.batch.systems.refusals import ARRAY_ADVICE, JOBS_ADVICE
 
 MEANINGS: Mapping[str, str] = {
     "AccountNotAllowed": "the partition does not take this account",
@@ -61,7 +61,7 @@ ADVICE: Mapping[str, str] = {
 
 
 def build_output(array: ArraySpec) -> str:
-    """Give the pattern of the element's log, where Slurm adds its own lines ("exceeded memory limit")."""
+    """Return the pattern of the element's log, where Slurm adds its own lines ("exceeded memory limit")."""
     folder, mark, rest = array.element_log("%a").rpartition("%a")
     if "\\" in folder:
         # A backslash turns every `%` of a pattern into plain text. The script still writes its log itself.
@@ -70,7 +70,7 @@ def build_output(array: ArraySpec) -> str:
 
 
 def build_options(resources: Resources) -> list[str]:
-    """Give the options that the arguments become."""
+    """Return the options that the arguments become."""
     given = (
         ("partition", resources.queue),
         ("account", resources.account),
@@ -85,7 +85,7 @@ def build_options(resources: Resources) -> list[str]:
 
 
 def explain(state: str, known: JobState | None, word: str, status: str) -> tuple[int | None, str | None]:
-    """Give exit code and reason of an element.
+    """Return exit code and reason of an element.
 
     :param known: what the state means; None: nobody knows.
     :param word: the reason in Slurm's words; empty: none.

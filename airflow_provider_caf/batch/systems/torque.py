@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray
-from airflow_provider_caf.batch.systems.base import LookedUp, Query, doubt_lookup, refuse_lookup, show_output
+from airflow_provider_caf.batch.systems.base import Done, LookedUp, Query
 from airflow_provider_caf.batch.systems.pbs import (
     CANCEL_TIMEOUT,
     Job,
@@ -32,6 +32,7 @@ from airflow_provider_caf.batch.systems.pbs import (
     parse_jobs,
 )
 from airflow_provider_caf.batch.systems.pbs import check_change as check_pbs_change
+from airflow_provider_caf.batch.systems.refusals import doubt_lookup, refuse_lookup, show_output
 from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError
 
@@ -48,7 +49,7 @@ _EXIT_REASONS: Mapping[int, str] = {
     -2: "Torque could not start it",
     -3: "Torque could not start it and tries again",
     -8: "its shell could not be started",
-    -10: "OUT_OF_MEMORY: it used more memory than it had asked for",
+    -10: "it used more memory than it had asked for",
     -11: "walltime: it ran longer than it had asked for",
     -12: "it used more CPU time than it had asked for",
 }
@@ -82,7 +83,7 @@ def check_change(what: str, result: CommandResult, done: str) -> None:
     """
     # The `qdel` over Slurm ends with the number of jobs that were over (`qdel.pl`), without a word. Torque's own ends
     # with an error's number and says nothing where the connection broke (`prt_job_err`).
-    is_silent = not (result.stdout + result.stderr).strip()
+    is_silent = done == "cancelled" and not (result.stdout + result.stderr).strip()
     if not (is_silent and 0 <= result.exit_code < len(result.argv)):
         check_pbs_change(what, result, done)
 
@@ -104,6 +105,7 @@ class TorqueSystem(PBSSystem):
         f"C{_REMOVED}": JobState.CANCELLED,
     }
     exit_reasons = _EXIT_REASONS
+    memory_ends = frozenset({-10})
 
     def parse_submit(self, array: ArraySpec, result: CommandResult) -> tuple[str, ...]:
         """Read the id, and say so where the commands are those over Slurm and it is an array.
@@ -121,7 +123,7 @@ class TorqueSystem(PBSSystem):
             raise
 
     def build_lookup(self, array: ArraySpec) -> Command:
-        """Give the command that lists the queue: `qselect` of Torque does not show all arrays."""
+        """Return the command that lists the queue: `qselect` of Torque does not show all arrays."""
         return Command(argv=("qstat", "-f"))
 
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
@@ -141,31 +143,31 @@ class TorqueSystem(PBSSystem):
                 "The queue shows what is over for keep_completed seconds.",
                 remembers=found.remembers,
             )
-        return tuple((each,) for each in found.ids)
+        return tuple((id,) for id in found.ids)
 
     def build_query(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give one command for all arrays. `-t` stands there only where there is an array, see above."""
+        """Return one command for all arrays. `-t` stands there only where there is an array, see above."""
         arrayed = any(len(array.array.elements) > 1 for array in arrays)
         return self._build_queries(arrays, ("-f", "-t") if arrayed else ("-f",))
 
     def build_history(self, arrays: Sequence[SubmittedArray]) -> tuple[Query, ...]:
-        """Give nothing: there is no history."""
+        """Return nothing: there is no history."""
         return ()
 
-    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
-        """Check the answer of `qdel`. What is over or unknown is no error; the one over Slurm says it without words.
+    def parse_action(self, array: SubmittedArray, result: CommandResult, done: Done) -> None:
+        """Check the answer of `qdel` or `qrls`. What is over is no error; the `qdel` over Slurm says it without words.
 
         :raises PollError: if the server did not take the command.
         """
-        check_change(f"Array {array.array.name}", result, "cancelled")
+        check_change(f"Array {array.array.name}", result, done)
 
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
-        """Give the `qrls` commands."""
+        """Return the `qrls` commands."""
         ids = (build_element_id(array, element) for element in elements)
         return tuple(Command(argv=("qrls", *part), timeout=CANCEL_TIMEOUT) for part in cut_words(ids))
 
     def find_problem(self, result: CommandResult, id: str) -> str | None:
-        """Give why a job that is not in the answer may exist all the same, or None."""
+        """Return why a job that is not in the answer may exist all the same, or None."""
         # The one over Slurm says it without words, and is asked for all jobs whatever their ids.
         is_silent = result.exit_code in (0, _UNKNOWN) and not result.stderr.strip()
         return None if is_silent else super().find_problem(result, id)
@@ -191,7 +193,7 @@ class TorqueSystem(PBSSystem):
         return ["-l", ",".join(words)] if words else []
 
     def read_job(self, job: Job, parent: Job) -> Native:
-        """Give what the attributes of a job say; what `qdel` has ended is told by its exit status."""
+        """Return what the attributes of a job say; what `qdel` has ended is told by its exit status."""
         native = super().read_job(job, parent)
         if native.code == "C" and job.get("exit_status") == _REMOVED:
             return Native(code=f"C{_REMOVED}", reason="removed", host=native.host)

@@ -1,4 +1,4 @@
-"""Tell the questions of a plan apart, so that an answer can be kept and found again.
+"""Distinguish the questions of a plan, so that an answer can be kept and found again.
 
 A question is known by what it asks: verb, runs, IoV, settings and input, and by how often the plan asked the
 same before. Its place in the plan does not count: a plan may take another way after a restart, and what it asks
@@ -49,7 +49,7 @@ class TicketCounter:
     """Return the tickets of the questions of one plan, in the order in which it asks them."""
 
     def __init__(self) -> None:
-        self._asked: dict[Ticket, int] = {}
+        self._counts: dict[Ticket, int] = {}
 
     def give(self, question: Question) -> Ticket:
         """Return the ticket of the next question.
@@ -57,8 +57,8 @@ class TicketCounter:
         :raises DefinitionError: if settings or input have no JSON form.
         """
         first = build_ticket(question)
-        repeat = self._asked.get(first, 0)
-        self._asked[first] = repeat + 1
+        repeat = self._counts.get(first, 0)
+        self._counts[first] = repeat + 1
         return first if repeat == 0 else build_ticket(question, repeat)
 
 

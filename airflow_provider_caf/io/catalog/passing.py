@@ -16,7 +16,7 @@ _MYSQL_EXISTS = {1050, 1061}
 
 
 def is_passing(error: DBAPIError) -> bool:
-    """Tell whether an error of a database is a lock or a broken connection, which passes."""
+    """Return whether an error of a database is a lock or a broken connection, which passes."""
     origin = error.orig
     if error.connection_invalidated:
         return True

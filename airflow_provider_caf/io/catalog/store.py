@@ -36,7 +36,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from airflow_provider_caf.core.errors import DatabaseError
+from airflow_provider_caf.core.errors import DatabaseError, explain_os_error
 from airflow_provider_caf.io.catalog.passing import is_passing, is_there
 from airflow_provider_caf.io.catalog.rows import ExecutionCount, ExecutionRow, OfCalibration, OfRun, PayloadRow, RunRow
 from airflow_provider_caf.io.catalog.tables import METADATA, SCHEMA, SCHEMA_VERSION, TABLES, RowTable
@@ -72,13 +72,9 @@ def open_sqlite_catalog(path: Path) -> Catalog:
 
     :raises DatabaseError: if its folder cannot be made.
     """
-    try:
+    hint = "Check that you may write there, or set a connection in [caf] catalog_conn_id."
+    with explain_os_error(DatabaseError, f"The folder of the results catalog {path} could not be made", hint):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DatabaseError(
-            f"The folder of the results catalog {path} could not be made: {error.strerror}.",
-            hint="Check that you may write there, or set a connection in [caf] catalog_conn_id.",
-        ) from error
     return Catalog(create_engine(URL.create("sqlite", database=str(path)), poolclass=NullPool))
 
 
@@ -138,7 +134,7 @@ class Catalog:
             self._write(replace)
 
     def write_final_payloads(self, dag_id: str, run_id: str, calibration: str, rows: Sequence[PayloadRow]) -> None:
-        """Write the payloads of a calibration's final database; what was final before is so no more.
+        """Write the payloads of a calibration's final database; what was final before is final no longer.
 
         :param rows: of this calibration, with `final` set.
         :raises DatabaseError: if the database refuses; nothing is written then.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import posixpath
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ class RemoteFiles:
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether it can be used no more."""
+        """Whether it cannot be used any more."""
         channel = self._client.get_channel()
         return channel is None or channel.closed
 
@@ -47,18 +48,11 @@ class RemoteFiles:
 
     def write(self, path: str, data: bytes, *, executable: bool = False) -> None:
         """Replace a file's content in one step; its folders are made."""
-        self.make_folder(posixpath.dirname(path))
-        temporary = _name_temporary(path)
-        try:
-            with self._client.open(temporary, "wx") as file:
-                # Nobody else may read it: most of what we write has the variables or settings of jobs in it.
-                file.chmod(0o700 if executable else 0o600)
-                file.set_pipelined(True)
-                file.write(data)
-            self._client.posix_rename(temporary, path)
-        except OSError:
-            self._remove(temporary)
-            raise
+        with self._replace(path) as temporary, self._client.open(temporary, "wx") as file:
+            # Nobody else may read it: most of what we write has the variables or settings of jobs in it.
+            file.chmod(0o700 if executable else 0o600)
+            file.set_pipelined(True)
+            file.write(data)
 
     def upload(self, source: Path, path: str) -> None:
         """Copy a file there, unless one of the same size and time is there already."""
@@ -67,11 +61,17 @@ class RemoteFiles:
             there = self._client.stat(path)
             if (there.st_size, there.st_mtime) == (state.st_size, int(state.st_mtime)):
                 return
+        with self._replace(path) as temporary:
+            self._client.put(str(source), temporary)
+            self._client.utime(temporary, (int(state.st_mtime), int(state.st_mtime)))
+
+    @contextlib.contextmanager
+    def _replace(self, path: str) -> Iterator[str]:
+        """Yield the name under which a file is written before it gets its own; its folders are made."""
         self.make_folder(posixpath.dirname(path))
         temporary = _name_temporary(path)
         try:
-            self._client.put(str(source), temporary)
-            self._client.utime(temporary, (int(state.st_mtime), int(state.st_mtime)))
+            yield temporary
             self._client.posix_rename(temporary, path)
         except OSError:
             self._remove(temporary)

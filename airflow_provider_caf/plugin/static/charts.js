@@ -35,9 +35,9 @@ export class RunAxis {
   /** The place of the beginning of a run; open ends and what lies outside are cut off at the edges. */
   place(exp, run, isEnd = false) {
     if (exp < 0) return this.end;
-    const own = this.experiments.find((each) => each.exp === exp);
+    const own = this.experiments.find((experiment) => experiment.exp === exp);
     if (!own) {
-      const next = this.experiments.find((each) => each.exp > exp);
+      const next = this.experiments.find((experiment) => experiment.exp > exp);
       return next ? next.offset : this.end;
     }
     const at = run < 0 ? own.high : Math.min(Math.max(run, own.low), own.high);
@@ -78,7 +78,7 @@ export class RunAxis {
 
 function niceStep(rough) {
   const power = 10 ** Math.floor(Math.log10(Math.max(rough, 1)));
-  return Math.max(1, [1, 2, 5, 10].find((each) => each * power >= rough) * power);
+  return Math.max(1, [1, 2, 5, 10].find((factor) => factor * power >= rough) * power);
 }
 
 export function chunk(flat, size) {
@@ -106,8 +106,8 @@ function shorten(text, letters) {
 /** The IoV map: a row for each payload, a bar for each IoV, gaps hatched. `onPick` gets what the pointer is on. */
 export function drawMap(data, width, onPick) {
   const axis = new RunAxis(data.runs, width);
-  const several = new Set(data.payloads.map((each) => each.calibration)).size > 1;
-  const rows = data.payloads.map((each) => (several ? `${each.calibration} / ${each.name}` : each.name));
+  const several = new Set(data.payloads.map((payload) => payload.calibration)).size > 1;
+  const rows = data.payloads.map((payload) => (several ? `${payload.calibration} / ${payload.name}` : payload.name));
   const bars = [];
   const gaps = [];
   data.payloads.forEach((payload, row) => {
@@ -150,9 +150,9 @@ function pickBars(drawing, rows, bars, onPick) {
   drawing.append(frame);
   const pick = (event) => {
     const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(drawing.getScreenCTM().inverse());
-    const row = rows.find((each) => point.y >= y.apply(each) && point.y <= y.apply(each) + y.bandwidth);
+    const row = rows.find((name) => point.y >= y.apply(name) && point.y <= y.apply(name) + y.bandwidth);
     const at = x.invert(point.x);
-    const bar = byRow.get(row)?.findLast((each) => at >= each.x1 && at <= each.x2);
+    const bar = byRow.get(row)?.findLast((candidate) => at >= candidate.x1 && at <= candidate.x2);
     frame.setAttribute("visibility", bar ? "visible" : "hidden");
     if (!bar) return;
     frame.setAttribute("x", x.apply(bar.x1));

@@ -27,7 +27,7 @@ export class Detail {
 
   /** Ask again where something has changed. */
   async update(progress, data) {
-    const key = JSON.stringify([progress.state, progress.iteration, progress.checkpoint, progress.collections, progress.algorithms.map((each) => [each.state, each.codes]), data.may, data.state]);
+    const key = JSON.stringify([progress.state, progress.iteration, progress.checkpoint, progress.collections, progress.algorithms.map((algorithm) => [algorithm.state, algorithm.codes]), data.may, data.state]);
     if (key === this.key) return;
     const [found] = await Promise.all([get(this.run, "calibration", { name: this.name }), loadCharts()]);
     this.found = found;
@@ -51,17 +51,17 @@ export class Detail {
 
   buildPasses(found) {
     const isOver = !["running", "queued"].includes(this.runState);
-    const rows = found.passes.map((each) =>
+    const rows = found.passes.map((pass) =>
       h(
         "tr",
         {},
-        h("td", { "data-label": "pass" }, each.iteration + 1),
-        h("td", { "data-label": "decision" }, each.decision ?? (isOver ? "none" : "under way")),
-        h("td", { "data-label": "reason" }, each.reason ?? ""),
-        h("td", { "data-label": "ended" }, formatTime(each.ended)),
+        h("td", { "data-label": "pass" }, pass.iteration + 1),
+        h("td", { "data-label": "decision" }, pass.decision ?? (isOver ? "none" : "under way")),
+        h("td", { "data-label": "reason" }, pass.reason ?? ""),
+        h("td", { "data-label": "ended" }, formatTime(pass.ended)),
       ),
     );
-    const algorithms = found.algorithms.map((each) => `${each.name}: ${each.class} by ${each.strategy}`);
+    const algorithms = found.algorithms.map((algorithm) => `${algorithm.name}: ${algorithm.class} by ${algorithm.strategy}`);
     return [
       algorithms.length > 0 && h("p", { class: "soft" }, algorithms.join("; ")),
       rows.length > 0 &&
@@ -71,12 +71,12 @@ export class Detail {
   }
 
   buildReset(resets) {
-    const name = (each) => (each.iteration === null ? `the beginning (${each.step})` : `pass ${each.iteration + 1}, ${each.step}`);
-    const choice = h("select", { id: "reset-to", "aria-label": "Where to go back to" }, resets.map((each, index) => h("option", { value: index }, name(each))));
+    const name = (target) => (target.iteration === null ? `the beginning (${target.step})` : `pass ${target.iteration + 1}, ${target.step}`);
+    const choice = h("select", { id: "reset-to", "aria-label": "Where to go back to" }, resets.map((target, index) => h("option", { value: index }, name(target))));
     const ask = () => {
-      const each = resets[choice.value];
+      const target = resets[choice.value];
       const text = "What this calibration made from there on is made again, and so is all that depends on it.";
-      clearTasks(this.run, `Reset ${this.name} to ${name(each)}?`, each.tasks, text, this.page.refresh);
+      clearTasks(this.run, `Reset ${this.name} to ${name(target)}?`, target.tasks, text, this.page.refresh);
     };
     return h("div", { class: "row" }, h("label", { for: "reset-to", class: "soft" }, "Go back to"), choice, h("button", { id: "reset", onclick: ask }, "Reset …"));
   }
@@ -101,13 +101,13 @@ export class Detail {
       },
       Array.from({ length: last + 1 }, (_, index) => h("option", { value: index, selected: index === pass }, `pass ${index + 1}`)),
     );
-    const shown = found.algorithms.reduce((sum, each) => sum + each.codes.length, 0);
-    const used = new Set(found.algorithms.flatMap((each) => [...each.codes]));
+    const shown = found.algorithms.reduce((sum, algorithm) => sum + algorithm.codes.length, 0);
+    const used = new Set(found.algorithms.flatMap((algorithm) => [...algorithm.codes]));
     return [
       h("div", { class: "row" }, h("h3", {}, "Executions of"), choice),
       !shown && h("p", { class: "soft" }, "None in this pass yet."),
       shown < found.total && h("p", { class: "soft" }, `The first ${shown} of ${found.total} are shown.`),
-      found.algorithms.map((each) => this.buildStrip(each, found.codes, pass)),
+      found.algorithms.map((algorithm) => this.buildStrip(algorithm, found.codes, pass)),
       h("div", { class: "legend" }, Object.entries(found.codes).filter(([code]) => used.has(code)).map(([, word]) => h("span", {}, h("span", { class: `swatch c-${word}` }), word))),
     ];
   }
@@ -175,16 +175,16 @@ export class Detail {
 
   buildInput(found) {
     if (!found.selections.length) return null;
-    const rows = found.selections.map((each) =>
+    const rows = found.selections.map((selection) =>
       h(
         "tr",
         {},
-        h("td", { "data-label": "collection" }, each.collection),
-        h("td", { "data-label": "files" }, each.files),
-        h("td", { "data-label": "subjobs" }, each.subjobs),
-        h("td", { "data-label": "runs" }, each.count ? `${each.count}: ${listRuns(each)}` : "found while collecting"),
-        h("td", { "data-label": "left out" }, each.ignored.join(" ") || "none"),
-        h("td", { "data-label": "selection" }, listDetails(each.details)),
+        h("td", { "data-label": "collection" }, selection.collection),
+        h("td", { "data-label": "files" }, selection.files),
+        h("td", { "data-label": "subjobs" }, selection.subjobs),
+        h("td", { "data-label": "runs" }, selection.count ? `${selection.count}: ${listRuns(selection)}` : "found while collecting"),
+        h("td", { "data-label": "left out" }, selection.ignored.join(" ") || "none"),
+        h("td", { "data-label": "selection" }, listDetails(selection.details)),
       ),
     );
     const heads = ["collection", "files", "subjobs", "runs", "left out", "selection"];
@@ -197,16 +197,16 @@ export class Detail {
   buildFigures(found) {
     if (!found.figures.length) return null;
     const newest = found.figures.slice(-MANY_CHARTS).reverse();
-    const source = (each) => address(this.run, "figure", { name: this.name, iteration: each.iteration, algorithm: each.algorithm, key: each.key, figure: each.name });
+    const source = (figure) => address(this.run, "figure", { name: this.name, iteration: figure.iteration, algorithm: figure.algorithm, key: figure.key, figure: figure.name });
     return [
       h("h3", {}, "Figures"),
       newest.length < found.figures.length && h("p", { class: "soft" }, `The newest ${newest.length} of ${found.figures.length}.`),
-      h("div", { class: "charts figures", id: "figures" }, newest.map((each) =>
+      h("div", { class: "charts figures", id: "figures" }, newest.map((figure) =>
         h(
           "figure",
           { class: "chart" },
-          h("figcaption", {}, each.name, h("span", { class: "soft" }, ` of ${each.algorithm}, pass ${each.iteration + 1}, execution ${each.key}`)),
-          buildPicture(each, source(each)),
+          h("figcaption", {}, figure.name, h("span", { class: "soft" }, ` of ${figure.algorithm}, pass ${figure.iteration + 1}, execution ${figure.key}`)),
+          buildPicture(figure, source(figure)),
         ))),
     ];
   }
@@ -217,9 +217,9 @@ function listDetails(details) {
   return said.filter(([, value]) => value !== "" && value !== "0").map(([name, value]) => h("div", {}, h("span", { class: "soft" }, `${name.replaceAll("_", " ")}: `), value));
 }
 
-function buildPicture(each, source) {
-  const missing = h("p", { class: "soft" }, "Too large for this page: ", h("code", {}, each.path));
-  const picture = h("img", { src: source, alt: `${each.name} of ${each.algorithm}, pass ${each.iteration + 1}`, loading: "lazy" });
+function buildPicture(figure, source) {
+  const missing = h("p", { class: "soft" }, "Too large for this page: ", h("code", {}, figure.path));
+  const picture = h("img", { src: source, alt: `${figure.name} of ${figure.algorithm}, pass ${figure.iteration + 1}`, loading: "lazy" });
   const linked = h("a", { href: source, target: "_blank" }, picture);
   picture.addEventListener("error", () => linked.replaceWith(missing));
   return linked;
@@ -236,7 +236,7 @@ class Trend {
   }
 
   async update(found) {
-    const drawn = found.payloads.filter((each) => each.fields.length);
+    const drawn = found.payloads.filter((payload) => payload.fields.length);
     const key = JSON.stringify([drawn, found.others, found.passes]);
     if (key === this.key) return;
     if (!drawn.length) {
@@ -246,7 +246,7 @@ class Trend {
     }
     const { runs } = await get(this.run, "map", { name: this.name });
     this.ends = runs;
-    const own = drawn.find((each) => each.name === this.payload) ?? drawn[0];
+    const own = drawn.find((payload) => payload.name === this.payload) ?? drawn[0];
     this.payload = own.name;
     if (!own.fields.includes(this.field)) this.field = own.fields[0];
     if (!found.others.includes(this.other)) this.other = "";
@@ -257,7 +257,7 @@ class Trend {
   }
 
   buildChoices(drawn, others) {
-    const constants = drawn.flatMap((each) => each.fields.map((field) => [each.name, field]));
+    const constants = drawn.flatMap((payload) => payload.fields.map((field) => [payload.name, field]));
     const constant = h(
       "select",
       { id: "constant", "aria-label": "Constant", onchange: (event) => this.change(...constants[event.target.value]) },

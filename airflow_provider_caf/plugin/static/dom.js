@@ -68,7 +68,7 @@ export function formatValue(value) {
   if (typeof value === "string") return value;
   if (typeof value === "number") return formatNumber(value);
   if (value === null || typeof value !== "object") return String(value);
-  const parts = Array.isArray(value) ? value.map(formatValue) : Object.entries(value).map(([name, each]) => `${name} ${formatValue(each)}`);
+  const parts = Array.isArray(value) ? value.map(formatValue) : Object.entries(value).map(([name, part]) => `${name} ${formatValue(part)}`);
   const text = parts.join(", ");
   return text.length > 600 ? `${text.slice(0, 600)} …` : text;
 }

@@ -83,7 +83,7 @@ class ListPage {
         h("td", { "data-label": "time", class: "number" }, formatSeconds(run.seconds)),
       ),
     );
-    const heads = [!this.dag_id && "DAG", "run", "state", "started"].filter(Boolean).map((each) => h("th", { scope: "col" }, each));
+    const heads = [!this.dag_id && "DAG", "run", "state", "started"].filter(Boolean).map((head) => h("th", { scope: "col" }, head));
     return h(
       "table",
       { class: "cards" },

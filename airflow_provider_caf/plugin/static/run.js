@@ -45,7 +45,7 @@ export class RunPage {
     const data = await get(this.run, "run");
     this.run = { dag_id: data.dag_id, run_id: data.run_id };
     this.data = data;
-    const names = data.calibrations.map((each) => each.name);
+    const names = data.calibrations.map((calibration) => calibration.name);
     if (this.chosen && !names.includes(this.chosen)) this.chosen = null;
     fill(this.head, JSON.stringify([data.state, data.may, Math.floor(data.seconds)]), () => this.buildHead(data));
     fill(this.signOff, JSON.stringify([data.whole, data.may]), () => this.buildSignOff(data));
@@ -80,7 +80,7 @@ export class RunPage {
   }
 
   buildSignOff(data) {
-    const task = data.whole.find((each) => each.task_id === SIGN_OFF);
+    const task = data.whole.find((candidate) => candidate.task_id === SIGN_OFF);
     if (!task || ["running", "queued", "success"].includes(data.state) === false) return null;
     if (!["deferred", "running", "awaiting_input"].includes(task.state)) return null;
     const text = h("textarea", { id: "comment", rows: 2, "aria-label": "Comment", placeholder: "Comment" });
@@ -105,7 +105,7 @@ export class RunPage {
   }
 
   buildTable(data) {
-    const rows = data.calibrations.map((each) => this.buildRow(each, data));
+    const rows = data.calibrations.map((calibration) => this.buildRow(calibration, data));
     if (!rows.length && data.jobs.length) return null;
     return [
       h("h2", { id: "calibrations" }, "Calibrations"),
@@ -121,33 +121,33 @@ export class RunPage {
     ];
   }
 
-  buildRow(each, data) {
-    const isChosen = each.name === this.chosen;
-    const words = { ...this.asked, calibration: isChosen ? null : each.name };
+  buildRow(calibration, data) {
+    const isChosen = calibration.name === this.chosen;
+    const words = { ...this.asked, calibration: isChosen ? null : calibration.name };
     const open = h(
       "button",
-      { "aria-expanded": String(isChosen), id: `open-${each.name}`, onclick: () => this.page.go(words) },
+      { "aria-expanded": String(isChosen), id: `open-${calibration.name}`, onclick: () => this.page.go(words) },
       h("span", { "aria-hidden": "true" }, isChosen ? "▾ " : "▸ "),
-      each.name,
+      calibration.name,
     );
     const retry = () =>
-      clearTasks(this.run, `Retry the failed subjobs of ${each.name}?`, each.retry, "Only subjobs that are not done are submitted again. What was collected stays.", this.page.refresh);
+      clearTasks(this.run, `Retry the failed subjobs of ${calibration.name}?`, calibration.retry, "Only subjobs that are not done are submitted again. What was collected stays.", this.page.refresh);
     return h(
       "tr",
       { class: isChosen ? "chosen" : null },
-      h("th", { scope: "row" }, open, each.depends_on.length ? h("div", { class: "soft wide" }, `after ${each.depends_on.join(", ")}`) : null),
+      h("th", { scope: "row" }, open, calibration.depends_on.length ? h("div", { class: "soft wide" }, `after ${calibration.depends_on.join(", ")}`) : null),
       h(
         "td",
         { "data-label": "state" },
-        badge(each.state),
-        each.waiting && h("div", { class: "soft" }, each.state === "waiting" ? `waits for ${each.waiting}` : each.waiting),
-        each.reason && buildReason(each.reason),
-        each.retry.length && data.may.clear ? h("div", {}, h("button", { id: `retry-${each.name}`, onclick: retry }, "Retry the failed subjobs …")) : null,
+        badge(calibration.state),
+        calibration.waiting && h("div", { class: "soft" }, calibration.state === "waiting" ? `waits for ${calibration.waiting}` : calibration.waiting),
+        calibration.reason && buildReason(calibration.reason),
+        calibration.retry.length && data.may.clear ? h("div", {}, h("button", { id: `retry-${calibration.name}`, onclick: retry }, "Retry the failed subjobs …")) : null,
       ),
-      h("td", { "data-label": "pass" }, each.iteration === null ? "" : `${each.iteration + 1} of at most ${each.passes}`, each.checkpoint && h("div", { class: "soft" }, each.checkpoint)),
-      h("td", { "data-label": "collected" }, each.collections.map(buildCounts)),
-      h("td", { "data-label": "IoVs executed" }, each.algorithms.map(buildCodes)),
-      h("td", { "data-label": "time", class: "number" }, each.seconds ? formatSeconds(each.seconds) : ""),
+      h("td", { "data-label": "pass" }, calibration.iteration === null ? "" : `${calibration.iteration + 1} of at most ${calibration.passes}`, calibration.checkpoint && h("div", { class: "soft" }, calibration.checkpoint)),
+      h("td", { "data-label": "collected" }, calibration.collections.map(buildCounts)),
+      h("td", { "data-label": "IoVs executed" }, calibration.algorithms.map(buildCodes)),
+      h("td", { "data-label": "time", class: "number" }, calibration.seconds ? formatSeconds(calibration.seconds) : ""),
     );
   }
 
@@ -168,7 +168,7 @@ export class RunPage {
   }
 
   async updateDetail(data) {
-    const progress = data.calibrations.find((each) => each.name === this.chosen);
+    const progress = data.calibrations.find((calibration) => calibration.name === this.chosen);
     if (!progress) {
       this.detail = null;
       this.detailPlace.replaceChildren();
@@ -182,7 +182,7 @@ export class RunPage {
   }
 
   async updateMap(data) {
-    const finished = data.calibrations.filter((each) => each.state === "completed").map((each) => each.name);
+    const finished = data.calibrations.filter((calibration) => calibration.state === "completed").map((calibration) => calibration.name);
     const key = JSON.stringify([finished, this.chosen]);
     if (key === this.mapKey) return;
     [this.mapData] = await Promise.all([get(this.run, "map", { name: this.chosen }), loadCharts()]);
@@ -199,7 +199,7 @@ export class RunPage {
       this.map.replaceChildren(title, h("p", { class: "note" }, told));
       return;
     }
-    const shown = data.payloads.reduce((sum, each) => sum + each.iovs.length / 4, 0);
+    const shown = data.payloads.reduce((sum, payload) => sum + payload.iovs.length / 4, 0);
     const info = h("div", { class: "detail", "aria-live": "polite", id: "map-detail" }, h("span", { class: "soft" }, "Point at a bar to see its constants and the runs that were executed for it."));
     const pick = latest(async ({ payload, iov }) => {
       const found = await get(this.run, "payload", { name: payload.calibration, payload: payload.name, iov: formatIov(iov) });
@@ -308,15 +308,15 @@ function buildCounts(row) {
   );
 }
 
-function buildCodes(each) {
-  const parts = Object.entries(each.codes);
+function buildCodes(algorithm) {
+  const parts = Object.entries(algorithm.codes);
   const total = parts.reduce((sum, [, count]) => sum + count, 0);
   const said = parts.map(([code, count]) => `${count} ${code}`).join(", ");
   return h(
     "div",
     { class: "part" },
-    h("div", { class: "label" }, h("span", {}, each.name), h("span", { class: "soft" }, total ? formatSeconds(each.seconds) : (each.state ?? "").replaceAll("_", " "))),
-    total ? [drawBar(parts, total, `${each.name}: ${said}`), h("div", { class: "counts" }, said)] : null,
+    h("div", { class: "label" }, h("span", {}, algorithm.name), h("span", { class: "soft" }, total ? formatSeconds(algorithm.seconds) : (algorithm.state ?? "").replaceAll("_", " "))),
+    total ? [drawBar(parts, total, `${algorithm.name}: ${said}`), h("div", { class: "counts" }, said)] : null,
   );
 }
 
@@ -331,7 +331,7 @@ function describePayload(payload, found) {
 }
 
 function buildGapTable(payloads) {
-  const open = payloads.filter((each) => each.gaps);
+  const open = payloads.filter((payload) => payload.gaps);
   if (!open.length) return h("p", { class: "soft" }, "No gaps: every executed run has its payloads.");
   return h(
     "div",
@@ -340,8 +340,8 @@ function buildGapTable(payloads) {
       "table",
       {},
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "payload"), h("th", { scope: "col" }, "gaps between IoVs"), h("th", { scope: "col" }, "runs without a payload"))),
-      h("tbody", {}, open.map((each) =>
-        h("tr", {}, h("th", { scope: "row" }, each.name), h("td", {}, shorten(chunk(each.gaps.gaps, 4).map(formatIov))), h("td", {}, shorten(chunk(each.gaps.uncovered, 2).map((run) => run.join("."))))))),
+      h("tbody", {}, open.map((payload) =>
+        h("tr", {}, h("th", { scope: "row" }, payload.name), h("td", {}, shorten(chunk(payload.gaps.gaps, 4).map(formatIov))), h("td", {}, shorten(chunk(payload.gaps.uncovered, 2).map((run) => run.join("."))))))),
     ),
   );
 }

@@ -90,7 +90,7 @@ class Algorithm:
         """Get ready: for each of these runs, in order, `is_boundary_required` will be called."""
 
     def is_boundary_required(self, run: ExpRun) -> bool:
-        """Tell whether a new payload begins with this run; `get` sees this run only."""
+        """Return whether a new payload begins with this run; `get` sees this run only."""
         raise DefinitionError(
             f"The algorithm {type(self).__name__!r} cannot find payload boundaries: it has no "
             "is_boundary_required(run).",

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_caf.core.errors import CafError, DefinitionError, InputError
+from airflow_provider_caf.core.errors import CafError, DefinitionError, InputError, explain_os_error
 from airflow_provider_caf.core.temporary import build_temporary_name
 
 MEDIA_TYPES = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
@@ -34,19 +34,15 @@ def stage_figure(figure: Any, staging: Path, what: str) -> tuple[str, str]:
         raise InputError(f"The {what} is no {media_type}.", hint="Write the file again, or give it its true suffix.")
     name = f"figure_{hashlib.md5(content, usedforsecurity=False).hexdigest()}{suffix}"
     temporary = staging / build_temporary_name(name)
-    try:
+    with explain_os_error(CafError, f"The {what} cannot be written to {staging}"):
         temporary.write_bytes(content)
         temporary.replace(staging / name)
-    except OSError as error:
-        raise CafError(f"The {what} cannot be written to {staging}: {error.strerror}.") from error
     return name, media_type
 
 
 def _read(path: Path, what: str) -> bytes:
-    try:
+    with explain_os_error(InputError, f"The {what} cannot be read from {path}"):
         return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"The {what} cannot be read from {path}: {error.strerror}.") from error
 
 
 def _draw(figure: Any, what: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Tell the values of payloads that are small JSON: the verb `values`.
+"""Read the values of payloads that are small JSON: the verb `values`.
 
 ::
 

@@ -116,7 +116,7 @@ class ScriptAlgorithm(Algorithm):
         self._boundaries = set(read_runs(found))
 
     def is_boundary_required(self, run: ExpRun) -> bool:
-        """Tell whether the C++ algorithm found a boundary at this run."""
+        """Return whether the C++ algorithm found a boundary at this run."""
         return run in self._boundaries
 
     def _hand_in(self, *, keep_iovs: bool = False) -> None:

@@ -132,13 +132,13 @@ class CollectedData:
         return found.pop() if found else "run"
 
     def list_names(self, prefix: str | None = None) -> tuple[str, ...]:
-        """Give the names of the objects of a prefix, or of all that the algorithm reads, sorted."""
+        """Return the names of the objects of a prefix, or of all that the algorithm reads, sorted."""
         chosen = prefix or self.prefix
-        parts = self._find_parts(chosen) if chosen else [part for each in self._parts.values() for part in each]
+        parts = self._find_parts(chosen) if chosen else [part for found in self._parts.values() for part in found]
         return tuple(sorted({name for part in parts for name in part.objects}))
 
     def get(self, name: str, runs: Iterable[ExpRun], prefix: str | None = None) -> Any:
-        """Give an object merged over some runs; a new one at each call. A tree is valid until `release`.
+        """Return an object merged over some runs; a new one at each call. A tree is valid until `release`.
 
         :param prefix: where to look, if not in the prefix of the algorithm.
         :raises InputError: if there is no such object, or none for any of the runs; or if those of the runs do not fit
@@ -168,8 +168,8 @@ class CollectedData:
         item = items[0]
         if len(items) > 1:
             tally = Tally(f"object {name!r}")
-            for each, (file, place) in zip(items, places):
-                tally.add(each, f"{place} of {file}")
+            for added, (file, place) in zip(items, places):
+                tally.add(added, f"{place} of {file}")
             item = self._add(items, name, tally)
             tally.check(item)
         if hasattr(item, "SetName"):
@@ -235,9 +235,9 @@ class CollectedData:
             is_tree = isinstance(items[0], load_root().TTree)
             result = self._merge_trees(items) if is_tree else _merge_objects(items)
         if result is None or messages:
-            said = f" ROOT says: {messages[0]}" if messages else ""
+            message = f" ROOT says: {messages[0]}" if messages else ""
             raise InputError(
-                f"The object {name!r} of {len(items)} runs cannot be merged.{said}",
+                f"The object {name!r} of {len(items)} runs cannot be merged.{message}",
                 hint="Register a class that ROOT can merge. If it is a tree, the disk may be full.",
             )
         return result

@@ -219,7 +219,7 @@ class Collector:
 
 
 def has_written(collector: Collector, hook: str) -> bool:
-    """Tell whether a collector has a hook of its own."""
+    """Return whether a collector has a hook of its own."""
     return getattr(type(collector), hook) is not getattr(Collector, hook)
 
 

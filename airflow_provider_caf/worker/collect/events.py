@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Any
 
@@ -23,7 +24,7 @@ from airflow_provider_caf.worker.collect.tree_reader import load_reader
 from airflow_provider_caf.worker.root import load_root, open_root_file
 
 
-class EventFile:
+class EventFile(AbstractContextManager["EventFile"]):
     """One input file with its events.
 
     :param path: the file.
@@ -62,9 +63,6 @@ class EventFile:
                 hint=build_word_hint(tree_name, trees, "trees") + " Set `tree` of the collector.",
             )
         self._columns: dict[str, Column] = {}
-
-    def __enter__(self) -> EventFile:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

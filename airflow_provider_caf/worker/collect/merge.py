@@ -202,7 +202,7 @@ def merge_files(
             merger.add_file(files[-1], path, inspect(files[-1], path))
         compressions = [file.GetCompressionSettings() for file in files]
         files.append(_create(output, shown, compressions[0]))
-        with record_errors(warnings=lambda: not merger.tally.is_known) as said:
+        with record_errors(warnings=lambda: not merger.tally.is_known) as warnings:
             # Baskets can only be copied as they are into a file of the same compression.
             merger.write(files[-1], fast=len(set(compressions)) == 1)
             files[-1].Close()
@@ -212,7 +212,7 @@ def merge_files(
         load_root().gROOT.cd()
     # What went wrong first is told: a sum has lost content because the disk is full, or because ROOT left it out.
     check_written(files[-1], Path(output), shown, "merged file")
-    if messages := [text for text in said if not text.endswith(_NOTHING_TO_ADD)]:
+    if messages := [text for text in warnings if not text.endswith(_NOTHING_TO_ADD)]:
         raise CafError(
             f"Merging {len(inputs)} files into {shown} failed. ROOT says: {messages[0]}",
             hint="Objects of one name have to have the same type, binning and branches in all subjobs.",

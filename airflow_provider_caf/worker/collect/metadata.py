@@ -1,4 +1,4 @@
-"""Tell which runs and how many events are in files: the verb `metadata`.
+"""Find out which runs and how many events are in files: the verb `metadata`.
 
 ::
 

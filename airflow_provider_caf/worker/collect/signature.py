@@ -110,17 +110,17 @@ class Tally:
 
         :raises InputError: if it has another signature, lacks something, or has reached the limit of its type.
         """
-        if said := str(self.content.check(item)):
-            self.judge(said)
+        if description := str(self.content.check(item)):
+            self.judge(description)
 
-    def judge(self, said: str) -> None:
+    def judge(self, description: str) -> None:
         """Find out whether what differs between the sum and what was added is an error.
 
-        :param said: what the tally in C++ says of the sum.
+        :param description: what the tally in C++ says of the sum.
         :raises InputError: as `check`.
         """
         count = self.content.count
-        described, _, different = said.partition("\x1e")
+        described, _, different = description.partition("\x1e")
         if described:
             result = read_description(described)
             check_faults(result, f"sum of {count} parts of the {self._name}")
@@ -169,7 +169,7 @@ class Tally:
     def _compare(
         self, others: Mapping[str, tuple[str, str]], source: str
     ) -> Iterator[tuple[str, tuple[str, str], tuple[str, str]]]:
-        """Give the aspects that differ, cut to where they do."""
+        """Yield the aspects that differ, cut to where they do."""
         for name in {**self._aspects, **others}:
             before = self._aspects.get(name, ("none", self._first))
             after = others.get(name, ("none", source))
@@ -209,7 +209,7 @@ class FileTally:
         self._kept: dict[str, tuple[str, int]] = {}
 
     def __getitem__(self, place: str) -> Tally:
-        """Give the tally of what is at a place."""
+        """Return the tally of what is at a place."""
         if place not in self._tallies:
             self._tallies[place] = Tally(f"object {place!r}")
         return self._tallies[place]

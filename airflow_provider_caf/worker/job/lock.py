@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from airflow_provider_caf.core.errors import CafError
+from airflow_provider_caf.core.errors import CafError, explain_os_error
 
 
 @contextmanager
@@ -21,12 +21,8 @@ def hold_lock(path: Path, what: str) -> Iterator[None]:
     :param what: what the lock is of, such as `a merge into /w/merged.root`.
     :raises CafError: if the file cannot be opened, or its file system knows no locks.
     """
-    try:
+    with explain_os_error(CafError, f"The lock {path} of {what} could not be opened", "May you write to its folder?"):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise CafError(
-            f"The lock {path} of {what} could not be opened: {error.strerror}.", hint="May you write to its folder?"
-        ) from error
     try:
         _take(descriptor, path, what)
         yield
@@ -35,15 +31,11 @@ def hold_lock(path: Path, what: str) -> Iterator[None]:
 
 
 def _take(descriptor: int, path: Path, what: str) -> None:
-    try:
+    hint = "Mount the work folder with file locking, or choose another one."
+    with explain_os_error(CafError, f"The file system of {path} cannot lock files", hint):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             sys.stderr.write(f"waiting for {what} that was started before: it holds {path}\n")
             sys.stderr.flush()
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except OSError as error:
-        raise CafError(
-            f"The file system of {path} cannot lock files: {error.strerror}.",
-            hint="Mount the work folder with file locking, or choose another one.",
-        ) from error

@@ -71,7 +71,7 @@ def _measure(folder: str, names: Sequence[str]) -> dict[str, int]:
 
 
 def is_done(array: Mapping[str, Any], subjob: int) -> bool:
-    """Tell whether an earlier start has ended well, with the present job file, and its outputs are there still."""
+    """Return whether an earlier start has ended well, with the present job file, and its outputs are there still."""
     restart = 0
     while True:
         label = build_label(array["attempt"], restart)
@@ -84,7 +84,7 @@ def is_done(array: Mapping[str, Any], subjob: int) -> bool:
 
 
 def _says_success(record_file: str, folder: str, array: Mapping[str, Any], subjob: int) -> bool:
-    """Tell whether a record proves success. What cannot be read proves nothing."""
+    """Return whether a record proves success. What cannot be read proves nothing."""
     try:
         with open(record_file, "rb") as file:
             record = json.loads(file.read())

@@ -82,7 +82,7 @@ class PoolFiles:
         return descriptor
 
     def is_alive(self) -> bool:
-        """Tell whether the pool lives."""
+        """Return whether the pool lives."""
         descriptor = self.take_lock(fcntl.LOCK_SH)
         if descriptor is None:
             return True

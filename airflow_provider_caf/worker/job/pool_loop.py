@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-GRACE = 5.0
+_GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 
 SIGNALS = frozenset({signal.SIGCHLD, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
@@ -56,23 +56,13 @@ class Pool:
     """Run the elements of an array.
 
     :param slots: at most so many at a time.
-    :param grace: seconds between SIGTERM and SIGKILL.
     """
 
-    def __init__(
-        self,
-        array: Mapping[str, Any],
-        files: PoolFiles,
-        identity: Mapping[str, Any],
-        *,
-        slots: int,
-        grace: float = GRACE,
-    ) -> None:
+    def __init__(self, array: Mapping[str, Any], files: PoolFiles, identity: Mapping[str, Any], *, slots: int) -> None:
         self._array = array
         self._files = files
         self._elements: list[list[int]] = array["elements"]
         self._slots = slots
-        self._grace = grace
         self._id = str(identity["id"])
         self._environment = build_child_environment(os.environ, {MARK: self._id})
         self._journal = files.open_journal()
@@ -102,7 +92,7 @@ class Pool:
                 self._reap()
                 self._kill_late()
         except OSError:
-            end_processes(lambda: find_processes(f"{MARK}={self._id}", {}), self._grace)
+            end_processes(lambda: find_processes(f"{MARK}={self._id}", {}), _GRACE)
             raise
 
     def _fill(self) -> None:
@@ -154,7 +144,7 @@ class Pool:
     def _end(self, task: Task, reason: str, ended_by: str) -> None:
         if task.reason is None:
             task.reason, task.ended_by = reason, ended_by
-            task.deadline = time.monotonic() + self._grace
+            task.deadline = time.monotonic() + _GRACE
             _kill_group(task.attempt.pid, signal.SIGTERM)
 
     def _count_down(self) -> float:

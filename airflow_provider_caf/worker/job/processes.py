@@ -1,4 +1,4 @@
-"""Tell processes apart although their numbers are used again, and end those that a dead pool has left behind.
+"""Distinguish processes although their numbers are used again, and end those that a dead pool has left behind.
 
 Linux only: it reads `/proc`.
 """

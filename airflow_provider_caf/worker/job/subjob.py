@@ -76,6 +76,7 @@ class Attempt:
         "job_file",
         "label",
         "logs",
+        "out_of_memory",
         "patterns",
         "pid",
         "problem",
@@ -98,16 +99,18 @@ class Attempt:
         self.started = time.time()
         self.exit_code: int | None = None
         self.problem: str | None = None
+        self.out_of_memory = False
 
     @property
     def record_file(self) -> str:
         """The path of the exit record."""
         return f"{self.array['status_folder']}/{name_exit_record(self.subjob, self.label)}"
 
-    def fail(self, exit_code: int, problem: str) -> None:
+    def fail(self, exit_code: int, problem: str, error: Exception) -> None:
         """Note why it has failed before it ran."""
         self.exit_code = exit_code
         self.problem = problem
+        self.out_of_memory = isinstance(error, OSError) and error.errno == errno.ENOMEM
 
 
 def read_array(path: str) -> dict[str, Any]:
@@ -138,7 +141,7 @@ def open_attempt(array: Mapping[str, Any], subjob: int) -> Attempt:
         # Opened here and not while the process is started: then the pool would wait for the file system.
         attempt.logs = [os.open(f"{attempt.folder}/{name}", _NEW_FILE, _PRIVATE) for name in _LOG_FILES]
     except OSError as error:
-        attempt.fail(EXIT_BAD_JOB, f"the work folder could not be made: {error}")
+        attempt.fail(EXIT_BAD_JOB, f"the work folder could not be made: {error}", error)
     try:
         with open(attempt.job_file, "rb") as file:
             text = file.read()
@@ -151,7 +154,7 @@ def open_attempt(array: Mapping[str, Any], subjob: int) -> Attempt:
             job = move_job(job, attempt.job_file, array["scratch"])
         attempt.argv = build_argv(job, attempt.job_file, str(array["app"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        attempt.fail(EXIT_BAD_JOB, f"the job file could not be read: {type(error).__name__}: {error}")
+        attempt.fail(EXIT_BAD_JOB, f"the job file could not be read: {type(error).__name__}: {error}", error)
     return attempt
 
 
@@ -262,6 +265,7 @@ def start_attempt(attempt: Attempt, environment: Mapping[str, str], *, own_sessi
             EXIT_NOT_FOUND if missing else EXIT_NOT_STARTED,
             f"{attempt.argv[0]!r} could not be started in {attempt.folder}: "
             f"{getattr(error, 'strerror', None) or error}",
+            error,
         )
         return False
     finally:
@@ -311,6 +315,7 @@ def finish_attempt(
         "outputs": outputs,
         "reason": reason or attempt.problem,
         "ended_by": ended_by,
+        "out_of_memory": attempt.out_of_memory,
     }
     write_record(attempt.record_file, record)
     return record

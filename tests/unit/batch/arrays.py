@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from airflow_provider_caf.batch.spec import ArraySpec, CommandResult, Resources, SubmittedArray
@@ -22,24 +23,32 @@ FULL = Resources(
 """Resources with every field that all batch systems know."""
 
 
-def make_array(name: str = "caf_a", elements: int = 3, **changes: Any) -> ArraySpec:
-    """Give an array with one subjob in each element."""
+def make_array(
+    name: str = "caf_a", elements: int | Sequence[Sequence[int]] = 3, root: str = "/w", **changes: Any
+) -> ArraySpec:
+    """Return an array.
+
+    :param elements: the subjobs of each element, or how many elements with one subjob each.
+    :param root: the folder in which all its paths are.
+    """
+    if isinstance(elements, int):
+        elements = tuple((subjob,) for subjob in range(elements))
     values: dict[str, Any] = {
         "name": name,
-        "folder": f"/w/{name}",
-        "input_folder": "/w/in",
-        "output_folder": "/w/out",
-        "status_folder": "/w/out/status",
-        "elements": tuple((subjob,) for subjob in range(elements)),
+        "folder": f"{root}/{name}",
+        "input_folder": f"{root}/in",
+        "output_folder": f"{root}/out",
+        "status_folder": f"{root}/out/status",
+        "elements": tuple(map(tuple, elements)),
         "attempt": 0,
-        "app": "/w/app.pyz",
+        "app": f"{root}/app.pyz",
         "python": "python3",
     }
     return ArraySpec(**{**values, **changes})
 
 
-def submit(array: ArraySpec, id: str) -> SubmittedArray:
-    """Give an array the id that a batch system has given it."""
+def submit(array: ArraySpec, id: str = "1") -> SubmittedArray:
+    """Return an array with the id that a batch system has given it."""
     return SubmittedArray(array=array, ids=(id,), submitted="2026-01-01T00:00:00.000Z")
 
 

@@ -7,22 +7,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_caf.batch.spec import ArraySpec, CommandResult, SubmittedArray
+from airflow_provider_caf.batch.spec import CommandResult, SubmittedArray
 from airflow_provider_caf.batch.systems import load_system
-from airflow_provider_caf.batch.systems.base import Query, System
+from airflow_provider_caf.batch.systems.base import Done, Query, System
 from airflow_provider_caf.jobs.remote import RemoteSystem, rebase_array
+from tests.unit.batch.arrays import make_array
 
-ARRAY = ArraySpec(
-    name="caf_a",
-    folder="/w/arrays/0",
-    input_folder="/w/in",
-    output_folder="/w/out",
-    status_folder="/w/out/status",
-    elements=((0,), (1, 2)),
-    attempt=0,
-    app="/w/app.pyz",
-    python="python3",
-)
+ARRAY = make_array(elements=((0,), (1, 2)), folder="/w/arrays/0")
 THERE = replace(
     ARRAY,
     folder="/r/arrays/0",
@@ -72,16 +63,16 @@ def test_the_system_hears_of_the_hosts_paths(method: str, words: tuple[Any, ...]
     assert getattr(system, method)(*words) == (method, *expected)
 
 
-@pytest.mark.parametrize("method", ["parse_cancel", "parse_release"])
-def test_answers_without_a_result_are_checked_too(method: str) -> None:
+@pytest.mark.parametrize("done", ["cancelled", "released"])
+def test_answers_without_a_result_are_checked_too(done: Done) -> None:
     heard: list[Any] = []
 
     class Listener:
         def __getattr__(self, name: str) -> Any:
             return lambda *words: heard.append((name, *words))
 
-    getattr(RemoteSystem(Listener(), find_remote), method)(SUBMITTED, RESULT)
-    assert heard == [(method, SUBMITTED_THERE, RESULT)]
+    RemoteSystem(Listener(), find_remote).parse_action(SUBMITTED, RESULT, done)
+    assert heard == [("parse_action", SUBMITTED_THERE, RESULT, done)]
 
 
 def test_the_rest_is_as_the_system_says() -> None:

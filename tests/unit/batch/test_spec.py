@@ -20,23 +20,14 @@ from airflow_provider_caf.batch.spec import (
     select_elements,
 )
 from airflow_provider_caf.core.errors import DefinitionError
+from tests.unit.batch import arrays
 
 WHERE = "calibration 'vertex'"
 
 
 def make_array(**changes: Any) -> ArraySpec:
-    values: dict[str, Any] = {
-        "name": "caf_x_0123456789",
-        "folder": "/w/arrays/0",
-        "input_folder": "/w/in",
-        "output_folder": "/w/out",
-        "status_folder": "/w/out/status",
-        "elements": ((0,), (1, 2)),
-        "attempt": 0,
-        "app": "/w/app.pyz",
-        "python": "python3",
-    }
-    return ArraySpec(**{**values, **changes})
+    values = {"name": "caf_x_0123456789", "elements": ((0,), (1, 2)), "folder": "/w/arrays/0"}
+    return arrays.make_array(**{**values, **changes})
 
 
 def test_every_argument_is_a_field_and_the_other_way_round() -> None:

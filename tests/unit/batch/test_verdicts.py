@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,7 @@ def say(state: JobState, **changes: Any) -> SubjobState:
         (5, [BAD], say(JobState.CANCELLED, reason="it was cancelled from here"), SubjobStatus.CANCELLED, "from here"),
         (7, [BAD], say(JobState.CANCELLED, cancelled_here=True, reason="any"), SubjobStatus.FAILED, "it broke; any"),
         (6, [make_end(outputs={"gone": 1})], say(JobState.EXITED), SubjobStatus.FAILED, "gone is gone"),
-        (7, [BAD], say(JobState.EXITED, reason="OUT_OF_MEMORY"), SubjobStatus.FAILED, "it broke; OUT_OF_MEMORY"),
+        (7, [BAD], say(JobState.EXITED, reason="too large"), SubjobStatus.FAILED, "it broke; too large"),
         (7, [BAD], None, SubjobStatus.FAILED, "it broke"),
         (7, [BAD], say(JobState.LOST), SubjobStatus.FAILED, "it broke"),
         (8, [], say(JobState.EXITED), SubjobStatus.RUNNING, "is waited for"),
@@ -179,6 +180,28 @@ def test_the_table_of_verdicts(
     assert verdict.reason is None if reason is None else reason in str(verdict.reason)
     assert verdict.settling is (row in (8, 10))
     assert verdict.gave_up is (row == 4)
+
+
+@pytest.mark.parametrize(
+    ("ends", "state", "expected"),
+    [
+        ([], say(JobState.EXITED, settled=True, out_of_memory=True), True),
+        ([], say(JobState.HELD, out_of_memory=True), True),
+        ([], apply_note(say(JobState.CANCELLED), Note(given_up="any", out_of_memory=True)), True),
+        ([], apply_note(say(JobState.CANCELLED, out_of_memory=True), Note(given_up="any")), True),
+        ([BAD], say(JobState.EXITED, out_of_memory=True), True),
+        ([replace(BAD, out_of_memory=True)], None, True),
+        ([replace(BAD, out_of_memory=True)], say(JobState.CANCELLED), True),
+        # Nothing that only reads like it.
+        ([replace(BAD, reason="OUT_OF_MEMORY")], say(JobState.EXITED, reason="OUT_OF_MEMORY"), False),
+        # What is said of another try is no matter of this one.
+        ([replace(BAD, attempt=1)], say(JobState.EXITED, out_of_memory=True), False),
+    ],
+)
+def test_a_verdict_says_whether_it_was_the_memory(
+    ends: list[ExitRecord], state: SubjobState | None, expected: bool
+) -> None:
+    assert judge_subjobs({0: "new"}, ends, {} if state is None else {0: state})[0].out_of_memory is expected
 
 
 @pytest.mark.parametrize("state", JobState)

@@ -22,24 +22,15 @@ from airflow_provider_caf.batch.wrapper import (
     quote,
 )
 from airflow_provider_caf.core.errors import DefinitionError
+from tests.unit.batch import arrays
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "batch"
 HOSTILE = 'it\'s $(touch broken) "a"; `b` & <c> * \\ \n -x #!'
 
 
 def make_array(**changes: Any) -> ArraySpec:
-    values: dict[str, Any] = {
-        "name": "caf_x_0123456789",
-        "folder": "/w/a b/arrays/0",
-        "input_folder": "/w/a b/in",
-        "output_folder": "/w/a b/out",
-        "status_folder": "/w/a b/out/status",
-        "elements": ((0,), (1,)),
-        "attempt": 0,
-        "app": "/w/a b/app.pyz",
-        "python": "python3",
-    }
-    return ArraySpec(**{**values, **changes})
+    values = {"name": "caf_x_0123456789", "elements": 2, "root": "/w/a b", "folder": "/w/a b/arrays/0"}
+    return arrays.make_array(**{**values, **changes})
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)

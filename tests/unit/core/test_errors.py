@@ -6,8 +6,10 @@ from airflow_provider_caf.core import errors
 from airflow_provider_caf.core.errors import (
     CafError,
     DefinitionError,
+    InputError,
     JobFailed,
     JobHeld,
+    explain_os_error,
     join_definition_errors,
 )
 
@@ -54,3 +56,39 @@ def test_several_errors_are_joined_one_per_line() -> None:
     assert str(joined) == "2 mistakes in the CAF 'x':\n- Bad. hint: Mend it.\n- Worse."
     assert joined.causes == tuple(errors_found)
     assert joined.where == ("a", 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (PermissionError(13, "Permission denied"), "x could not be read: Permission denied.\n  hint: Look."),
+        # A transport of others may give no number.
+        (OSError("Failure"), "x could not be read: Failure.\n  hint: Look."),
+        (FileNotFoundError(2, "No such file"), "x is missing.\n  hint: Make it."),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), "x could not be read: 'utf-8' codec can't decode"),
+    ],
+)
+def test_an_error_of_the_operating_system_is_explained(error: Exception, text: str) -> None:
+    missing = ("x is missing.", "Make it.")
+    with (
+        pytest.raises(InputError) as caught,
+        explain_os_error(InputError, "x could not be read", "Look.", missing=missing),
+    ):
+        raise error
+    assert str(caught.value).startswith(text)
+    assert caught.value.__cause__ is error
+
+
+def test_what_is_not_there_is_an_error_like_others_unless_said_otherwise() -> None:
+    with (
+        pytest.raises(CafError, match="x could not be read: No such file"),
+        explain_os_error(CafError, "x could not be read"),
+    ):
+        raise FileNotFoundError(2, "No such file")
+
+
+def test_other_errors_are_left_alone() -> None:
+    error = DefinitionError("Bad.")
+    with pytest.raises(DefinitionError) as caught, explain_os_error(InputError, "x could not be read"):
+        raise error
+    assert caught.value is error

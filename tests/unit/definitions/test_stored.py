@@ -150,15 +150,15 @@ def test_the_files_of_a_run_that_an_earlier_release_began(tmp_path: Path) -> Non
         definition = RunDefinition.read(run)
         assert (definition.chosen, definition.shares) == (("a",), {"a": {"hits": 3}})
         assert definition.caf == read_caf(read_golden("CafRecord")[-1])
-        definition.write(run)
+        definition.write(run.definition)
         manifest = CalibrationManifest.read(calibration)
         assert manifest.calibration == read_stored_member(VERTEX)
         assert [entry.value for entry in manifest.database_chain] == ["/db", "main"]
-        manifest.write(calibration)
+        manifest.write(calibration.definition)
         collected = CollectionManifest.read(collection)
         assert collected.collection == read_collection(HITS).rename("hits")
         assert [subjob.files for subjob in collected.subjobs] == [("/a.root",), ()]
-        collected.write(collection)
+        collected.write(collection.manifest)
         member = read_member(step)
         assert not isinstance(member, Calibration)
         assert (member.name, member.dependencies) == ("x", ["y"])

@@ -28,6 +28,7 @@ from airflow_provider_caf.jobs import client as module
 from airflow_provider_caf.jobs.arrays import read_intent, read_submitted
 from airflow_provider_caf.jobs.client import BatchClient
 from airflow_provider_caf.jobs.notes import NOTES_FILE, read_notes
+from tests.unit.batch import arrays
 from tests.waiting import wait_until
 
 
@@ -85,17 +86,13 @@ class Cluster:
     def parse_lookup(self, array: ArraySpec, result: CommandResult) -> tuple[tuple[str, ...], ...]:
         return tuple((each,) for each in self.jobs.get(array.name, []))
 
-    def parse_cancel(self, array: SubmittedArray, result: CommandResult) -> None:
-        if array.ids == ("bad",):
-            raise PollError("cannot be cancelled")
-
     def build_release(self, array: SubmittedArray, elements: Sequence[int]) -> tuple[Command, ...]:
         self.released.append((array.ids[0], tuple(elements)))
         return (Command(argv=("release", array.ids[0])),)
 
-    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
+    def parse_action(self, array: SubmittedArray, result: CommandResult, done: str) -> None:
         if array.ids == ("bad",):
-            raise PollError("cannot be released")
+            raise PollError(f"cannot be {done}")
 
     def write_file(self, file: TextFile) -> None:
         self.files.append(file.path)
@@ -117,18 +114,8 @@ def client(cluster: Cluster) -> BatchClient:
 
 
 def make_array(folder: Path, name: str = "caf_a", **changes: Any) -> ArraySpec:
-    values: dict[str, Any] = {
-        "name": name,
-        "folder": str(folder / "arrays" / "0"),
-        "input_folder": "/w/in",
-        "output_folder": "/w/out",
-        "status_folder": "/w/out/status",
-        "elements": ((0,), (1, 2)),
-        "attempt": 0,
-        "app": "/w/app.pyz",
-        "python": "python3",
-    }
-    return ArraySpec(**{**values, **changes})
+    values = {"elements": ((0,), (1, 2)), "folder": str(folder / "arrays" / "0")}
+    return arrays.make_array(name, **{**values, **changes})
 
 
 def submits(cluster: Cluster) -> int:

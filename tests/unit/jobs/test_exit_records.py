@@ -96,6 +96,29 @@ def test_an_unknown_word_for_who_ended_the_job_is_no_record(status: Path) -> Non
     assert "'ended_by' is 'somebody'" in next(iter(folder.ignored.values()))
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ({"out_of_memory": True, "reason": "any"}, True),
+        ({"out_of_memory": False, "reason": "'x' could not be started in /w: Cannot allocate memory"}, False),
+        # Without the field, as records were before.
+        ({"reason": "'x' could not be started in /w: Cannot allocate memory"}, True),
+        ({"reason": "'x' could not be started in /w: Permission denied"}, False),
+        ({}, False),
+    ],
+)
+def test_whether_there_was_no_memory_to_start_it(status: Path, words: dict[str, Any], expected: bool) -> None:
+    write(status, **words)
+    assert read_exit_records(status)[0].out_of_memory is expected
+
+
+def test_an_unknown_word_about_the_memory_is_no_record(status: Path) -> None:
+    write(status, out_of_memory="yes")
+    folder = StatusFolder(status)
+    assert folder.scan() == ()
+    assert "'out_of_memory' is 'yes'" in next(iter(folder.ignored.values()))
+
+
 def test_the_order_is_of_subjob_try_and_restart(status: Path) -> None:
     for name, attempt in [
         ("00003.10.json", 10),

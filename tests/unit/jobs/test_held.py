@@ -46,11 +46,9 @@ class Server:
     def run(self, command: Command, *, hold: int | None = None) -> CommandResult:
         return CommandResult(argv=command.argv, exit_code=0)
 
-    def parse_release(self, array: SubmittedArray, result: CommandResult) -> None:
+    def parse_action(self, array: SubmittedArray, result: CommandResult, done: str) -> None:
         if self.refuses:
             raise PollError("the server is down")
-
-    parse_cancel = parse_release
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"not needed: {name}")
@@ -93,6 +91,16 @@ def test_the_time_of_a_hold_counts_over_a_restart(client: BatchClient, server: S
     assert (done.ended, done.describe()) == ((0,), "ended, as held jobs, subjob 0")
     assert server.told == [("cancel", "caf_a", (0,))]
     assert read_notes(array.array.folder) == {0: Note(held_since=1000.0, given_up="no disk")}
+
+
+def test_the_note_says_whether_it_was_the_memory(client: BatchClient, server: Server, tmp_path: Path) -> None:
+    array = make_submitted(tmp_path / "a")
+    held = look(hold(0, out_of_memory=True, hopeless=True), hold(1, hopeless=True), arrays=[array])
+    assert treat_held(client, held, HeldPolicy()).ended == (0, 1)
+    assert {subjob: note.out_of_memory for subjob, note in read_notes(array.array.folder).items()} == {
+        0: True,
+        1: False,
+    }
 
 
 def test_a_hold_that_ended_by_itself_is_forgotten(client: BatchClient, server: Server, tmp_path: Path) -> None:

@@ -125,15 +125,21 @@ def test_failed_subjobs_bring_the_ends_of_their_logs(lab: Lab, far: Callable[[],
     assert verdict.log_tail.endswith("the reason")
 
 
-def test_an_output_that_is_late_is_waited_for(
-    lab: Lab, far: Callable[[], CollectionRun], mirror: Mirror, remote: Path
-) -> None:
-    """A network file system may show the record first."""
+def end_three_there(lab: Lab, far: Callable[[], CollectionRun], remote: Path) -> CollectionRun:
+    """Run three subjobs to their end on the other host, and fetch nothing."""
     lab.prepare(lab.calibration(collections={"default": lab.copies()}))
     run = far()
     run.write_jobs()
     run.submit_missing()
     wait_until(lambda: len(list(remote.rglob("status/*.json"))) == 3)
+    return run
+
+
+def test_an_output_that_is_late_is_waited_for(
+    lab: Lab, far: Callable[[], CollectionRun], mirror: Mirror, remote: Path
+) -> None:
+    """A network file system may show the record first."""
+    run = end_three_there(lab, far, remote)
     (late,) = remote.rglob("00001/attempt_0/CollectorOutput.root")
     late.rename(late.with_name("hidden"))
     mirror.fetch_records(run.folders.status_folder)
@@ -166,11 +172,7 @@ def test_a_log_that_is_an_output_comes_whole(lab: Lab, far: Callable[[], Collect
 def test_a_record_of_a_hostile_job_brings_nothing_from_outside(
     lab: Lab, far: Callable[[], CollectionRun], mirror: Mirror, remote: Path
 ) -> None:
-    lab.prepare(lab.calibration(collections={"default": lab.copies()}))
-    run = far()
-    run.write_jobs()
-    run.submit_missing()
-    wait_until(lambda: len(list(remote.rglob("status/*.json"))) == 3)
+    run = end_three_there(lab, far, remote)
     (status,) = remote.rglob("status")
     record = json.loads((status / "00000.0.json").read_text())
     record["outputs"] = [{"path": "../../../secret", "size": 6}]

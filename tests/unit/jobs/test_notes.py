@@ -8,26 +8,15 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.batch.evidence import JobState, Note
-from airflow_provider_caf.batch.spec import ArraySpec, SubmittedArray
 from airflow_provider_caf.batch.verdicts import SubjobState
 from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.jobs.notes import NOTES_FILE, apply_notes, note_cancelled, read_notes, write_notes
+from tests.unit.batch.arrays import make_array, submit
 
 
 def make_submitted(folder: Path, elements: tuple[tuple[int, ...], ...] = ((0,), (1,)), attempt: int = 0) -> Any:
     folder.mkdir(parents=True, exist_ok=True)
-    array = ArraySpec(
-        name=f"caf_{folder.name}",
-        folder=str(folder),
-        input_folder="/w/in",
-        output_folder="/w/out",
-        status_folder="/w/out/status",
-        elements=elements,
-        attempt=attempt,
-        app="/w/app.pyz",
-        python="python3",
-    )
-    return SubmittedArray(array=array, ids=("1",), submitted="")
+    return submit(make_array(f"caf_{folder.name}", elements, folder=str(folder), attempt=attempt))
 
 
 def test_notes_are_read_as_they_were_written(tmp_path: Path) -> None:

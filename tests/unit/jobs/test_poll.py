@@ -10,26 +10,16 @@ import pytest
 
 from airflow_provider_caf.batch.evidence import JobState, Native
 from airflow_provider_caf.batch.polling import Patience
-from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
+from airflow_provider_caf.batch.spec import Command, CommandResult, SubmittedArray, TextFile
 from airflow_provider_caf.batch.systems.base import Answer, Query
 from airflow_provider_caf.batch.verdicts import SubjobState
 from airflow_provider_caf.core.errors import PollError, TransportError
 from airflow_provider_caf.jobs.poll import Poller, Snapshot
+from tests.unit.batch.arrays import make_array, submit
 
 
 def make_submitted(name: str, elements: Sequence[Sequence[int]] = ((0,), (1,)), attempt: int = 0) -> SubmittedArray:
-    array = ArraySpec(
-        name=name,
-        folder=f"/w/{name}",
-        input_folder="/w/in",
-        output_folder="/w/out",
-        status_folder="/w/out/status",
-        elements=tuple(map(tuple, elements)),
-        attempt=attempt,
-        app="/w/app.pyz",
-        python="python3",
-    )
-    return SubmittedArray(array=array, ids=(f"id-{name}",), submitted="")
+    return submit(make_array(name, elements, attempt=attempt), f"id-{name}")
 
 
 Told = Mapping[str, Mapping[int, str]]

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_caf.batch.evidence import JobState, Note
+from airflow_provider_caf.batch.evidence import JobState
 from airflow_provider_caf.batch.spec import ArraySpec, Resources, SubmittedArray
 from airflow_provider_caf.batch.verdicts import SubjobState, SubjobStatus
 from airflow_provider_caf.core.errors import InputError
+from airflow_provider_caf.core.files import write_json
 from airflow_provider_caf.core.job_folders import JobFolders
 from airflow_provider_caf.jobs.arrays import read_arrays, read_intents, select_newest
 from airflow_provider_caf.jobs.exit_records import StatusFolder
-from airflow_provider_caf.jobs.notes import write_notes
+from airflow_provider_caf.jobs.notes import NOTES_FILE
 from airflow_provider_caf.jobs.poll import Snapshot
 from airflow_provider_caf.jobs.run import SubjobRun
 from airflow_provider_caf.jobs.subjob_set import SubjobSet
@@ -37,7 +38,7 @@ class Client:
     def __init__(self) -> None:
         self.system = self
         self.said: dict[int, JobState] = {}
-        self.reason: str | None = None
+        self.out_of_memory = False
         self.host: str | None = None
         self.polled: list[tuple[str, ...]] = []
         self.submitted: list[tuple[ArraySpec, tuple[str, ...]]] = []
@@ -71,7 +72,7 @@ class Client:
                     subjob=subjob,
                     attempt=each.array.attempt,
                     state=self.said.get(subjob, JobState.EXITED),
-                    reason=self.reason,
+                    out_of_memory=self.out_of_memory,
                     host=self.host,
                     settled=True,
                 )
@@ -361,7 +362,7 @@ def test_who_ended_its_element_goes_alone_and_who_waited_loses_no_try(client: Cl
     submit(client, place, max_retries=0, first_attempt=0)
     place.end([0])
     # The element was killed with subjob 1: the words about that are not about 2 and 3, which waited.
-    client.reason = "OUT_OF_MEMORY"
+    client.out_of_memory = True
     result = submit(client, place, max_retries=0, first_attempt=0)
     assert (result.submitted, result.spent) == ((2, 3), (1,))
     array = client.submitted[1][0]
@@ -373,7 +374,7 @@ def test_a_new_chance_for_all_after_an_element_was_killed(client: Client, tmp_pa
     repack(place, subjobs_per_job=4)
     submit(client, place)
     place.end([0])
-    client.reason = "OUT_OF_MEMORY"
+    client.out_of_memory = True
     submit(client, place)
     parts = {array.elements: array.resources.memory for array, _ in client.submitted[1:]}
     assert parts == {((1,),): 1500, ((2, 3),): 1000}
@@ -457,10 +458,35 @@ def test_hosts_of_jobs_that_left_no_record(client: Client, tmp_path: Path) -> No
     assert client.submitted[1][0].resources.exclude_hosts == ("bad",)
 
 
-def test_a_job_that_was_given_up_goes_again_with_what_its_hold_said(client: Client, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("out_of_memory", "excluded"), [(True, None), (False, ("bad",))])
+def test_a_lack_of_memory_says_nothing_about_the_host(
+    client: Client, tmp_path: Path, out_of_memory: bool, excluded: tuple[str, ...] | None
+) -> None:
+    place = Place(tmp_path, 2)
+    client.out_of_memory = out_of_memory
+    repack(place, max_failures_per_host=2)
+    submit(client, place)
+    # The records have but a signal; the batch system tells the reason.
+    place.end([0, 1], host="bad", exit_code=None, signal=9)
+    submit(client, place)
+    assert client.submitted[1][0].resources.exclude_hosts == excluded
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        {"given_up": "memory over request (hold code 3)", "out_of_memory": True},
+        # As it was written by releases in which only the reason said it.
+        {"given_up": "OUT_OF_MEMORY: memory over request (hold code 3)"},
+    ],
+)
+def test_a_job_that_was_given_up_for_its_memory_goes_again_with_more(
+    client: Client, tmp_path: Path, note: dict[str, Any]
+) -> None:
     place = Place(tmp_path, 2)
     submit(client, place)
     client.said = dict.fromkeys(range(2), JobState.CANCELLED)
-    write_notes(str(place.folders.array_folder(0)), {0: Note(given_up="memory usage exceeded request_memory")})
+    notes = {"version": 1, "subjobs": {"0": {"held_since": 1.0, "releases": 0, "cancelled": False, **note}}}
+    write_json(place.folders.array_folder(0) / NOTES_FILE, notes)
     submit(client, place, first_attempt=0)
     assert {array.subjobs: array.resources.memory for array, _ in client.submitted[1:]} == {(0,): 1500, (1,): 1000}

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_caf.batch.evidence import FINAL, ExitRecord, JobState
-from airflow_provider_caf.batch.spec import ArraySpec, SubmittedArray
+from airflow_provider_caf.batch.spec import SubmittedArray
 from airflow_provider_caf.batch.verdicts import SubjobState, SubjobStatus, Verdict
 from airflow_provider_caf.core.errors import InputError
 from airflow_provider_caf.core.file_names import ENDED_BY_SYSTEM
@@ -24,6 +24,7 @@ from airflow_provider_caf.jobs.subjobs import (
     judge_on_disk,
     read_job_digests,
 )
+from tests.unit.batch.arrays import make_array, submit
 
 DONE, FAILED, CANCELLED, LOST = SubjobStatus.DONE, SubjobStatus.FAILED, SubjobStatus.CANCELLED, SubjobStatus.LOST
 HELD, RUNNING, QUEUED, MISSING = SubjobStatus.HELD, SubjobStatus.RUNNING, SubjobStatus.QUEUED, SubjobStatus.MISSING
@@ -156,18 +157,8 @@ def judge_packed(
 
 
 def make_submitted(elements: tuple[tuple[int, ...], ...], folder: Path = Path("/w")) -> SubmittedArray:
-    array = ArraySpec(
-        name="caf_x",
-        folder=str(folder / "arrays/0"),
-        input_folder=str(folder / "in"),
-        output_folder=str(folder / "out"),
-        status_folder=str(folder / "out/status"),
-        elements=elements,
-        attempt=0,
-        app=str(folder / "app.pyz"),
-        python="python3",
-    )
-    return SubmittedArray(array=array, ids=("1",), submitted="")
+    root = str(folder)
+    return submit(make_array("caf_x", elements, root, folder=f"{root}/arrays/0"))
 
 
 def list_statuses(verdicts: dict[int, Verdict]) -> list[SubjobStatus]:
@@ -231,6 +222,9 @@ def test_the_log_of_one_that_left_no_record(tmp_path: Path) -> None:
     log.parent.mkdir(parents=True)
     log.write_text("setup.sh: No such file or directory\n")
     assert (look().log, look().log_tail) == (log, "setup.sh: No such file or directory")
+    assert not look().out_of_memory
+    log.write_text("slurmstepd: error: Detected 1 oom-kill event(s)\n")
+    assert look().out_of_memory
     # What the subjob itself has printed says more, and its last start says most.
     for name in ("attempt_0", "attempt_0_r1"):
         own = tmp_path / "out" / "00001" / name / "stderr.log"

@@ -31,7 +31,7 @@ from airflow_provider_caf.core.strategies.base import Plan, Question
 from airflow_provider_caf.core.strategies.drive import drive_plan
 from airflow_provider_caf.core.strategies.tickets import Answered
 from airflow_provider_caf.steps.algorithm_pool import Finished
-from airflow_provider_caf.steps.executions import Asked, Executions
+from airflow_provider_caf.steps.executions import Executions, FinishedExecution
 from tests.unit.core.strategies.reference_cases import CASES, list_runs, make_bench
 
 Answering = Callable[[Question], Execution | tuple[ExpRun, ...]]
@@ -81,7 +81,7 @@ class Result:
     """What a plan did, whoever executed."""
 
     outcome: Outcome | None = None
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[FinishedExecution] = field(default_factory=list)
     boundaries: list[FindBoundaries] = field(default_factory=list)
     commits: list[Commit] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)

@@ -64,11 +64,11 @@ def test_a_command_that_is_not_taken_is_told_and_fails_nothing(
     site.submit("default", 1)
     run = open_run(site, held="fail")
 
-    def refuse(_array: object, _result: object) -> None:
+    def refuse(_array: object, _result: object, _done: str) -> None:
         raise PollError("the server is down")
 
     monkeypatch.setattr(run.client.system, "build_cancel", lambda *_: (Command(argv=("true",)),))
-    monkeypatch.setattr(run.client.system, "parse_cancel", refuse)
+    monkeypatch.setattr(run.client.system, "parse_action", refuse)
     line = run.attend(see(run, {0: hold(0, hopeless=True)}))
     assert line.endswith("; the held jobs could not be dealt with: the server is down")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -112,7 +113,7 @@ def test_the_exit_record_says_all_of_the_contract(collection: Collection) -> Non
     record = collection.read_record("00000.0.json")
     assert set(record) == {
         *("version", "subjob", "attempt", "exit_code", "signal", "host", "started", "ended", "cpu_seconds"),
-        *("peak_memory_kb", "job_digest", "folder", "outputs", "reason", "ended_by"),
+        *("peak_memory_kb", "job_digest", "folder", "outputs", "reason", "ended_by", "out_of_memory"),
     }
     folder = collection.folder / "out" / "00000" / "attempt_0"
     assert (record["version"], record["subjob"], record["attempt"]) == (1, 0, 0)
@@ -323,6 +324,22 @@ def test_a_record_that_cannot_be_written(collection: Collection) -> None:
     done = run_element(collection)
     assert done.returncode == 1
     assert "/out/status/00000.0.json could not be written: [Errno 20]" in done.stderr
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EACCES])
+def test_the_record_says_whether_there_was_no_memory_to_start_it(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_args: object, **_words: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    collection.add("true")
+    array = json.loads(collection.write_array().read_text())
+    monkeypatch.setattr(os, "posix_spawnp", refuse)
+    monkeypatch.setattr(os, "chdir", lambda _path: None)
+    attempt = module.open_attempt(array, 0)
+    assert not module.start_attempt(attempt, {}, own_session=False)
+    assert module.finish_attempt(attempt)["out_of_memory"] is (number == errno.ENOMEM)
 
 
 def test_a_disk_that_runs_full_leaves_no_half_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

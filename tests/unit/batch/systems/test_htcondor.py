@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_caf.batch.evidence import JobState, Native
-from airflow_provider_caf.batch.resubmit import Failure, is_memory_cause
 from airflow_provider_caf.batch.spec import ArraySpec, Resources, SubmittedArray
 from airflow_provider_caf.batch.systems import load_system
 from airflow_provider_caf.batch.systems.base import Answer
@@ -24,23 +24,15 @@ GOLDEN = Path(__file__).parents[3] / "golden" / "batch" / "htcondor"
 SYSTEM = HTCondorSystem()
 HOSTILE = 'it\'s $(touch broken) "a"; `b` & <c> *'
 
-FULL = Resources(
+FULL = replace(
+    arrays.FULL,
     queue="nowhere",
     account="group_belle2.calib",
-    walltime=3601,
-    memory=4000,
-    cpus=4,
-    disk=500,
     universe="vanilla",
     getenv="HOME, PATH",
     path_prefix="/export",
-    throttle=50,
-    exclude_hosts=("node-1", "node2.example.org"),
     extra_lines=('+JobFlavour = "longlunch"', "Requirements = HasCVMFS"),
     environment={"A": "x y"},
-    setup=("source /opt/site.sh",),
-    shell="/bin/zsh",
-    container="/images/a b.sif",
 )
 
 DOWN = "\n-- Failed to fetch ads from: <127.0.0.1:45903> : here\nCEDAR:6001:Failed to connect to <127.0.0.1:45903>"
@@ -253,7 +245,7 @@ def test_a_lookup_without_history_finds_the_queue_only(lines: tuple[str, ...], r
 
 # The texts are those of `schedd.cpp`, `user_job_policy.cpp`, `rm.cpp`, `baseshadow.cpp` and of rules of sites.
 @pytest.mark.parametrize(
-    ("reason", "numbers", "state", "text"),
+    ("reason", "numbers", "state", "memory"),
     [
         ("via condor_rm (by user alice)", {}, CANCELLED, None),
         ("via condor_rm -forcex (by user root)", {}, CANCELLED, None),
@@ -267,13 +259,13 @@ def test_a_lookup_without_history_finds_the_queue_only(lines: tuple[str, ...], r
         ),
         ("Job removed: it was in the hold state for 24 hours", {}, EXITED, None),
         ("Removed due to wall clock limit", {"ResidentSetSize": 4096000, "RequestMemory": 1000}, EXITED, None),
-        ("Removed due to memory use", {}, EXITED, "OUT_OF_MEMORY: Removed due to memory use"),
+        ("Removed due to memory use", {}, EXITED, "Removed due to memory use"),
         ("The system macro SYSTEM_PERIODIC_REMOVE expression 'x' evaluated to TRUE", {}, EXITED, None),
         (
             "Site policy 17",
             {"ResidentSetSize": 1024000, "RequestMemory": 1000},
             EXITED,
-            "OUT_OF_MEMORY: it used 1000 MB of 1000: Site policy 17",
+            "it used 1000 MB of 1000: Site policy 17",
         ),
         ("Site policy 17", {"ResidentSetSize": 1023999, "RequestMemory": 1000}, EXITED, None),
         ("Site policy 17", {"ResidentSetSize": 99, "RequestMemory": "/Expr(MemoryUsage)/"}, EXITED, None),
@@ -283,12 +275,12 @@ def test_a_lookup_without_history_finds_the_queue_only(lines: tuple[str, ...], r
     ],
 )
 def test_a_person_cancels_and_a_rule_fails(
-    reason: str, numbers: dict[str, Any], state: JobState, text: str | None
+    reason: str, numbers: dict[str, Any], state: JobState, memory: str | None
 ) -> None:
     ad = {"ClusterId": 5, "ProcId": 0, "JobStatus": 3, "RemoveReason": reason, **numbers}
     native = ask(json.dumps([ad]), submitted(5, 1)).elements["caf_5"][0]
-    assert (SYSTEM.states[native.code], native.reason) == (state, text or reason)
-    assert is_memory_cause(Failure(subjob=0, tries=1, text=native.reason or "")) == ("OUT_OF_MEMORY" in (text or ""))
+    assert (SYSTEM.states[native.code], native.reason) == (state, memory or reason)
+    assert native.out_of_memory is (memory is not None)
 
 
 @pytest.mark.parametrize(
@@ -328,9 +320,8 @@ def test_held_jobs_say_why() -> None:
     )
     assert first["caf_7"].reason == "submitted on hold at user's request (hold code 15)"
     assert first["caf_11"] == Native(code="IDLE", reason="no match found")
-    memory = str(first["caf_18"].reason)
-    assert memory == "OUT_OF_MEMORY: memory over request (hold code 3)"
-    assert is_memory_cause(Failure(subjob=0, tries=1, text=memory))
+    assert first["caf_18"].reason == "memory over request (hold code 3)"
+    assert {name for name, native in first.items() if native.out_of_memory} == {"caf_18"}
     assert [found["caf_19"][index].exit_code for index in range(3)] == [0, 1, 2]
 
 
@@ -374,12 +365,18 @@ POLICY = "The job attribute PeriodicRemove expression 'JobStatus == 2 && time() 
             {"JobStatus": 3, "RemoveReason": "SYSTEM_PERIODIC_REMOVE: ResidentSetSize > 1000 * RequestMemory"},
             Native(
                 code="REMOVED_BY_POLICY",
-                reason="OUT_OF_MEMORY: SYSTEM_PERIODIC_REMOVE: ResidentSetSize > 1000 * RequestMemory",
+                reason="SYSTEM_PERIODIC_REMOVE: ResidentSetSize > 1000 * RequestMemory",
+                out_of_memory=True,
             ),
         ),
         (
             {"JobStatus": 5, "HoldReason": "Job has gone over its limit", "HoldReasonCode": 34},
-            Native(code="HELD", reason="OUT_OF_MEMORY: Job has gone over its limit (hold code 34)", is_hopeless=True),
+            Native(
+                code="HELD",
+                reason="Job has gone over its limit (hold code 34)",
+                is_hopeless=True,
+                out_of_memory=True,
+            ),
         ),
         (
             {"JobStatus": 5, "HoldReason": "Job has gone over its disk limit", "HoldReasonCode": 34},

@@ -22,7 +22,7 @@ TOTALS = "{} Succeeded, {} Failed, {} Not Found, 0 Bad Status, {} Already Done, 
 )
 def test_a_cluster_that_is_over_already_is_no_error(stdout: str, stderr: str, exit_code: int) -> None:
     (command,) = SYSTEM.build_cancel(submitted(5), None)
-    SYSTEM.parse_cancel(submitted(5), answer(stdout, stderr, exit_code, command.argv))
+    SYSTEM.parse_action(submitted(5), answer(stdout, stderr, exit_code, command.argv), "cancelled")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_cluster_that_is_over_already_is_no_error(stdout: str, stderr: str, ex
 def test_a_cluster_that_was_not_removed_is_an_error(stdout: str, stderr: str, exit_code: int) -> None:
     (command,) = SYSTEM.build_cancel(submitted(5), None)
     with pytest.raises(PollError, match="could not be cancelled"):
-        SYSTEM.parse_cancel(submitted(5), answer(stdout, stderr, exit_code, command.argv))
+        SYSTEM.parse_action(submitted(5), answer(stdout, stderr, exit_code, command.argv), "cancelled")
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,8 @@ def test_a_cluster_that_was_not_removed_is_an_error(stdout: str, stderr: str, ex
     ],
 )
 def test_what_is_over_already_is_no_error(stdout: str, stderr: str, exit_code: int) -> None:
-    SYSTEM.parse_cancel(submitted(5), answer(stdout, stderr, exit_code))
-    SYSTEM.parse_release(submitted(5), answer(stdout, stderr, exit_code))
+    SYSTEM.parse_action(submitted(5), answer(stdout, stderr, exit_code), "cancelled")
+    SYSTEM.parse_action(submitted(5), answer(stdout, stderr, exit_code), "released")
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,6 @@ def test_what_is_over_already_is_no_error(stdout: str, stderr: str, exit_code: i
 )
 def test_an_action_that_was_not_taken_is_an_error(stderr: str, exit_code: int) -> None:
     with pytest.raises(PollError, match="could not be cancelled"):
-        SYSTEM.parse_cancel(submitted(5), answer("", stderr, exit_code))
+        SYSTEM.parse_action(submitted(5), answer("", stderr, exit_code), "cancelled")
     with pytest.raises(PollError, match="could not be released"):
-        SYSTEM.parse_release(submitted(5), answer("", stderr, exit_code))
+        SYSTEM.parse_action(submitted(5), answer("", stderr, exit_code), "released")

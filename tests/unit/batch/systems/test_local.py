@@ -155,8 +155,8 @@ def test_cancel(elements: list[int] | None) -> None:
     (command,) = SYSTEM.build_cancel(submitted(), elements)
     assert command.argv == ("tool", "pool", "cancel")
     assert json.loads(command.stdin or "") == [{"folder": "/w/caf_a", "id": "id-caf_a", "elements": elements}]
-    SYSTEM.parse_cancel(submitted(), answer([{"id": "id-caf_a", "alive": True}]))
-    SYSTEM.parse_cancel(submitted(), answer([{"gone": True}]))
+    SYSTEM.parse_action(submitted(), answer([{"id": "id-caf_a", "alive": True}]), "cancelled")
+    SYSTEM.parse_action(submitted(), answer([{"gone": True}]), "cancelled")
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_cancel(elements: list[int] | None) -> None:
 )
 def test_a_cancel_that_failed(result: CommandResult, said: str) -> None:
     with pytest.raises(PollError, match=rf"Array caf_a could not be cancelled .*{said}\n.*processes of pool id-caf_a"):
-        SYSTEM.parse_cancel(submitted(), result)
+        SYSTEM.parse_action(submitted(), result, "cancelled")
 
 
 def test_the_tool_needs_nothing_but_this_package() -> None:

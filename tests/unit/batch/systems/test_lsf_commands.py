@@ -13,6 +13,7 @@ from airflow_provider_caf.batch.systems.base import Answer
 from airflow_provider_caf.batch.systems.lsf import LSFSystem
 from airflow_provider_caf.core.errors import SubmitError
 from airflow_provider_caf.jobs.transport.local import LocalTransport
+from tests.unit.batch import arrays
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -22,18 +23,7 @@ SYSTEM = LSFSystem()
 
 
 def make_array(folder: Path, elements: int, resources: Resources | None = None) -> ArraySpec:
-    return ArraySpec(
-        name="caf_a",
-        folder=str(folder),
-        input_folder="/w/in",
-        output_folder="/w/out",
-        status_folder="/w/out/status",
-        elements=tuple((subjob,) for subjob in range(elements)),
-        attempt=0,
-        app="/w/app.pyz",
-        python="python3",
-        resources=resources or Resources(),
-    )
+    return arrays.make_array(elements=elements, folder=str(folder), resources=resources or Resources())
 
 
 class FakeLSF:
@@ -88,9 +78,9 @@ def test_an_array_from_its_submission_to_its_end(fake: FakeLSF, tmp_path: Path, 
     assert SYSTEM.parse_lookup(array, fake.transport.run(SYSTEM.build_lookup(array))) == (job.ids,)
     fake.wait(job, ["DONE", "EXIT", "RUN"])
     (command,) = SYSTEM.build_cancel(job, [2])
-    SYSTEM.parse_cancel(job, fake.transport.run(command))
+    SYSTEM.parse_action(job, fake.transport.run(command), "cancelled")
     fake.wait(job, ["DONE", "EXIT", "EXIT" if compatible else "TERM_OWNER"])
-    SYSTEM.parse_cancel(job, fake.transport.run(command))
+    SYSTEM.parse_action(job, fake.transport.run(command), "cancelled")
     # The second command of a query, where the first one's fields are not known, answers for it.
     before = fake.programs().count("bjobs")
     fake.poll(job)
@@ -109,9 +99,9 @@ def test_held_elements_are_released(fake: FakeLSF, tmp_path: Path) -> None:
     job = fake.submit(array)
     assert fake.states(job) == ["PSUSP", "PSUSP"]
     (command,) = SYSTEM.build_release(job, [0, 1])
-    SYSTEM.parse_release(job, fake.transport.run(command))
+    SYSTEM.parse_action(job, fake.transport.run(command), "released")
     fake.wait(job, ["DONE", "EXIT"])
-    SYSTEM.parse_release(job, fake.transport.run(command))
+    SYSTEM.parse_action(job, fake.transport.run(command), "released")
 
 
 def test_an_array_over_the_limit(fake: FakeLSF, tmp_path: Path) -> None:
@@ -122,5 +112,5 @@ def test_an_array_over_the_limit(fake: FakeLSF, tmp_path: Path) -> None:
     job = fake.submit(array)
     assert len(fake.states(job)) == 1001
     (command,) = SYSTEM.build_cancel(job, None)
-    SYSTEM.parse_cancel(job, fake.transport.run(command))
+    SYSTEM.parse_action(job, fake.transport.run(command), "cancelled")
     fake.wait(job, ["EXIT"] * 1001)

@@ -9,29 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_caf.batch.evidence import Native
-from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray
+from airflow_provider_caf.batch.spec import Command, CommandResult, SubmittedArray
 from airflow_provider_caf.batch.systems.base import Answer, Query
 from airflow_provider_caf.batch.systems.lsf import LSFSystem
 from airflow_provider_caf.batch.systems.lsf_history import read_history
 from airflow_provider_caf.core.errors import PollError
+from tests.unit.batch.arrays import make_array, submit
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "batch" / "lsf"
 SYSTEM = LSFSystem()
 
 
 def submitted(id: str = "77", name: str = "caf_a", elements: int = 3) -> SubmittedArray:
-    array = ArraySpec(
-        name=name,
-        folder=f"/w/{name}",
-        input_folder="/w/in",
-        output_folder="/w/out",
-        status_folder="/w/out/status",
-        elements=tuple((subjob,) for subjob in range(elements)),
-        attempt=0,
-        app="/w/app.pyz",
-        python="python3",
-    )
-    return SubmittedArray(array=array, ids=(id,), submitted="2026-01-01T00:00:00.000Z")
+    return submit(make_array(name, elements), id)
 
 
 def answer(stdout: str, exit_code: int = 0, stderr: str = "") -> CommandResult:
@@ -59,6 +49,7 @@ def test_the_history() -> None:
                 exit_code=1,
                 host="node7",
                 reason="TERM_MEMLIMIT: job killed after reaching LSF memory usage limit",
+                out_of_memory=True,
             ),
             # It was requeued: its first end does not count.
             1: Native(code="DONE", exit_code=0, host="node9"),

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_caf.batch.evidence import JobState, Native
-from airflow_provider_caf.batch.resubmit import Failure, is_memory_cause
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, Resources, SubmittedArray
 from airflow_provider_caf.batch.systems.pbs import PBSSystem, cut_words, parse_jobs
 from airflow_provider_caf.core.errors import DefinitionError, PollError, SubmitError, SubmitRefused, SubmitUnknown
@@ -121,7 +120,7 @@ def test_the_id(elements: int, stdout: str, id: str) -> None:
     ],
 )
 def test_a_submit_that_was_not_taken(result: CommandResult) -> None:
-    with pytest.raises(SubmitError, match=rf"caf_0123456789 was not taken by qsub \(exit code {result.exit_code}\)"):
+    with pytest.raises(SubmitError, match=rf"qsub did not take array caf_0123456789 \(exit code {result.exit_code}\)"):
         SYSTEM.parse_submit(make_array(), result)
 
 
@@ -235,7 +234,7 @@ def build_job(id: str = "7.pbshost", **attributes: str) -> CommandResult:
         ("265", 137, "ended by SIGKILL"),
         ("143", 143, "ended by SIGTERM"),
         ("255", 255, None),
-        ("-27", -27, "OUT_OF_MEMORY: it used more memory than it had asked for"),
+        ("-27", -27, "it used more memory than it had asked for"),
         ("-99", -99, "PBS could not run it"),
         ("x", None, None),
     ],
@@ -243,7 +242,7 @@ def build_job(id: str = "7.pbshost", **attributes: str) -> CommandResult:
 def test_the_exit_status(status: str, exit_code: int | None, reason: str | None) -> None:
     native = parse(build_job(job_state="F", Exit_status=status), submitted("7.pbshost", 1))["a7"][0]
     assert (native.exit_code, native.reason) == (exit_code, reason)
-    assert is_memory_cause(Failure(subjob=0, tries=1, text=reason or "")) == (status == "-27")
+    assert native.out_of_memory is (status == "-27")
 
 
 @pytest.mark.parametrize(
@@ -426,8 +425,8 @@ def test_a_state_that_nobody_knows_is_passed_on() -> None:
     ],
 )
 def test_what_is_over_can_be_cancelled_and_released(exit_code: int, stderr: str) -> None:
-    SYSTEM.parse_cancel(submitted(), answer("", exit_code, stderr))
-    SYSTEM.parse_release(submitted(), answer("", exit_code, stderr))
+    SYSTEM.parse_action(submitted(), answer("", exit_code, stderr), "cancelled")
+    SYSTEM.parse_action(submitted(), answer("", exit_code, stderr), "released")
 
 
 @pytest.mark.parametrize(
@@ -441,9 +440,9 @@ def test_what_is_over_can_be_cancelled_and_released(exit_code: int, stderr: str)
 )
 def test_what_the_server_did_not_take(exit_code: int, stderr: str) -> None:
     with pytest.raises(PollError, match=rf"Array a4 could not be cancelled \(exit code {exit_code}\)"):
-        SYSTEM.parse_cancel(submitted(), answer("", exit_code, stderr))
+        SYSTEM.parse_action(submitted(), answer("", exit_code, stderr), "cancelled")
     with pytest.raises(PollError, match=r"could not be released"):
-        SYSTEM.parse_release(submitted(), answer("", exit_code, stderr))
+        SYSTEM.parse_action(submitted(), answer("", exit_code, stderr), "released")
 
 
 def test_many_ids_are_cut_into_several_commands() -> None:

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_caf.batch.evidence import JobState, Native
-from airflow_provider_caf.batch.resubmit import Failure, is_memory_cause
 from airflow_provider_caf.batch.spec import ArraySpec, Resources, SubmittedArray
 from airflow_provider_caf.batch.systems import load_system
 from airflow_provider_caf.batch.systems.base import Answer
@@ -327,10 +326,8 @@ def test_why_an_element_ended(state: str, status: int, exit_code: int | None, re
 
 
 def test_memory_is_seen_as_the_cause() -> None:
-    native = see("OUT_OF_MEMORY", "OutOfMemory", 9)
-    text = f"{native.code}\n{native.reason}"
-    assert is_memory_cause(Failure(subjob=0, tries=1, text=text))
-    assert not is_memory_cause(Failure(subjob=0, tries=1, text=str(see("TIMEOUT", "TimeLimit", 15).reason)))
+    assert see("OUT_OF_MEMORY", "OutOfMemory", 9).out_of_memory
+    assert not see("TIMEOUT", "TimeLimit", 15).out_of_memory
 
 
 def test_a_state_that_is_not_known_is_handed_on() -> None:
@@ -464,8 +461,8 @@ def test_many_elements_are_cancelled_in_pieces() -> None:
     ],
 )
 def test_what_is_over_already_is_no_error(stderr: str, exit_code: int) -> None:
-    SYSTEM.parse_cancel(submitted(7), answer("", stderr, exit_code))
-    SYSTEM.parse_release(submitted(7), answer("", stderr, exit_code))
+    SYSTEM.parse_action(submitted(7), answer("", stderr, exit_code), "cancelled")
+    SYSTEM.parse_action(submitted(7), answer("", stderr, exit_code), "released")
 
 
 @pytest.mark.parametrize(
@@ -481,10 +478,10 @@ def test_what_is_over_already_is_no_error(stderr: str, exit_code: int) -> None:
 )
 def test_a_controller_that_did_not_listen_is_told(stderr: str, exit_code: int) -> None:
     result = answer("", stderr, exit_code, ("scancel", "7"))
-    with pytest.raises(PollError, match="Slurm did not do 'scancel 7' for array caf_7"):
-        SYSTEM.parse_cancel(submitted(7), result)
+    with pytest.raises(PollError, match=r"(?s)Array caf_7 could not be cancelled .*Try by hand: scancel 7"):
+        SYSTEM.parse_action(submitted(7), result, "cancelled")
     with pytest.raises(PollError):
-        SYSTEM.parse_release(submitted(7), result)
+        SYSTEM.parse_action(submitted(7), result, "released")
 
 
 def test_it_is_found_by_name() -> None:

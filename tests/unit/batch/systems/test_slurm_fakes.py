@@ -59,11 +59,11 @@ class Fake:
 
     def cancel(self, array: SubmittedArray, elements: list[int] | None) -> None:
         for command in SYSTEM.build_cancel(array, elements):
-            SYSTEM.parse_cancel(array, self.run(command))
+            SYSTEM.parse_action(array, self.run(command), "cancelled")
 
     def release(self, array: SubmittedArray, elements: list[int]) -> None:
         for command in SYSTEM.build_release(array, elements):
-            SYSTEM.parse_release(array, self.run(command))
+            SYSTEM.parse_action(array, self.run(command), "released")
 
     def wait(self, array: SubmittedArray, wanted: dict[int, str]) -> None:
         for _ in range(400):
@@ -141,7 +141,7 @@ def test_a_controller_that_is_down_is_no_answer(fake: Fake) -> None:
         with pytest.raises(PollError, match="did not answer"):
             call(array)
     for elements in ([0], None):
-        with pytest.raises(PollError, match="Slurm did not do"):
+        with pytest.raises(PollError, match="could not be"):
             fake.cancel(array, elements)
     with pytest.raises(SubmitError, match="It is not known"):
         fake.look_up(array.array)

@@ -95,7 +95,7 @@ def test_a_qsub_without_arrays_is_told() -> None:
 
 def test_a_submit_that_was_not_taken() -> None:
     said = "There was an error running the Slurm sbatch command.\nThe command was:\n'/usr/bin/sbatch -p nosuch'\n"
-    with pytest.raises(SubmitError, match="was not taken by qsub"):
+    with pytest.raises(SubmitError, match="qsub did not take array"):
         SYSTEM.parse_submit(make_array(), answer(said, 1))
 
 
@@ -183,7 +183,7 @@ def test_a_lookup_that_says_nothing(result: CommandResult) -> None:
     ],
 )
 def test_what_is_over_can_be_cancelled(exit_code: int, stderr: str) -> None:
-    SYSTEM.parse_cancel(submitted(), answer("", exit_code, stderr, argv=("qdel", "4[1]", "4[2]")))
+    SYSTEM.parse_action(submitted(), answer("", exit_code, stderr, argv=("qdel", "4[1]", "4[2]")), "cancelled")
 
 
 @pytest.mark.parametrize(
@@ -199,4 +199,4 @@ def test_what_is_over_can_be_cancelled(exit_code: int, stderr: str) -> None:
 )
 def test_what_the_server_did_not_take(result: CommandResult) -> None:
     with pytest.raises(PollError, match="could not be cancelled"):
-        SYSTEM.parse_cancel(submitted(), result)
+        SYSTEM.parse_action(submitted(), result, "cancelled")
