@@ -14,6 +14,8 @@ INPUT_FILE = "__BACKEND_INPUT_FILES__.json"
 SANDBOX_FILE = "__BACKEND_SANDBOX__.tar"
 """The input sandbox, as it travels in the job app."""
 EXIT_CODE_FILE = "__BACKEND_CMD_EXIT_STATUS__"
+ATTEMPTS_FOLDER = ".backend"
+"""In the working_dir of a job: all that is kept of its submission."""
 PREPARE = f"{__name__}:prepare"
 
 

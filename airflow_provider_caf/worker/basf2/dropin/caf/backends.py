@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_caf.worker.basf2.backend_job import EXIT_CODE_FILE
-from airflow_provider_caf.worker.basf2.dropin.caf.job import BackendError, Job, Result, SubJob, get_input_data
+from airflow_provider_caf.worker.basf2.dropin.caf.job import Job, Result, SubJob, get_input_data
 from airflow_provider_caf.worker.basf2.dropin.caf.job_checks import (
+    BackendError,
     JobError,
     check_job,
     check_program,
@@ -143,6 +144,8 @@ class Backend(ABC):
                 each.look(at_once=True)
         submission.submit()
         self._submissions.append(submission)
+        for part in (job, *job.subjobs.values()):
+            part.result = Result(part, submission)
         return job.result
 
 

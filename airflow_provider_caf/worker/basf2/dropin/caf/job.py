@@ -13,20 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.worker.basf2.backend_job import EXIT_CODE_FILE, INPUT_FILE
-from airflow_provider_caf.worker.basf2.dropin.caf.job_checks import JobError, find_existing_files
+from airflow_provider_caf.worker.basf2.dropin.caf.job_checks import BackendError, JobError, find_existing_files
 from airflow_provider_caf.worker.basf2.dropin.caf.splitters import MaxFilesSplitter, MaxSubjobsSplitter, SplitterLimit
 
 if TYPE_CHECKING:
     from airflow_provider_caf.worker.basf2.dropin.caf.submission import Submission
 
-ATTEMPTS_FOLDER = ".backend"
-"""In the working_dir of a job: all that is kept of its submission."""
 _LISTS = ("output_patterns", "cmd", "args", "input_files", "setup_cmds")
 """Attributes of a job that stand in its JSON form as lists."""
-
-
-class BackendError(Exception):
-    """A backend cannot do that."""
 
 
 def get_input_data() -> list[str]:

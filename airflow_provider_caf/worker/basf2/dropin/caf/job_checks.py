@@ -1,11 +1,11 @@
-"""What is wrong with a job, as far as it can be known before it is submitted."""
+"""What is wrong with a job of a script, as far as it can be known before it is submitted; and the errors of it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_provider_caf.core.file_names import STDERR_FILE, STDOUT_FILE
 from airflow_provider_caf.core.files import LOCAL_URI, is_uri
@@ -13,19 +13,20 @@ from airflow_provider_caf.worker.basf2.backend_job import INPUT_FILE, SANDBOX_FI
 from airflow_provider_caf.worker.basf2.read_script import read_uri
 from airflow_provider_caf.worker.programs import run_program
 
-if TYPE_CHECKING:
-    from airflow_provider_caf.worker.basf2.dropin.caf.job import Job
-
 _LISTS = ("cmd", "args", "input_files", "output_patterns", "setup_cmds", "input_sandbox_files")
 _PLAIN = re.compile(r"[A-Za-z0-9_./+-]+")
 _OURS = (STDOUT_FILE, STDERR_FILE, INPUT_FILE, SANDBOX_FILE)
+
+
+class BackendError(Exception):
+    """A backend cannot do that."""
 
 
 class JobError(Exception):
     """A job is not as it should be."""
 
 
-def check_job(job: Job) -> None:
+def check_job(job: Any) -> None:
     """Refuse a job that cannot run, wherever it is submitted.
 
     :raises JobError: with what to do.
@@ -41,7 +42,7 @@ def check_job(job: Job) -> None:
         check_subjobs(job)
 
 
-def check_subjobs(job: Job) -> None:
+def check_subjobs(job: Any) -> None:
     """Refuse subjobs that cannot run.
 
     :raises JobError: with what to do; also if there are none.
@@ -55,7 +56,7 @@ def check_subjobs(job: Job) -> None:
         subjob.check_input_data_files()
 
 
-def check_program(job: Job) -> None:
+def check_program(job: Any) -> None:
     """Refuse a job for this machine whose program is not here.
 
     Only a plain word can be judged: anything else is for the shell, and lines before the command may change everything.
@@ -75,7 +76,7 @@ def check_program(job: Job) -> None:
         )
 
 
-def find_existing_files(job: Job) -> list[str]:
+def find_existing_files(job: Any) -> list[str]:
     """Return the input files of a job, with absolute paths, each once and in order.
 
     :raises JobError: if one is not there. What a URI names only the job can know.
@@ -93,14 +94,14 @@ def find_existing_files(job: Job) -> list[str]:
     return list(found)
 
 
-def _check_lists(job: Job) -> None:
+def _check_lists(job: Any) -> None:
     for name in _LISTS:
         value: Any = getattr(job, name)
         if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
             raise JobError(f"The {name} of {job} are {value!r}: write a list, one word in each entry.")
 
 
-def _check_pattern(job: Job, pattern: Any) -> None:
+def _check_pattern(job: Any, pattern: Any) -> None:
     if not isinstance(pattern, str) or not pattern or pattern.startswith("/") or ".." in pattern.split("/"):
         raise JobError(
             f"The output pattern {pattern!r} of {job} leaves its folder: write one that is relative to that, such as "
@@ -108,7 +109,7 @@ def _check_pattern(job: Job, pattern: Any) -> None:
         )
 
 
-def _check_sandbox(job: Job) -> None:
+def _check_sandbox(job: Any) -> None:
     names = _list_names(job)
     for path in map(Path, job.input_sandbox_files):
         if not path.exists():
@@ -117,5 +118,5 @@ def _check_sandbox(job: Job) -> None:
             raise JobError(f"The input sandbox of {job} cannot have {path}: there is another file of that name.")
 
 
-def _list_names(job: Job) -> list[str]:
+def _list_names(job: Any) -> list[str]:
     return [Path(path).name for path in job.input_sandbox_files]

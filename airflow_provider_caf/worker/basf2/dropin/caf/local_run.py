@@ -30,8 +30,9 @@ from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.file_names import DATABASE_FILE
 from airflow_provider_caf.core.files import read_json, write_json
 from airflow_provider_caf.core.graph import find_ancestors, order_calibrations
+from airflow_provider_caf.worker.basf2.backend_job import ATTEMPTS_FOLDER
 from airflow_provider_caf.worker.basf2.dropin.caf.backends import Backend, Local
-from airflow_provider_caf.worker.basf2.dropin.caf.job import ATTEMPTS_FOLDER, Job, build_setup_lines
+from airflow_provider_caf.worker.basf2.dropin.caf.job import Job, build_setup_lines
 from airflow_provider_caf.worker.basf2.dropin.caf.utils import AlgResult, ExpRun, IoV
 from airflow_provider_caf.worker.basf2.read_script import describe_chain
 from airflow_provider_caf.worker.basf2.steering import write_job_files

@@ -5,12 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_provider_caf.core.splitting import Splitting, plan_subjobs
-
-if TYPE_CHECKING:
-    from airflow_provider_caf.worker.basf2.dropin.caf.job import Job
 
 
 class SplitterError(Exception):
@@ -56,10 +53,10 @@ class SubjobSplitter(ABC):
         self.arguments_generator = arguments_generator
 
     @abstractmethod
-    def create_subjobs(self, job: Job) -> None:
+    def create_subjobs(self, job: Any) -> None:
         """Make the subjobs of a job."""
 
-    def assign_arguments(self, job: Job) -> None:
+    def assign_arguments(self, job: Any) -> None:
         """Set the arguments of each subjob.
 
         :raises SplitterError: if there are fewer than subjobs.
@@ -73,7 +70,7 @@ class SubjobSplitter(ABC):
             except StopIteration as end:
                 raise SplitterError(f"There are no arguments for the subjob {subjob.id}.") from end
 
-    def _create(self, job: Job, splitting: Splitting) -> None:
+    def _create(self, job: Any, splitting: Splitting) -> None:
         files = list(job.input_files)
         for plan in plan_subjobs(files, splitting) if files else ():
             job.create_subjob(plan.index, input_files=plan.files)
@@ -89,7 +86,7 @@ class MaxFilesSplitter(SubjobSplitter):
             raise SplitterError(f"max_files_per_subjob is {max_files_per_subjob}: it has to be at least 1.")
         self.max_files_per_subjob = max_files_per_subjob
 
-    def create_subjobs(self, job: Job) -> None:
+    def create_subjobs(self, job: Any) -> None:
         self._create(job, Splitting(max_files_per_collector_job=self.max_files_per_subjob))
 
 
@@ -102,7 +99,7 @@ class MaxSubjobsSplitter(SubjobSplitter):
             raise SplitterError(f"max_subjobs is {max_subjobs}: it has to be at least 1.")
         self.max_subjobs = max_subjobs
 
-    def create_subjobs(self, job: Job) -> None:
+    def create_subjobs(self, job: Any) -> None:
         self._create(job, Splitting(max_collector_jobs=self.max_subjobs))
 
 
@@ -133,7 +130,7 @@ class ArgumentsSplitter(SubjobSplitter):
         super().__init__(arguments_generator=arguments_generator)
         self.max_subjobs = max_subjobs
 
-    def create_subjobs(self, job: Job) -> None:
+    def create_subjobs(self, job: Any) -> None:
         assert self.arguments_generator is not None
         generator = self.arguments_generator.generator
         for number in count():

@@ -23,8 +23,9 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from airflow_provider_caf.batch.arguments import CAF_NAMES
 from airflow_provider_caf.batch.evidence import ExitRecord
 from airflow_provider_caf.batch.polling import Patience, decide_interval
 from airflow_provider_caf.batch.spec import Resources, merge_resources, parse_resources
@@ -46,12 +47,9 @@ from airflow_provider_caf.jobs.observation import Observation
 from airflow_provider_caf.jobs.run import SubjobRun
 from airflow_provider_caf.jobs.subjob_set import SubjobSet, build_job
 from airflow_provider_caf.jobs.subjobs import build_failure_table
-from airflow_provider_caf.worker.basf2.backend_job import PREPARE, SANDBOX_FILE, pack_sandbox
-from airflow_provider_caf.worker.basf2.dropin.caf.job import ATTEMPTS_FOLDER, BackendError, Job, Result
+from airflow_provider_caf.worker.basf2.backend_job import ATTEMPTS_FOLDER, PREPARE, SANDBOX_FILE, pack_sandbox
+from airflow_provider_caf.worker.basf2.dropin.caf.job_checks import BackendError
 from airflow_provider_caf.worker.user_code import FILES_ENTRY
-
-if TYPE_CHECKING:
-    from airflow_provider_caf.worker.basf2.dropin.caf.backends import Backend
 
 _LOGS = {STDOUT_FILE: "stdout", STDERR_FILE: "stderr"}
 """A log as we name it → as scripts know it."""
@@ -70,14 +68,14 @@ _log = logging.getLogger(__name__)
 class Submission:
     """A job, or its subjobs, on a batch system. Nothing is written or asked before `submit`.
 
-    :param job: one that has passed `job_checks`, with its subjobs.
-    :param backend: where it runs.
+    :param job: a `Job` that has passed `job_checks`, with its subjobs.
+    :param backend: the `Backend` to which it is given.
     :raises BackendError: if the arguments of the backend or the job are wrong.
     """
 
-    def __init__(self, job: Job, backend: Backend) -> None:
+    def __init__(self, job: Any, backend: Any) -> None:
         self.job = job
-        self.parts: dict[int, Job] = {**job.subjobs} or {0: job}
+        self.parts: dict[int, Any] = {**job.subjobs} or {0: job}
         self.folder = Path(job.working_dir, ATTEMPTS_FOLDER, build_slug(job.name))
         self.progress = ""
         """How far it is, for people, by the last look."""
@@ -98,7 +96,7 @@ class Submission:
         return sum(not verdict.status.is_over for verdict in self._observation.verdicts.values())
 
     def submit(self) -> None:
-        """Submit what is neither done nor under way, and give the job and its subjobs their results.
+        """Submit what is neither done nor under way.
 
         :raises BackendError: if the batch system does not take them, or something else still runs in the folder.
         """
@@ -113,8 +111,7 @@ class Submission:
             self._check_command()
             for number in self._run.submit_missing().submitted:
                 _take_back(self._brought_file(number))
-        for part in (self.job, *self.parts.values()):
-            part.result = Result(part, self)
+        for part in self.parts.values():
             part.status = "submitted"
 
     def look(self, *, at_once: bool = False) -> None:
@@ -190,7 +187,7 @@ class Submission:
             write_bytes(app, data, "job app")
         return app
 
-    def _build_job(self, number: int, part: Job, sandbox: bytes | None) -> dict[str, Any]:
+    def _build_job(self, number: int, part: Any, sandbox: bytes | None) -> dict[str, Any]:
         script = "\n".join(["#!/bin/bash", *map(str, self.job.setup_cmds), part.full_command, ""])
         # No job reads `made_of`, but it changes the file's digest: what was made of other inputs does not count.
         made_of = {
@@ -273,7 +270,7 @@ class Submission:
     def _brought_file(self, number: int) -> Path:
         return self.folder / "brought" / f"{number}.json"
 
-    def _bring(self, number: int, part: Job, end: ExitRecord, *, is_done: bool) -> None:
+    def _bring(self, number: int, part: Any, end: ExitRecord, *, is_done: bool) -> None:
         """Bring logs and exit code of an attempt to where a script looks for them, and the outputs if it ended well."""
         work, results = Path(part.working_dir), Path(part.output_dir)
         files = {work / name: end.folder / log for log, name in _LOGS.items()}
@@ -291,28 +288,35 @@ class Submission:
 
 
 @contextlib.contextmanager
-def _telling(job: Job) -> Iterator[None]:
+def _telling(job: Any) -> Iterator[None]:
     try:
         yield
     except (CafError, OSError) as error:
         raise BackendError(f"{job}: {error}") from error
 
 
-def _build_resources(job: Job, backend: Backend, system: System) -> Resources:
-    """Merge the arguments of a backend and of a job; those of the job win.
+def _build_resources(job: Any, backend: Any, system: System) -> Resources:
+    """Merge the arguments of a backend and of a job; those of the job win, and None takes one away.
 
     :raises DefinitionError: if one is unknown, or has a value that it cannot have.
     """
+    where = f"backend {type(backend).__name__}"
     defaults = backend.default_backend_args
     # By layers, as a default may be said by another name: `request_memory` and `memory` are one.
-    own = {name: value for name, value in backend.backend_args.items() if defaults.get(name) != value}
+    own = {name: value for name, value in backend.backend_args.items() if defaults.get(name, ...) != value}
     given = merge_resources(
-        parse_resources(own, f"backend {type(backend).__name__}"), parse_resources(job.backend_args, f"{job}")
+        parse_resources(_leave_out(own, job.backend_args), where), parse_resources(job.backend_args, f"{job}")
     )
     without_effect = sorted(system.ignored.intersection(given.to_json()))
     if without_effect:
         _log.warning("%s: %s has no use for the backend_args %s", job, system.name, ", ".join(without_effect))
-    return merge_resources(parse_resources(defaults, f"backend {type(backend).__name__}"), given)
+    return merge_resources(parse_resources(_leave_out(_leave_out(defaults, own), job.backend_args), where), given)
+
+
+def _leave_out(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments without those that others give as None."""
+    none = {CAF_NAMES.get(name, name) for name, value in others.items() if value is None}
+    return {name: value for name, value in values.items() if CAF_NAMES.get(name, name) not in none}
 
 
 def _measure(path: str) -> list[int] | None:
