@@ -64,7 +64,7 @@ def check_program(job: Any) -> None:
     :raises JobError: if it is not here.
     """
     word = str(job.cmd[0])
-    if job.setup_cmds or _PLAIN.fullmatch(word) is None or word.partition("/")[0] in _list_names(job):
+    if job.setup_cmds or _PLAIN.fullmatch(word) is None or Path(word).parts[0] in _list_names(job):
         return
     is_local_path = "/" in word and not word.startswith("/")
     # The shell that will run it knows its own words, too.
