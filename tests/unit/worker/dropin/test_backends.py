@@ -167,7 +167,7 @@ def test_the_folder_of_a_subjob_is_that_of_its_job(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     job = Job("job")
     subjob = job.create_subjob(4)
-    job.output_dir = "results"  # type: ignore[assignment]
+    job.output_dir = "results"
     monkeypatch.chdir("/")
     assert (subjob.working_dir, subjob.output_dir) == (tmp_path / "4", tmp_path / "results" / "4")
     for name in ("working_dir", "output_dir"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import check_engine
 from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.batch.systems import load_system
 from airflow_provider_caf.core.job_app import write_job_app
@@ -182,11 +184,11 @@ def test_no_more_processes_run_than_this_machine_shall_have(folder: Path) -> Non
 @pytest.mark.usefixtures("look")
 def test_a_job_can_be_ended_also_by_a_later_program(folder: Path) -> None:
     command = ("sleep", "600")
-    for by in (lambda job: job, lambda job: make(*command)):
+    for is_later in (False, True):
         job = make(*command)
         Local().submit(job)
-        wait_until(lambda job=job: job.update_status() == "running")
-        Local().cancel(by(job))
+        wait_until(lambda job=job: job.update_status() == "running")  # type: ignore[misc]
+        Local().cancel(make(*command) if is_later else job)
         assert finish(job) == "failed"
         assert job.result.get_exit_code_from_file() == 128 + 15
 
@@ -212,8 +214,8 @@ def test_the_part_that_travels_with_jobs_says_that_it_cannot_submit(folder: Path
     assert "Here is only the part of the package that travels with jobs" in ended.stdout, ended.stderr
 
 
-def run_door(*words: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "airflow_provider_caf.worker.basf2.dropin", *words]
+def run_door(*words: str, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
+    argv = [python, "-m", "airflow_provider_caf.worker.basf2.dropin", *words]
     environment = {**os.environ, "PYTHONPATH": str(TOP)}
     return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
 
@@ -230,6 +232,25 @@ def test_a_script_runs_as_if_python_ran_it(folder: Path) -> None:
         refused = run_door(*words)
         assert refused.returncode == 2
         assert "SCRIPT [ARGUMENT …]" in refused.stderr
+
+
+OLD_PYTHON = check_engine.find_old_python()
+PYTHONS = [
+    sys.executable,
+    pytest.param(str(OLD_PYTHON), marks=pytest.mark.skipif(OLD_PYTHON is None, reason="there is no Python 3.9")),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_program_of_the_page(folder: Path, python: str) -> None:
+    page = (TOP / "docs" / "how-to" / "run-a-script-without-airflow.md").read_text("utf-8")
+    (program,) = [text for text in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "job.splitter" in text]
+    (folder / "program.py").write_text(program)
+    for _ in range(2):
+        ended = run_door("program.py", python=python)
+        assert ended.stdout.split() == ["completed", "200", "total", "200", "total"], ended.stderr
+    assert len(list(folder.rglob("attempt_*"))) == 2
 
 
 class OwnSplitter(SubjobSplitter):
