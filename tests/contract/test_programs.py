@@ -223,8 +223,18 @@ caf.run()
 """
 
 
-@pytest.mark.only_on("htcondor", "lsf", "slurm")
+@pytest.mark.only_on("lsf", real=False)
 def test_collectors_of_a_script_run_there(program: Program) -> None:
+    check_collectors(program)
+
+
+@pytest.mark.only_on("htcondor", "slurm", real=True)
+def test_collectors_of_a_script_run_on_a_real_system(program: Program) -> None:
+    check_collectors(program)
+
+
+def check_collectors(program: Program) -> None:
+    """Run a calibration script with the stand-in for the experiment's software."""
     folder = program.site.folder
     write_data(folder / "data", ["mumu"])
     known = json.loads((folder / "site.json").read_text())

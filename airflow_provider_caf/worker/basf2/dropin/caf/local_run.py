@@ -38,7 +38,10 @@ from airflow_provider_caf.worker.basf2.read_script import describe_chain
 from airflow_provider_caf.worker.basf2.steering import write_job_files
 from airflow_provider_caf.worker.basf2.strategy_results import StrategyResults
 
-_HINT = "caf: collectors run on {where}, all else here. With Airflow: airflow caf import-script {script}"
+_HINT = (
+    "running without Airflow. With it, calibrations run at the same time, with retries and a page: "
+    "airflow caf import-script {script}"
+)
 _RUN_FILE = "caf_run.json"
 _RESULTS_FILE = "results.json"
 
@@ -51,6 +54,7 @@ def run_locally(caf: Any, iov: IoV | None) -> None:
     :raises DefinitionError: if the calibrations depend on each other in a circle, or on one that is not there.
     :raises BackendError: if jobs cannot be submitted.
     """
+    _tell(_HINT.format(script=sys.argv[0] or "SCRIPT"))
     if not caf.calibrations:
         raise RuntimeError("The CAF has no calibrations: use add_calibration.")
     depends = {
@@ -67,7 +71,7 @@ def run_locally(caf: Any, iov: IoV | None) -> None:
         backend = calibration.backend or caf.backend or Local()
         if not isinstance(backend, Backend):
             raise RuntimeError(f"The backend of {name} is a {type(backend).__name__}, not a caf.backends.Backend.")
-        _tell(_HINT.format(where=type(backend).__name__, script=sys.argv[0] or "SCRIPT"))
+        _tell(f"the collectors of {name} run on {type(backend).__name__}, all else here")
         ancestors = [output / ancestor / "outputdb" for ancestor in find_ancestors(depends, name)]
         _CalibrationRun(calibration, output / name, ancestors, backend, iov, caf.heartbeat).run()
 
@@ -84,7 +88,7 @@ def _open_output(output: Path) -> None:
 
 
 def _tell(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"caf: {line}\n")
     sys.stderr.flush()
 
 
@@ -164,7 +168,7 @@ class _CalibrationRun:
     def _wait_for(self, job: Job) -> list[str]:
         """Wait for a job, and return its outputs."""
         longest = self._calibration.collector_full_update_interval
-        if job.result.wait(self._heartbeat, longest, lambda line: _tell(f"caf: {line}")) != "completed":
+        if job.result.wait(self._heartbeat, longest, _tell) != "completed":
             raise RuntimeError(
                 f"Collector jobs of calibration {self._calibration.name} failed. Mend the cause and run this again: "
                 f"only they run again.\n{job.result.describe_failures()}"
@@ -195,7 +199,7 @@ class _CalibrationRun:
         if record.exists():
             known = read_json(record, f"The results of iteration {iteration}")
             if known["made_of"] == made_of:
-                _tell(f"caf: the algorithms of {self._calibration.name} have done iteration {iteration} before")
+                _tell(f"the algorithms of {self._calibration.name} have done iteration {iteration} before")
                 return [(tuple(iov), code) for iov, code in known["results"]]
             record.unlink()
         folder = place / "algorithm_output"
