@@ -362,6 +362,24 @@ def test_a_job_stays_with_its_system(folder: Path) -> None:
         HTCondor().submit(make("true"))
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("look")
+def test_names_that_look_alike_are_two_jobs(folder: Path) -> None:
+    job = make("true", name="a b")
+    Local().submit(job)
+    assert finish(job) == "completed"
+    with pytest.raises(BackendError, match=r"belongs to a job 'a b': give Job\(a_b\) another name"):
+        Local().submit(make("true", name="a_b"))
+
+
+@pytest.mark.parametrize(("live", "more", "fits"), [([], 9, True), ([2], 2, True), ([2], 3, False), ([1, 2], 2, False)])
+def test_a_limit_of_jobs_counts_what_is_not_over(live: list[int], more: int, fits: bool) -> None:
+    backend = Slurm()
+    backend.global_job_limit = 4
+    backend._submissions = [SimpleNamespace(live=number) for number in live]  # type: ignore[misc]
+    assert backend.can_submit(more) is fits
+
+
 def test_a_limit_of_jobs_packs_subjobs(folder: Path) -> None:
     backend = Slurm()
     backend.global_job_limit = 4

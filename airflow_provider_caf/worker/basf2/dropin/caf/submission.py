@@ -5,7 +5,7 @@ It is there where the whole package is: not inside jobs, and not where Airflow d
     <working_dir>/                     of the job; its subjobs have <working_dir>/<id>/
         stdout, stderr, submit.sh, …   of the attempt that counts, once it is over, with its outputs
         .backend/<name>/
-            owner.json                 to which system the job was given
+            owner.json                 which job this is, and to which system it was given
             app-<digest>.pyz           travels with the jobs: our own part, and the input sandbox
             jobs/, output/             see `core.job_folders`; the attempts work in `output`
             brought/<id>.json          what of the last attempt lies in <working_dir> and <output_dir>
@@ -215,15 +215,23 @@ class Submission:
         return [entry for entry in self.job.database_chain if entry.kind == LOCAL]
 
     def _claim(self) -> None:
-        """Refuse a folder from which the job was given to another system: that one alone knows what became of it."""
-        file, name = self.folder / "owner.json", self._client.system.name
+        """Refuse a folder of another job, or from which the job was given to another system.
+
+        That system alone knows what became of it.
+        """
+        file = self.folder / "owner.json"
+        owner = {"version": 1, "job": self.job.name, "system": self._client.system.name}
         if not file.exists():
-            write_json(file, {"version": 1, "system": name})
-        known = read_json(file, f"The record of job {self.job.name!r}")["system"]
-        if known != name:
+            write_json(file, owner)
+        known = read_json(file, f"The record of job {self.job.name!r}")
+        if known["job"] != owner["job"]:
             raise BackendError(
-                f"{self.job} was submitted to {known} from {self.job.working_dir}: submit it there again, or give it "
-                f"another working_dir for {name}."
+                f"{self.folder} belongs to a job {known['job']!r}: give {self.job} another name or working_dir."
+            )
+        if known["system"] != owner["system"]:
+            raise BackendError(
+                f"{self.job} was submitted to {known['system']} from {self.job.working_dir}: submit it there again, or "
+                f"give it another working_dir for {owner['system']}."
             )
 
     def _recover(self) -> None:
