@@ -23,12 +23,16 @@ found = {}
 for name in json.loads(sys.argv[1]):
     module = importlib.import_module(name)
     assert module is sys.modules["airflow_provider_caf.worker.basf2.dropin." + name]
+    shown = getattr(module, "__all__", ())
+    assert all(hasattr(module, each) for each in shown)
+    # Values of Python's own types do not know where they are from; a module with a list of its names lists them.
+    unknown = None if shown else module.__name__
     found[name] = [
         each for each, value in vars(module).items()
-        if not each.startswith("_") and getattr(value, "__module__", module.__name__) == module.__name__
+        if not each.startswith("_") and getattr(value, "__module__", unknown) == module.__name__
         and type(value).__name__ not in ("module", "_Feature")
     ]
-    found[name] += [each for each in getattr(module, "__all__", ()) if not hasattr(module, each)]
+    found[name] += shown
 loaded = [name for name in ("ROOT", "basf2", "airflow", "pydantic") if name in sys.modules]
 print(json.dumps({"names": found, "loaded": loaded}))
 """

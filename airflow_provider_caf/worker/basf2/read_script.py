@@ -99,8 +99,8 @@ def _describe_collection(
     target = folder / place
     collectors = collection.collector if isinstance(collection.collector, (list, tuple)) else [collection.collector]
     job_files = write_job_files(target, collectors, collection.pre_collector_path, where)
-    files = [_read_uri(path) for path in collection.input_files]
-    iovs = {**known, **{_read_uri(path): IoV(*iov) for path, iov in (collection.files_to_iovs or {}).items()}}
+    files = [read_uri(path) for path in collection.input_files]
+    iovs = {**known, **{read_uri(path): IoV(*iov) for path, iov in (collection.files_to_iovs or {}).items()}}
     unknown = [path for path in files if path not in iovs]
     if not unknown:
         # Nobody has to look into the files again.
@@ -124,7 +124,7 @@ def _describe_collection(
     }
 
 
-def _read_uri(path: str) -> str:
+def read_uri(path: str) -> str:
     """Return a local path for a `file://` URI, which the release's Collection makes of each path."""
     parts = urlsplit(path)
     return unquote(parts.path) if parts.scheme == "file" else path

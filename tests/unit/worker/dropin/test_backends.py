@@ -1,11 +1,10 @@
-"""Jobs, splitters and backends by the reference's names."""
+"""Jobs and splitters by the reference's names."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Generator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from airflow_provider_caf.worker.basf2.dropin.caf.backends import (
     BackendError,
     Job,
     JobError,
-    Local,
     MaxFilesSplitter,
     MaxSubjobsSplitter,
     SplitterError,
@@ -137,24 +135,6 @@ def test_a_job_is_as_far_as_its_last_subjob(tmp_path: Path) -> None:
     assert (job.status, job.ready()) == ("failed", True)
 
 
-def test_this_machine_runs_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "text").write_text("hello")
-    job = build_job(tmp_path, 2, max_files_per_subjob=1, cmd=["cat", "text", "&&", "exit"], setup_cmds=["X=1"])
-    job.input_sandbox_files = [tmp_path / "text"]
-    job.splitter = MaxFilesSplitter(arguments_generator=ArgumentsGenerator(range_arguments))
-    backend = Local(max_processes=2)
-    backend.submit([job])
-    backend.join()
-    assert [each.status for each in job.subjobs.values()] == ["completed", "failed"]
-    assert (job.status, job.result.ready()) == ("failed", True)
-    folder = job.subjobs[1].working_dir
-    assert (folder / "stdout").read_text() == "hello"
-    assert (folder / backend.exit_code_file).read_text() == "1\n"
-    monkeypatch.chdir(folder)
-    assert backends.get_input_data() == ["/data/1.root"]
-    backends.monitor_jobs(SimpleNamespace(heartbeat=60), [job])
-
-
 def test_input_data_are_those_of_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(JobError, match="this is no job"):
@@ -164,19 +144,83 @@ def test_input_data_are_those_of_the_job(tmp_path: Path, monkeypatch: pytest.Mon
     assert backends.get_input_data() == ["/a.root"]
 
 
-def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "work").touch()
-    with pytest.raises(BackendError, match="cannot be made ready"):
-        Local().submit(build_job(tmp_path, cmd=["true"]))
+def test_input_files_are_absolute_and_there_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.root", "b c.root"):
+        (tmp_path / name).touch()
+    job = build_job(tmp_path)
+    job.input_files = [
+        "b c.root",
+        f"{tmp_path}/a.root",
+        f"file://{tmp_path}/b%20c.root",
+        "root://far//c.root",
+        "a.root",
+    ]
+    job.check_input_data_files()
+    assert job.input_files == [f"{tmp_path}/b c.root", f"{tmp_path}/a.root", "root://far//c.root"]
+    job.input_files = ["nothing.root"]
+    with pytest.raises(JobError, match=r"input file nothing\.root of Job\(job\) is not there"):
+        job.check_input_data_files()
+
+
+def test_the_folder_of_a_subjob_is_that_of_its_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = Job("job")
+    subjob = job.create_subjob(4)
+    job.output_dir = "results"
+    monkeypatch.chdir("/")
+    assert (subjob.working_dir, subjob.output_dir) == (tmp_path / "4", tmp_path / "results" / "4")
+    for name in ("working_dir", "output_dir"):
+        with pytest.raises(AttributeError, match="lies in that of its job"):
+            setattr(subjob, name, tmp_path)
+
+
+RELEASE = {"BELLE2_TOOLS": "/cvmfs/my tools", "BELLE2_RELEASE": "release-08-00-00"}
+LOCAL = {"BELLE2_TOOLS": "/tools", "BELLE2_LOCAL_DIR": "/home/me/dev elopment", "BELLE2_OPTION": "opt"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "lines"),
+    [
+        (RELEASE, ["source '/cvmfs/my tools/b2setup' release-08-00-00"]),
+        ({"BELLE2_TOOLS": "/tools"}, ["source /tools/b2setup"]),
+        (
+            LOCAL,
+            [
+                "export BELLE2_NO_TOOLS_CHECK=TRUE",
+                "pushd '/home/me/dev elopment' > /dev/null",
+                "source /tools/b2setup",
+                "b2code-option opt",
+                "popd > /dev/null",
+            ],
+        ),
+    ],
+)
+def test_jobs_can_have_the_release_of_the_script(
+    variables: dict[str, str], lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in {*RELEASE, *LOCAL}:
+        monkeypatch.delenv(name, raising=False)
+    job = Job("job")
+    with pytest.raises(BackendError, match="no \\$BELLE2_TOOLS"):
+        job.append_current_basf2_setup_cmds()
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    job.append_current_basf2_setup_cmds()
+    assert job.setup_cmds == lines
 
 
 @pytest.mark.parametrize(
     ("kind", "queue", "limit"),
-    [(backends.LSF, "s", 15000), (backends.PBS, "short", 5000), (backends.HTCondor, None, 10000)],
+    [
+        (backends.LSF, "s", 15000),
+        (backends.PBS, "short", 5000),
+        (backends.Torque, "short", 5000),
+        (backends.HTCondor, None, 10000),
+        (backends.Slurm, None, 1000),
+    ],
 )
-def test_batch_systems_say_that_airflow_submits(tmp_path: Path, kind: Any, queue: str | None, limit: int) -> None:
+def test_batch_systems_have_the_defaults_of_the_reference(kind: Any, queue: str | None, limit: int) -> None:
     backend = kind(backend_args={"own": 1})
     assert backend.backend_args["own"] == 1
     assert (backend.backend_args.get("queue"), backend.global_job_limit) == (queue, limit)
-    with pytest.raises(BackendError, match="airflow caf import-script"):
-        backend.submit(build_job(tmp_path))

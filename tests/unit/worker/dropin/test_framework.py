@@ -226,6 +226,7 @@ def test_a_backend_is_one_of_the_classes() -> None:
     caf = CAF()
     caf.backend = LSF()
     assert isinstance(caf.backend, LSF)
+    assert CAF(backend=caf.backend).backend is caf.backend
     with pytest.raises(TypeError, match="not a str"):
         caf.backend = "LSF"
 

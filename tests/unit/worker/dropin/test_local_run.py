@@ -29,7 +29,9 @@ from caf.utils import ExpRun, IoV
 
 def build(name, algorithms, **words):
     collector = basf2.register_module("CaTest")
-    return Calibration(name, collector, algorithms, sys.argv[1] + "/mumu/*/events.root", **words)
+    calibration = Calibration(name, collector, algorithms, sys.argv[1] + "/mumu/*/events.root", **words)
+    calibration.heartbeat = 0.1
+    return calibration
 
 
 def make(name, iterations=0):
@@ -39,9 +41,9 @@ def make(name, iterations=0):
     return algorithm
 
 
-caf = CAF({"max_iterations": 3})
+caf = CAF({"max_iterations": 3}, backend=backends.Local(max_processes=2))
 caf.output_dir = "results"
-caf.backend = backends.Local(max_processes=2)
+caf.heartbeat = 0.1
 """
 
 TWO = """
@@ -76,6 +78,12 @@ def run_script(text: str, data: Path, folder: Path) -> subprocess.CompletedProce
     return source_and_run(f"'{sys.executable}' script.py '{data}'", folder)
 
 
+def list_collected(results: Path) -> list[str]:
+    outputs = [path.relative_to(results) for path in results.rglob("CollectorOutput.root")]
+    # There the same files have their first names.
+    return sorted(path.as_posix() for path in outputs if ".backend" not in path.parts)
+
+
 def read_payloads(folder: Path) -> list[tuple[str, IoV]]:
     text = (folder / "database.txt").read_text()
     return sorted((entry.name, entry.iov) for entry in parse_database(text, str(folder)))
@@ -85,10 +93,12 @@ def test_calibrations_run_one_after_the_other(data: Path, tmp_path: Path) -> Non
     ended = run_script(TWO, data, tmp_path)
     assert ended.returncode == 0, ended.stderr
     # PyROOT says something before.
-    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("caf: ")]
-    assert "airflow caf import-script script.py" in line
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("caf: ")]
+    assert lines[0].endswith("airflow caf import-script script.py")
+    assert "caf: the collectors of Fine run on Local, all else here" in lines
+    assert "caf: Rough_default_Iteration_1: 1 done" in lines
     results = tmp_path / "results"
-    collected = sorted(path.relative_to(results).as_posix() for path in results.rglob("CollectorOutput.root"))
+    collected = list_collected(results)
     assert [path.replace("/collector_output/default/", "/…/").rpartition("/")[0] for path in collected] == [
         "Fine/0/…/0",
         "Fine/0/…/1",
@@ -122,7 +132,7 @@ def test_only_files_of_wanted_runs_are_collected(data: Path, tmp_path: Path) -> 
     ended = run_script(CHOSEN, data, tmp_path)
     assert ended.returncode == 0, ended.stderr
     results = tmp_path / "results" / "Mean"
-    assert len(list((results / "0" / "collector_output" / "default").iterdir())) == 1
+    assert list_collected(results) == ["0/collector_output/default/0/CollectorOutput.root"]
     assert read_payloads(results / "outputdb") == [("Mean", IoV(1, 1, 1, 1))]
 
 
@@ -130,10 +140,11 @@ FAILING = """
 def attempt(name, calibration, iov=None):
     caf = CAF()
     caf.output_dir = name
+    caf.heartbeat = 0.1
     caf.add_calibration(calibration)
     try:
         caf.run(iov)
-    except RuntimeError as error:
+    except (RuntimeError, backends.JobError) as error:
         print(f"{name}: {error}", flush=True)
 
 
@@ -161,21 +172,88 @@ def test_a_failure_names_the_calibration_the_job_and_the_log(data: Path, tmp_pat
     ended = run_script(FAILING, data, tmp_path)
     assert ended.returncode == 0, ended.stderr
     place = f"{tmp_path}/{{}}/Mean/0"
-    job = "collector_output/default/0"
     algorithm = "Algorithm TestCalibrationAlgorithm of calibration Mean failed in iteration 0"
-    expected = [
-        (
-            "missing: The collector job Mean_default_Iteration_0_0 ended with exit code 1. "
-            f"Look at {place.format('missing')}/{job}/stderr."
+    told = {line.partition(":")[0]: line for line in ended.stdout.splitlines() if ": " in line}
+    expected = {
+        "missing": "The input file /none/events.root of Job(Mean_default_Iteration_0) is not there.",
+        "no_output": (
+            "Collector jobs of calibration Mean failed. Mend the cause and run this again: only they run again."
         ),
-        (
-            "no_output: The collector job Mean_default_Iteration_0_0 has left no file that matches *.mille. "
-            f"Look in {place.format('no_output')}/{job}."
-        ),
-        f"awful: {algorithm}: FAILED. Look in {place.format('awful')}/algorithm_output.",
-        f"raising: {algorithm}: exit code 1. Look in {place.format('raising')}/algorithm_output.",
-        "nothing_left: The collection 'default' of calibration Mean has no input files left.",
-    ]
-    assert ended.stdout.splitlines()[-len(expected) :] == expected
+        "awful": f"{algorithm}: FAILED. Look in {place.format('awful')}/algorithm_output.",
+        "raising": f"{algorithm}: exit code 1. Look in {place.format('raising')}/algorithm_output.",
+        "nothing_left": "The collection 'default' of calibration Mean has no input files left.",
+    }
+    assert {name: told[name] for name in expected} == {name: f"{name}: {text}" for name, text in expected.items()}
+    assert "the declared output '*.mille' is missing" in ended.stdout
     assert "ZeroDivisionError" in ended.stderr
     assert list(tmp_path.rglob("Mean/outputdb")) == []
+
+
+GOES_ON = """
+from pathlib import Path
+
+mended = Path("mended").exists()
+
+
+def begin(cpp, iteration):
+    print("begins", iteration, flush=True)
+    if iteration == 1 and not mended:
+        raise ValueError("not mended")
+
+
+mean = build("Mean", make("Mean", iterations=1), max_collector_jobs=1)
+mean.pre_algorithms = begin
+mean.algorithms[0].params = {"apply_iov": IoV(1, 0, -1, -1)} if Path("changed").exists() else {}
+caf.add_calibration(mean)
+caf.run()
+assert {number: len(results) for number, results in mean.results.items()} == {0: 1, 1: 1}
+"""
+
+
+def test_a_script_goes_on_where_it_failed(data: Path, tmp_path: Path) -> None:
+    def run(code: int) -> list[str]:
+        ended = run_script(GOES_ON, data, tmp_path)
+        assert ended.returncode == code, ended.stderr
+        return [line for line in ended.stdout.splitlines() if line.startswith("begins")]
+
+    assert run(1) == ["begins 0", "begins 1"]
+    (tmp_path / "mended").touch()
+    assert run(0) == ["begins 1"]
+    assert run(0) == []
+    assert read_payloads(tmp_path / "results" / "Mean" / "outputdb") == [("Mean", IoV(1, 1, 1, 3))]
+    tries = sorted(tmp_path.rglob("attempt_*"))
+    assert [path.name for path in tries] == ["attempt_0", "attempt_0"]
+    # What is made of other words is made again, and so is what depends on it.
+    (tmp_path / "changed").touch()
+    assert run(0) == ["begins 0", "begins 1"]
+    assert read_payloads(tmp_path / "results" / "Mean" / "outputdb") == [("Mean", IoV(1, 0, -1, -1))]
+
+
+ELSEWHERE = """
+from pathlib import Path
+
+mean = build("Mean", make("Mean"))
+caf.add_calibration(mean)
+Path("results").mkdir()
+try:
+    caf.run()
+except RuntimeError as error:
+    print(error)
+Path("results").rmdir()
+mean.backend = backends.Slurm()
+try:
+    caf.run()
+except backends.BackendError as error:
+    print(error)
+"""
+
+
+def test_a_calibration_has_a_backend_of_its_own_and_folders_of_others_are_left_alone(
+    data: Path, tmp_path: Path
+) -> None:
+    ended = run_script(ELSEWHERE, data, tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    taken, no_release = ended.stdout.splitlines()[-2:]
+    assert "is there already, and no CAF.run made it" in taken
+    # Jobs of a batch system do not have the environment of the script.
+    assert "There is no $BELLE2_TOOLS" in no_release

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_caf.worker.basf2.dropin.caf import backends, runners, strategies
-from airflow_provider_caf.worker.basf2.dropin.caf.backends import (
+from airflow_provider_caf.worker.basf2.dropin.caf.splitters import (
     MaxFilesSplitter,
     MaxSubjobsSplitter,
+    SplitterLimit,
     SubjobSplitter,
-    _SplitterLimit,
 )
 from airflow_provider_caf.worker.basf2.dropin.caf.utils import (
     CentralDatabase,
@@ -150,8 +150,8 @@ class Collection(_HasDatabases):
         """Tell whether it has a collector and input files."""
         return bool(self.collector and self.input_files)
 
-    max_collector_jobs = _SplitterLimit(MaxSubjobsSplitter, "max_subjobs", None)
-    max_files_per_collector_job = _SplitterLimit(MaxFilesSplitter, "max_files_per_subjob", None)
+    max_collector_jobs = SplitterLimit(MaxSubjobsSplitter, "max_subjobs", None)
+    max_files_per_collector_job = SplitterLimit(MaxFilesSplitter, "max_files_per_subjob", None)
 
 
 class CalibrationBase(ABC):
@@ -386,14 +386,15 @@ class Algorithm:
 
 
 class CAF:
-    """Hold calibrations, and run them on this machine.
+    """Hold calibrations, and run them.
 
     :param calibration_defaults: attributes of all calibrations that do not set them, such as `max_iterations`.
+    :param backend: where the collectors of those calibrations run that have no backend of their own; None: here.
     """
 
     default_calibration_config: Mapping[str, Any] = {"max_iterations": 5, "ignored_runs": []}
 
-    def __init__(self, calibration_defaults: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, calibration_defaults: Mapping[str, Any] | None = None, *, backend: Any = None) -> None:
         self.calibrations: dict[str, Calibration] = {}
         self.future_dependencies: dict[str, list[str]] = {}
         self.dependencies: dict[str, list[str]] = {}
@@ -402,6 +403,8 @@ class CAF:
         self.heartbeat = 5
         self.calibration_defaults = {**self.default_calibration_config, **(calibration_defaults or {})}
         self._backend: Any = None
+        if backend is not None:
+            self.backend = backend
 
     def add_calibration(self, calibration: Calibration) -> None:
         """Add a calibration.
@@ -417,7 +420,7 @@ class CAF:
 
     @property
     def backend(self) -> Any:
-        """Where collector jobs run; None: on this machine."""
+        """Where the collectors of calibrations without a backend of their own run; None: on this machine."""
         return self._backend
 
     @backend.setter
@@ -427,10 +430,13 @@ class CAF:
         self._backend = backend
 
     def run(self, iov: IoV | None = None) -> None:
-        """Run all calibrations on this machine, one after the other.
+        """Run all calibrations, one after the other: collectors where the backend says, algorithms on this machine.
+
+        In the output folder of an earlier run it goes on where that ended.
 
         :param iov: only runs in it are calibrated.
         :raises RuntimeError: if one fails; the message names the log.
+        :raises BackendError: if jobs cannot be submitted, or the batch system has not answered for too long.
         """
         from airflow_provider_caf.worker.basf2.dropin.caf.local_run import run_locally
 
