@@ -24,7 +24,7 @@ class Patience:
     deadline: float = 1800.0
 
     def choose_grace(self, usual: float) -> float:
-        """Give the grace time in seconds.
+        """Return the grace time in seconds.
 
         :param usual: what the system needs, in seconds.
         """

@@ -9,7 +9,7 @@ _RANGE = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?", re.ASCII)
 
 
 def join_ranges(numbers: Sequence[int]) -> str:
-    """Give ascending numbers as ranges."""
+    """Return ascending numbers as ranges."""
     ranges: list[list[int]] = []
     for number in numbers:
         if ranges and number == ranges[-1][1] + 1:
@@ -20,7 +20,7 @@ def join_ranges(numbers: Sequence[int]) -> str:
 
 
 def read_ranges(text: str, count: int) -> Iterator[int]:
-    """Give the numbers below `count` of `1-4,7%2`, as Slurm writes them. What is cut off (`...`) is left out."""
+    """Return the numbers below `count` of `1-4,7%2`, as Slurm writes them. What is cut off (`...`) is left out."""
     for part in text.partition("%")[0].split(","):
         match = _RANGE.fullmatch(part.strip())
         if match is not None:

@@ -60,7 +60,7 @@ class Snapshot:
 
 
 class StateReader:
-    """Read native codes. One that nobody knows is named once in the log, and polled on (law 3)."""
+    """Read native codes. One that nobody knows is named once in the log and ends no wait."""
 
     def __init__(self, system: System) -> None:
         self._system = system

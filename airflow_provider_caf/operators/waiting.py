@@ -282,7 +282,7 @@ class WaitingTask(CafTask, _Task, Generic[_R]):
         return {"dag_id": context["ti"].dag_id, "system": run.client.system.name}
 
     def _check_silence(self, context: Context, patience: Patience, problem: str | None) -> None:
-        """Give up a batch system that is silent. A rescheduled sensor begins anew with each look.
+        """End the wait for a batch system that is silent. A rescheduled sensor begins anew with each look.
 
         :raises PollError: if it has been silent for too long.
         """

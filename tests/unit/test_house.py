@@ -248,10 +248,7 @@ def test_make_check_refuses_another_way_to_start_a_program(module: str, text: st
 
 
 # The drop-in modules are like those of the release, whose place they take.
-OWN_WORDS = [path for path in sorted(PACKAGE.rglob("*.py")) if "dropin" not in path.parts]
-
-
-@pytest.mark.parametrize("path", OWN_WORDS, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_names_say_what_they_hold_and_docstrings_are_imperative(path: Path) -> None:
     text = path.read_text("utf-8")
     assert re.findall(r"\blaws? \d+", text) == [], "the reason itself says more than its number in a list"

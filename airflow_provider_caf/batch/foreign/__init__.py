@@ -22,7 +22,7 @@ _CLASSES = {
 
 
 def load_foreign(name: str) -> ForeignSystem:
-    """Give what the system of a name tells about jobs of somebody else.
+    """Return what the system of a name tells about jobs of somebody else.
 
     :raises DefinitionError: if it has no queue of its own.
     """

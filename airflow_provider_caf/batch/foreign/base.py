@@ -113,22 +113,22 @@ class ForeignSystem(Protocol):
         """Read an id of this system, or None where it is something else."""
 
     def name_element(self, job: str, index: int | None) -> str:
-        """Give the id of an element, as the system writes it; None: of a plain job."""
+        """Return the id of an element, as the system writes it; None: of a plain job."""
 
     def covers(self, target: Target, job: str, index: int | None, number: str) -> bool:
-        """Tell whether a native job belongs to what was asked for."""
+        """Return whether a native job belongs to what was asked for."""
 
     def build_find(self, name: str) -> Command:
-        """Give the command that looks for the jobs that the user has of a name, in queue and history."""
+        """Return the command that looks for the jobs that the user has of a name, in queue and history."""
 
     def parse_find(self, name: str, result: CommandResult) -> tuple[str, ...]:
-        """Give their ids.
+        """Return their ids.
 
         :raises PollError: if queue or history did not answer. A history that is not kept is an answer.
         """
 
     def build_query(self, targets: Sequence[Target]) -> tuple[Look, ...]:
-        """Give the questions to the queue: as few as argument limits allow."""
+        """Return the questions to the queue: as few as argument limits allow."""
 
     def parse_query(self, look: Look, result: CommandResult) -> Told:
         """Read the answer of the queue.
@@ -137,7 +137,7 @@ class ForeignSystem(Protocol):
         """
 
     def build_history(self, targets: Sequence[Target]) -> tuple[Look, ...]:
-        """Give the questions about what has left the queue; none where nothing remembers it."""
+        """Return the questions about what has left the queue; none where nothing remembers it."""
 
     def parse_history(self, look: Look, result: CommandResult) -> Told:
         """Read the answer of the history. One that is not kept is an empty answer.
@@ -146,7 +146,7 @@ class ForeignSystem(Protocol):
         """
 
     def build_cancel(self, targets: Sequence[Target]) -> tuple[Command, ...]:
-        """Give the commands that end the jobs, by their ids."""
+        """Return the commands that end the jobs, by their ids."""
 
     def parse_cancel(self, result: CommandResult) -> None:
         """Check the answer. A job that is over or not known is no error.
@@ -156,19 +156,19 @@ class ForeignSystem(Protocol):
 
 
 def covers_number(target: Target, job: str, index: int | None, number: str) -> bool:
-    """Tell whether a native job belongs to what was asked for, where ids are plain words."""
+    """Return whether a native job belongs to what was asked for, where ids are plain words."""
     if target.index is None:
         return target.job in (job, number)
     return (target.job, target.index) == (job, index)
 
 
 def make_target(system: ForeignSystem, job: str, index: int | None) -> Target:
-    """Give the target that is one native job, or with None all that belongs to an id."""
+    """Return the target that is one native job, or with None all that belongs to an id."""
     return Target(text=system.name_element(job, index), job=job, index=index)
 
 
 def list_texts(targets: Iterable[Target]) -> list[str]:
-    """Give the ids for a command."""
+    """Return the ids for a command."""
     return [target.text for target in targets]
 
 
@@ -178,7 +178,7 @@ def cut_targets(targets: Sequence[Target], most: int) -> list[tuple[Target, ...]
 
 
 def check_name(name: str) -> str:
-    """Give the name by which jobs are looked for.
+    """Return the name by which jobs are looked for.
 
     :raises DefinitionError: if a command could take it for something else than a name.
     """
@@ -215,7 +215,7 @@ def read_targets(system: ForeignSystem, ids: Iterable[str], name: str) -> tuple[
 
 
 def judge_job(sighting: Sighting, good: frozenset[str]) -> tuple[SubjobStatus, str | None]:
-    """Give what is true of a native job, and why it is held, waits or has failed.
+    """Return what is true of a native job, and why it is held, waits or has failed.
 
     :param good: see `ForeignSystem.good`.
     """
@@ -235,7 +235,7 @@ def judge_job(sighting: Sighting, good: frozenset[str]) -> tuple[SubjobStatus, s
 
 
 def refuse_find(name: str, result: CommandResult, said: str | None = None) -> PollError:
-    """Give the error for a search by name that was not answered.
+    """Return the error for a search by name that was not answered.
 
     :param said: what was said instead; None: what the command printed.
     """

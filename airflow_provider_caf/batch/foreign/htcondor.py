@@ -75,13 +75,13 @@ class HTCondorJobs:
         return make_target(self, str(int(match[1])), None if match[2] is None else int(match[2]))
 
     def name_element(self, job: str, index: int | None) -> str:
-        """Give `1234.0`."""
+        """Return `1234.0`."""
         return job if index is None else f"{job}.{index}"
 
     covers = staticmethod(covers_number)
 
     def build_find(self, name: str) -> Command:
-        """Give the commands that look for the name in queue and history. The only text of a shell is a constant."""
+        """Return the commands that look for the name in queue and history. The only text of a shell is a constant."""
         argv = ("/bin/sh", "-c", _OWN + LOOKUP, "caf-find", f'JobBatchName =?= "{name}"')
         return Command(argv=argv, timeout=LOOKUP_TIMEOUT)
 
@@ -96,7 +96,7 @@ class HTCondorJobs:
         return found.ids
 
     def build_query(self, targets: Sequence[Target]) -> tuple[Look, ...]:
-        """Give one `condor_q`, or one per thousand ids."""
+        """Return one `condor_q`, or one per thousand ids."""
         return tuple(
             Look(
                 # Without the option the queue shows the jobs of the user who asks.
@@ -116,7 +116,7 @@ class HTCondorJobs:
         ads = read_ads("The queue", result)
         told = self._read(ads)
         nexts = {str(ad["ClusterId"]): ad[_NEXT] for ad in ads if isinstance(ad.get(_NEXT), int)}
-        seen = {(each.job, each.index) for each in told.glimpses}
+        seen = {(glimpse.job, glimpse.index) for glimpse in told.glimpses}
         late = tuple(
             self._glimpse(job, index, Native(code=UNMATERIALIZED, reason="it is not made yet"))
             for job, following in nexts.items()
@@ -126,11 +126,11 @@ class HTCondorJobs:
         return Told(glimpses=(*told.glimpses, *late), counts=told.counts)
 
     def build_history(self, targets: Sequence[Target]) -> tuple[Look, ...]:
-        """Give `condor_history`. Of single processes it stops when it has found as many as there are."""
+        """Return `condor_history`. Of single processes it stops when it has found as many as there are."""
         looks = []
         for chosen in (
-            [each for each in targets if each.index is None],
-            [each for each in targets if each.index is not None],
+            [target for target in targets if target.index is None],
+            [target for target in targets if target.index is not None],
         ):
             for part in cut_targets(chosen, IDS_OF_A_COMMAND):
                 limit = () if part[0].index is None else ("-limit", str(len(part)))
@@ -159,7 +159,7 @@ class HTCondorJobs:
         return self._read(read_ads("The history", result))
 
     def build_cancel(self, targets: Sequence[Target]) -> tuple[Command, ...]:
-        """Give `condor_rm`: for clusters with the totals, without which it says the same of what it may not end."""
+        """Return `condor_rm`: for clusters with the totals, without which it says the same of what it may not end."""
         clusters = [target for target in targets if target.index is None]
         processes = [target for target in targets if target.index is not None]
         return tuple(

@@ -65,13 +65,13 @@ class LSFJobs:
         return make_target(self, str(int(match[1])), None if match[2] is None else int(match[2]))
 
     def name_element(self, job: str, index: int | None) -> str:
-        """Give `4242[7]`."""
+        """Return `4242[7]`."""
         return job if index is None else f"{job}[{index}]"
 
     covers = staticmethod(covers_number)
 
     def build_find(self, name: str) -> Command:
-        """Give the command that looks for the name in queue and history: without `-u`, among the jobs of who asks."""
+        """Return the command that looks for the name in queue and history: without `-u`, among the jobs of who asks."""
         return build_find(name)
 
     def parse_find(self, name: str, result: CommandResult) -> tuple[str, ...]:
@@ -85,7 +85,7 @@ class LSFJobs:
         return found.ids
 
     def build_query(self, targets: Sequence[Target]) -> tuple[Look, ...]:
-        """Give one `bjobs` for all."""
+        """Return one `bjobs` for all."""
         return tuple(
             Look(command=build_question(list_texts(part)), targets=part)
             for part in cut_targets(targets, _IDS_OF_A_COMMAND)
@@ -104,23 +104,23 @@ class LSFJobs:
         glimpses = []
         ill: dict[str, str] = {}
         answered = set()
-        for each in records:
-            job, error = str(each["JOBID"]).partition("[")[0], each.get("ERROR")
+        for record in records:
+            job, error = str(record["JOBID"]).partition("[")[0], record.get("ERROR")
             answered.add(job)
             if error is not None:
                 if NOT_FOUND.search(str(error)) is None:
                     ill[job] = str(error)
-            elif not isinstance(each.get("STAT"), str):
+            elif not isinstance(record.get("STAT"), str):
                 ill[job] = f"a record of job {job} has no STAT"
             else:
-                glimpses.append(self._glimpse(job, read_index(each), read_native(each)))
+                glimpses.append(self._glimpse(job, read_index(record), read_native(record)))
         problems = {target: ill[target.job] for target in look.targets if target.job in ill}
         silent = [target for target in look.targets if target.job not in answered]
         problems.update((target, f"bjobs says nothing of it: {show_all_output(result)}") for target in silent)
         return Told(glimpses=tuple(glimpses), problems=problems)
 
     def build_history(self, targets: Sequence[Target]) -> tuple[Look, ...]:
-        """Give the `bhist` command that searches all event files."""
+        """Return the `bhist` command that searches all event files."""
         whole = tuple(dict.fromkeys(make_target(self, target.job, None) for target in targets))
         return tuple(
             Look(
@@ -143,10 +143,10 @@ class LSFJobs:
                     hint="Try the command by hand: it has to be able to read LSF's event files.",
                 )
             blocks = []
-        return Told(glimpses=tuple(self._glimpse(each.id, each.index, each.end) for each in blocks if each.end))
+        return Told(glimpses=tuple(self._glimpse(block.id, block.index, block.end) for block in blocks if block.end))
 
     def build_cancel(self, targets: Sequence[Target]) -> tuple[Command, ...]:
-        """Give the `bkill` commands."""
+        """Return the `bkill` commands."""
         return tuple(
             Command(argv=("bkill", *list_texts(part)), timeout=TIMEOUT)
             for part in cut_targets(targets, _IDS_OF_A_COMMAND)

@@ -61,17 +61,17 @@ class PBSJobs:
         return make_target(self, job, int(match[3]) if match[3] else None)
 
     def name_element(self, job: str, index: int | None) -> str:
-        """Give `4242[7].server`."""
+        """Return `4242[7].server`."""
         return job if index is None else job.replace("[]", f"[{index}]", 1)
 
     def covers(self, target: Target, job: str, index: int | None, number: str) -> bool:
-        """Tell whether a job is the one that was asked for: a server may be named in short, or not at all."""
+        """Return whether a job is the one that was asked for: a server may be named in short, or not at all."""
         asked, _, at = target.job.partition(".")
         found, _, server = job.partition(".")
         return asked == found and f"{server}.".startswith(f"{at}." if at else "") and target.index in (None, index)
 
     def build_find(self, name: str) -> Command:
-        """Give the command that looks for the name in queue and history."""
+        """Return the command that looks for the name in queue and history."""
         return Command(argv=("/bin/sh", "-c", _FIND, "caf-find", name))
 
     def parse_find(self, name: str, result: CommandResult) -> tuple[str, ...]:
@@ -85,7 +85,7 @@ class PBSJobs:
         return found.ids
 
     def build_query(self, targets: Sequence[Target]) -> tuple[Look, ...]:
-        """Give one `qstat` for whole jobs and one for single elements, with what is over."""
+        """Return one `qstat` for whole jobs and one for single elements, with what is over."""
         return self._build_looks(targets, ("-x",))
 
     def parse_query(self, look: Look, result: CommandResult) -> Told:
@@ -98,7 +98,7 @@ class PBSJobs:
         return self._read(look, result, has_history=True)
 
     def build_history(self, targets: Sequence[Target]) -> tuple[Look, ...]:
-        """Give the query for a server that keeps no history: the same without `-x`."""
+        """Return the query for a server that keeps no history: the same without `-x`."""
         return self._build_looks(targets, ())
 
     def parse_history(self, look: Look, result: CommandResult) -> Told:
@@ -109,7 +109,7 @@ class PBSJobs:
         return self._read(look, result, has_history=False)
 
     def build_cancel(self, targets: Sequence[Target]) -> tuple[Command, ...]:
-        """Give the `qdel` commands."""
+        """Return the `qdel` commands."""
         parts = cut_words(target.text for target in targets)
         return tuple(Command(argv=("qdel", *part), timeout=CANCEL_TIMEOUT) for part in parts)
 
@@ -132,12 +132,12 @@ class PBSJobs:
         jobs = parse_jobs(result)
         glimpses = tuple(self._read_jobs(jobs, has_history=has_history))
         known: dict[str, list[Glimpse]] = {}
-        for each in glimpses:
-            known.setdefault(each.job.partition(".")[0], []).append(each)
+        for glimpse in glimpses:
+            known.setdefault(glimpse.job.partition(".")[0], []).append(glimpse)
         problems = {}
         for target in look.targets:
             found = known.get(target.job.partition(".")[0], ())
-            if not any(self.covers(target, each.job, each.index, "") for each in found):
+            if not any(self.covers(target, glimpse.job, glimpse.index, "") for glimpse in found):
                 problem = self._system.find_problem(result, target.text)
                 if problem is not None:
                     problems[target] = problem
@@ -166,7 +166,7 @@ class TorqueJobs(PBSJobs):
     _system = TorqueSystem()
 
     def build_find(self, name: str) -> Command:
-        """Give the command that says who asks, and lists the queue: `qselect` of Torque does not show all arrays."""
+        """Return the command that says who asks, and lists the queue: `qselect` of Torque does not show all arrays."""
         return Command(argv=("/bin/sh", "-c", _LIST, "caf-find"))
 
     def parse_find(self, name: str, result: CommandResult) -> tuple[str, ...]:
@@ -183,7 +183,7 @@ class TorqueJobs(PBSJobs):
         return found.ids
 
     def build_query(self, targets: Sequence[Target]) -> tuple[Look, ...]:
-        """Give one command. `-t` stands there only where there is an array: the one over Slurm does not know it."""
+        """Return one command. `-t` stands there only where there is an array: the one over Slurm does not know it."""
         words = ("-f", "-t") if any("[" in target.job for target in targets) else ("-f",)
         return tuple(_cut(("qstat", *words), targets))
 
@@ -195,7 +195,7 @@ class TorqueJobs(PBSJobs):
         return self._read(look, result, has_history=True)
 
     def build_history(self, targets: Sequence[Target]) -> tuple[Look, ...]:
-        """Give nothing: there is no history."""
+        """Return nothing: there is no history."""
         return ()
 
     def parse_cancel(self, result: CommandResult) -> None:
@@ -207,7 +207,7 @@ class TorqueJobs(PBSJobs):
 
 
 def _cut(argv: Sequence[str], targets: Sequence[Target], *, with_arrays: bool = False) -> Iterator[Look]:
-    """Give commands that fit into the arguments of one.
+    """Return commands that fit into the arguments of one.
 
     :param with_arrays: whether to ask for the array of each element, too.
     """

@@ -55,14 +55,14 @@ class SlurmJobs:
         return make_target(self, job, None if match[2] is None else int(match[2]))
 
     def name_element(self, job: str, index: int | None) -> str:
-        """Give `4242_7`, with the cluster behind."""
+        """Return `4242_7`, with the cluster behind."""
         number, cluster = split_id(job)
         return join_id(number if index is None else f"{number}_{index}", cluster)
 
     covers = staticmethod(covers_number)
 
     def build_find(self, name: str) -> Command:
-        """Give the command that looks a name up; the history is searched for 30 days."""
+        """Return the command that looks a name up; the history is searched for 30 days."""
         return build_find(name)
 
     def parse_find(self, name: str, result: CommandResult) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ class SlurmJobs:
         return found.ids
 
     def build_query(self, targets: Sequence[Target]) -> tuple[Look, ...]:
-        """Give one `squeue` for each cluster."""
+        """Return one `squeue` for each cluster."""
         columns = ",".join(f"{name}:{width}" for name, width in (NUMBER_COLUMN, *COLUMNS))
         return tuple(
             _build_look(part, cluster, ("squeue", "-h", "-r", "-t", "all", "-O", columns, "-j"))
@@ -93,7 +93,7 @@ class SlurmJobs:
         return Told(glimpses=tuple(self._glimpse(line, line.index, cluster) for line in lines))
 
     def build_history(self, targets: Sequence[Target]) -> tuple[Look, ...]:
-        """Give one `sacct` for each cluster."""
+        """Return one `sacct` for each cluster."""
         whole = dict.fromkeys(make_target(self, target.job, None) for target in targets)
         columns = "JobIDRaw,JobID,State,ExitCode,NodeList"
         return tuple(
@@ -119,11 +119,11 @@ class SlurmJobs:
         # An id alone is of a plain job, or the first record of an array.
         arrays = {line.job for line in lines if line.index is not None or line.listed is not None}
         return Told(
-            glimpses=tuple(each for (job, index), each in found.items() if index is not None or job not in arrays)
+            glimpses=tuple(glimpse for (job, index), glimpse in found.items() if index is not None or job not in arrays)
         )
 
     def build_cancel(self, targets: Sequence[Target]) -> tuple[Command, ...]:
-        """Give the commands; a single element is held first, or it would leave no record."""
+        """Return the commands; a single element is held first, or it would leave no record."""
         elements = [target for target in targets if target.index is not None]
         return (
             *(
@@ -162,7 +162,7 @@ def _build_look(targets: Sequence[Target], cluster: str | None, words: Sequence[
 
 
 def _cut(targets: Sequence[Target]) -> Iterator[tuple[str | None, Sequence[Target]]]:
-    """Give the targets of each cluster, in parts that fit into one argument."""
+    """Return the targets of each cluster, in parts that fit into one argument."""
     by_cluster: dict[str | None, list[Target]] = {}
     for target in targets:
         by_cluster.setdefault(split_id(target.job)[1], []).append(target)

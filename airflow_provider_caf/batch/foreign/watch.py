@@ -233,7 +233,7 @@ class ForeignWatch:
         return key not in self._shown and not self._sightings[key].is_over
 
     def _is_open_ended(self, target: Target) -> bool:
-        """Tell whether nobody has said how much belongs to a target."""
+        """Return whether nobody has said how much belongs to a target."""
         return target.index is None and target.job not in self._counted
 
     def _join(self, glimpse: Glimpse) -> bool:
@@ -295,7 +295,7 @@ class ForeignWatch:
 
 
 def _read_number(job: str) -> str:
-    """Give the number with which an id begins: equal ids have equal ones."""
+    """Return the number with which an id begins: equal ids have equal ones."""
     match = _NUMBER.match(job)
     return match[0] if match else ""
 

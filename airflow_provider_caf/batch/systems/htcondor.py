@@ -319,7 +319,7 @@ def _read_answer(query: Query, ads: Iterable[Mapping[str, Any]], *, in_queue: bo
 
 
 def read_native(ad: Mapping[str, Any], walltime: int | None = None) -> Native:
-    """Give what the record of a process says.
+    """Return what the record of a process says.
 
     :param walltime: seconds that we have set as a limit; None: it is not ours, or has none.
     """

@@ -224,7 +224,7 @@ class FileTally:
         self._kept[place] = (type_name, cycles + self._kept.get(place, ("", 0))[1])
 
     def to_json(self) -> dict[str, Any]:
-        """Give what a tally in another process can count in."""
+        """Return what a tally in another process can count in."""
         return {"objects": {place: str(one.content.text()) for place, one in self._tallies.items()}, "kept": self._kept}
 
     def add_json(self, value: Mapping[str, Any]) -> None:
@@ -268,7 +268,7 @@ def check_faults(description: Description, what: str) -> None:
 
 
 def _read_aspects(form: str, source: str) -> dict[str, tuple[str, str]]:
-    """Give the values of the aspects with their source; where a name comes twice, it is numbered."""
+    """Return the values of the aspects with their source; where a name comes twice, it is numbered."""
     seen: dict[str, int] = {}
     aspects = {}
     for line in form.split("\n")[:-1]:

@@ -100,7 +100,7 @@ class Backend(ABC):
         """
 
     def can_submit(self, njobs: int = 1) -> bool:
-        """Tell whether there is room for so many more, beside what this backend has submitted and is not over."""
+        """Return whether there is room for so many more, beside what this backend has submitted and is not over."""
         return True
 
     def adapt_resources(self, resources: Any, subjobs: int) -> Any:
@@ -137,11 +137,13 @@ class Backend(ABC):
             job.splitter.create_subjobs(job)
             check_subjobs(job)
         submission = _load_submission()(job, self)
-        self._submissions = [each for each in self._submissions if each.live and each.folder != submission.folder]
+        self._submissions = [
+            earlier for earlier in self._submissions if earlier.live and earlier.folder != submission.folder
+        ]
         while not self.can_submit(submission.live):
             time.sleep(pause)
-            for each in self._submissions:
-                each.look(at_once=True)
+            for earlier in self._submissions:
+                earlier.look(at_once=True)
         submission.submit()
         self._submissions.append(submission)
         for part in (job, *job.subjobs.values()):
@@ -187,8 +189,8 @@ class Local(Backend):
             check_program(job)
 
     def can_submit(self, njobs: int = 1) -> bool:
-        """Tell whether there are processes for so many more."""
-        busy = sum(min(each.live, self.max_processes) for each in self._submissions)
+        """Return whether there are processes for so many more."""
+        busy = sum(min(earlier.live, self.max_processes) for earlier in self._submissions)
         return not busy or busy + min(njobs, self.max_processes) <= self.max_processes
 
     def adapt_resources(self, resources: Any, subjobs: int) -> Any:
@@ -204,8 +206,8 @@ class Local(Backend):
 
     def join(self) -> None:
         """Wait until all that was submitted is over."""
-        for each in self._submissions:
-            each.job.result.wait()
+        for earlier in self._submissions:
+            earlier.job.result.wait()
 
 
 class Batch(Backend):
@@ -230,8 +232,8 @@ class Batch(Backend):
         return self._submit(job, pause=self.sleep_between_submission_checks)
 
     def can_submit(self, njobs: int = 1) -> bool:
-        """Tell whether so many more stay below `global_job_limit`, beside what this object has submitted."""
-        busy = sum(min(each.live, self.global_job_limit) for each in self._submissions)
+        """Return whether so many more stay below `global_job_limit`, beside what this object has submitted."""
+        busy = sum(min(earlier.live, self.global_job_limit) for earlier in self._submissions)
         return not busy or busy + min(njobs, self.global_job_limit) <= self.global_job_limit
 
     def adapt_resources(self, resources: Any, subjobs: int) -> Any:

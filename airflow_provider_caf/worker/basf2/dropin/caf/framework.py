@@ -147,7 +147,7 @@ class Collection(_HasDatabases):
         self._collector = collector
 
     def is_valid(self) -> bool:
-        """Tell whether it has a collector and input files."""
+        """Return whether it has a collector and input files."""
         return bool(self.collector and self.input_files)
 
     max_collector_jobs = SplitterLimit(MaxSubjobsSplitter, "max_subjobs", None)
@@ -182,7 +182,7 @@ class CalibrationBase(ABC):
 
     @abstractmethod
     def is_valid(self) -> bool:
-        """Tell whether it can run."""
+        """Return whether it can run."""
 
     def depends_on(self, calibration: CalibrationBase) -> None:
         """Add a calibration whose payloads are needed.
@@ -197,7 +197,7 @@ class CalibrationBase(ABC):
             calibration.future_dependencies.append(self)
 
     def dependencies_met(self) -> bool:
-        """Tell whether all that it depends on have completed."""
+        """Return whether all that it depends on have completed."""
         return all(needed.state == needed.end_state for needed in self.dependencies)
 
     def failed_dependencies(self) -> list[CalibrationBase]:
@@ -300,7 +300,7 @@ class Calibration(CalibrationBase, _HasDatabases):
         self.collections[name] = collection
 
     def is_valid(self) -> bool:
-        """Tell whether it has an algorithm and a collection that fit together."""
+        """Return whether it has an algorithm and a collection that fit together."""
         return self.find_fault() is None
 
     def find_fault(self) -> str | None:

@@ -218,8 +218,8 @@ class _CalibrationRun:
         states = [(path, Path(path).stat()) for path in files]
         databases = [(path / DATABASE_FILE).read_text("utf-8") for path in self._list_databases(iteration)]
         algorithms = [
-            (each.name, each.strategy.__name__, repr(sorted(each.params.items())))
-            for each in self._calibration.algorithms
+            (algorithm.name, algorithm.strategy.__name__, repr(sorted(algorithm.params.items())))
+            for algorithm in self._calibration.algorithms
         ]
         seen = (
             [(path, state.st_size, state.st_mtime_ns) for path, state in states],

@@ -36,7 +36,7 @@ class _SetUp:
             setattr(self, name, value)
 
     def is_valid(self) -> bool:
-        """Tell whether everything that is needed is set."""
+        """Return whether everything that is needed is set."""
         return all(hasattr(self, name) for name in self.required_attrs) and all(
             getattr(self, name) for name in self.required_true_attrs
         )

@@ -60,7 +60,7 @@ class AlgorithmStrategy(_SetUp, ABC):
         return find_gaps_in_iov_list(sorted(result.iov for result in self.results))
 
     def any_failed_iov(self) -> bool:
-        """Tell whether a result is a failure, or lacks data."""
+        """Return whether a result is a failure, or lacks data."""
         bad = (AlgResult.failure.value, AlgResult.not_enough_data.value)
         return any(result.result in bad for result in self.results)
 

@@ -1,4 +1,4 @@
-"""Give a job of a script to a batch system, by the room `jobs`. No other module of `worker` knows that room.
+"""Return a job of a script to a batch system, by the room `jobs`. No other module of `worker` knows that room.
 
 It is there where the whole package is: not inside jobs, and not where Airflow describes a script::
 
@@ -339,7 +339,7 @@ def _measure(path: str) -> list[int] | None:
 
 
 def _put(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where that cannot be. It stays where it was made: its record says so."""
+    """Return a file a second name, or copy it where that cannot be. It stays where it was made: its record says so."""
     if target.exists() and target.samefile(source):
         return
     target.parent.mkdir(parents=True, exist_ok=True)

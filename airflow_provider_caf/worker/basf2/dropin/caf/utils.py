@@ -66,16 +66,16 @@ class IoV(_IoV):
         return ROOT.Belle2.IntervalOfValidity(*self)
 
     def contains(self, iov: IoV) -> bool:
-        """Tell whether the whole of another one lies in this one. The empty one lies in every one."""
+        """Return whether the whole of another one lies in this one. The empty one lies in every one."""
         return _is_empty(iov) or (not _is_empty(self) and CoreIoV(*self).contains(CoreIoV(*iov)))
 
     def overlaps(self, iov: IoV) -> bool:
-        """Tell whether the two share a run."""
+        """Return whether the two share a run."""
         return not _is_empty(self) and not _is_empty(iov) and CoreIoV(*self).overlaps(CoreIoV(*iov))
 
 
 def _is_empty(iov: IoV) -> bool:
-    """Tell whether an IoV has no end at all. For the C++ class that is no run, not every one."""
+    """Return whether an IoV has no end at all. For the C++ class that is no run, not every one."""
     return iov.exp_low < 0 and iov.exp_high < 0
 
 
