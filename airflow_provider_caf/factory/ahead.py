@@ -1,8 +1,8 @@
 """What each task and each parse of a DAG file would import, imported once where Airflow forks them from.
 
-Tasks of the LocalExecutor are forks of the scheduler, and parses of DAG files are forks of the DAG processor. What these
-have loaded costs a fork nothing. Only modules of this package and what they import are loaded: no user's module, nothing
-that holds a file, a connection or a thread.
+Tasks of the LocalExecutor are forks of the scheduler, and parses of DAG files are forks of the DAG processor. What
+these have loaded costs a fork nothing. Only modules of this package and what they import are loaded: no user's module,
+nothing that holds a file, a connection or a thread.
 """
 
 from __future__ import annotations
