@@ -22,13 +22,26 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import TransportError
 from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.core.tails import cut_tail, read_tail
 
-COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+TASKS_SERVER = "tasks-api-server"
+
+COMPONENTS: Mapping[str, Sequence[str]] = {
+    # A server writes who asked for what in its event loop. Where it waits there for SQLite, and SQLite is held by the
+    # request of a task, which waits for the event loop, both would stand still until one gives up. So tasks have a
+    # server of their own.
+    "api-server": ("api-server", "--apps", "core"),
+    TASKS_SERVER: ("api-server", "--apps", "execution"),
+    "scheduler": ("scheduler",),
+    "dag-processor": ("dag-processor",),
+    "triggerer": ("triggerer",),
+}
+"""Name → words after `airflow`."""
 
 _USER = "admin"
 _START_SECONDS = 600.0
@@ -120,8 +133,8 @@ class PrivateAirflow:
         """Start one of `COMPONENTS` in a session of its own; its output goes to `<home>/<component>.out`."""
         with (self.home / f"{component}.out").open("ab") as output:
             self.processes[component] = subprocess.Popen(
-                [sys.executable, "-m", "airflow", component],
-                env=self.environment,
+                [sys.executable, "-m", "airflow", *COMPONENTS[component]],
+                env=self._find_environment(component),
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -247,7 +260,7 @@ class PrivateAirflow:
             database.execute("PRAGMA journal_mode=WAL")
 
     def _build_environment(self) -> dict[str, str]:
-        port, worker_log_port, trigger_log_port = _find_free_ports(3)
+        port, tasks_port, worker_log_port, trigger_log_port = _find_free_ports(4)
         own = {
             "AIRFLOW_HOME": str(self.home),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
@@ -260,7 +273,7 @@ class PrivateAirflow:
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags_folder),
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{tasks_port}/execution/",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__PARALLELISM": str(self.parallelism),
@@ -281,6 +294,13 @@ class PrivateAirflow:
             "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
         }
         return build_child_environment(os.environ, own | self.settings)
+
+    def _find_environment(self, component: str) -> dict[str, str]:
+        """Give the variables of a component: the server of the tasks listens where they ask."""
+        if component != TASKS_SERVER:
+            return self.environment
+        port = urlsplit(self.environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"]).port
+        return {**self.environment, "AIRFLOW__API__PORT": str(port)}
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + _START_SECONDS
@@ -304,6 +324,8 @@ class PrivateAirflow:
         try:
             with urllib.request.urlopen(f"{self.url}/api/v2/monitor/health", timeout=5) as answer:
                 health = json.loads(answer.read())
+            tasks_url = self.environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"]
+            urllib.request.urlopen(f"{tasks_url}health", timeout=5).close()
         except (OSError, ValueError):
             return False  # not up yet; the caller has a deadline
         return all(part.get("status") == "healthy" for part in health.values())

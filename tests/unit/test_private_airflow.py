@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_caf.core.errors import TransportError
 from tests import private_airflow
-from tests.private_airflow import PrivateAirflow
+from tests.private_airflow import TASKS_SERVER, PrivateAirflow
 
 
 @pytest.fixture
@@ -45,7 +45,10 @@ def test_it_listens_on_the_loopback_interface_only(prepared: PrivateAirflow) -> 
         port = airflow.environment["AIRFLOW__API__PORT"]
         assert airflow.environment["AIRFLOW__API__HOST"] == "127.0.0.1"
         assert airflow.url == f"http://127.0.0.1:{port}"
-        assert airflow.environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == f"{airflow.url}/execution/"
+        tasks_port = airflow._find_environment(TASKS_SERVER)["AIRFLOW__API__PORT"]
+        assert tasks_port != port
+        tasks_url = airflow.environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"]
+        assert tasks_url == f"http://127.0.0.1:{tasks_port}/execution/"
 
 
 def test_its_password_is_its_own_and_is_kept(prepared: PrivateAirflow) -> None:
