@@ -15,6 +15,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -84,6 +85,7 @@ class PrivateAirflow:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.environment: dict[str, str] = {}
         self._token: str | None = None
+        self._writing = threading.Lock()
 
     @property
     def url(self) -> str:
@@ -207,7 +209,9 @@ class PrivateAirflow:
         # To ask again for what only reads does no harm: a busy machine, or a database that another held for too long.
         for is_last in (method != "GET", False, False, True):
             try:
-                with urllib.request.urlopen(request, timeout=timeout) as answer:
+                # Two that write would wait for each other as those of `COMPONENTS` do.
+                one_at_a_time = contextlib.nullcontext() if method == "GET" else self._writing
+                with one_at_a_time, urllib.request.urlopen(request, timeout=timeout) as answer:
                     text = answer.read()
                 break
             except urllib.error.HTTPError as error:
