@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from urllib.parse import quote
 
 from rich.console import Console
 
@@ -134,7 +133,7 @@ def watch_run(
     deadline = time.monotonic() + _LIMIT_SECONDS
     with watch(console) as show:
         while True:
-            state = airflow.call_api("GET", f"/dags/{DAG_ID}/dagRuns/{quote(layout.run_id)}")["state"]
+            state = airflow.read_run_state(DAG_ID, layout.run_id)
             tasks = airflow.read_task_states(DAG_ID, layout.run_id)
             rows = {task_id: TaskRow(state=task_state) for task_id, task_state in tasks.items()}
             progress = read_progress(DAG_ID, layout.run_id, rows, catalog)

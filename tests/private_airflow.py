@@ -15,6 +15,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -22,14 +23,29 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import urlsplit
 
 from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import TransportError
 from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.core.tails import cut_tail, read_tail
 
-COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+TASKS_SERVER = "tasks-api-server"
+
+COMPONENTS: Mapping[str, Sequence[str]] = {
+    # A server writes who asked for what in its event loop. Where it waits there for SQLite, and SQLite is held by the
+    # request of a task, which waits for the event loop, both would stand still until one gives up. So tasks have a
+    # server of their own.
+    "api-server": ("api-server", "--apps", "core"),
+    TASKS_SERVER: ("api-server", "--apps", "execution"),
+    "scheduler": ("scheduler",),
+    "dag-processor": ("dag-processor",),
+    "triggerer": ("triggerer",),
+}
+"""Name → words after `airflow`."""
+
+_JOB_TYPES = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
+"""Component → what Airflow calls it in its table of those that have a heart."""
 
 _USER = "admin"
 _START_SECONDS = 600.0
@@ -69,6 +85,7 @@ class PrivateAirflow:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.environment: dict[str, str] = {}
         self._token: str | None = None
+        self._writing = threading.Lock()
 
     @property
     def url(self) -> str:
@@ -121,8 +138,8 @@ class PrivateAirflow:
         """Start one of `COMPONENTS` in a session of its own; its output goes to `<home>/<component>.out`."""
         with (self.home / f"{component}.out").open("ab") as output:
             self.processes[component] = subprocess.Popen(
-                [sys.executable, "-m", "airflow", component],
-                env=self.environment,
+                [sys.executable, "-m", "airflow", *COMPONENTS[component]],
+                env=self._find_environment(component),
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -138,15 +155,23 @@ class PrivateAirflow:
         for process in self.processes.values():
             with contextlib.suppress(subprocess.TimeoutExpired):  # the group is killed below
                 process.wait(max(0.1, deadline - time.monotonic()))
-            _signal_group(process, signal.SIGKILL)
+            _kill_session(process)
             process.wait()
         self.processes.clear()
 
     def kill_component(self, component: str) -> None:
-        """Kill a component and all its children at once, as a crash of the machine would."""
+        """Kill a component and all that it has started at once, as a crash of the machine would.
+
+        That its heart has stopped Airflow believes after some time. Here that has passed already: where it is set to be
+        short, a busy machine passes for dead, and its tasks are begun anew again and again.
+        """
         process = self.processes.pop(component)
-        _signal_group(process, signal.SIGKILL)
+        _kill_session(process)
         process.wait()
+        with contextlib.closing(sqlite3.connect(self.home / "airflow.db", timeout=60)) as database, database:
+            long_ago = "2000-01-01 00:00:00.000000"
+            query = "UPDATE job SET latest_heartbeat = ? WHERE job_type = ? AND state = 'running'"
+            database.execute(query, (long_ago, _JOB_TYPES.get(component)))
 
     def run_cli(self, arguments: Sequence[str], *, timeout: float = 600.0) -> str:
         """Run `airflow <arguments>` and give its standard output.
@@ -184,7 +209,9 @@ class PrivateAirflow:
         # To ask again for what only reads does no harm: a busy machine, or a database that another held for too long.
         for is_last in (method != "GET", False, False, True):
             try:
-                with urllib.request.urlopen(request, timeout=timeout) as answer:
+                # Two that write would wait for each other as those of `COMPONENTS` do.
+                one_at_a_time = contextlib.nullcontext() if method == "GET" else self._writing
+                with one_at_a_time, urllib.request.urlopen(request, timeout=timeout) as answer:
                     text = answer.read()
                 break
             except urllib.error.HTTPError as error:
@@ -207,15 +234,26 @@ class PrivateAirflow:
         self.run_cli(["dags", "trigger", dag_id, "--run-id", run_id, "--conf", json.dumps(dict(conf))])
         return run_id
 
+    def read_run_state(self, dag_id: str, run_id: str) -> str:
+        """Give the state of a run."""
+        ((state,),) = self._read("SELECT state FROM dag_run WHERE dag_id = ? AND run_id = ?", dag_id, run_id)
+        return str(state)
+
     def read_task_states(self, dag_id: str, run_id: str) -> dict[str, str | None]:
         """Give the states of all tasks of a run, by task id."""
-        states: dict[str, str | None] = {}
-        path = f"/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances"
-        while True:
-            page = self.call_api("GET", f"{path}?limit=100&offset={len(states)}")
-            states |= {each["task_id"]: each["state"] for each in page["task_instances"]}
-            if not page["task_instances"] or len(states) >= page["total_entries"]:
-                return states
+        return dict(
+            self._read("SELECT task_id, state FROM task_instance WHERE dag_id = ? AND run_id = ?", dag_id, run_id)
+        )
+
+    def find_runs(self, dag_id: str) -> list[str]:
+        """Give the ids of all runs of a DAG."""
+        return [run_id for (run_id,) in self._read("SELECT run_id FROM dag_run WHERE dag_id = ?", dag_id)]
+
+    def _read(self, query: str, *values: str) -> list[Any]:
+        """Ask the database: who waits asks often, and an answer of the web server costs as much as a small task."""
+        place = f"{(self.home / 'airflow.db').as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(place, uri=True, timeout=60)) as database:
+            return database.execute(query, values).fetchall()
 
     def wait_for_dag(self, dag_id: str, *, timeout: float = 600.0) -> None:
         """Wait until the DAG processor has read a DAG.
@@ -224,8 +262,7 @@ class PrivateAirflow:
         """
         deadline = time.monotonic() + timeout
         while True:
-            dags = self.call_api("GET", "/dags?limit=1000")["dags"]
-            if any(dag["dag_id"] == dag_id for dag in dags):
+            if self._read("SELECT 1 FROM dag WHERE dag_id = ? AND NOT is_stale", dag_id):
                 return
             if time.monotonic() > deadline:
                 errors = self.call_api("GET", "/importErrors")["import_errors"]
@@ -238,7 +275,7 @@ class PrivateAirflow:
             database.execute("PRAGMA journal_mode=WAL")
 
     def _build_environment(self) -> dict[str, str]:
-        port, worker_log_port, trigger_log_port = _find_free_ports(3)
+        port, tasks_port, worker_log_port, trigger_log_port = _find_free_ports(4)
         own = {
             "AIRFLOW_HOME": str(self.home),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
@@ -251,7 +288,7 @@ class PrivateAirflow:
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags_folder),
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{tasks_port}/execution/",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__PARALLELISM": str(self.parallelism),
@@ -262,16 +299,16 @@ class PrivateAirflow:
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}?timeout=60",
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_log_port),
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log_port),
-            # It notices a killed scheduler, triggerer or task within seconds and not within minutes.
-            "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
-            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
-            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
-            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
-            "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
-            "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
         }
         return build_child_environment(os.environ, own | self.settings)
+
+    def _find_environment(self, component: str) -> dict[str, str]:
+        """Give the variables of a component: the server of the tasks listens where they ask."""
+        if component != TASKS_SERVER:
+            return self.environment
+        port = urlsplit(self.environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"]).port
+        return {**self.environment, "AIRFLOW__API__PORT": str(port)}
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + _START_SECONDS
@@ -295,6 +332,8 @@ class PrivateAirflow:
         try:
             with urllib.request.urlopen(f"{self.url}/api/v2/monitor/health", timeout=5) as answer:
                 health = json.loads(answer.read())
+            tasks_url = self.environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"]
+            urllib.request.urlopen(f"{tasks_url}health", timeout=5).close()
         except (OSError, ValueError):
             return False  # not up yet; the caller has a deadline
         return all(part.get("status") == "healthy" for part in health.values())
@@ -325,3 +364,12 @@ def _find_free_ports(count: int) -> list[int]:
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):  # it and all its children have ended
         os.killpg(process.pid, number)
+
+
+def _kill_session(process: subprocess.Popen[bytes]) -> None:
+    """Kill a component and all that it has started: tasks have groups of their own, but its session."""
+    _signal_group(process, signal.SIGKILL)
+    for other in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            if os.getsid(int(other.name)) == process.pid:
+                os.kill(int(other.name), signal.SIGKILL)

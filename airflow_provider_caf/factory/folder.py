@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, get_parsing_context
 
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.definitions.files import list_definition_files, load_definitions
+from airflow_provider_caf.definitions.yaml_reader import MAX_BYTES
 from airflow_provider_caf.factory.dag import build_dag
 from airflow_provider_caf.io.layout import slug
 from airflow_provider_caf.scripts.script_run import is_script_run, read_script_run
@@ -66,8 +67,10 @@ def build_dags(folder: str | Path) -> dict[str, DAG]:
     file. Elsewhere it is left out with a line in the log, for commands such as `airflow dags test` serialise all DAGs
     of a file, and would not get to the one that is asked for.
 
+    For a task, Airflow names the one DAG that it needs, and no other definition is built once that is found.
+
     :param folder: absolute, or relative to the current one.
-    :return: DAG id → DAG, in the order of the files.
+    :return: DAG id → DAG, in the order of the files; for a task, its own is among them.
     :raises DefinitionError: if the folder is not there.
     """
     place = Path(folder)
@@ -78,7 +81,8 @@ def build_dags(folder: str | Path) -> dict[str, DAG]:
         )
     dags: dict[str, DAG] = {}
     files: dict[str, Path] = {}
-    for path in list_definition_files(place):
+    wanted = get_parsing_context().dag_id
+    for path in _sort_by_hope(list_definition_files(place), wanted):
         try:
             built = _build_dags_of(path, place)
             for dag in built:
@@ -98,7 +102,27 @@ def build_dags(folder: str | Path) -> dict[str, DAG]:
         for dag in built:
             dags[dag.dag_id] = dag
             files[dag.dag_id] = path
+        if wanted in dags:
+            break
     return dags
+
+
+def _sort_by_hope(paths: list[Path], dag_id: str | None) -> list[Path]:
+    """Return definition files in their order, those first whose text has the name of a DAG.
+
+    The others may have it all the same: Python puts names together, and YAML may write letters by their numbers.
+    """
+    if dag_id is None:
+        return paths
+    return sorted(paths, key=lambda path: not _has_text(path, dag_id.encode()))
+
+
+def _has_text(path: Path, text: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return text in file.read(MAX_BYTES)
+    except OSError:
+        return False  # what is wrong is told where the definition is read
 
 
 def _build_dags_of(path: Path, folder: Path) -> list[DAG]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from airflow_provider_caf.factory.ahead import import_ahead
 from airflow_provider_caf.site.page import URL_PREFIX, find_root
 
 
@@ -49,3 +50,9 @@ class CafPlugin(AirflowPlugin):
     name = "caf"
     fastapi_apps = [{"app": _LazyApp(), "url_prefix": URL_PREFIX, "name": "CAF"}]  # noqa: RUF012
     external_views = _list_views()
+
+    @classmethod
+    def on_load(cls, *_args: Any, **_kwargs: Any) -> None:
+        """Let what Airflow forks share what it would import in each fork. A listener would do it, too: Airflow refuses
+        all tasks with `end_from_trigger` where there is one."""
+        import_ahead()

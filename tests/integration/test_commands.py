@@ -24,3 +24,10 @@ def test_every_dag_is_read_without_an_error(started: StartedAirflow) -> None:
     assert "zmumu" in listed
     errors = started.airflow.call_api("GET", "/importErrors")["import_errors"]
     assert [each["filename"] for each in errors if "broken.yaml" not in each["filename"]] == []
+
+
+def test_what_tasks_and_dag_files_use_is_loaded_where_they_are_forked_from(started: StartedAirflow) -> None:
+    run_id = started.trigger("ahead")
+    assert started.wait("ahead", run_id) == "success", started.explain("ahead", run_id)
+    assert started.read_xcom("ahead", run_id, "look") is True
+    assert [tag["name"] for tag in started.airflow.call_api("GET", "/dags/ahead")["tags"]] == ["loaded"]

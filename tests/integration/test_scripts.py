@@ -75,7 +75,9 @@ def run_scripts(started: StartedAirflow) -> dict[str, Run]:
         "caf_config": {**CONFIG, "caf_script": str(SCRIPTS / "data_dependent.py"), "backend_args": {"setup": SETUP}},
         "input_data": data[1],
     }
-    found["data_dependent"] = ("caf_script_runner", started.trigger("caf_script_runner", conf))
+    parent = found["data_dependent"] = ("caf_script_runner", started.trigger("caf_script_runner", conf))
+    started.wait_until(lambda: started.read_states(*parent).get("describe") in ("success", "failed"))
+    started.read_definitions_again()
     found[FOLLOWER] = ("Example_Complex", started.wait_for_run("Example_Complex"))
     for name, (dag_id, run_id) in found.items():
         assert started.wait(dag_id, run_id) == "success", (name, started.read_states(dag_id, run_id))

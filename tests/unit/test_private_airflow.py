@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import sqlite3
 import stat
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 
 from airflow_provider_caf.core.errors import TransportError
 from tests import private_airflow
-from tests.private_airflow import PrivateAirflow
+from tests.private_airflow import TASKS_SERVER, PrivateAirflow
 
 
 @pytest.fixture
@@ -43,7 +45,10 @@ def test_it_listens_on_the_loopback_interface_only(prepared: PrivateAirflow) -> 
         port = airflow.environment["AIRFLOW__API__PORT"]
         assert airflow.environment["AIRFLOW__API__HOST"] == "127.0.0.1"
         assert airflow.url == f"http://127.0.0.1:{port}"
-        assert airflow.environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == f"{airflow.url}/execution/"
+        tasks_port = airflow._find_environment(TASKS_SERVER)["AIRFLOW__API__PORT"]
+        assert tasks_port != port
+        tasks_url = airflow.environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"]
+        assert tasks_url == f"http://127.0.0.1:{tasks_port}/execution/"
 
 
 def test_its_password_is_its_own_and_is_kept(prepared: PrivateAirflow) -> None:
@@ -100,17 +105,15 @@ def test_a_component_that_ends_is_told_with_what_it_printed(tmp_path: Path, monk
     assert airflow.processes == {}
 
 
-def test_task_states_are_read_page_by_page(prepared: PrivateAirflow, monkeypatch: pytest.MonkeyPatch) -> None:
-    instances = [{"task_id": f"t{number}", "state": None if number % 2 else "success"} for number in range(250)]
-    asked: list[str] = []
-
-    def call(self: PrivateAirflow, method: str, path: str, *_: Any, **__: Any) -> Any:
-        asked.append(path)
-        offset = int(path.rpartition("offset=")[2])
-        return {"task_instances": instances[offset : offset + 100], "total_entries": 250}
-
-    monkeypatch.setattr(PrivateAirflow, "call_api", call)
-    states = prepared.read_task_states("dag", "manual__2026-01-01T00:00:00+00:00")
-    assert states == {each["task_id"]: each["state"] for each in instances}
-    assert len(asked) == 3
-    assert "/dagRuns/manual__2026-01-01T00%3A00%3A00%2B00%3A00/" in asked[0]
+def test_states_are_read_from_its_database(prepared: PrivateAirflow) -> None:
+    prepared.home.mkdir()
+    with contextlib.closing(sqlite3.connect(prepared.home / "airflow.db")) as database:
+        database.execute("CREATE TABLE dag_run (dag_id, run_id, state)")
+        database.execute("CREATE TABLE task_instance (dag_id, run_id, task_id, state)")
+        database.executemany("INSERT INTO dag_run VALUES (?, ?, ?)", [("a", "r1", "running"), ("b", "r2", "failed")])
+        tasks = [("a", "r1", "t1", "success"), ("a", "r1", "t2", None), ("b", "r2", "t1", "failed")]
+        database.executemany("INSERT INTO task_instance VALUES (?, ?, ?, ?)", tasks)
+        database.commit()
+    assert prepared.read_run_state("a", "r1") == "running"
+    assert prepared.read_task_states("a", "r1") == {"t1": "success", "t2": None}
+    assert prepared.find_runs("b") == ["r2"]

@@ -72,3 +72,22 @@ def test_the_folder_is_the_one_that_is_configured(tmp_path: Path, monkeypatch: p
     assert find_definitions_folder(tmp_path / "dags" / "x.py") == tmp_path / "dags" / "definitions"
     monkeypatch.setenv("AIRFLOW__CAF__DEFINITIONS_FOLDER", str(tmp_path))
     assert find_definitions_folder(Path("/x.py")) == tmp_path
+
+
+def test_a_task_gets_its_dag_and_no_other_definition_is_built(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "g.yaml").write_text(GOOD.format(name='"fi\\u0076e"'))
+    (folder / "h.py").write_text(
+        "from airflow_provider_caf import CAF, Calibration, Collection\n"
+        "hits = Collection('m:C', ['/d'])\n"
+        "caf = CAF('si' + 'x', [Calibration('first', collections={'hits': hits}, algorithms='m:A')])"
+    )
+    (folder / "i.yaml").symlink_to(folder / "nowhere.yaml")
+    built = {}
+    for name in ("one", "four", "five", "six", "seven"):
+        monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", name)
+        built[name] = set(build_dags(folder))
+    assert built["one"] == {"one"}
+    assert built["four"] == {"four"}
+    # Names that do not stand in the text of their files are found all the same.
+    assert built["five"] == {"one", "four", "five"}
+    assert built["six"] == built["seven"] == {"one", "four", "five", "six"}
