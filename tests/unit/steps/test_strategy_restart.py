@@ -20,6 +20,9 @@ from airflow_provider_caf.io.layout import AlgorithmLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
 from tests.unit.conftest import Lab, State
 
+# What is told apart here is what the parent has kept; of its processes only that they answer, or die.
+pytestmark = pytest.mark.without_root
+
 KEY = ("vertex", 0, "MeanAlgorithm")
 
 
@@ -51,6 +54,7 @@ def test_a_retry_executes_only_what_was_not_finished(lab: Lab, workers: int) -> 
     assert [row.key for row in lab.catalog.read(ExecutionRow, "lab", lab.run.run_id)] == [0, 1, 2, 3]
 
 
+@pytest.mark.without_root(False)
 def test_the_database_is_byte_for_byte_that_of_an_undisturbed_run(lab: Lab) -> None:
     layout = set_up(lab, settings={"behaviour": "crash once"})
     with pytest.raises(AlgorithmFailed):
@@ -217,7 +221,7 @@ import json, sys
 from pathlib import Path
 from airflow_provider_caf.io.catalog import ExecutionRow, open_sqlite_catalog
 from airflow_provider_caf.io.layout import RunLayout
-from tests.unit.conftest import DAG_ID, RUN_ID, Lab, LabFiles, State
+from tests.unit.conftest import DAG_ID, RUN_ID, Lab, State
 
 class FileState(State):
     def set(self, key, value):
@@ -227,8 +231,8 @@ class FileState(State):
         new.write_text(json.dumps(dict(self)))
         new.rename(sys.argv[2])
 
-lab = Lab(files=LabFiles(Path(sys.argv[3]), (), (), Path(".")), run=RunLayout(work_dir=Path(sys.argv[1]) / "caf",
-          dag_id=DAG_ID, run_id=RUN_ID), catalog=open_sqlite_catalog(Path(sys.argv[1]) / "catalog.sqlite"))
+lab = Lab(files=None, run=RunLayout(work_dir=Path(sys.argv[1]) / "caf", dag_id=DAG_ID, run_id=RUN_ID),
+          catalog=open_sqlite_catalog(Path(sys.argv[1]) / "catalog.sqlite"))
 state = FileState(json.loads(Path(sys.argv[2]).read_text()))
 lab.states[("vertex", 0, "MeanAlgorithm")] = state
 lab.calibrate()
@@ -240,7 +244,7 @@ def test_kill_9_at_any_moment_changes_nothing(lab: Lab, tmp_path: Path, workers:
     layout = set_up(lab, settings={"seconds": 0.3, "talks": True}, workers=workers, strategy="SequentialRunByRun")
     store = tmp_path / "state.json"
     store.write_text("{}")
-    argv = [sys.executable, "-W", "ignore", "-c", KILLED, str(tmp_path), str(store), str(lab.files.module)]
+    argv = [sys.executable, "-W", "ignore", "-c", KILLED, str(tmp_path), str(store)]
     kills = 0
     for _ in range(40):
         process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=Path.cwd())
