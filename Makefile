@@ -24,12 +24,13 @@ serve: install ## The same, and leave Airflow's web interface up
 
 # The tests with an Airflow wait more than they work: they run on one worker, in one Airflow, beside all others on two.
 # The two rooms without side effects have no excuse for untried branches: their own tests try them (tests/conftest.py).
-test: install ## All tests, with the coverage of core and batch (as root it installs Chromium and sshd, where they are missing)
+test: install ## All tests, with coverage (as root it installs Chromium and sshd, where they are missing)
 	@scripts/install_test_tools.sh
 	@$(python) -m pytest --numprocesses=3 --durations=20 --cov=airflow_provider_caf/batch --cov=airflow_provider_caf/core \
 	    --cov-report=term-missing:skip-covered --cov-fail-under=95
 
-coverage: install ## All tests, and what they try of the whole package; takes longer
+# For developers: all tests, and what they try of the whole package, which takes half as long again.
+coverage: install
 	@scripts/install_test_tools.sh
 	@$(python) -m pytest --numprocesses=3 --cov --cov-report=term:skip-covered
 

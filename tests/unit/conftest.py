@@ -283,8 +283,8 @@ def make_lab(lab_files: LabFiles) -> MakeLab:
 
 @pytest.fixture
 def lab(tmp_path: Path, make_lab: MakeLab, request: pytest.FixtureRequest) -> Lab:
-    mark = request.node.get_closest_marker("without_root")
-    return make_lab(tmp_path, is_plain=mark is not None and mark.args != (False,))
+    marks = [mark.args for mark in request.node.iter_markers("without_root")]
+    return make_lab(tmp_path, is_plain=bool(marks) and (False,) not in marks)
 
 
 def read_iovs(lines: Sequence[Any]) -> Mapping[str, list[IoV]]:
