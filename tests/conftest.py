@@ -58,7 +58,7 @@ def beside(started: StartedAirflow, request: pytest.FixtureRequest) -> Beside:
     return made
 
 
-SLOW_FIXTURES = {"lab", "lab_files", "make_lab", "root", "server"}
+SLOW_FIXTURES = {"constants", "lab", "lab_files", "make_lab", "root", "server"}
 """They start processes or load ROOT."""
 
 

@@ -149,8 +149,8 @@ class State(dict[str, Any]):
 class Lab:
     """Run the steps of calibrations as the operators do, one after the other.
 
-    :param is_plain: its algorithm processes have no ROOT, which takes most of their time. For tests of what the steps do
-        with what such a process answers.
+    :param is_plain: its algorithm processes have no ROOT, which takes most of their time. For tests of what the steps
+        do with what such a process answers.
     """
 
     files: LabFiles

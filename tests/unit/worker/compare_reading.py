@@ -257,7 +257,11 @@ def compare_file(path: str) -> dict[str, Any]:
 def warm_up() -> None:
     """Read a harmless tree in this process, so that ROOT compiles for it once what each fork would compile again."""
     root = load_root()
-    numbers = {"n": array("i", [2]), "fixed[2]": array("f", [1, 2]), "counted[n]": array("d", [1, 2])}
+    numbers: dict[str, array[Any]] = {
+        "n": array("i", [2]),
+        "fixed[2]": array("f", [1, 2]),
+        "counted[n]": array("d", [1, 2]),
+    }
     objects = {"floats": root.std.vector["float"]([1.0]), "text": root.std.string("a")}
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/tree.root"
