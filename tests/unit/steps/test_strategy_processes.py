@@ -158,6 +158,7 @@ def test_nothing_is_left_of_the_processes(lab: Lab) -> None:
     assert len(os.listdir("/proc/self/fd")) <= descriptors + 1  # noqa: PTH208 - counted only
 
 
+@pytest.mark.without_root
 def test_the_result_does_not_depend_on_the_number_of_workers(lab: Lab) -> None:
     found = set()
     for workers in (1, 2, 8):
