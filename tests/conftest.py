@@ -62,10 +62,6 @@ SLOW_FIXTURES = {"constants", "lab", "lab_files", "make_lab", "root", "server"}
 """They start processes or load ROOT."""
 
 
-COUNTED = ("tests/unit/batch/", "tests/unit/core/")
-"""Where the coverage of single rooms is measured, which doubles what a test costs, only their own tests count."""
-
-
 class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]
     """Keep together on one worker what shares an Airflow or a module's set-up."""
 
@@ -81,14 +77,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what its fixtures make slow and what counts for no coverage; give what needs an Airflow its time."""
+    """Mark what its fixtures make slow, and give what needs an Airflow the time that one takes."""
     if not SLOW_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
         item.add_marker(pytest.mark.slow)
     if item.get_closest_marker("airflow"):
         item.add_marker(pytest.mark.timeout(1800))
-    is_limited = True not in (item.config.getoption("cov_source", None) or [True])
-    if is_limited and not item.nodeid.startswith(COUNTED):
-        item.add_marker("no_cover")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
