@@ -11,7 +11,7 @@ unexport PYTHONPATH PYTHONHOME ROOTSYS
 
 backend := $(if $(BACKEND),--backend '$(BACKEND)')
 
-.PHONY: help demo test test-fast test-batch pictures check serve install pins test-fakes
+.PHONY: help demo test coverage test-fast test-batch pictures check serve install pins test-fakes
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -22,17 +22,22 @@ demo: install ## Calibrate a small detector on a real Airflow and compare with t
 serve: install ## The same, and leave Airflow's web interface up
 	@$(python) scripts/demo.py --serve $(backend)
 
-# The tests with an Airflow wait more than they work: they run on one worker, in one Airflow, beside all others on two.
-# The last step looks at the same measurement: the two rooms without side effects have no excuse for untried branches.
-test: install ## All tests, with coverage (as root it installs Chromium and sshd, where they are missing)
+# The two rooms without side effects have no excuse for untried branches: their own tests try them. To measure doubles what
+# a test costs, so the others run without. Those with an Airflow wait more than they work: they run on one worker, in one
+# Airflow, beside all others on two. Both parts run, so that one look shows everything.
+pure := batch core
+test: install ## All tests, with the coverage of core and batch (as root it installs Chromium and sshd, if missing)
 	@scripts/install_test_tools.sh
-	@$(python) -m pytest --cov --cov-report=term:skip-covered --numprocesses=3 --durations=20
-	@$(python) -m coverage report --fail-under=95 --format=total \
-	    --include='airflow_provider_caf/core/*,airflow_provider_caf/batch/*' >.coverage-pure || \
-	    { $(python) -m coverage report --skip-covered --show-missing \
-	        --include='airflow_provider_caf/core/*,airflow_provider_caf/batch/*'; \
-	      echo 'Coverage of core and batch, branches included, is below 95 %.' >&2; exit 1; }
-	@echo "Coverage of core and batch, branches included: $$(cat .coverage-pure) %"
+	@failed=0; \
+	$(python) -m pytest --numprocesses=2 $(pure:%=tests/unit/%) $(pure:%=--cov=airflow_provider_caf/%) \
+	    --cov-report=term-missing:skip-covered --cov-fail-under=95 || failed=1; \
+	$(python) -m pytest --numprocesses=3 --durations=20 $(pure:%=--ignore=tests/unit/%) || failed=1; \
+	exit $$failed
+
+# For developers: all tests, and what they try of the whole package, which takes half as long again.
+coverage: install
+	@scripts/install_test_tools.sh
+	@$(python) -m pytest --numprocesses=3 --cov --cov-report=term:skip-covered
 
 test-fast: install ## What takes milliseconds: no Airflow, no ROOT, no batch system
 	@$(python) -m pytest --numprocesses=2 -m 'not airflow and not slow' tests/unit

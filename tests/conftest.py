@@ -28,6 +28,9 @@ _home = tempfile.mkdtemp(prefix="caf-tests-airflow-")
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
 os.environ["AIRFLOW_HOME"] = _home
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+# Without bytecode each fake command, each job and each worker would compile again what it imports.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Fakes and jobs find this Python, and not the one that a version manager looks for at each start.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
@@ -55,7 +58,7 @@ def beside(started: StartedAirflow, request: pytest.FixtureRequest) -> Beside:
     return made
 
 
-SLOW_FIXTURES = {"lab", "lab_files", "make_lab", "root", "server"}
+SLOW_FIXTURES = {"constants", "lab", "lab_files", "make_lab", "root", "server"}
 """They start processes or load ROOT."""
 
 

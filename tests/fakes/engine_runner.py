@@ -6,12 +6,11 @@ import contextlib
 import fcntl
 import os
 import signal
-import subprocess
 import time
-import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine_state import (
     OVER,
@@ -29,6 +28,10 @@ from engine_state import (
     save,
     write,
 )
+
+# What only a runner needs is imported in one: most commands start none.
+if TYPE_CHECKING:
+    import subprocess
 
 
 def has_runner(id: int) -> bool:
@@ -104,6 +107,8 @@ def _run_detached(job: Job, writing: int) -> None:
         os.close(writing)
         _Runner(job.id).run()
     except Exception:  # noqa: BLE001 - nobody sees a detached process fail
+        import traceback
+
         with (home / "runner-errors.log").open("a") as file:
             file.write(traceback.format_exc())
 
@@ -206,6 +211,8 @@ class _Runner:
         return None
 
     def _start(self, job: Job, index: int, element: Element, slot: int, number: int) -> None:
+        import subprocess
+
         environment = {"PATH": PATH, **(job.environment or {})}
         if job.index_variable:
             environment[job.index_variable] = str(index)

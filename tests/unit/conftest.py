@@ -5,6 +5,7 @@ The files are made once per test run, in a process of its own, so that this one 
 
 from __future__ import annotations
 
+import itertools
 import json
 import resource
 import shutil
@@ -32,7 +33,7 @@ from airflow_provider_caf.steps.prepare import Surroundings, prepare_calibration
 from airflow_provider_caf.steps.results import CalibrationResults
 from airflow_provider_caf.steps.strategy import StrategyResult, StrategyRun
 from tests.unit.counting_site import site
-from tests.unit.lab_code import CALIBRATORS
+from tests.unit.lab_code import CALIBRATORS, NO_ROOT, PLAIN_CALIBRATORS
 from tests.waiting import wait_until
 
 __all__ = ["site"]
@@ -85,12 +86,16 @@ class LabFiles:
     """What is made once per test run.
 
     :param module: a module of a user with collectors, algorithms and strategies.
+    :param plain_module: the same algorithms, for processes without ROOT.
+    :param no_root: a folder that hides ROOT where it is on PYTHONPATH.
     :param events: the input files.
     :param collected: what `HitCollector` makes of each.
     :param merged: a folder with the merged file and its index, of a collection named `default`.
     """
 
     module: Path
+    plain_module: Path
+    no_root: Path
     events: tuple[Path, ...]
     collected: tuple[Path, ...]
     merged: Path
@@ -103,8 +108,14 @@ class LabFiles:
 @pytest.fixture(scope="session")
 def lab_files(tmp_path_factory: pytest.TempPathFactory) -> LabFiles:
     folder = tmp_path_factory.mktemp("lab_files")
-    module = folder / "lab_calibrators.py"
+    module, plain_module, no_root = folder / "lab_calibrators.py", folder / "plain_calibrators.py", folder / "no_root"
     module.write_text(CALIBRATORS, encoding="utf-8")
+    hits: dict[tuple[int, int], list[float]] = {}
+    for exp, run, x in itertools.chain(*FILES):
+        hits.setdefault((exp, run), []).append(x)
+    plain_module.write_text(PLAIN_CALIBRATORS.format(hits=hits), encoding="utf-8")
+    no_root.mkdir()
+    (no_root / "ROOT.py").write_text(NO_ROOT, encoding="utf-8")
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", MAKE_FILES, str(folder), json.dumps(FILES), str(module)],
         check=True,
@@ -113,6 +124,8 @@ def lab_files(tmp_path_factory: pytest.TempPathFactory) -> LabFiles:
     numbers = range(len(FILES))
     return LabFiles(
         module=module,
+        plain_module=plain_module,
+        no_root=no_root,
         events=tuple(folder / f"events_{number}.root" for number in numbers),
         collected=tuple(folder / "collected" / f"{number}.root" for number in numbers),
         merged=folder / "merged",
@@ -134,11 +147,16 @@ class State(dict[str, Any]):
 
 @dataclass
 class Lab:
-    """Run the steps of calibrations as the operators do, one after the other."""
+    """Run the steps of calibrations as the operators do, one after the other.
+
+    :param is_plain: its algorithm processes have no ROOT, which takes most of their time. For tests of what the steps
+        do with what such a process answers.
+    """
 
     files: LabFiles
     run: RunLayout
     catalog: Catalog
+    is_plain: bool = False
     records: dict[str, Calibration] = field(default_factory=dict)
     states: dict[tuple[str, int, str], State] = field(default_factory=dict)
 
@@ -157,7 +175,8 @@ class Lab:
     def algorithm(self, cls: str = "MeanAlgorithm", strategy: str = "SimpleRunByRun", **words: Any) -> Algorithm:
         if strategy.endswith("Strategy"):
             strategy = self.files.name(strategy)
-        return Algorithm(self.files.name(cls), strategy, words.pop("params", None), **words)
+        module = self.files.plain_module if self.is_plain else self.files.module
+        return Algorithm(f"{module}:{cls}", strategy, words.pop("params", None), **words)
 
     def copies(
         self, words: Sequence[str] | None = None, files: Sequence[Path] | None = None, **more: Any
@@ -173,7 +192,10 @@ class Lab:
         record = CAF("lab", [*others, calibration], max_iterations=5).resolve().calibrations[-1]
         assert isinstance(record, Calibration)
         self.records[record.name] = record
-        chain = Surroundings(**{"connection_args": {"max_processes": 2}, **surroundings})
+        arguments: dict[str, Any] = {"max_processes": 2}
+        if self.is_plain:
+            arguments["environment"] = {"PYTHONPATH": str(self.files.no_root)}
+        chain = Surroundings(**{"connection_args": arguments, **surroundings})
         manifests = prepare_calibration(record, chain, self.layout(record.name))
         results = self.results(record.name)
         results.begin_iteration(0)
@@ -244,23 +266,25 @@ class Lab:
         return self.decide(iteration, name)
 
 
-MakeLab = Callable[[Path], Lab]
+MakeLab = Callable[..., Lab]
 
 
 @pytest.fixture(scope="session")
 def make_lab(lab_files: LabFiles) -> MakeLab:
     """Give a function that opens a laboratory in a folder."""
 
-    def make(folder: Path) -> Lab:
+    def make(folder: Path, *, is_plain: bool = False) -> Lab:
         run = RunLayout(work_dir=folder / "caf", dag_id=DAG_ID, run_id=RUN_ID)
-        return Lab(files=lab_files, run=run, catalog=open_sqlite_catalog(folder / "catalog.sqlite"))
+        catalog = open_sqlite_catalog(folder / "catalog.sqlite")
+        return Lab(files=lab_files, run=run, catalog=catalog, is_plain=is_plain)
 
     return make
 
 
 @pytest.fixture
-def lab(tmp_path: Path, make_lab: MakeLab) -> Lab:
-    return make_lab(tmp_path)
+def lab(tmp_path: Path, make_lab: MakeLab, request: pytest.FixtureRequest) -> Lab:
+    marks = [mark.args for mark in request.node.iter_markers("without_root")]
+    return make_lab(tmp_path, is_plain=bool(marks) and (False,) not in marks)
 
 
 def read_iovs(lines: Sequence[Any]) -> Mapping[str, list[IoV]]:

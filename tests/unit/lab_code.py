@@ -1,4 +1,4 @@
-"""The collectors and algorithms of the laboratory, as text: each test run writes them to a module of its own."""
+"""The collectors and algorithms of the laboratory, as text: each test run writes them to modules of its own."""
 
 from __future__ import annotations
 
@@ -257,4 +257,48 @@ def skim(job):
 
 
 NOT_A_CLASS = 7
+'''
+
+PLAIN_CALIBRATORS = '''
+"""The same algorithms without ROOT: what was collected is known here, and a payload's file is the text of its value."""
+import json
+import pathlib
+
+from airflow_provider_caf.worker import constants
+from airflow_provider_caf.worker.collect import collected
+from lab_calibrators import *
+
+HITS = {hits}
+
+
+class Sample:
+    """Answers as a histogram of these values does."""
+
+    def __init__(self, values):
+        self._values = values
+
+    def GetEntries(self):
+        return float(len(self._values))
+
+    def GetMean(self):
+        return sum(self._values) / len(self._values)
+
+
+collected.CollectedData.get = lambda self, name, runs, prefix: Sample([x for run in runs for x in HITS[run]])
+constants.build_payload = lambda value, name: json.dumps(value, sort_keys=True).encode()
+constants.read_payload = lambda path, name: json.loads(pathlib.Path(path).read_text())
+'''
+
+NO_ROOT = '''
+"""Stands for ROOT where nobody needs it: it can be imported, and that is all."""
+
+
+class PyConfig:
+    pass
+
+
+class gROOT:
+    @staticmethod
+    def SetBatch(is_on):
+        pass
 '''

@@ -75,6 +75,7 @@ def test_the_engine_can_be_imported_with_nothing_installed() -> None:
     )
 
 
+@pytest.mark.slow
 def test_rooms_behind_the_edge_load_no_airflow_and_no_root() -> None:
     modules = list_modules("definitions", "io", "steps")
     assert find_loaded(modules, ["airflow", "ROOT"]) == []
@@ -90,12 +91,14 @@ def test_commands_load_airflow_only_when_they_run() -> None:
     assert find_loaded(modules, ["airflow", "ROOT"]) == []
 
 
+@pytest.mark.slow
 def test_what_every_airflow_command_loads_of_ours_is_light() -> None:
     """The declaration of the commands is read by each of them."""
     heavy = ["airflow_provider_caf.definitions", "airflow_provider_caf.steps", "ROOT"]
     assert find_loaded(["airflow_provider_caf.cli.definition"], heavy) == []
 
 
+@pytest.mark.slow
 def test_a_dag_of_definitions_loads_none_of_airflows_models() -> None:
     """They take as long to import as all of ours together, in each parse of a DAG file."""
     ours = [

@@ -230,6 +230,7 @@ def run_script(stdout: int | None, **environment: str) -> subprocess.Popen[bytes
     )
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_plain_text_whatever_the_environment_says() -> None:
     process = run_script(None, FORCE_COLOR="1", TTY_COMPATIBLE="1", COLUMNS="40")
     text = process.communicate()[0].decode()
@@ -239,6 +240,7 @@ def test_a_pipe_gets_plain_text_whatever_the_environment_says() -> None:
     assert "because " * 20 + "[bold]\n" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_real_terminal_shows_whole_names(width: int) -> None:
     ours, theirs = pty.openpty()

@@ -27,6 +27,8 @@ from airflow_provider_caf.jobs.processes import stop_tied_processes
 from airflow_provider_caf.jobs.transport.local import LocalTransport
 
 how, *argv = sys.argv[1:]
+# A shell that runs the tests in the background has it ignored, and so would we.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if how == "on_kill":
     signal.signal(signal.SIGTERM, lambda *_: stop_tied_processes())
 print(LocalTransport().run(Command(argv=tuple(argv), timeout=600, is_tied=how != "free")).exit_code)

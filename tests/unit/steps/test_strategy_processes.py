@@ -37,6 +37,7 @@ def read_payloads(lab: Lab) -> dict[str, Any]:
     return {f"{row.name} {row.iov}": row.value for row in lab.catalog.read(PayloadRow, *DAG)}
 
 
+@pytest.mark.without_root
 def test_a_process_that_grows_is_started_afresh(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         run(lab, "GreedyAlgorithm", memory_growth=50)
@@ -47,11 +48,13 @@ def test_a_process_that_grows_is_started_afresh(lab: Lab, caplog: pytest.LogCapt
     assert "grew by" in caplog.text
 
 
+@pytest.mark.without_root
 def test_a_process_without_a_bound_serves_all(lab: Lab) -> None:
     run(lab, "GreedyAlgorithm", memory_growth=None)
     assert len({output["pid"] for output in read_outputs(lab)}) == 1
 
 
+@pytest.mark.without_root
 def test_workers_are_processes_with_logs_of_their_own(lab: Lab) -> None:
     layout = run(lab, settings={"talks": True, "seconds": 0.5}, workers=2)
     logs = [layout.worker_log(number).read_text() for number in range(2)]
@@ -60,11 +63,13 @@ def test_workers_are_processes_with_logs_of_their_own(lab: Lab) -> None:
     assert layout.worker_log(0) == layout.log
 
 
+@pytest.mark.without_root
 def test_an_algorithm_may_use_several_cpus(lab: Lab) -> None:
     run(lab, "GreedyAlgorithm", cpus=3)
     assert {(output["cpus"], output["threads"]) for output in read_outputs(lab)} == {(3, "3")}
 
 
+@pytest.mark.without_root
 def test_an_execution_that_takes_too_long_is_ended(lab: Lab) -> None:
     with pytest.raises(AlgorithmFailed, match=r"4 of 4 executions .* did not answer within 0\.3 s"):
         run(lab, settings={"seconds": 30}, execution_timeout=0.3)
@@ -104,6 +109,7 @@ def test_an_algorithm_may_write_iovs_of_its_own_also_inside_a_run(lab: Lab) -> N
     assert read_payloads(lab)["ByEvent 1,1,2,1"][1] == {"from_event": 500, "value": 2}
 
 
+@pytest.mark.without_root
 def test_gaps_are_told_for_each_algorithm(lab: Lab) -> None:
     layout = run(lab, strategy="HoleStrategy")
     assert json.loads(layout.gaps.read_text()) == {
@@ -112,6 +118,7 @@ def test_gaps_are_told_for_each_algorithm(lab: Lab) -> None:
     }
 
 
+@pytest.mark.without_root
 def test_a_gap_is_filled_where_the_definition_asks_for_it(lab: Lab) -> None:
     layout = run(lab, strategy="HoleStrategy", fill_gaps=True)
     assert json.loads(layout.gaps.read_text()) == {
@@ -123,6 +130,7 @@ def test_a_gap_is_filled_where_the_definition_asks_for_it(lab: Lab) -> None:
     assert [row.iov for row in lab.catalog.read(PayloadRow, *DAG)] == [entry.iov for entry in entries]
 
 
+@pytest.mark.without_root
 def test_a_strategy_writes_extra_files(lab: Lab, tmp_path: Path) -> None:
     module = tmp_path / "own.py"
     module.write_text(
@@ -141,6 +149,7 @@ def test_a_strategy_writes_extra_files(lab: Lab, tmp_path: Path) -> None:
         lab.calibrate(generation=1)
 
 
+@pytest.mark.without_root
 def test_nothing_is_left_of_the_processes(lab: Lab) -> None:
     threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - counted only
     with pytest.raises(AlgorithmFailed):
@@ -149,6 +158,7 @@ def test_nothing_is_left_of_the_processes(lab: Lab) -> None:
     assert len(os.listdir("/proc/self/fd")) <= descriptors + 1  # noqa: PTH208 - counted only
 
 
+@pytest.mark.without_root
 def test_the_result_does_not_depend_on_the_number_of_workers(lab: Lab) -> None:
     found = set()
     for workers in (1, 2, 8):

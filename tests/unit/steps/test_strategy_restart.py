@@ -19,6 +19,10 @@ from airflow_provider_caf.io.catalog import ExecutionRow
 from airflow_provider_caf.io.layout import AlgorithmLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
 from tests.unit.conftest import Lab, State
+from tests.waiting import is_running, wait_until
+
+# What is told apart here is what the parent has kept; of its processes only that they answer, or die.
+pytestmark = pytest.mark.without_root
 
 KEY = ("vertex", 0, "MeanAlgorithm")
 
@@ -51,6 +55,7 @@ def test_a_retry_executes_only_what_was_not_finished(lab: Lab, workers: int) -> 
     assert [row.key for row in lab.catalog.read(ExecutionRow, "lab", lab.run.run_id)] == [0, 1, 2, 3]
 
 
+@pytest.mark.without_root(False)
 def test_the_database_is_byte_for_byte_that_of_an_undisturbed_run(lab: Lab) -> None:
     layout = set_up(lab, settings={"behaviour": "crash once"})
     with pytest.raises(AlgorithmFailed):
@@ -212,12 +217,12 @@ def test_a_store_with_something_else_is_refused(lab: Lab, value: Any) -> None:
         lab.calibrate()
 
 
-KILLED = """
-import json, sys
+TRIES = """
+import json, os, sys, traceback
 from pathlib import Path
 from airflow_provider_caf.io.catalog import ExecutionRow, open_sqlite_catalog
 from airflow_provider_caf.io.layout import RunLayout
-from tests.unit.conftest import DAG_ID, RUN_ID, Lab, LabFiles, State
+from tests.unit.conftest import DAG_ID, RUN_ID, Lab, State
 
 class FileState(State):
     def set(self, key, value):
@@ -227,12 +232,40 @@ class FileState(State):
         new.write_text(json.dumps(dict(self)))
         new.rename(sys.argv[2])
 
-lab = Lab(files=LabFiles(Path(sys.argv[3]), (), (), Path(".")), run=RunLayout(work_dir=Path(sys.argv[1]) / "caf",
-          dag_id=DAG_ID, run_id=RUN_ID), catalog=open_sqlite_catalog(Path(sys.argv[1]) / "catalog.sqlite"))
-state = FileState(json.loads(Path(sys.argv[2]).read_text()))
-lab.states[("vertex", 0, "MeanAlgorithm")] = state
-lab.calibrate()
+def calibrate():
+    lab = Lab(files=None, run=RunLayout(work_dir=Path(sys.argv[1]) / "caf", dag_id=DAG_ID, run_id=RUN_ID),
+              catalog=open_sqlite_catalog(Path(sys.argv[1]) / "catalog.sqlite"))
+    lab.states[("vertex", 0, "MeanAlgorithm")] = FileState(json.loads(Path(sys.argv[2]).read_text()))
+    lab.calibrate()
+
+while sys.stdin.readline():
+    child = os.fork()
+    if not child:
+        try:
+            calibrate()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    print(child, flush=True)
+    sys.stdin.readline()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+"""Tries of one task, by a process that has imported what they take: a line starts one, the next asks how it ended."""
+
+
+def run_and_kill(tries: subprocess.Popen[str], store: Path, delay: float) -> int:
+    """Kill a try some seconds after it has kept something, if it still runs, and give its exit code."""
+    assert tries.stdin is not None
+    assert tries.stdout is not None
+    seen = store.read_text()
+    print(file=tries.stdin, flush=True)
+    pid = int(tries.stdout.readline())
+    wait_until(lambda: store.read_text() != seen or not is_running(pid))
+    time.sleep(delay)
+    os.kill(pid, signal.SIGKILL)  # its parent has not asked yet, so the number is its own
+    print(file=tries.stdin, flush=True)
+    return int(tries.stdout.readline())
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -240,24 +273,15 @@ def test_kill_9_at_any_moment_changes_nothing(lab: Lab, tmp_path: Path, workers:
     layout = set_up(lab, settings={"seconds": 0.3, "talks": True}, workers=workers, strategy="SequentialRunByRun")
     store = tmp_path / "state.json"
     store.write_text("{}")
-    argv = [sys.executable, "-W", "ignore", "-c", KILLED, str(tmp_path), str(store), str(lab.files.module)]
-    kills = 0
-    for _ in range(40):
-        process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=Path.cwd())
-        seen = store.read_text()
-        deadline = time.monotonic() + 60
-        while process.poll() is None and store.read_text() == seen and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(0.05 * (kills % 3))
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        _, errors = process.communicate()
-        if process.returncode == 0:
-            break
-        assert process.returncode == -signal.SIGKILL, errors.decode()
-    assert kills >= 3
-    assert process.returncode == 0
+    argv = [sys.executable, "-W", "ignore", "-c", TRIES, str(tmp_path), str(store)]
+    codes: list[int] = []
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as tries:
+        while 0 not in codes and len(codes) < 40:
+            codes.append(run_and_kill(tries, store, 0.05 * (len(codes) % 3)))
+    *killed, last = codes
+    assert set(killed) == {-signal.SIGKILL}
+    assert len(killed) >= 3
+    assert last == 0
     restarted = read_database(layout)
     done = count_prints(layout)
     lab.states[KEY] = State(json.loads(store.read_text()))

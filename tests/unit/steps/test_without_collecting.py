@@ -46,12 +46,14 @@ def test_payloads_of_others_are_merged_over_their_runs(lab: Lab) -> None:
     assert values == {"1,1,2,1": {"sum": pytest.approx(11 + 22 + 31 + 42), "runs": 4}}
 
 
+@pytest.mark.without_root
 def test_runs_are_filtered_and_the_strategy_is_free(lab: Lab) -> None:
     run_first(lab)
     values = merge(lab, strategy="SimpleRunByRun", ignored_runs=["1.2"], requested_iov=[1, 0, 1, -1])
     assert {iov: value["runs"] for iov, value in values.items()} == {"1,1,1,1": 1, "1,3,1,3": 1}
 
 
+@pytest.mark.without_root
 def test_after_imported_payloads_the_iov_says_where_to_begin(lab: Lab, tmp_path: Path) -> None:
     run_first(lab)
     folder = lab.layout("first").database
@@ -69,6 +71,7 @@ def test_there_is_nothing_to_get(lab: Lab) -> None:
         merge(lab, "GettingAlgorithm")
 
 
+@pytest.mark.without_root
 def test_a_changed_constant_of_another_calibration_is_a_reason_to_execute_again(lab: Lab) -> None:
     run_first(lab)
     merge(lab)
@@ -79,6 +82,7 @@ def test_a_changed_constant_of_another_calibration_is_a_reason_to_execute_again(
     assert lab.strategy("merging", name="merged").run().replayed == 0
 
 
+@pytest.mark.without_root
 def test_an_algorithm_may_save_nothing(lab: Lab) -> None:
     lab.prepare(lab.calibration(algorithms=lab.algorithm("ValidatingAlgorithm", "SingleIOV"), max_iterations=0))
     lab.take_merged()
@@ -112,6 +116,7 @@ def test_an_algorithm_reaches_the_files_beside_the_output(lab: Lab) -> None:
     assert [Path(path).name for path in found["chosen"]["input"]] == ["0.side", "1.side", "2.side"]
 
 
+@pytest.mark.without_root
 def test_a_data_input_that_gives_no_list_is_refused(lab: Lab) -> None:
     algorithm = lab.algorithm("SideFileAlgorithm", "SingleIOV", data_input=lab.files.name("take_nonsense"))
     lab.prepare(lab.calibration(algorithms=algorithm))

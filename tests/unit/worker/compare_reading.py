@@ -1,8 +1,8 @@
 """Compare what a collector reads of ROOT files with what plain ROOT gives; in processes of their own: files crash ROOT.
 
-Run as `compare_reading.py FILE…`. ROOT is loaded once. Simple branches of a tree are read in one fork, and each
-other branch in one of its own, first by plain ROOT: where that dies there is nothing to compare. Each file gives one
-line of JSON.
+Run as `compare_reading.py FILE…`. ROOT is loaded once, and has compiled what most files need. Simple branches of a
+tree are read in one fork, and each other branch in one of its own, first by plain ROOT: where that dies there is
+nothing to compare. Each file gives one line of JSON.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
+from array import array
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +27,7 @@ ENTRIES = (4, 12)
 """So many entries at least and at most are read of a branch."""
 
 OTHERS = None if "CAF_TEST_ALL_BRANCHES" in os.environ else 1
-"""So many branches of a file that need a fork of their own are read; None: all. Each costs a second."""
+"""So many branches of a file that need a fork of their own are read; None: all. Some cost a second."""
 
 SIMPLE = 4
 """So many simple branches of a kind are read of a tree; one of any other kind."""
@@ -252,11 +254,39 @@ def compare_file(path: str) -> dict[str, Any]:
     return answer
 
 
+def warm_up() -> None:
+    """Read a harmless tree in this process, so that ROOT compiles for it once what each fork would compile again."""
+    root = load_root()
+    numbers: dict[str, array[Any]] = {
+        "n": array("i", [2]),
+        "fixed[2]": array("f", [1, 2]),
+        "counted[n]": array("d", [1, 2]),
+    }
+    objects = {"floats": root.std.vector["float"]([1.0]), "text": root.std.string("a")}
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/tree.root"
+        file = root.TFile.Open(path, "RECREATE")
+        tree = root.TTree("tree", "")
+        for name, values in numbers.items():
+            tree.Branch(name.partition("[")[0], values, f"{name}/{values.typecode.upper()}")
+        for name, item in objects.items():
+            tree.Branch(name, item)
+        tree.Fill()
+        tree.Write()
+        branches = [str(branch.GetName()) for branch in tree.GetListOfBranches()]
+        file.Close()
+        list_groups(path, str)
+        answer = Reading(path, "tree", branches, str).run()
+    if answer["read"] != len(branches):
+        raise RuntimeError(f"The harmless tree is not read as it should be: {answer}")
+
+
 def main() -> None:
     """Compare the files."""
     crash_plainly()
     load_root().gErrorIgnoreLevel = load_root().kFatal
     load_reader()
+    warm_up()
     for path in sys.argv[1:]:
         sys.stdout.write(json.dumps(compare_file(path)) + "\n")
         sys.stdout.flush()

@@ -19,6 +19,8 @@ from airflow_provider_caf.worker.collect.collector import Collector, find_prefix
 from airflow_provider_caf.worker.collect.event_loop import EventLoop
 from airflow_provider_caf.worker.root import load_root, open_root_file
 
+pytestmark = pytest.mark.slow
+
 SMALL = [(1, 1, 10.0), (1, 1, 11.0), (1, 2, 20.0), (1, 1, 12.0)]
 
 

@@ -22,7 +22,7 @@ from tests.unit.worker.object_pairs import make_histogram
 from tests.unit.worker.test_signature import ONE, merge, write_output, write_tree
 
 # PyROOT makes Python's warnings of ROOT's.
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::RuntimeWarning")]
 
 
 def write(path: Path, *items: tuple[str, Any], compression: int = 101) -> str:

@@ -22,6 +22,8 @@ from hypothesis import strategies as st
 from airflow_provider_caf.core.errors import InputError
 from airflow_provider_caf.worker.collect.events import Event, EventArrays, EventFile
 
+pytestmark = pytest.mark.slow
+
 CODES = dict(zip("BbSsIiLlGgFfDdO", "bBhHiIqQqQffddb", strict=True))
 """ROOT's letters of leaf types, and those of `array`."""
 

@@ -22,7 +22,7 @@ from airflow_provider_caf.worker.root import load_root
 from tests.unit.worker.object_pairs import list_pairs, make_growing, make_histogram
 
 # PyROOT makes Python's warnings of ROOT's.
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::RuntimeWarning")]
 
 PAIRS = {pair[0]: pair for pair in list_pairs()}
 

@@ -16,6 +16,8 @@ from airflow_provider_caf.worker.collect.events import EventFile
 from airflow_provider_caf.worker.collect.trigger_skim import TriggerColumn, TriggerSkim
 from airflow_provider_caf.worker.root import load_root
 
+pytestmark = pytest.mark.slow
+
 COUNT = 3000
 """Events per run of the file; each third is of `mumu`, each fourth of `bhabha`."""
 

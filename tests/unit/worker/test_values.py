@@ -13,6 +13,8 @@ from airflow_provider_caf.worker.__main__ import main
 from airflow_provider_caf.worker.constants import save_payload
 from airflow_provider_caf.worker.root import load_root
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def ask(tmp_path: Path) -> Any:

@@ -210,7 +210,7 @@ def test_slurm_ends_elements_that_wait_after_holding_them() -> None:
         ("scancel", "7", "8_1"),
         ("scancel", "-M", "north", "9"),
     ]
-    with pytest.raises(PollError, match="Slurm did not do 'scancel 7'"):
+    with pytest.raises(PollError, match="The jobs 7 could not be cancelled"):
         load_foreign("slurm").parse_cancel(answer("", "scancel: error: Access denied", 1, ("scancel", "7")))
 
 
