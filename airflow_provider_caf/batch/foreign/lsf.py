@@ -32,12 +32,12 @@ from airflow_provider_caf.batch.systems.lsf import (
     build_find,
     build_question,
     check_control,
+    read_ends,
     read_index,
     read_lookup,
     read_native,
     read_records,
 )
-from airflow_provider_caf.batch.systems.lsf_history import read_history
 from airflow_provider_caf.batch.systems.refusals import show_all_output
 from airflow_provider_caf.core.errors import PollError
 
@@ -135,14 +135,7 @@ class LSFJobs:
 
         :raises PollError: if it is no history.
         """
-        blocks = read_history(result.stdout)
-        if blocks is None:
-            if NOT_FOUND.search(f"{result.stdout}\n{result.stderr}") is None:
-                raise PollError(
-                    f"bhist gave no answer (exit code {result.exit_code}): {show_all_output(result)}",
-                    hint="Try the command by hand: it has to be able to read LSF's event files.",
-                )
-            blocks = []
+        blocks = read_ends(result)
         return Told(glimpses=tuple(self._glimpse(block.id, block.index, block.end) for block in blocks if block.end))
 
     def build_cancel(self, targets: Sequence[Target]) -> tuple[Command, ...]:

@@ -31,7 +31,14 @@ from airflow_provider_caf.batch.extra_lines import read_directives
 from airflow_provider_caf.batch.spec import ArraySpec, Command, CommandResult, SubmittedArray, TextFile
 from airflow_provider_caf.batch.systems import refusals
 from airflow_provider_caf.batch.systems.base import Answer, Done, LookedUp, Query, Submission, build_answer
-from airflow_provider_caf.batch.systems.lsf_history import CANCELLED, build_end, read_history, read_host, read_text
+from airflow_provider_caf.batch.systems.lsf_history import (
+    CANCELLED,
+    PastElement,
+    build_end,
+    read_history,
+    read_host,
+    read_text,
+)
 from airflow_provider_caf.batch.wrapper import DEFAULT_SHELL, build_element_script, quote
 from airflow_provider_caf.core.errors import DefinitionError, PollError
 
@@ -234,14 +241,7 @@ class LSFSystem:
 
         :raises PollError: if it is no history.
         """
-        blocks = read_history(result.stdout)
-        if blocks is None:
-            if NOT_FOUND.search(f"{result.stdout}\n{result.stderr}") is None:
-                raise PollError(
-                    f"bhist gave no answer (exit code {result.exit_code}): {refusals.show_all_output(result)}",
-                    hint="Try the command by hand: it has to be able to read LSF's event files.",
-                )
-            blocks = []
+        blocks = read_ends(result)
         elements: dict[str, Mapping[int, Native]] = {}
         for submitted in query.arrays:
             own = [block for block in blocks if block.id == submitted.ids[0] and block.end is not None]
@@ -285,6 +285,22 @@ def read_lookup(name: str, result: CommandResult) -> LookedUp | None:
     names.update({block.id: block.name for block in blocks or () if block.name is not None})
     found = sorted(id for id, shown in names.items() if shown.partition("[")[0] == name)
     return LookedUp(ids=tuple(found), keeps_history=blocks is not None)
+
+
+def read_ends(result: CommandResult) -> list[PastElement]:
+    """Return the blocks of jobs in an answer of `bhist`. What it does not know is in none.
+
+    :raises PollError: if it is no history.
+    """
+    blocks = read_history(result.stdout)
+    if blocks is not None:
+        return blocks
+    if NOT_FOUND.search(f"{result.stdout}\n{result.stderr}"):
+        return []
+    raise PollError(
+        f"bhist gave no answer (exit code {result.exit_code}): {refusals.show_all_output(result)}",
+        hint="Try the command by hand: it has to be able to read LSF's event files.",
+    )
 
 
 def build_question(ids: Iterable[str]) -> Command:
