@@ -22,16 +22,17 @@ demo: install ## Calibrate a small detector on a real Airflow and compare with t
 serve: install ## The same, and leave Airflow's web interface up
 	@$(python) scripts/demo.py --serve $(backend)
 
-# The two rooms without side effects have no excuse for untried branches: their own tests try them. To measure doubles what
-# a test costs, so the others run without. Those with an Airflow wait more than they work: they run on one worker, in one
-# Airflow, beside all others on two. Both parts run, so that one look shows everything.
+# The two rooms without side effects have no excuse for untried branches: their own tests and those of `jobs`, which stands
+# on them, try them. To measure doubles what a test costs, so the others run without. Those with an Airflow wait more than
+# they work: they run on one worker, in one Airflow, beside all others on two. Both parts run, so that one look shows all.
 pure := batch core
+by_themselves := $(pure:%=tests/unit/%) tests/unit/jobs
 test: install ## All tests, with the coverage of core and batch (as root it installs Chromium and sshd, if missing)
 	@scripts/install_test_tools.sh
 	@failed=0; \
-	$(python) -m pytest --numprocesses=2 $(pure:%=tests/unit/%) $(pure:%=--cov=airflow_provider_caf/%) \
+	$(python) -m pytest --numprocesses=2 $(by_themselves) $(pure:%=--cov=airflow_provider_caf/%) \
 	    --cov-report=term-missing:skip-covered --cov-fail-under=95 || failed=1; \
-	$(python) -m pytest --numprocesses=3 --durations=20 $(pure:%=--ignore=tests/unit/%) || failed=1; \
+	$(python) -m pytest --numprocesses=3 --durations=20 $(by_themselves:%=--ignore=%) || failed=1; \
 	exit $$failed
 
 # For developers: all tests, and what they try of the whole package, which takes half as long again.
