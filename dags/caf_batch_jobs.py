@@ -33,7 +33,7 @@ with DAG(
         "backend": "{{ '' if params.conn_id else params.backend }}",
         "conn_id": "{{ params.conn_id or '' }}",
     },
-):
+) as dag:
     draw = BatchJobOperator(
         task_id="draw",
         command=["python3", "-c", DRAW, "{seed}", "{{ params.points }}"],

@@ -36,8 +36,9 @@ class BatchJobSensor(TaskJobsWait, WaitingSensor[TaskJobs], ForeignWait):
     :param handle: what a `BatchSubmitOperator` has returned: `submit.output`.
     :param job_ids: instead of a handle: ids as the system writes them, of jobs, whole arrays or elements.
     :param job_name: instead of a handle: the name of jobs of the user as whom the commands run.
-    :param backend: the system of those jobs; None: as the connection, or the class, says.
-    :param conn_id: the Airflow connection to it, of type `caf_batch`.
+    :param backend: the system of those jobs; None: as the connection, or the class, says. If it is given, jobs of a
+        handle have to be on it.
+    :param conn_id: the Airflow connection to it, of type `caf_batch`; of a handle as `backend`.
     :param work_dir: as given to the task that submits; None: `[caf] work_dir`.
     :param max_retries: tries of one job after its first; None: as the task that submits says.
     :param cancel_on_kill: whether the jobs end when somebody kills the task; None: those of a handle do.
@@ -79,10 +80,10 @@ class BatchJobSensor(TaskJobsWait, WaitingSensor[TaskJobs], ForeignWait):
                     f"{type(self).__name__} waits for {self.system} jobs, but task {self.task_id!r} names {backend!r}.",
                     hint="Use BatchJobSensor, which waits for any.",
                 )
-        elif job_ids or job_name or backend or conn_id:
+        elif job_ids or job_name:
             raise DefinitionError(
                 f"Task {self.task_id!r} has a handle, and words for jobs of somebody else.",
-                hint="The handle says where the jobs are: leave out job_ids, job_name, backend and conn_id.",
+                hint="Wait for one kind in a task: leave out job_ids and job_name, or the handle.",
             )
 
     def execute(self, context: Context) -> Any:
@@ -133,7 +134,17 @@ class BatchJobSensor(TaskJobsWait, WaitingSensor[TaskJobs], ForeignWait):
         """Return the jobs of the handle."""
         root = Path(self.work_dir) if self.work_dir else find_work_dir()
         check_work_dir(root)
-        return open_jobs(read_handle(self.handle, root), patience=patience)
+        jobs = open_jobs(read_handle(self.handle, root), patience=patience)
+        for word, wanted, found in zip(
+            ("backend", "conn_id"), (self.backend, self.conn_id), jobs.manifest.target, strict=True
+        ):
+            # Of `default_args` all tasks of a DAG get both.
+            if wanted and wanted != found:
+                raise DefinitionError(
+                    f"Task {self.task_id!r} has the {word} {wanted!r}, but the jobs of its handle have {found!r}.",
+                    hint="The handle says where the jobs are: leave it out.",
+                )
+        return jobs
 
 
 class LocalJobSensor(BatchJobSensor, system="local"):

@@ -105,6 +105,7 @@ def test_it_goes_on_in_the_triggerer(
         ({}, "does not say which jobs"),
         ({"job_name": "x", "cancel_on_kill": True}, "has cancel_on_kill for jobs by name"),
         ({"handle": "/x", "job_ids": ["1"]}, "has a handle, and words for jobs of somebody else"),
+        ({"handle": "/x", "job_name": "x"}, "has a handle, and words for jobs of somebody else"),
         ({"job_ids": ["1"], "backend": "local"}, "names 'local'"),
     ],
 )

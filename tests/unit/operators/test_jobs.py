@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, TaskDeferred
 
 from airflow_provider_caf.core.errors import CafError, DefinitionError
@@ -203,6 +205,21 @@ def test_a_handle_is_waited_for(context: dict[str, Any]) -> None:
     assert read_outputs(result) == ["0", "1"]
     assert wait(context, handle["folder"])["jobs"] == 2
     assert wait(context, handle, deferrable=False, poke_interval=0.05)["failed"] == 0
+
+
+def test_a_sensor_may_have_the_target_of_all_tasks_and_no_other(context: dict[str, Any]) -> None:
+    handle = submit(context, command=["true"])
+    assert wait(context, handle, backend="local", conn_id="")["jobs"] == 1
+    for word, value in (("backend", "slurm"), ("conn_id", "farm")):
+        words: dict[str, Any] = {word: value}
+        with pytest.raises(AirflowFailException, match=f"has the {word} '{value}', but the jobs of its handle have"):
+            wait(context, handle, **words)
+
+
+def test_the_example_can_be_read() -> None:
+    example = runpy.run_path(str(Path(__file__).parents[3] / "dags" / "caf_batch_jobs.py"))
+    (dag,) = (value for value in example.values() if isinstance(value, DAG) and value.dag_id == "caf_batch_jobs")
+    assert set(dag.task_ids) == {"draw", "check", "wait", "estimate"}
 
 
 def test_a_sensor_submits_again_what_failed(context: dict[str, Any], tmp_path: Path) -> None:
