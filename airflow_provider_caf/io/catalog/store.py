@@ -38,7 +38,15 @@ from sqlalchemy.pool import NullPool
 
 from airflow_provider_caf.core.errors import DatabaseError, explain_os_error
 from airflow_provider_caf.io.catalog.passing import is_passing, is_there
-from airflow_provider_caf.io.catalog.rows import ExecutionCount, ExecutionRow, OfCalibration, OfRun, PayloadRow, RunRow
+from airflow_provider_caf.io.catalog.rows import (
+    ExecutionCount,
+    ExecutionRow,
+    OfCalibration,
+    OfRun,
+    PayloadRow,
+    RunRow,
+    SubjobsRow,
+)
 from airflow_provider_caf.io.catalog.tables import METADATA, SCHEMA, SCHEMA_VERSION, TABLES, RowTable
 
 _R = TypeVar("_R", bound=OfRun)
@@ -244,8 +252,10 @@ class Catalog:
 
     def list_dags(self) -> list[str]:
         """List the ids of the DAGs of which the catalog knows a run."""
-        column = TABLES[RunRow].table.c.dag_id
-        return [row[0] for row in self._select(select(column).distinct().order_by(column))]
+        # Of jobs that belong to no calibration there is no other row.
+        columns = (TABLES[kind].table.c.dag_id for kind in (RunRow, SubjobsRow))
+        found = {row[0] for column in columns for row in self._select(select(column).distinct())}
+        return sorted(found)
 
     def _select(self, query: Select[Any]) -> list[Any]:
         self.create_tables()
