@@ -21,6 +21,7 @@ from airflow_provider_caf.core.errors import (
     AlgorithmFailed,
     CafError,
     CheckpointError,
+    CommandMissing,
     DatabaseError,
     DefinitionError,
     InputError,
@@ -132,7 +133,7 @@ def test_what_no_retry_mends_fails_at_once(error: type[CafError]) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        *(TransportError, TransportTimeout, SubmitError, SubmitRefused, SubmitUnknown, PollError),
+        *(TransportError, CommandMissing, TransportTimeout, SubmitError, SubmitRefused, SubmitUnknown, PollError),
         *(DatabaseError, CheckpointError, AlgorithmDied, Stopped),
     ],
 )
@@ -155,6 +156,7 @@ def test_every_error_was_thought_of() -> None:
         *("DefinitionError", "InputError", "JobFailed", "AlgorithmFailed", "NotEnoughData", "JobHeld", "JobLost"),
         *(
             "TransportError",
+            "CommandMissing",
             "TransportTimeout",
             "SubmitRefused",
             "SubmitUnknown",
