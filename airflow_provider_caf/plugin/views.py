@@ -280,6 +280,7 @@ def _build_failure(row: db.FailedSubjobRow, run: RunRow, catalog: Catalog) -> di
         **_pick(row, "exit_code", "signal", "host", "reason", "ended"),
         "path": logs[0].path if logs else row.log,
         "tail": cut_tail(logs[0].text[-_TAIL_LETTERS:], _TAIL_LINES) if logs else None,
+        "is_job": find_task(row, run.tasks) is not None,
         "task_id": find_task(row, run.tasks)
         or TaskName(calibration=row.calibration, iteration=row.iteration, owner=row.collection, step=WAIT).task_id,
     }

@@ -301,8 +301,10 @@ def test_jobs_of_a_task_are_shown_with_their_failures(open_window: OpenWindow, s
     expect(row.get_by_role("link", name="jobs")).to_be_visible()
     expect(row).to_contain_text("1 of 3 subjobs of task 'jobs' of DAG 'batch_jobs', failed")
     expect(page.locator("body")).not_to_contain_text("This run has no calibrations")
+    expect(page.locator("body")).not_to_contain_text("IoV map")
     failure = page.locator(".failure")
     expect(failure).to_have_count(1)
+    expect(failure).to_contain_text("jobs job 1 try 1: exit code 3")
     failure.locator("summary").click()
     expect(failure).to_contain_text("told to fail")
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]

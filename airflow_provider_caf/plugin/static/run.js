@@ -160,7 +160,7 @@ export class RunPage {
         "tr",
         {},
         h("th", { scope: "row" }, h("a", { href: taskAddress(this.run, task.name.replace(/\[.*/, "")), target: "_top" }, task.name)),
-        h("td", { "data-label": "state" }, badge(task.state), task.state !== "success" && task.progress && h("div", { class: "soft" }, task.progress), task.state === "failed" && task.reason && buildReason(task.reason)),
+        h("td", { "data-label": "state" }, badge(task.state), !["success", "failed"].includes(task.state) && task.progress && h("div", { class: "soft" }, task.progress), task.state === "failed" && task.reason && buildReason(task.reason)),
         h("td", { "data-label": "jobs" }, buildCounts({ ...task, name: "" })),
       ),
     );
@@ -182,6 +182,7 @@ export class RunPage {
   }
 
   async updateMap(data) {
+    if (!data.calibrations.length && data.jobs.length) return;
     const finished = data.calibrations.filter((calibration) => calibration.state === "completed").map((calibration) => calibration.name);
     const key = JSON.stringify([finished, this.chosen]);
     if (key === this.mapKey) return;
@@ -257,8 +258,8 @@ export class RunPage {
       h(
         "summary",
         {},
-        h("strong", {}, `${row.calibration} / ${row.collection} subjob ${row.subjob}`),
-        h("span", { class: "soft" }, ` pass ${row.iteration + 1}, try ${row.attempt + 1}: `),
+        h("strong", {}, row.is_job ? `${row.calibration} job ${row.subjob}` : `${row.calibration} / ${row.collection} subjob ${row.subjob}`),
+        h("span", { class: "soft" }, row.is_job ? ` try ${row.attempt + 1}: ` : ` pass ${row.iteration + 1}, try ${row.attempt + 1}: `),
         h("span", { class: "why" }, row.reason),
       ),
       h("p", {}, `${end}${row.host ? ` on ${row.host}` : ""}${row.ended ? `, ${formatTime(row.ended)}` : ""}`),
