@@ -40,7 +40,7 @@ def show(value: Any, depth: int = 0) -> Any:
     if "string" in type(value).__name__:
         return str(value)
     if type(value).__name__ == "LowLevelView" and value.format in ("c", "b", "B"):
-        return bytes(value).partition(b"\0")[0].decode("latin-1")
+        return repr(bytes(value).partition(b"\0")[0].decode("utf-8", "surrogateescape"))
     if depth < 3 and (hasattr(value, "__len__") or hasattr(value, "size")):
         try:
             return [show(each, depth + 1) for each in value]
