@@ -113,7 +113,10 @@ def read_plainly(tree: Any, branch: str) -> Any:
             return [repr(bool(leaf.GetValue(at))) for at in range(leaf.GetLen())]
         return [repr(leaf.GetValue(at) if is_real else leaf.GetValueLong64(at)) for at in range(leaf.GetLen())]
     try:
-        return show(type(tree).__getattr__(tree, branch))
+        value = type(tree).__getattr__(tree, branch)
+        # Where no text of a branch has a letter, PyROOT takes it for one letter.
+        is_empty = leaf and leaf.ClassName() == "TLeafC" and value == "\0"
+        return show("" if is_empty else value)
     except Exception:  # noqa: BLE001
         return None
 
