@@ -60,6 +60,9 @@ def test_who_fails_a_task_by_hand_ends_its_jobs(started: StartedAirflow, tmp_pat
     run_id = started.trigger("batch_jobs", {"folder": str(tmp_path), "backend": BACKEND})
     started.wait_until(lambda: started.read_states("batch_jobs", run_id).get("jobs") == "deferred")
     started.wait_until(lambda: count_starts(tmp_path) == [1, 1, 1])
+    # Before the triggerer has looked at the jobs it knows nothing of the task.
+    logs = started.airflow.home / "logs" / "dag_id=batch_jobs" / f"run_id={run_id}" / "task_id=jobs"
+    started.wait_until(lambda: any('"3 running"' in file.read_text() for file in logs.glob("*.log.trigger.*")))
     started.airflow.call_api(
         "PATCH", f"/dags/batch_jobs/dagRuns/{quote(run_id)}/taskInstances/jobs", {"new_state": "failed"}
     )
