@@ -13,7 +13,7 @@ from airflow_provider_caf.core.splitting import Splitting
 from airflow_provider_caf.core.strategies.base import GRANULARITIES
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.definitions.databases import HasDatabases
-from airflow_provider_caf.definitions.form import Form, Template, Word, fill, is_template, written
+from airflow_provider_caf.definitions.form import Form, Template, fill, is_template, written
 from airflow_provider_caf.definitions.words import (
     BackendArgs,
     CodeReference,
@@ -24,6 +24,7 @@ from airflow_provider_caf.definitions.words import (
     JobFiles,
     NamesOfData,
     OptionalCount,
+    OptionalMappings,
     OptionalNumber,
     Paths,
     Patterns,
@@ -32,8 +33,6 @@ from airflow_provider_caf.definitions.words import (
     Tolerated,
     choice,
     code_or_argv,
-    read_list,
-    read_mapping,
     read_paths,
 )
 
@@ -134,14 +133,7 @@ class Collection(FailureWords, CollectorWords, HasDatabases):
     collector: Collector
     selection: Selection | None = None
     """Which of the input files are used."""
-    arguments: Annotated[
-        Annotated[
-            list[dict[str, Any]],
-            Word(read_list(read_mapping, "mappings"), {"type": "array", "items": {"type": "object"}}),
-        ]
-        | None,
-        Template(),
-    ] = None
+    arguments: OptionalMappings = None
     """One subjob for each mapping, with all files; the collector finds it as `self.arguments`."""
     max_subjobs: OptionalCount = None
     """The limit of `arguments`, required with it."""

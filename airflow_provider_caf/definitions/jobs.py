@@ -17,6 +17,7 @@ from airflow_provider_caf.definitions.words import (
     BackendArgs,
     JobFiles,
     OptionalArgv,
+    OptionalMappings,
     OptionalText,
     Paths,
     Patterns,
@@ -26,7 +27,6 @@ from airflow_provider_caf.definitions.words import (
     Tolerated,
     read_argv,
     read_list,
-    read_mapping,
 )
 
 FILES_PLACEHOLDER = "{input_files}"
@@ -36,7 +36,6 @@ _NUMBER = BeforeValidator(lambda value: int(value) if isinstance(value, str) and
 _Count = Annotated[Annotated[Positive, _NUMBER] | None, Template()]
 _Tolerated = Annotated[Tolerated, _NUMBER]
 _Argvs = Word(read_list(read_argv, "commands"), {"type": "array", "items": {"type": "array"}})
-_Mappings = Word(read_list(read_mapping, "mappings"), {"type": "array", "items": {"type": "object"}})
 
 
 @record
@@ -63,7 +62,7 @@ class Jobs(Form):
     `{subjob}`, `{job}` (the job file) and the names of `arguments` are filled in."""
     commands: Annotated[Annotated[list[list[str]], _Argvs] | None, Template()] = None
     """Instead of `command`: one argv list for each job."""
-    arguments: Annotated[Annotated[list[dict[str, Any]], _Mappings] | None, Template()] = None
+    arguments: OptionalMappings = None
     """One job with `command` for each mapping. Each of them gets all input files."""
     input_files: Annotated[Paths | None, Template()] = None
     """Absolute paths, globs or URIs. Without a limit below and without `arguments`, one job for each file."""

@@ -280,6 +280,8 @@ Tolerated = Annotated[Annotated[Tolerance, Word(read_tolerated, _TOLERATED_SCHEM
 Folder = Annotated[str, Word(read_absolute, _TEXT_SCHEMA)]
 Backend = Annotated[Annotated[Text, AfterValidator(_check_backend)] | None, _EMPTY_IS_NONE]
 BackendArgs = Annotated[dict[str, Any], Word(read_backend_args, _MAPPING_SCHEMA), Template()]
+_Mappings = Word(read_list(read_mapping, "mappings"), {"type": "array", "items": _MAPPING_SCHEMA})
+OptionalMappings = Annotated[Annotated[list[dict[str, Any]], _Mappings] | None, Template()]
 Settings = Annotated[dict[str, Any], Word(read_mapping, _MAPPING_SCHEMA), Template()]
 JobFiles = Annotated[
     dict[str, Any], Word(read_job_files, {"type": "object", "additionalProperties": _TEXT_SCHEMA}), Template()

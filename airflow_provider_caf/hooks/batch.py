@@ -243,7 +243,7 @@ def open_foreign(
     :param which: as for `ForeignJobs`: `ids`, `name`, `memory`.
     :raises DefinitionError: if the connection cannot be used, or an id or the name cannot be one.
     """
-    system, connection, _ = choose_target(backend or None, connection or None, "the wait for jobs")
+    system, connection, _ = choose_target(backend, connection, "the wait for jobs")
     transport, _ = _open_host(connection, Path("/"))
     return ForeignJobs(BatchClient(load_system(system), transport, patience=patience), **which)
 

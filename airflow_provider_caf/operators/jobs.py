@@ -14,11 +14,11 @@ from airflow_provider_caf.batch.resubmit import DEFAULT_MAX_RETRIES
 from airflow_provider_caf.batch.spec import merge_resources, parse_resources
 from airflow_provider_caf.definitions.jobs import Jobs
 from airflow_provider_caf.hooks.batch import choose_target, open_jobs
-from airflow_provider_caf.io.layout import RunLayout, TaskJobsLayout, check_work_dir
+from airflow_provider_caf.io.layout import RunLayout, TaskJobsLayout
 from airflow_provider_caf.jobs.observation import Observation
 from airflow_provider_caf.operators.base import CafTask, failing_for_good
 from airflow_provider_caf.operators.links import JOBS_LINKS
-from airflow_provider_caf.operators.waiting import WaitingTask
+from airflow_provider_caf.operators.waiting import WaitingTask, read_patience
 from airflow_provider_caf.site.metrics import count
 from airflow_provider_caf.site.places import find_work_dir
 from airflow_provider_caf.steps.task_jobs import (
@@ -144,15 +144,8 @@ class JobsOperator(CafTask, BaseOperator):
         :raises DefinitionError: if `work_dir` cannot be a folder.
         """
         ti = context["ti"]
-        run = RunLayout(work_dir=self.find_root(), dag_id=ti.dag_id, run_id=ti.run_id)
-        return run.task_jobs(ti.task_id, -1 if ti.map_index is None else ti.map_index)
-
-    def find_root(self) -> Path:
-        """Return the folder in which the folder of the jobs is."""
-        if not self.work_dir:
-            return find_work_dir()
-        check_work_dir(Path(self.work_dir))
-        return Path(self.work_dir)
+        run = RunLayout(work_dir=find_work_dir(self.work_dir), dag_id=ti.dag_id, run_id=ti.run_id)
+        return run.task_jobs(ti.task_id, find_map_index(context))
 
     def prepare(self, context: Context) -> TaskJobs:
         """Write what is to be run, and end what an earlier try has left that is not to be run any more.
@@ -161,7 +154,7 @@ class JobsOperator(CafTask, BaseOperator):
         :raises InputError: if input files are not there.
         """
         words = self.read_words()
-        ti, layout = context["ti"], self.find_folder(context)
+        ti, map_index, layout = context["ti"], find_map_index(context), self.find_folder(context)
         where = f"task {ti.task_id!r}"
         jobs = find_jobs(words, where)
         backend, connection, connection_args = choose_target(words.backend, words.conn_id, where)
@@ -177,8 +170,8 @@ class JobsOperator(CafTask, BaseOperator):
         manifest = TaskJobsManifest(
             dag_id=ti.dag_id,
             run_id=ti.run_id,
-            task=ti.task_id if layout.folder.name != str(ti.map_index) else f"{ti.task_id}[{ti.map_index}]",
-            root=str(self.find_root()),
+            task=ti.task_id if map_index < 0 else f"{ti.task_id}[{map_index}]",
+            root=str(find_work_dir(self.work_dir)),
             backend=backend,
             connection=connection,
             resources=resources,
@@ -187,8 +180,8 @@ class JobsOperator(CafTask, BaseOperator):
             max_retries=DEFAULT_MAX_RETRIES if words.max_retries is None else int(words.max_retries),
             max_failed=0 if words.max_failed is None else words.max_failed,
         )
-        manifest.write(layout)
-        run = open_jobs(layout)
+        manifest.write(layout.manifest)
+        run = open_jobs(layout, patience=read_patience())
         if run.ignored:
             self.log.warning("%s has no use for the backend_args %s.", backend, ", ".join(run.ignored))
         run.end_surplus()
@@ -199,17 +192,17 @@ class JobsOperator(CafTask, BaseOperator):
         """End the jobs of an earlier try that went to another system, and put its folder aside."""
         if not layout.manifest.exists():
             return
-        before = open_jobs(layout)
-        if before.manifest.target == target:
+        before = TaskJobsManifest.read(layout)
+        if before.target == target:
             return
-        before.cancel()
+        open_jobs(layout).cancel()
         number = 1
         while (aside := layout.folder.with_name(f"{layout.folder.name}.before.{number}")).exists():
             number += 1
         layout.folder.rename(aside)
         self.log.warning(
             "The jobs went to %s before. What ran there is ended, and its folder is %s now.",
-            before.manifest.backend,
+            before.backend,
             aside,
         )
 
@@ -227,6 +220,12 @@ class JobsOperator(CafTask, BaseOperator):
             run.list_array_ids(),
             run.layout.folder,
         )
+
+
+def find_map_index(context: Context) -> int:
+    """Return the number of a mapped task; -1: it is none."""
+    number = context["ti"].map_index
+    return -1 if number is None else number
 
 
 class BatchSubmitOperator(JobsOperator):
@@ -256,7 +255,7 @@ class TaskJobsWait(WaitingTask[TaskJobs]):
 
     def build_trigger(self, context: Context, run: TaskJobs, wait: Mapping[str, Any]) -> TaskJobsTrigger:
         """Return the trigger that goes on with the wait."""
-        return TaskJobsTrigger(folder=str(run.layout.folder), cancel_on_kill=self.cancel_on_kill, **wait)
+        return TaskJobsTrigger(folder=str(run.layout.folder), **wait)
 
     def build_result(self, run: TaskJobs, seen: Observation) -> Any:
         """Return the handle with what has become of the jobs."""
@@ -294,8 +293,8 @@ class BatchJobOperator(TaskJobsWait, JobsOperator):
         :raises AirflowFailException: for arguments that cannot be used, or when the retries of a job are spent.
         """
         with self.ending_jobs_with_the_task(context):
-            self.prepare(context)
-            run = self.find_opened(context)
+            run = self.prepare(context)
+            self.adopt(context, run)
             first_attempt = self.begin(context, run)
             return self.wait(context, run, first_attempt, time.time() + self.timeout)
 

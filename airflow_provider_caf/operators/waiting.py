@@ -6,10 +6,10 @@ Each look is the same wherever it is made: held jobs are dealt with, and what ha
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from airflow.sdk import BaseOperator, BaseSensorOperator, Context, conf
 from airflow.sdk.exceptions import (
@@ -164,16 +164,23 @@ class WaitingTask(CafTask, _Task, Generic[_R]):
         :raises DefinitionError: if they are on another system than this class is for.
         """
         if self._run is None:
-            run = self.open_run(context, read_patience())
-            system = run.client.system.name
-            if self.system not in (None, system):
-                raise DefinitionError(
-                    f"{type(self).__name__} waits for {self.system} jobs, but {run.subjob_set.description} "
-                    f"runs on {system!r}.",
-                    hint="Use BatchJobSensor, which waits for any.",
-                )
-            self._run, self._counts = run, self.open_counts(context, run)
+            self.adopt(context, self.open_run(context, read_patience()))
+        assert self._run is not None, "adopt() sets it"
         return self._run
+
+    def adopt(self, context: Context, run: _R) -> None:
+        """Wait for these subjobs.
+
+        :raises DefinitionError: if they are on another system than this class is for.
+        """
+        system = run.client.system.name
+        if self.system not in (None, system):
+            raise DefinitionError(
+                f"{type(self).__name__} waits for {self.system} jobs, but {run.subjob_set.description} "
+                f"runs on {system!r}.",
+                hint="Use BatchJobSensor, which waits for any.",
+            )
+        self._run, self._counts = run, self.open_counts(context, run)
 
     def begin(self, context: Context, run: _R) -> int:
         """Submit again what has failed before, and return the first try that counts from now on.
@@ -202,46 +209,56 @@ class WaitingTask(CafTask, _Task, Generic[_R]):
         :param deadline: in seconds since 1970.
         :raises AirflowSensorTimeout: when it has passed.
         """
-        since = time.time()
-        began = time.monotonic()
+        self.watch(
+            lambda: self.look(context, run, first_attempt),
+            lambda wait: self.build_trigger(context, run, {**wait, "first_attempt": first_attempt}),
+            lambda: (
+                f"The subjobs of {run.subjob_set.description} were not done within {self.timeout:g} s "
+                f"({self._shown}). Those that were not are ended."
+            ),
+            deadline,
+            run.patience,
+        )
+        return self.finish(run)
+
+    def watch(
+        self,
+        look: Callable[[], Look],
+        build_trigger: Callable[[Mapping[str, Any]], BaseTrigger],
+        describe_timeout: Callable[[], str],
+        deadline: float,
+        patience: Patience,
+    ) -> None:
+        """Look until all is done, in the worker for a while, then in the triggerer.
+
+        :param build_trigger: gets the arguments that all triggers have.
+        :param describe_timeout: returns what to say when the time is up.
+        :param deadline: in seconds since 1970.
+        :raises AirflowSensorTimeout: when it has passed.
+        """
+        since, began = time.time(), time.monotonic()
         limit = conf.getfloat("caf", "defer_after", fallback=20.0)
-        while (look := self.look(context, run, first_attempt)) is not Look.DONE:
+        while (found := look()) is not Look.DONE:
             if time.time() > deadline:
-                self._give_up(run)
+                raise (AirflowSkipException if self.soft_fail else AirflowSensorTimeout)(describe_timeout())
             waited = time.monotonic() - began
             # The triggerer would begin the grace time anew, and so would we after it.
-            if self.deferrable and waited > limit and look is not Look.SETTLING:
-                self.defer(
-                    trigger=self.build_trigger(
-                        context,
-                        run,
-                        {
-                            "deadline": deadline,
-                            "first_attempt": first_attempt,
-                            "since": since,
-                            "shortest_interval": run.patience.shortest,
-                            "longest_interval": run.patience.longest,
-                            "poll_deadline": run.patience.deadline,
-                        },
-                    ),
-                    method_name="execute_complete",
-                )
-            time.sleep(decide_interval(waited, run.patience))
-        return self.finish(run)
+            if self.deferrable and waited > limit and found is not Look.SETTLING:
+                wait = {
+                    "deadline": deadline,
+                    "since": since,
+                    "shortest_interval": patience.shortest,
+                    "longest_interval": patience.longest,
+                    "poll_deadline": patience.deadline,
+                    "cancel_on_kill": self.cancel_on_kill,
+                }
+                self.defer(trigger=build_trigger(wait), method_name="execute_complete")
+            time.sleep(decide_interval(waited, patience))
 
     def finish(self, run: _R) -> dict[str, Any]:
         """Return what goes to XCom after the last look."""
         assert self._seen is not None, "look() sets it"
         return self.build_result(run, self._seen)
-
-    def _give_up(self, run: _R) -> NoReturn:
-        message = (
-            f"The subjobs of {run.subjob_set.description} were not done within {self.timeout:g} s ({self._shown}). "
-            "Those that were not are ended."
-        )
-        if self.soft_fail:
-            raise AirflowSkipException(message)
-        raise AirflowSensorTimeout(message)
 
     def look(self, context: Context, run: _R, first_attempt: int) -> Look:
         """Look once; deal with held jobs; submit again what failed.
@@ -255,7 +272,7 @@ class WaitingTask(CafTask, _Task, Generic[_R]):
         self._is_all_over = observation.is_over
         assert self._counts is not None, "find_opened() sets it"
         self._counts.update(observation, is_last=self._is_all_over)
-        self._show(context, run.attend(observation))
+        self.show(context, run.attend(observation))
         if not self.deferrable:
             self._check_silence(context, run.patience, observation.problem)
         if not self._is_all_over:
@@ -299,12 +316,15 @@ class WaitingTask(CafTask, _Task, Generic[_R]):
                 hint="Mend it and clear the task: what ended meanwhile does not run again.",
             )
 
-    def _show(self, context: Context, line: str) -> None:
-        """Show how far it is, where it changed: in the log, and in the store that the web interface shows."""
+    def show(self, context: Context, line: str, whose: str = "") -> None:
+        """Show how far it is, where it changed: in the log, and in the store that the web interface shows.
+
+        :param whose: what the log says before the line.
+        """
         if line == self._shown:
             return
         self._shown = line
-        self.log.info("%s", line)
+        self.log.info("%s%s", whose, line)
         try:
             context["task_state_store"].set("progress", line)
         except AirflowRuntimeError as error:

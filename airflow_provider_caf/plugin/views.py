@@ -77,9 +77,9 @@ def build_run(run: RunDep, catalog: CatalogDep) -> dict[str, Any]:
         ],
         "calibrations": [_build_progress(progress, run) for progress in calibrations],
         "jobs": [
-            _build_task_jobs(row, run)
+            {**_build_counts(row), "name": row.calibration, **_pick(run.tasks[task_id], "state", "progress", "reason")}
             for row in catalog.read(db.SubjobsRow, *run.place)
-            if find_task(row, run.tasks) is not None
+            if (task_id := find_task(row, run.tasks)) is not None
         ],
         "failed": catalog.count(db.FailedSubjobRow, *run.place),
     }
@@ -98,11 +98,6 @@ def _build_progress(progress: CalibrationProgress, run: RunRow) -> dict[str, Any
 def _build_counts(row: db.SubjobsRow) -> dict[str, Any]:
     counts = _pick(row, "total", "queued", "held", "running", "done", "failed", "retries", "updated")
     return {"name": row.collection, **counts}
-
-
-def _build_task_jobs(row: db.SubjobsRow, run: RunRow) -> dict[str, Any]:
-    task = run.tasks[find_task(row, run.tasks) or ""]
-    return {**_build_counts(row), "name": row.calibration, **_pick(task, "state", "progress", "reason")}
 
 
 def find_task(row: db.SubjobsRow | db.FailedSubjobRow, tasks: Iterable[str]) -> str | None:
@@ -275,13 +270,14 @@ def build_failures(run: RunDep, catalog: CatalogDep, name: str | None = None, of
 def _build_failure(row: db.FailedSubjobRow, run: RunRow, catalog: Catalog) -> dict[str, Any]:
     attempt: Any = {"iteration": row.iteration, "step": row.collection, "subjob": row.subjob, "attempt": row.attempt}
     logs = catalog.read(db.LogRow, row.dag_id, row.run_id, row.calibration, **attempt)
+    task_id = find_task(row, run.tasks)
     return {
         **_pick(row, "calibration", "iteration", "collection", "subjob", "attempt"),
         **_pick(row, "exit_code", "signal", "host", "reason", "ended"),
         "path": logs[0].path if logs else row.log,
         "tail": cut_tail(logs[0].text[-_TAIL_LETTERS:], _TAIL_LINES) if logs else None,
-        "is_job": find_task(row, run.tasks) is not None,
-        "task_id": find_task(row, run.tasks)
+        "is_job": task_id is not None,
+        "task_id": task_id
         or TaskName(calibration=row.calibration, iteration=row.iteration, owner=row.collection, step=WAIT).task_id,
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Context, XComArg
@@ -11,17 +10,15 @@ from airflow.sdk import Context, XComArg
 from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.core.errors import DefinitionError, PollError
 from airflow_provider_caf.hooks.batch import open_jobs
-from airflow_provider_caf.io.layout import check_work_dir
 from airflow_provider_caf.operators.base import failing_for_good
 from airflow_provider_caf.operators.jobs import TaskJobsWait
 from airflow_provider_caf.operators.links import JOBS_LINKS
-from airflow_provider_caf.operators.waiting import WaitingSensor
 from airflow_provider_caf.sensors.foreign import ForeignWait
 from airflow_provider_caf.site.places import find_work_dir
 from airflow_provider_caf.steps.task_jobs import TaskJobs, read_handle
 
 
-class BatchJobSensor(TaskJobsWait, WaitingSensor[TaskJobs], ForeignWait):
+class BatchJobSensor(TaskJobsWait, ForeignWait):
     """Wait until all jobs of a handle are done, or jobs that somebody else submitted.
 
     It watches in the worker for a while, then in the triggerer.
@@ -132,9 +129,7 @@ class BatchJobSensor(TaskJobsWait, WaitingSensor[TaskJobs], ForeignWait):
 
     def open_run(self, context: Context, patience: Patience) -> TaskJobs:
         """Return the jobs of the handle."""
-        root = Path(self.work_dir) if self.work_dir else find_work_dir()
-        check_work_dir(root)
-        jobs = open_jobs(read_handle(self.handle, root), patience=patience)
+        jobs = open_jobs(read_handle(self.handle, find_work_dir(self.work_dir)), patience=patience)
         for word, wanted, found in zip(
             ("backend", "conn_id"), (self.backend, self.conn_id), jobs.manifest.target, strict=True
         ):

@@ -6,32 +6,29 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from airflow.sdk import BaseSensorOperator, Context, conf
-from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
+from airflow.sdk import BaseSensorOperator, Context
 
-from airflow_provider_caf.batch.polling import decide_interval
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.hooks.batch import open_foreign
 from airflow_provider_caf.jobs.foreign import ForeignJobs, ForeignObservation
-from airflow_provider_caf.operators.waiting import read_patience
+from airflow_provider_caf.operators.waiting import Look, WaitingSensor, read_patience
 from airflow_provider_caf.site.metrics import time_poll
+from airflow_provider_caf.steps.task_jobs import TaskJobs
 from airflow_provider_caf.triggers.batch import ForeignJobTrigger
 
 _SEEN = "seen"
 """The key in the task's state store under which a look leaves what was seen: after that, gone is not unknown."""
 
 
-class ForeignWait(BaseSensorOperator):
+class ForeignWait(WaitingSensor[TaskJobs]):
     """What `BatchJobSensor` does without a handle."""
 
     job_ids: Sequence[str] | str
     job_name: str | None
     backend: str | None
     conn_id: str | None
-    deferrable: bool
-    cancel_on_kill: bool
     _foreign: ForeignJobs | None = None
-    _shown_line = ""
+    _foreign_seen: ForeignObservation | None = None
 
     def check_foreign(self) -> None:
         """Refuse arguments that exclude one another.
@@ -77,58 +74,45 @@ class ForeignWait(BaseSensorOperator):
     def poke_foreign(self, context: Context) -> bool:
         """Look once, in the worker."""
         jobs = self._foreign or self.open_foreign(context["task_state_store"].get(_SEEN))
-        return self._look(context, jobs).is_over
+        return self._look(context, jobs) is Look.DONE
 
     def wait_foreign(self, context: Context, jobs: ForeignJobs, deadline: float) -> dict[str, Any]:
         """Watch in the worker for a while, then defer.
 
         :param deadline: in seconds since 1970.
         """
-        since, began = time.time(), time.monotonic()
-        limit, patience = conf.getfloat("caf", "defer_after", fallback=20.0), jobs.client.patience
-        while not (seen := self._look(context, jobs)).is_over:
-            if time.time() > deadline:
-                message = f"The jobs were not over within {self.timeout:g} s, {jobs.describe()}: {seen.describe()}."
-                raise (AirflowSkipException if self.soft_fail else AirflowSensorTimeout)(message)
-            waited = time.monotonic() - began
-            if waited > limit and not seen.is_settling:
-                self.defer(
-                    trigger=ForeignJobTrigger(
-                        backend=self.backend,
-                        conn_id=self.conn_id,
-                        name=self.job_name or None,
-                        memory=jobs.remember(),
-                        ids=list(jobs.ids),
-                        deadline=deadline,
-                        since=since,
-                        shortest_interval=patience.shortest,
-                        longest_interval=patience.longest,
-                        poll_deadline=patience.deadline,
-                        cancel_on_kill=self.cancel_on_kill,
-                    ),
-                    method_name="execute_complete",
-                )
-            time.sleep(decide_interval(waited, patience))
+        self.watch(
+            lambda: self._look(context, jobs),
+            lambda wait: ForeignJobTrigger(
+                backend=self.backend,
+                conn_id=self.conn_id,
+                name=self.job_name or None,
+                memory=jobs.remember(),
+                ids=list(jobs.ids),
+                **wait,
+            ),
+            lambda: f"The jobs were not over within {self.timeout:g} s, {jobs.describe()}: {self._shown}.",
+            deadline,
+            jobs.client.patience,
+        )
         return self._finish(jobs)
 
-    def _look(self, context: Context, jobs: ForeignJobs) -> ForeignObservation:
+    def _look(self, context: Context, jobs: ForeignJobs) -> Look:
         with time_poll(jobs.client.system.name, in_triggerer=False):
-            seen = jobs.observe()
-        store = context["task_state_store"]
-        line = seen.describe()
-        if line != self._shown_line:
-            self._shown_line = line
-            self.log.info("%s: %s", jobs.describe(), line)
-            store.set("progress", line)
+            self._foreign_seen = seen = jobs.observe()
+        self.show(context, seen.describe(), f"{jobs.describe()}: ")
         if not self.deferrable:
-            store.set(_SEEN, jobs.remember())
-        return seen
+            context["task_state_store"].set(_SEEN, jobs.remember())
+        if seen.is_over:
+            return Look.DONE
+        return Look.SETTLING if seen.is_settling else Look.WAITING
 
     def _finish(self, jobs: ForeignJobs) -> dict[str, Any]:
         """Return what goes to XCom.
 
         :raises JobFailed: if one of the jobs has not ended well.
         """
-        seen = jobs.observe()
+        seen = self._foreign_seen
+        assert seen is not None, "_look() sets it"
         jobs.check_done(seen)
         return {"backend": jobs.client.system.name, "job_ids": list(jobs.ids), "jobs": len(seen.jobs)}

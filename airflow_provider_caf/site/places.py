@@ -14,12 +14,13 @@ from airflow_provider_caf.io.layout import check_work_dir, default_catalog_file
 from airflow_provider_caf.site.shared import Shared
 
 
-def find_work_dir() -> Path:
+def find_work_dir(given: str | None = None) -> Path:
     """Return the folder of all runs: `[caf] work_dir`, or the folder `caf` in AIRFLOW_HOME.
 
+    :param given: the one that a task has instead.
     :raises DefinitionError: if its path cannot be one; no file is touched.
     """
-    configured = conf.get("caf", "work_dir", fallback="")
+    configured = given or conf.get("caf", "work_dir", fallback="")
     home = Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser()
     work_dir = Path(configured) if configured else home / "caf"
     check_work_dir(work_dir)

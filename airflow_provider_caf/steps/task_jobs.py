@@ -19,9 +19,10 @@ from airflow_provider_caf.batch.systems import load_system
 from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import CheckpointError, DefinitionError, InputError
 from airflow_provider_caf.core.file_names import JOBS_COLLECTION, RESULT_FILE
-from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
-from airflow_provider_caf.core.json_form import JsonRecord, read_number
+from airflow_provider_caf.core.files import write_json
+from airflow_provider_caf.core.json_form import read_number
 from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.stored_record import StoredRecord
 from airflow_provider_caf.core.temporary import build_temporary_name
 from airflow_provider_caf.core.tolerance import Tolerance
 from airflow_provider_caf.definitions.jobs import Job, Jobs
@@ -40,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 @record
-class TaskJobsManifest(JsonRecord):
+class TaskJobsManifest(StoredRecord):
     """The jobs of a task, resolved.
 
     :param dag_id: the DAG of the task.
@@ -74,10 +75,6 @@ class TaskJobsManifest(JsonRecord):
         """Where the jobs go: another target knows nothing of what this one has."""
         return self.backend, self.connection
 
-    def write(self, layout: TaskJobsLayout) -> None:
-        """Write the manifest."""
-        write_json(layout.manifest, self.to_json(), mode=PRIVATE)
-
     @classmethod
     def read(cls, layout: TaskJobsLayout) -> TaskJobsManifest:
         """Read what the task that submits has written.
@@ -85,8 +82,7 @@ class TaskJobsManifest(JsonRecord):
         :raises InputError: if it is missing or cut off.
         :raises DefinitionError: if a field is missing, unknown or wrong.
         """
-        where = f"manifest of the jobs in {layout.folder}"
-        return cls.from_json(read_json(layout.manifest, f"The {where}"), where)
+        return cls.read_file(layout.manifest, f"manifest of the jobs in {layout.folder}")
 
 
 class TaskJobs(SubjobRun):

@@ -42,9 +42,3 @@ def run_program(
         stderr=stderr,
         check=False,
     )
-
-
-def run_in_folder(argv: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None) -> int:
-    """Run a program with its output in the files `stdout` and `stderr` of its folder, and return its exit code."""
-    with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
-        return run_program(argv, folder=folder, variables=variables, stdout=out, stderr=err).returncode
