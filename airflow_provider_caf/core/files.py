@@ -25,6 +25,17 @@ def is_uri(path: str) -> bool:
     return _URI.match(path) is not None and not path.startswith(LOCAL_URI)
 
 
+def measure_file(path: str) -> list[int] | None:
+    """Return size in bytes and time of change in ns of a file; None for a URI, which only the job can open.
+
+    :raises OSError: if it is not there.
+    """
+    if is_uri(path):
+        return None
+    state = Path(path).stat()
+    return [state.st_size, state.st_mtime_ns]
+
+
 def write_text(path: str | os.PathLike[str], text: str, *, durable: bool = True, mode: int = 0o666) -> None:
     """Replace a text file (UTF-8) in one step, see `write_bytes`.
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.batch.systems import load_system
 from airflow_provider_caf.core.chain import LOCAL, DatabaseEntry, build_database_chain
-from airflow_provider_caf.core.errors import InputError, explain_os_error
-from airflow_provider_caf.core.files import is_uri
+from airflow_provider_caf.core.errors import InputError
+from airflow_provider_caf.core.files import measure_file
 from airflow_provider_caf.core.splitting import SubjobPlan
 from airflow_provider_caf.definitions.form import given
 from airflow_provider_caf.io.layout import CalibrationLayout
@@ -149,13 +149,13 @@ def measure_inputs(files: Iterable[str]) -> list[list[int] | None]:
     """
     measured: list[list[int] | None] = []
     for file in files:
-        if is_uri(file):
-            measured.append(None)
-            continue
-        hint = "Bring it back, or clear the calibration from its `prepare` on."
-        with explain_os_error(InputError, f"The input file {file} is not there any more", hint):
-            state = Path(file).stat()
-        measured.append([state.st_size, state.st_mtime_ns])
+        try:
+            measured.append(measure_file(file))
+        except OSError as error:
+            raise InputError(
+                f"The input file {file} is not there any more: {error.strerror}.",
+                hint="Bring it back, or clear the calibration from its `prepare` on.",
+            ) from error
     return measured
 
 

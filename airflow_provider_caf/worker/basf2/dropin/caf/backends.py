@@ -100,8 +100,17 @@ class Backend(ABC):
         """
 
     def can_submit(self, njobs: int = 1) -> bool:
-        """Return whether there is room for so many more, beside what this backend has submitted and is not over."""
-        return True
+        """Return whether there is room for so many more, beside what this object has submitted and is not over."""
+        limit = self._limit
+        if limit is None:
+            return True
+        busy = sum(min(earlier.live, limit) for earlier in self._submissions)
+        return not busy or busy + min(njobs, limit) <= limit
+
+    @property
+    def _limit(self) -> int | None:
+        """So many jobs at once; None: it has no limit."""
+        return None
 
     def adapt_resources(self, resources: Any, subjobs: int) -> Any:
         """Return what a job of so many subjobs asks for."""
@@ -188,10 +197,9 @@ class Local(Backend):
         if "setup" not in {**self.backend_args, **job.backend_args}:
             check_program(job)
 
-    def can_submit(self, njobs: int = 1) -> bool:
-        """Return whether there are processes for so many more."""
-        busy = sum(min(earlier.live, self.max_processes) for earlier in self._submissions)
-        return not busy or busy + min(njobs, self.max_processes) <= self.max_processes
+    @property
+    def _limit(self) -> int:
+        return self.max_processes
 
     def adapt_resources(self, resources: Any, subjobs: int) -> Any:
         """Return what a job asks for, with the number of processes.
@@ -231,10 +239,9 @@ class Batch(Backend):
             raise BackendError(f"{type(self).__name__} is no batch system: use LSF, PBS, Torque, HTCondor or Slurm.")
         return self._submit(job, pause=self.sleep_between_submission_checks)
 
-    def can_submit(self, njobs: int = 1) -> bool:
-        """Return whether so many more stay below `global_job_limit`, beside what this object has submitted."""
-        busy = sum(min(earlier.live, self.global_job_limit) for earlier in self._submissions)
-        return not busy or busy + min(njobs, self.global_job_limit) <= self.global_job_limit
+    @property
+    def _limit(self) -> int:
+        return self.global_job_limit
 
     def adapt_resources(self, resources: Any, subjobs: int) -> Any:
         """Return what a job asks for, with so many subjobs in one batch job that the limit holds.

@@ -36,7 +36,7 @@ from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.chain import LOCAL, DatabaseEntry
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.file_names import DATABASE_FILE, STDERR_FILE, STDOUT_FILE
-from airflow_provider_caf.core.files import is_uri, read_json, write_json, write_text
+from airflow_provider_caf.core.files import measure_file, read_json, write_json, write_text
 from airflow_provider_caf.core.job_app import build_own_entries, pack_entries
 from airflow_provider_caf.core.job_folders import JobFolders
 from airflow_provider_caf.core.names import build_slug
@@ -192,8 +192,8 @@ class Submission:
         # No job reads `made_of`, but it changes the file's digest: what was made of other inputs does not count.
         made_of = {
             "sandbox": sandbox and hashlib.sha256(sandbox).hexdigest(),
-            "inputs": [_measure(path) for path in part.input_files],
-            "constants": [_measure(f"{entry.value}/{DATABASE_FILE}") for entry in self._list_local_databases()],
+            "inputs": [measure_file(path) for path in part.input_files],
+            "constants": [measure_file(f"{entry.value}/{DATABASE_FILE}") for entry in self._list_local_databases()],
         }
         content = build_job(
             number,
@@ -292,7 +292,7 @@ class Submission:
         write_text(code, f"{end.exit_code if end.signal is None else 128 + end.signal}\n", durable=False)
         record = self._brought_file(number)
         record.parent.mkdir(exist_ok=True)
-        write_json(record, {str(path): _measure(str(path)) for path in [*there, code]}, durable=False)
+        write_json(record, {str(path): measure_file(str(path)) for path in [*there, code]}, durable=False)
 
 
 @contextlib.contextmanager
@@ -327,17 +327,6 @@ def _leave_out(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str
     return {name: value for name, value in values.items() if CAF_NAMES.get(name, name) not in none}
 
 
-def _measure(path: str) -> list[int] | None:
-    """Return size in bytes and time of change in ns; None for what only the job can open.
-
-    :raises OSError: if it is not there.
-    """
-    if is_uri(path):
-        return None
-    state = Path(path).stat()
-    return [state.st_size, state.st_mtime_ns]
-
-
 def _put(source: Path, target: Path) -> None:
     """Return a file a second name, or copy it where that cannot be. It stays where it was made: its record says so."""
     if target.exists() and target.samefile(source):
@@ -356,6 +345,6 @@ def _take_back(brought: Path) -> None:
     if not brought.exists():
         return
     for path, measured in read_json(brought, "A record of brought files").items():
-        if Path(path).exists() and _measure(path) == measured:
+        if Path(path).exists() and measure_file(path) == measured:
             Path(path).unlink()
     brought.unlink()
