@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -43,7 +43,7 @@ class Person:
         self._system = site.system.name
         self.submitted: list[str] = []
         # A real queue and its history know those of earlier tests.
-        self.name = f"hand{os.getpid()}{re.sub(r'[^a-z0-9]', '', site.folder.name.lower())[-20:]}"[:15]
+        self.name = f"hand{secrets.token_hex(5)}"
 
     def submit(self, script: str, count: int | None = None, *, held: bool = False) -> str:
         """Submit a plain job, or an array, and give its id.
