@@ -1,7 +1,7 @@
 """Run a detector calibration framework (CAF) as Airflow DAGs.
 
 Importing this package imports neither Airflow nor ROOT: the public names are loaded when they are first used. The
-package also travels inside jobs, where only `core` and `worker` are there.
+package also travels inside jobs, where only `core`, `execution` and `worker` are there.
 """
 
 from __future__ import annotations

@@ -22,8 +22,9 @@ from urllib.parse import quote
 
 from strategy_lab import make_events, write_module
 
+from airflow_provider_caf.core.algorithm_layout import AlgorithmLayout
 from airflow_provider_caf.io.catalog import ExecutionRow, open_sqlite_catalog
-from airflow_provider_caf.io.layout import AlgorithmLayout, RunLayout, default_catalog_file
+from airflow_provider_caf.io.layout import RunLayout, default_catalog_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.private_airflow import PrivateAirflow

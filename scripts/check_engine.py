@@ -1,4 +1,4 @@
-"""Check that the engine (core, batch, jobs, worker) runs on Python 3.9 with nothing installed.
+"""Check that the engine (core, batch, execution, jobs, worker) runs on Python 3.9 with nothing installed.
 
 Its modules are imported by a real Python 3.9, if there is one: on PATH, or among the versions of pyenv. What fails only
 when a function runs is found by vermin, which knows for each name and argument of the standard library since when it is
@@ -15,7 +15,7 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
 PACKAGE = TOP / "airflow_provider_caf"
-ROOMS = ("core", "batch", "jobs", "worker")
+ROOMS = ("core", "batch", "execution", "jobs", "worker")
 OLDEST = (3, 9)
 
 BLOCK = """

@@ -1,4 +1,4 @@
-"""The part of a job app that is ours: the zip file with `core` and `worker`, which travels with jobs.
+"""The part of a job app that is ours: the zip file with `core`, `execution` and `worker`, which travels with jobs.
 
 `io.job_app` adds the user's modules and files. A job that is a command needs none of these.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from airflow_provider_caf.core.atomic import write_bytes
 
 PACKAGE = "airflow_provider_caf"
-TRAVELLING = ("core", "worker")
+TRAVELLING = ("core", "execution", "worker")
 """The rooms that travel."""
 
 _MAIN = f"""import sys

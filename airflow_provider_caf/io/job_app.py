@@ -3,7 +3,7 @@
 ::
 
     __main__.py
-    airflow_provider_caf/__init__.py, py.typed, core/, worker/
+    airflow_provider_caf/__init__.py, py.typed, core/, execution/, worker/
     user/<the user's modules>
     user/_files.json                 which files were named by path, and as which modules they travel
     files/<collection>/<name>        what a collection wants in the work folder of its jobs
@@ -222,7 +222,7 @@ def _check_own_module(source: str, reference: str) -> None:
     parts = source.split(".")
     if len(parts) < 2 or parts[1] not in TRAVELLING:
         raise DefinitionError(
-            f"{reference!r} cannot travel with a job: of {PACKAGE} only core and worker do.",
+            f"{reference!r} cannot travel with a job: of {PACKAGE} only {', '.join(TRAVELLING)} do.",
             hint="Name a class of your own.",
         )
 

@@ -26,11 +26,11 @@ import os
 import re
 import unicodedata
 from pathlib import Path
-from typing import Any
 
+from airflow_provider_caf.core.algorithm_layout import AlgorithmLayout, PathIn
 from airflow_provider_caf.core.errors import DefinitionError, explain_os_error
 from airflow_provider_caf.core.job_folders import JobFolders
-from airflow_provider_caf.core.names import check_count, check_file_name, check_name
+from airflow_provider_caf.core.names import check_count, check_name
 from airflow_provider_caf.core.record import record
 
 DEFINITION_FILE = "definition.json"
@@ -115,22 +115,6 @@ def default_catalog_file(work_dir: Path) -> Path:
     return work_dir.with_name(f"{work_dir.name}_catalog.sqlite")
 
 
-class _Path:
-    """A path of a layout, as an attribute.
-
-    :param folder: the attribute with the folder in which it is.
-    :param pattern: the path in that folder; `{0.name}` stands for the name of the layout.
-    """
-
-    def __init__(self, folder: str, pattern: str) -> None:
-        self._folder = folder
-        self._pattern = pattern
-
-    def __get__(self, layout: Any, owner: type) -> Path:
-        folder: Path = getattr(layout, self._folder)
-        return folder / self._pattern.format(layout)
-
-
 @record
 class CollectionLayout:
     """The paths of one collection in one iteration.
@@ -144,21 +128,21 @@ class CollectionLayout:
     calibration_folder: Path
     name: str
 
-    manifest = _Path("calibration_folder", "manifest/{0.name}.json")
+    manifest = PathIn("calibration_folder", "manifest/{0.name}.json")
     """What was resolved once for all iterations: input files, splitting, database chain."""
-    merged_file = _Path("iteration_folder", "merged/{0.name}.root")
+    merged_file = PathIn("iteration_folder", "merged/{0.name}.root")
     """The file with the collected objects of all subjobs."""
-    merged_index = _Path("iteration_folder", "merged/{0.name}.index.json")
+    merged_index = PathIn("iteration_folder", "merged/{0.name}.index.json")
     """Where in the merged file each object of each run is."""
-    merge_progress = _Path("iteration_folder", "merged/{0.name}.merge.progress")
+    merge_progress = PathIn("iteration_folder", "merged/{0.name}.merge.progress")
     """The file in which a merge says how far it is."""
-    merge_request = _Path("iteration_folder", "merged/{0.name}.merge.json")
+    merge_request = PathIn("iteration_folder", "merged/{0.name}.merge.json")
     """The file that tells the merge what to do."""
-    outputs_file = _Path("iteration_folder", "merged/{0.name}.outputs.json")
+    outputs_file = PathIn("iteration_folder", "merged/{0.name}.outputs.json")
     """Which files the done subjobs have left, by their output patterns."""
-    merge_log = _Path("iteration_folder", "merged/{0.name}.merge.log")
+    merge_log = PathIn("iteration_folder", "merged/{0.name}.merge.log")
     """What the merge printed."""
-    failed_file = _Path("iteration_folder", "merged/{0.name}.failed.json")
+    failed_file = PathIn("iteration_folder", "merged/{0.name}.failed.json")
     """Which subjobs failed and are not in the merged file; it is there only if some did."""
 
     @property
@@ -171,62 +155,17 @@ class CollectionLayout:
 
 
 @record
-class AlgorithmLayout:
-    """The paths of one algorithm in one iteration.
-
-    :param folder: staged payloads, extra files, log and result.
-    """
-
-    folder: Path
-    name: str
-
-    app = _Path("folder", "app.pyz")
-    """The zip app with the algorithm's code, packed when the algorithm begins."""
-    log = _Path("folder", "{0.name}.log")
-    """What the algorithm process printed."""
-    result = _Path("folder", "result.json")
-    """How the strategy ended, with all executions."""
-    database = _Path("folder", "outputdb")
-    """The local database with the payloads of this algorithm alone."""
-    staging_folder = _Path("folder", "staging")
-    """The folder of payloads that are made and not yet committed."""
-    checkpoint_folder = _Path("folder", "checkpoint")
-    """The folder with the records of finished executions that are too large for the task's state store."""
-    gaps = _Path("folder", "iov_gaps.json")
-    """What the payloads of this algorithm leave open."""
-    files_folder = _Path("folder", "files")
-    """The folder of the extra files of the strategy."""
-    committed_folder = _Path("folder", "committed")
-    """Where processes of an algorithm of a script let the experiment's software commit."""
-
-    def extra_file(self, name: str) -> Path:
-        """Return an extra file of the strategy.
-
-        :raises DefinitionError: if the name cannot be a file name.
-        """
-        return self.files_folder / check_file_name(name)
-
-    def worker_log(self, number: int) -> Path:
-        """Return the log of one of the algorithm's processes: of the first one `log`."""
-        return self.log if number == 0 else self.folder / f"{self.name}.{check_count('process', number)}.log"
-
-    def copies_folder(self, number: int) -> Path:
-        """Return the folder for the copies of the collected data that a `pre_algorithm` in this process may change."""
-        return self.folder / f"copies_{check_count('process', number)}"
-
-
-@record
 class IterationLayout:
     """The paths of one pass of a calibration."""
 
     calibration_folder: Path
     number: int
 
-    folder = _Path("calibration_folder", "{0.number}")
+    folder = PathIn("calibration_folder", "{0.number}")
     """The folder of everything this pass makes."""
-    database = _Path("folder", "outputdb")
+    database = PathIn("folder", "outputdb")
     """The local database of this pass."""
-    decision = _Path("folder", "decision.json")
+    decision = PathIn("folder", "decision.json")
     """The record of whether to iterate again, and why."""
 
     def collection(self, name: str) -> CollectionLayout:
@@ -259,27 +198,27 @@ class CalibrationLayout:
     run_folder: Path
     name: str
 
-    folder = _Path("run_folder", "{0.name}")
+    folder = PathIn("run_folder", "{0.name}")
     """The folder of everything of this calibration."""
-    app = _Path("folder", "app.pyz")
+    app = PathIn("folder", "app.pyz")
     """The zip app that travels with the jobs."""
-    description_app = _Path("folder", "describe.pyz")
+    description_app = PathIn("folder", "describe.pyz")
     """The zip app with all code of the calibration, which tells who its classes are."""
-    run_database = _Path("run_folder", "outputdb")
+    run_database = PathIn("run_folder", "outputdb")
     """The local database of the whole run: of all calibrations that save their payloads."""
-    definition = _Path("folder", "definition.json")
+    definition = PathIn("folder", "definition.json")
     """What was resolved once for the whole calibration."""
-    gaps = _Path("folder", "iov_gaps.json")
+    gaps = PathIn("folder", "iov_gaps.json")
     """What the calibration's final payloads leave open."""
-    manifest_folder = _Path("folder", "manifest")
+    manifest_folder = PathIn("folder", "manifest")
     """The folder with one manifest per collection."""
-    database = _Path("folder", "outputdb")
+    database = PathIn("folder", "outputdb")
     """The local database with the calibration's final payloads."""
-    command_log = _Path("folder", "command.log")
+    command_log = PathIn("folder", "command.log")
     """What an external command printed."""
-    seen_databases = _Path("folder", "database_chain.json")
+    seen_databases = PathIn("folder", "database_chain.json")
     """The database chain that an external command sees."""
-    made_database = _Path("folder", "made")
+    made_database = PathIn("folder", "made")
     """The local database that an external command, or a type of calibration of the user's, may make."""
 
     def sibling(self, name: str) -> CalibrationLayout:
@@ -308,9 +247,9 @@ class TaskJobsLayout:
 
     folder: Path
 
-    manifest = _Path("folder", "jobs.json")
+    manifest = PathIn("folder", "jobs.json")
     """What was submitted: system, resources, how many jobs."""
-    outputs_file = _Path("folder", "outputs.json")
+    outputs_file = PathIn("folder", "outputs.json")
     """Which files the jobs that are done have left, by their output patterns."""
 
     def app(self, digest: str) -> Path:
@@ -344,17 +283,17 @@ class RunLayout:
         """The folder of everything of this run."""
         return self.work_dir / _name_folder(self.dag_id) / slug(self.run_id)
 
-    definition = _Path("folder", "definition.json")
+    definition = PathIn("folder", "definition.json")
     """The definition of this run, with its params applied."""
-    database = _Path("folder", "outputdb")
+    database = PathIn("folder", "outputdb")
     """The joined local database: of all calibrations that save their payloads."""
-    gaps = _Path("folder", "iov_gaps.json")
+    gaps = PathIn("folder", "iov_gaps.json")
     """What the joined local database leaves open."""
-    sign_off = _Path("folder", "sign_off.json")
+    sign_off = PathIn("folder", "sign_off.json")
     """Who approved the result, and the comment."""
-    report_folder = _Path("folder", "report")
+    report_folder = PathIn("folder", "report")
     """The folder with the report of the run and its drawings."""
-    publish_folder = _Path("folder", "publish")
+    publish_folder = PathIn("folder", "publish")
     """The folder with the records of a publication: begun, done, log."""
 
     def calibration(self, name: str) -> CalibrationLayout:

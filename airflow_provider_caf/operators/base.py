@@ -20,9 +20,9 @@ from airflow_provider_caf.core.errors import (
 )
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.core.payloads import PayloadEntry
+from airflow_provider_caf.core.processes import stop_tied_processes
 from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout, slug
 from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.jobs.processes import stop_tied_processes
 from airflow_provider_caf.operators.links import RUN_LINKS
 from airflow_provider_caf.site.places import find_catalog, find_work_dir
 from airflow_provider_caf.steps.results import CalibrationResults

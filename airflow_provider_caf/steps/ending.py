@@ -10,12 +10,12 @@ from airflow_provider_caf.core.errors import CheckpointError, JobFailed, NotEnou
 from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.payloads import FilledGap, GapReport, fill_gaps
+from airflow_provider_caf.core.processes import run_logged
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.definitions.caf import Publish
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.io.layout import RunLayout, slug
 from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.jobs.processes import run_logged
 from airflow_provider_caf.steps.finish import join_database, list_finished, read_executed_runs
 from airflow_provider_caf.steps.gaps import write_gaps
 

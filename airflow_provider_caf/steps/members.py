@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from airflow_provider_caf.core.chain import DatabaseEntry, build_database_chain
 from airflow_provider_caf.core.errors import DefinitionError, JobFailed
 from airflow_provider_caf.core.files import write_json
+from airflow_provider_caf.core.processes import run_logged
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.reference import load_reference
 from airflow_provider_caf.core.signals import name_signal
@@ -24,7 +25,6 @@ from airflow_provider_caf.definitions.calibration import (
 )
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.jobs.processes import run_logged
 from airflow_provider_caf.steps.finish import join_database
 from airflow_provider_caf.steps.manifest import write_step
 

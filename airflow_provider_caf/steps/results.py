@@ -20,6 +20,7 @@ from airflow_provider_caf.core.strategies.base import Commit
 from airflow_provider_caf.core.strategies.drive import build_entries
 from airflow_provider_caf.core.tails import read_end
 from airflow_provider_caf.definitions.calibration import Calibration
+from airflow_provider_caf.execution.executions import FinishedExecution
 from airflow_provider_caf.io.catalog import (
     Catalog,
     ExecutionRow,
@@ -36,7 +37,6 @@ from airflow_provider_caf.io.catalog import (
 )
 from airflow_provider_caf.jobs.observation import Observation
 from airflow_provider_caf.jobs.subjobs import count_subjobs, describe_end
-from airflow_provider_caf.steps.executions import FinishedExecution
 from airflow_provider_caf.steps.manifest import CollectionManifest
 
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from airflow_provider_caf.batch.wrapper import build_site_argv
+from airflow_provider_caf.core.algorithm_layout import AlgorithmLayout
 from airflow_provider_caf.core.algorithm_requests import OpenRequest
 from airflow_provider_caf.core.chain import DatabaseEntry, build_database_chain
 from airflow_provider_caf.core.errors import AlgorithmDied, AlgorithmFailed, CafError, DefinitionError, NotEnoughData
@@ -37,14 +38,14 @@ from airflow_provider_caf.core.strategies.ahead import LookAhead, list_parts
 from airflow_provider_caf.core.strategies.base import Plan, Strategy
 from airflow_provider_caf.core.strategies.drive import drive_plan
 from airflow_provider_caf.definitions.calibration import Calibration
+from airflow_provider_caf.execution.checkpoint import Checkpoint, Start, TaskState
+from airflow_provider_caf.execution.executions import Broken, Executions, FinishedExecution, describe_runs
+from airflow_provider_caf.execution.pool import AlgorithmPool
+from airflow_provider_caf.execution.process import AlgorithmProcess, Opened
 from airflow_provider_caf.io.job_app import build_job_app
-from airflow_provider_caf.io.layout import AlgorithmLayout, CalibrationLayout
+from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.steps.algorithm_pool import AlgorithmPool
-from airflow_provider_caf.steps.algorithm_process import AlgorithmProcess, Opened
 from airflow_provider_caf.steps.app_run import build_app_argv
-from airflow_provider_caf.steps.checkpoint import Checkpoint, Start, TaskState
-from airflow_provider_caf.steps.executions import Broken, Executions, FinishedExecution, describe_runs
 from airflow_provider_caf.steps.finish import read_executed_runs
 from airflow_provider_caf.steps.gaps import write_gaps
 from airflow_provider_caf.steps.manifest import CalibrationManifest, read_member

@@ -72,7 +72,7 @@ def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     package = folder / "content" / "airflow_provider_caf"
     package.mkdir(parents=True)
     (package / "__init__.py").write_bytes((source / "__init__.py").read_bytes())
-    for part in ("core", "worker"):
+    for part in ("core", "execution", "worker"):
         copytree(source / part, package / part, ignore=ignore_patterns("__pycache__"))
     target = folder / "app.pyz"
     zipapp.create_archive(folder / "content", target, main="airflow_provider_caf.worker.__main__:main")

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from airflow_provider_caf.io.layout import AlgorithmLayout
+from airflow_provider_caf.core.algorithm_layout import AlgorithmLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
 from tests.integration.started_airflow import StartedAirflow
 from tests.private_airflow import COMPONENTS

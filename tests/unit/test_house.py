@@ -224,7 +224,7 @@ def test_three_modules_start_programs_and_say_which_variables_these_get() -> Non
     """Else a program gets all of them, and among them the keys and passwords of Airflow."""
     starts = {path.relative_to(PACKAGE).as_posix(): list_starts(path) for path in PACKAGE.rglob("*.py")}
     starts = {name: calls for name, calls in starts.items() if calls}
-    assert sorted(starts) == ["jobs/processes.py", "worker/job/subjob.py", "worker/programs.py"]
+    assert sorted(starts) == ["core/processes.py", "worker/job/subjob.py", "worker/programs.py"]
     for calls in starts.values():
         for call in calls:
             assert isinstance(call.func, ast.Attribute)
@@ -239,7 +239,7 @@ def test_three_modules_start_programs_and_say_which_variables_these_get() -> Non
         ("io/new.py", "from subprocess import run\n", True),
         ("worker/collect/new.py", "import os\n\nos.posix_spawnp('ls', ['ls'], {})\n", True),
         ("cli/new.py", "import os\n\nos.system('ls')\n", True),
-        ("jobs/processes.py", "import subprocess\n", False),
+        ("core/processes.py", "import subprocess\n", False),
     ],
 )
 def test_make_check_refuses_another_way_to_start_a_program(module: str, text: str, is_refused: bool) -> None:

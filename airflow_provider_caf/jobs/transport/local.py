@@ -10,7 +10,7 @@ from typing import IO
 from airflow_provider_caf.batch.spec import Command, CommandResult, TextFile
 from airflow_provider_caf.core.errors import CommandMissing, TransportError, TransportTimeout
 from airflow_provider_caf.core.files import write_text
-from airflow_provider_caf.jobs.processes import FreeProcess, TiedProcess
+from airflow_provider_caf.core.processes import FreeProcess, TiedProcess
 
 _LONGEST_SHOWN = 300
 

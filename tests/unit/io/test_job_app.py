@@ -128,7 +128,7 @@ def test_no_module_is_imported(app: Path, sources: Path) -> None:
     assert "loud" not in sys.modules
 
 
-def test_only_core_and_worker_travel(app: Path) -> None:
+def test_only_what_needs_nothing_travels(app: Path) -> None:
     build_job_app(app, [], [])
     with zipfile.ZipFile(app) as archive:
         names = {"/".join(name.split("/")[:2]) for name in archive.namelist() if name.startswith("airflow_provider")}
@@ -137,6 +137,7 @@ def test_only_core_and_worker_travel(app: Path) -> None:
             "airflow_provider_caf/__init__.py",
             "airflow_provider_caf/py.typed",
             "airflow_provider_caf/core",
+            "airflow_provider_caf/execution",
             "airflow_provider_caf/worker",
         }
         assert archive.testzip() is None
@@ -169,8 +170,8 @@ def test_entries_are_sorted_with_their_folders() -> None:
         ("{}/random.py:Hits", "Python has a module of that name", "Rename it"),
         ("{}/gone.py:Hits", "there is no file {}/gone.py", "Check the path"),
         ("broken:Hits", "{}/broken.py:1: It is not Python:", "Correct it"),
-        ("airflow_provider_caf.io.inputs:check_root_files", "only core and worker do", "a class of your own"),
-        ("airflow_provider_caf:CAF", "only core and worker do", "a class of your own"),
+        ("airflow_provider_caf.io.inputs:check_root_files", "only core, execution, worker do", "a class of your own"),
+        ("airflow_provider_caf:CAF", "only core, execution, worker do", "a class of your own"),
         ("no reference", "names no class or function", "Write it as"),
         ("a;b:C", "names no class or function", "Write it as"),
     ],

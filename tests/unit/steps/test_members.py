@@ -13,10 +13,10 @@ import pytest
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.errors import DatabaseError, DefinitionError, JobFailed
 from airflow_provider_caf.core.iov import IoV
+from airflow_provider_caf.core.processes import stop_tied_processes
 from airflow_provider_caf.definitions.calibration import ExternalCommand
 from airflow_provider_caf.definitions.stored import read_stored_member
 from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.jobs.processes import stop_tied_processes
 from airflow_provider_caf.steps.finish import list_finished
 from airflow_provider_caf.steps.members import StepRun
 from tests.waiting import is_running_with, wait_until

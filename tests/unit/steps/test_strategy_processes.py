@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_caf.core.algorithm_layout import AlgorithmLayout
 from airflow_provider_caf.core.errors import AlgorithmFailed, DefinitionError
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.io.catalog import ExecutionRow, PayloadRow
-from airflow_provider_caf.io.layout import AlgorithmLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
 from tests.unit.conftest import Lab
 

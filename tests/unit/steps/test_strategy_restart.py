@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_caf.core.algorithm_layout import AlgorithmLayout
 from airflow_provider_caf.core.errors import AlgorithmFailed, CafError, CheckpointError
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.io.catalog import ExecutionRow
-from airflow_provider_caf.io.layout import AlgorithmLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
 from tests.unit.conftest import Lab, State
 from tests.waiting import is_running, wait_until

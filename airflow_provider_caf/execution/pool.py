@@ -19,7 +19,7 @@ from airflow_provider_caf.core.errors import AlgorithmFailed, CafError, Stopped
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.strategies.base import Execute, Execution, FindBoundaries
-from airflow_provider_caf.steps.algorithm_process import AlgorithmProcess, Opened
+from airflow_provider_caf.execution.process import AlgorithmProcess, Opened
 
 log = logging.getLogger(__name__)
 

@@ -30,8 +30,8 @@ from airflow_provider_caf.core.strategies.ahead import LookAhead, list_parts
 from airflow_provider_caf.core.strategies.base import Plan, Question
 from airflow_provider_caf.core.strategies.drive import drive_plan
 from airflow_provider_caf.core.strategies.tickets import Answered
-from airflow_provider_caf.steps.algorithm_pool import Finished
-from airflow_provider_caf.steps.executions import Executions, FinishedExecution
+from airflow_provider_caf.execution.executions import Executions, FinishedExecution
+from airflow_provider_caf.execution.pool import Finished
 from tests.unit.core.strategies.reference_cases import CASES, list_runs, make_bench
 
 Answering = Callable[[Question], Execution | tuple[ExpRun, ...]]

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_caf.batch.spec import Command
+from airflow_provider_caf.core import processes
 from airflow_provider_caf.core.errors import TransportTimeout
-from airflow_provider_caf.jobs import processes
-from airflow_provider_caf.jobs.processes import FreeProcess, TiedProcess, stop_tied_processes
+from airflow_provider_caf.core.processes import FreeProcess, TiedProcess, stop_tied_processes
 from airflow_provider_caf.jobs.transport.local import LocalTransport
 from tests.waiting import LIMIT, is_running, wait_until
 
@@ -23,7 +23,7 @@ FAMILY = 'echo $$ >>"$1"; sh -c \'echo $$ >>"$1"; exec sleep 600\' child "$1" & 
 STARTER = """
 import signal, subprocess, sys
 from airflow_provider_caf.batch.spec import Command
-from airflow_provider_caf.jobs.processes import stop_tied_processes
+from airflow_provider_caf.core.processes import stop_tied_processes
 from airflow_provider_caf.jobs.transport.local import LocalTransport
 
 how, *argv = sys.argv[1:]

@@ -27,6 +27,7 @@ from airflow_provider_caf.core.errors import AlgorithmDied, AlgorithmFailed, Caf
 from airflow_provider_caf.core.files import open_log
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.json_form import JsonRecord, read_list, read_with
+from airflow_provider_caf.core.processes import TiedProcess
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.signals import name_signal
@@ -39,8 +40,7 @@ from airflow_provider_caf.core.strategies.base import (
     StagedPayload,
 )
 from airflow_provider_caf.core.tails import cut_tail, read_tail
-from airflow_provider_caf.io.collected_copies import copy_collected
-from airflow_provider_caf.jobs.processes import TiedProcess
+from airflow_provider_caf.execution.copies import copy_collected
 
 START_TIMEOUT = 600.0
 """Seconds for `open`: setup lines and the import of ROOT from a network file system take minutes at times."""
@@ -151,7 +151,7 @@ class AlgorithmProcess(contextlib.AbstractContextManager["AlgorithmProcess"]):
         self._from_child, child_out = os.pipe()
         child_life, self._life = os.pipe()
         ends = (child_in, child_out, child_life)
-        words = zip(("--in-fd", "--out-fd", "--life-fd"), ends, strict=True)
+        words = zip(("--in-fd", "--out-fd", "--life-fd"), ends)
         try:
             with open_log(self._log_path) as log:
                 self._process = TiedProcess(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Protocol
 
 from airflow_provider_caf.core.errors import CafError
@@ -23,7 +23,7 @@ from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies.ahead import LookAhead
 from airflow_provider_caf.core.strategies.base import Answer, Execute, Execution, FindBoundaries, Question
 from airflow_provider_caf.core.strategies.tickets import Answered, Ticket, TicketCounter
-from airflow_provider_caf.steps.algorithm_pool import Finished
+from airflow_provider_caf.execution.pool import Finished
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class Executions:
         if ticket in self._errors:
             self.broken.append(Broken(execution=execution, error=self._errors[ticket]))
             log.error("Execution %d of %s broke: %s", number, describe_runs(execution.runs), self._errors[ticket])
-            self._unnoted.append(FinishedExecution(execution=execution, seconds=0.0, ended=datetime.now(UTC)))
+            self._unnoted.append(FinishedExecution(execution=execution, seconds=0.0, ended=datetime.now(timezone.utc)))
             return execution
         kept = self._answered[ticket]
         ended = datetime.fromisoformat(kept.ended)
@@ -195,7 +195,7 @@ class Executions:
             answer=finished.answer,
             repeat=ticket.repeat,
             seconds=round(finished.seconds, 3),
-            ended=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            ended=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         )
         self._checkpoint.add(answered)
         self._answered[ticket] = answered

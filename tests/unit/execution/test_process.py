@@ -22,13 +22,13 @@ from airflow_provider_caf.batch.wrapper import build_site_argv
 from airflow_provider_caf.core.algorithm_requests import OpenRequest
 from airflow_provider_caf.core.errors import AlgorithmFailed, CafError, DefinitionError, InputError, Stopped
 from airflow_provider_caf.core.iov import ExpRun, IoV
+from airflow_provider_caf.core.processes import stop_tied_processes
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies.base import Execute, FindBoundaries
+from airflow_provider_caf.execution import process as algorithm_process
+from airflow_provider_caf.execution.pool import AlgorithmPool
+from airflow_provider_caf.execution.process import AlgorithmProcess, Opened, describe_exit
 from airflow_provider_caf.io.job_app import build_job_app
-from airflow_provider_caf.jobs.processes import stop_tied_processes
-from airflow_provider_caf.steps import algorithm_process
-from airflow_provider_caf.steps.algorithm_pool import AlgorithmPool
-from airflow_provider_caf.steps.algorithm_process import AlgorithmProcess, Opened, describe_exit
 from tests.waiting import LIMIT, is_running, wait_until
 
 PRELUDE = """
@@ -414,8 +414,8 @@ from pathlib import Path
 from airflow_provider_caf.core.algorithm_requests import OpenRequest
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.strategies.base import Execute
-from airflow_provider_caf.steps import algorithm_process
-from airflow_provider_caf.steps.algorithm_process import AlgorithmProcess
+from airflow_provider_caf.execution import process as algorithm_process
+from airflow_provider_caf.execution.process import AlgorithmProcess
 app, folder, mode = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 process = AlgorithmProcess(argv=[sys.executable, str(app)], log_path=folder / "real.log", cwd=folder)
 process.open(OpenRequest(algorithm="busy:Busy", indexes=()))
