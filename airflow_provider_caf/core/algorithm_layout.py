@@ -46,7 +46,17 @@ class AlgorithmLayout:
     staging_folder = PathIn("folder", "staging")
     """The folder of payloads that are made and not yet committed."""
     checkpoint_folder = PathIn("folder", "checkpoint")
-    """The folder with the records of finished executions that are too large for the task's state store."""
+    """The folder with the records of finished executions: of a job all, else those too large for the task's state."""
+    jobs_folder = PathIn("folder", "job")
+    """The folder of the job that carries out the strategy, where one does."""
+    job_request = PathIn("folder", "job_request.json")
+    """What that job has to do."""
+    job_live = PathIn("folder", "job_live.json")
+    """How far it is, while it runs."""
+    job_end = PathIn("folder", "job_end.json")
+    """How it ended."""
+    job_lock = PathIn("folder", "job.lock")
+    """Held by a job as long as anything of it lives: two never work side by side."""
     gaps = PathIn("folder", "iov_gaps.json")
     """What the payloads of this algorithm leave open."""
     files_folder = PathIn("folder", "files")

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
+from airflow_provider_caf.core.algorithm_layout import AlgorithmLayout
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.iov import ExpRun, IoV
-from airflow_provider_caf.core.json_form import JsonRecord
+from airflow_provider_caf.core.json_form import JsonRecord, read_number, read_optional
 from airflow_provider_caf.core.record import record
+from airflow_provider_caf.core.stored_record import StoredRecord
 
 
 @record
@@ -86,3 +89,49 @@ class CloseRequest(JsonRecord):
     """Close the files and end."""
 
     noun = "request"
+
+
+@record
+class StrategyRequest(StoredRecord):
+    """Carry out a whole strategy, in a task or in a job.
+
+    :param folder: of the algorithm in its pass, see `core.algorithm_layout`.
+    :param name: of the algorithm.
+    :param title: whose strategy it is, for messages.
+    :param strategy: its name or reference.
+    :param open: how each process of the algorithm is opened.
+    :param run_ahead: whether executions may begin on a guess.
+    :param cpus: threads of one process.
+    :param execution_timeout: in seconds.
+    :param memory_growth: in MB (2^20 bytes), after which a process is started afresh.
+    :param requested_iov: only runs in it count.
+    :param ignored_runs: runs that do not count.
+    :param generation: a number that a clear of the task raises and a retry does not.
+    :param made_of: a digest of what the executions depend on.
+    :param keep_executions: whether a clear keeps them.
+    """
+
+    noun = "request for a strategy"
+    version = 1
+
+    folder: str
+    name: str
+    title: str
+    strategy: str
+    params: Mapping[str, Any]
+    open: OpenRequest
+    generation: int
+    made_of: str
+    workers: int = 1
+    run_ahead: bool = True
+    cpus: int = 1
+    execution_timeout: Annotated[float | None, read_optional(read_number)] = None
+    memory_growth: int | None = None
+    requested_iov: IoV | None = None
+    ignored_runs: tuple[ExpRun, ...] = ()
+    keep_executions: bool = False
+
+    @property
+    def layout(self) -> AlgorithmLayout:
+        """The paths of the algorithm."""
+        return AlgorithmLayout(folder=Path(self.folder), name=self.name)

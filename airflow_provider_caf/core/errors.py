@@ -176,6 +176,13 @@ class DatabaseError(CafError):
     """A local database could not be read or written."""
 
 
+def is_final(error: CafError) -> bool:
+    """Return whether no retry mends an error: the definition, the input or the user's code has to change first."""
+    return isinstance(error, (DefinitionError, InputError, JobFailed, NotEnoughData)) and not isinstance(
+        error, AlgorithmDied
+    )
+
+
 MOUNT_ADVICE = "Check that the work folder is mounted here, and that you may read it and write there."
 
 

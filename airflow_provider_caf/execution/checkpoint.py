@@ -1,8 +1,9 @@
 """The checkpoint of an algorithm task: what is finished survives the death of everything that finished it.
 
-The records of finished executions lie in Airflow's task state store, their payloads in the staging folder. The
-store keeps what a task puts there across its retries, and, in Airflow 3.3, across a clear too. So a clear has to
-be recognised: it raises the `max_tries` of the task, which a retry does not. We call that number the *generation*.
+The records of finished executions lie in Airflow's task state store, or of a job in files (`execution.job`), their
+payloads in the staging folder. The store keeps what a task puts there across its retries, and, in Airflow 3.3, across a
+clear too. So a clear has to be recognised: it raises the `max_tries` of the task, which a retry does not. We call that
+number the *generation*.
 
 ==================  ==============================================================================================
 key                 value
@@ -109,6 +110,16 @@ class Checkpoint:
             self.known = tuple(self._read_all())
         self._state.set(KEEP_KEY, keep)
         return start
+
+    def belongs_to(self, generation: int, made_of: str) -> bool:
+        """Return whether what is kept is of this generation, and of the same data and definition."""
+        header = self._state.get(HEADER_KEY)
+        return header is not None and self._decide(header, generation, made_of, False) is Start.RETRY
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is finished."""
+        return self._state.get(_build_key(0)) is None
 
     def accept(self) -> None:
         """Let what is recorded from now on belong to this generation."""

@@ -11,13 +11,14 @@ answer gets nothing new before the plan has asked again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Protocol
 
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.iov import ExpRun
+from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.strategies.ahead import LookAhead
@@ -50,16 +51,18 @@ class Record(Protocol):
 
 
 @record
-class FinishedExecution:
+class FinishedExecution(JsonRecord):
     """An execution that the plan asked for.
 
     :param seconds: how long the algorithm took.
-    :param ended: when.
+    :param ended: when, as ISO text with time zone.
     """
+
+    noun = "finished execution"
 
     execution: Execution
     seconds: float
-    ended: datetime
+    ended: str
 
 
 @record
@@ -110,6 +113,11 @@ class Executions:
         """The executions that the plan asked for and that broke."""
 
     @property
+    def errors(self) -> Mapping[Ticket, CafError]:
+        """What gave no answer in this try, also where it ran ahead."""
+        return self._errors
+
+    @property
     def wasted(self) -> int:
         """How many executions of this try the plan never asked for, as far as they are finished or under way."""
         made = (self._known.keys() | self._errors.keys() | self._running.keys()) - self._earlier
@@ -124,11 +132,10 @@ class Executions:
         if ticket in self._errors:
             self.broken.append(Broken(execution=execution, error=self._errors[ticket]))
             log.error("Execution %d of %s broke: %s", number, describe_runs(execution.runs), self._errors[ticket])
-            self._unnoted.append(FinishedExecution(execution=execution, seconds=0.0, ended=datetime.now(timezone.utc)))
+            self._unnoted.append(FinishedExecution(execution=execution, seconds=0.0, ended=_now()))
             return execution
         kept = self._answered[ticket]
-        ended = datetime.fromisoformat(kept.ended)
-        self._unnoted.append(FinishedExecution(execution=execution, seconds=kept.seconds, ended=ended))
+        self._unnoted.append(FinishedExecution(execution=execution, seconds=kept.seconds, ended=kept.ended))
         return execution
 
     def find_boundaries(self, action: FindBoundaries) -> tuple[ExpRun, ...]:
@@ -195,7 +202,7 @@ class Executions:
             answer=finished.answer,
             repeat=ticket.repeat,
             seconds=round(finished.seconds, 3),
-            ended=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            ended=_now(),
         )
         self._checkpoint.add(answered)
         self._answered[ticket] = answered
@@ -205,3 +212,7 @@ class Executions:
 def describe_runs(runs: Sequence[ExpRun]) -> str:
     """Describe runs, as in `run 1.3` or `12 runs from 1.3 to 1.20`."""
     return f"run {runs[0]}" if len(runs) == 1 else f"{len(runs)} runs from {runs[0]} to {runs[-1]}"
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

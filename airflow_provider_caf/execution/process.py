@@ -57,13 +57,15 @@ _END_WAIT = 2.0
 
 
 @record
-class Opened:
+class Opened(JsonRecord):
     """What the algorithm sees.
 
     :param runs: the collected runs, sorted.
     :param prefix: the prefix that it reads, or None for whatever is there.
     :param granularity: of the collected data.
     """
+
+    noun = "view of the algorithm"
 
     runs: tuple[ExpRun, ...]
     prefix: str | None

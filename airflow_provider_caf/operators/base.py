@@ -10,14 +10,7 @@ from typing import Any
 from airflow.sdk import BaseOperator, BaseOperatorLink, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
 
-from airflow_provider_caf.core.errors import (
-    AlgorithmDied,
-    CafError,
-    DefinitionError,
-    InputError,
-    JobFailed,
-    NotEnoughData,
-)
+from airflow_provider_caf.core.errors import CafError, is_final
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.core.payloads import PayloadEntry
 from airflow_provider_caf.core.processes import stop_tied_processes
@@ -31,10 +24,6 @@ log = logging.getLogger(__name__)
 
 _LONGEST_REASON = 4000
 """Letters of an error that the task state store gets."""
-
-FINAL_ERRORS = (DefinitionError, InputError, JobFailed, NotEnoughData)
-"""Errors that no retry mends: the definition, the input or the user's code has to change first. `AlgorithmDied` is none
-of them, although it is a `JobFailed`."""
 
 
 def find_run(context: Context) -> RunLayout:
@@ -53,13 +42,13 @@ def open_results(context: Context, calibration: str) -> CalibrationResults:
 def failing_for_good(context: Context) -> Iterator[None]:
     """Fail the task without a retry for an error that no retry can mend, and leave word of any error of ours.
 
-    :raises AirflowFailException: instead of one of `FINAL_ERRORS`.
+    :raises AirflowFailException: instead of one that `core.errors.is_final` names.
     """
     try:
         yield
     except CafError as error:
         _store_reason(context, error)
-        if isinstance(error, AlgorithmDied) or not isinstance(error, FINAL_ERRORS):
+        if not is_final(error):
             raise
         raise AirflowFailException(str(error)) from error
 

@@ -256,7 +256,7 @@ def _build_execution(place: Mapping[str, Any], finished: FinishedExecution, stag
         code=execution.code,
         output=execution.output,
         seconds=finished.seconds,
-        ended=finished.ended,
+        ended=datetime.fromisoformat(finished.ended),
     )
     for number in execution.monitored:
         yield MonitoredRow(**place, execution=execution.key, name=number.name, value=number.value, error=number.error)

@@ -9,20 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
-import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from airflow_provider_caf.batch.wrapper import build_site_argv
 from airflow_provider_caf.core.algorithm_layout import AlgorithmLayout
-from airflow_provider_caf.core.algorithm_requests import OpenRequest
+from airflow_provider_caf.core.algorithm_requests import OpenRequest, StrategyRequest
 from airflow_provider_caf.core.chain import DatabaseEntry, build_database_chain
-from airflow_provider_caf.core.errors import AlgorithmDied, AlgorithmFailed, CafError, DefinitionError, NotEnoughData
+from airflow_provider_caf.core.errors import AlgorithmDied, AlgorithmFailed, CafError, DefinitionError
 from airflow_provider_caf.core.file_names import DATABASE_FILE
 from airflow_provider_caf.core.files import read_json, write_json, write_text
-from airflow_provider_caf.core.iov import ExpRun, filter_runs
+from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.payloads import FilledGap, fill_gaps
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.strategies import (
@@ -34,14 +32,20 @@ from airflow_provider_caf.core.strategies import (
     WriteFile,
     build_strategy,
 )
-from airflow_provider_caf.core.strategies.ahead import LookAhead, list_parts
-from airflow_provider_caf.core.strategies.base import Plan, Strategy
-from airflow_provider_caf.core.strategies.drive import drive_plan
+from airflow_provider_caf.core.strategies.base import Strategy
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.execution.checkpoint import Checkpoint, Start, TaskState
-from airflow_provider_caf.execution.executions import Broken, Executions, FinishedExecution, describe_runs
+from airflow_provider_caf.execution.drive import (
+    begin_strategy,
+    build_executions,
+    build_pool,
+    describe_execution,
+    drive_strategy,
+    find_runs,
+)
+from airflow_provider_caf.execution.executions import Broken, FinishedExecution, describe_runs
+from airflow_provider_caf.execution.job import RecordedPool, StrategyEnd
 from airflow_provider_caf.execution.pool import AlgorithmPool
-from airflow_provider_caf.execution.process import AlgorithmProcess, Opened
 from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
@@ -103,57 +107,90 @@ class StrategyRun:
         self.manifest = CalibrationManifest.read(layout)
         self.definition = self.manifest.find_algorithm(algorithm)
         self.results = results
+        self.state = state
         self._generation = generation
-        self._checkpoint = Checkpoint(state, self.layout.checkpoint_folder, self.layout.staging_folder)
         self._executions: list[Execution] = []
+        self._commits: list[Commit] = []
+        self._reports: list[Report] = []
 
     def run(self) -> StrategyResult:
-        """Run the strategy to its end and commit.
+        """Run the strategy here to its end and commit.
 
         :raises NotEnoughData: if no run is left to work on.
         :raises AlgorithmFailed: if executions broke, or the strategy ends as failed. What it had committed before is
             written, and what is finished is there for the next try.
         """
-        self._begin()
-        self.results.begin_algorithm(self.iteration, self.layout.name)
-        strategy = self._build_strategy()
-        with self._build_pool() as pool:
-            runs = self._find_runs(pool.open())
-            executions = Executions(
-                pool,
-                known=self._checkpoint.known,
-                checkpoint=self._checkpoint,
-                look_ahead=self._build_look_ahead(runs),
-                note=self._note,
-            )
-            result = self._drive(strategy, runs, executions)
-        self._check(result, executions.broken)
-        return result
-
-    def _begin(self) -> None:
-        """Remove what must not be there from an earlier try, or everything; the log goes on."""
-        self.layout.folder.mkdir(parents=True, exist_ok=True)
-        start = self._checkpoint.begin(self._generation, self._describe_origin(), keep=self.definition.keep_executions)
-        self.layout.result.unlink(missing_ok=True)
-        # The last are of processes that were killed.
-        stale = [self.layout.database, self.layout.files_folder, self.layout.committed_folder]
-        if start is Start.FRESH:
-            stale.append(self.layout.staging_folder)
-        for folder in stale:
-            if folder.exists():
-                shutil.rmtree(folder)
-        self.layout.staging_folder.mkdir(exist_ok=True)
-        known = self._checkpoint.known
-        if start is not Start.RETRY or not known or not self.layout.app.exists():
+        request = self.build_request()
+        checkpoint = Checkpoint(self.state, self.layout.checkpoint_folder, self.layout.staging_folder)
+        start = begin_strategy(request, checkpoint)
+        if start is not Start.RETRY or not checkpoint.known or not self.layout.app.exists():
             # Packed when the run begins and not once for all: who corrects an algorithm clears this task alone. A
             # retry that has finished executions goes on with the code that made them.
-            functions = (self.definition.pre_algorithm, self.definition.data_input)
-            build_job_app(
-                self.layout.app, [self.definition.algorithm, *(function for function in functions if function)]
-            )
-        self._checkpoint.accept()
-        if known:
-            log.info("%d finished executions of an earlier try are used again.", len(known))
+            build_job_app(self.layout.app, self.list_references())
+        checkpoint.accept()
+        self.results.begin_algorithm(self.iteration, self.layout.name)
+        resources = self.manifest.resources
+        argv = build_site_argv(resources, build_app_argv(self.layout.app, resources))
+        with build_pool(request, argv, resources.environment) as pool:
+            return self.carry_out(request, pool, checkpoint)
+
+    def list_references(self) -> list[str]:
+        """Return the classes and functions of the user that the processes of the algorithm import."""
+        definition = self.definition
+        return [name for name in (definition.algorithm, definition.pre_algorithm, definition.data_input) if name]
+
+    def build_request(self) -> StrategyRequest:
+        """Return what is to be carried out."""
+        definition, calibration = self.definition, self.manifest.calibration
+        return StrategyRequest(
+            folder=str(self.layout.folder),
+            name=self.layout.name,
+            title=f"algorithm {self.layout.name!r} of calibration {self.calibration.name!r}",
+            strategy=definition.strategy,
+            params=definition.params,
+            open=self._build_open(),
+            generation=self._generation,
+            made_of=self._describe_origin(),
+            workers=definition.workers,
+            run_ahead=definition.run_ahead,
+            cpus=definition.cpus,
+            execution_timeout=definition.execution_timeout,
+            memory_growth=definition.memory_growth,
+            requested_iov=calibration.requested_iov,
+            ignored_runs=tuple(calibration.ignored_runs),
+            keep_executions=definition.keep_executions,
+        )
+
+    def carry_out(
+        self,
+        request: StrategyRequest,
+        pool: RecordedPool | AlgorithmPool,
+        checkpoint: Checkpoint,
+        end: StrategyEnd | None = None,
+    ) -> StrategyResult:
+        """Carry out the strategy and commit.
+
+        :param end: how the job ended that has done it before; None: it is done here.
+        :raises CafError: as `run` does.
+        """
+        runs = find_runs(request, pool.open())
+        executions = build_executions(request, self._build_strategy(), runs, pool, checkpoint, self)
+        try:
+            outcome = drive_strategy(request, self._build_strategy(), runs, executions, self)
+        finally:
+            committed = self._commit()
+        result = StrategyResult(
+            outcome=outcome,
+            executions=len(self._executions),
+            replayed=(end or executions).replayed,
+            wasted=(end or executions).wasted,
+            broken=len(executions.broken),
+            codes=tuple(int(report.execution.code) for report in self._reports),
+            committed=committed,
+        )
+        self._write_result(result)
+        self._check(result, executions.broken)
+        return result
 
     def _describe_origin(self) -> str:
         """Return a digest of what executions depend on, apart from the code."""
@@ -178,35 +215,7 @@ class StrategyRun:
     def _build_strategy(self) -> Strategy:
         return build_strategy(self.definition.strategy, self.definition.params)
 
-    def _build_pool(self) -> AlgorithmPool:
-        growth = self.definition.memory_growth
-        return AlgorithmPool(
-            self._open_process,
-            workers=self.definition.workers,
-            staging=self.layout.staging_folder,
-            timeout=self.definition.execution_timeout,
-            memory_growth_kb=None if growth is None else growth * 1024,
-        )
-
-    def _open_process(self, number: int) -> AlgorithmProcess:
-        """Start a process of the algorithm, and open it with the collected data."""
-        resources = self.manifest.resources
-        process = AlgorithmProcess(
-            argv=build_site_argv(resources, build_app_argv(self.layout.app, resources)),
-            log_path=self.layout.worker_log(number),
-            cwd=self.layout.folder,
-            environment=resources.environment,
-            name=f"algorithm {self.layout.name!r} of calibration {self.calibration.name!r}",
-            cpus=self.definition.cpus,
-        )
-        try:
-            process.open(self._build_request(), copies=self.layout.copies_folder(number))
-        except BaseException:
-            process.close()
-            raise
-        return process
-
-    def _build_request(self) -> OpenRequest:
+    def _build_open(self) -> OpenRequest:
         definition = self.definition
         this = self.calibration.iteration(self.iteration)
         collections = {name: this.collection(name) for name in self.manifest.calibration.collections}
@@ -241,80 +250,6 @@ class StrategyRun:
             runs.add(iov.low)
         return sorted(runs)
 
-    def _find_runs(self, opened: Opened) -> tuple[ExpRun, ...]:
-        """Return the runs that the strategy works on."""
-        calibration = self.manifest.calibration
-        runs = filter_runs(opened.runs, requested=calibration.requested_iov, ignored=calibration.ignored_runs)
-        if not runs:
-            raise NotEnoughData(
-                f"Algorithm {self.layout.name!r} of calibration {self.calibration.name!r} has no run to work on: "
-                f"{len(opened.runs)} were collected, and all are ignored or outside the requested IoV.",
-                hint="Check requested_iov and ignored_runs, and whether anything was collected.",
-            )
-        return runs
-
-    def _build_look_ahead(self, runs: tuple[ExpRun, ...]) -> LookAhead | None:
-        workers = self.definition.workers
-        if workers == 1:
-            return None
-        limit = 2 * workers if self.definition.run_ahead else 0
-        return LookAhead(list_parts(self._build_strategy(), runs), limit)
-
-    def _drive(self, strategy: Strategy, runs: tuple[ExpRun, ...], executions: Executions) -> StrategyResult:
-        commits: list[Commit] = []
-        reports: list[Report] = []
-
-        def report(action: Report) -> None:
-            reports.append(action)
-            code = action.execution.code.name
-            log.info("Reported: %s for %s.", code, describe_runs(action.execution.runs))
-
-        try:
-            outcome = drive_plan(
-                self._plan(strategy, runs),
-                execute=executions.execute,
-                find_boundaries=executions.find_boundaries,
-                commit=commits.append,
-                report=report,
-                write_file=self._write_file,
-            )
-        finally:
-            executions.flush()
-            committed = self._commit(commits)
-        result = StrategyResult(
-            outcome=outcome,
-            executions=len(self._executions),
-            replayed=executions.replayed,
-            wasted=executions.wasted,
-            broken=len(executions.broken),
-            codes=tuple(int(report.execution.code) for report in reports),
-            committed=committed,
-        )
-        self._write_result(result)
-        return result
-
-    def _plan(self, strategy: Strategy, runs: tuple[ExpRun, ...]) -> Plan:
-        """Pass a plan through, and say whose code it was when an expert's own strategy raises."""
-        plan = strategy.plan(runs)
-        answer = None
-        try:
-            while True:
-                answer = yield plan.send(answer)
-        except StopIteration as end:
-            outcome: Outcome = end.value
-            return outcome
-        except CafError:
-            raise
-        except Exception as error:  # an expert's code may raise anything; it is shown, and no retry mends it
-            raise AlgorithmFailed(
-                f"The strategy {self.definition.strategy} of algorithm {self.layout.name!r} in calibration "
-                f"{self.calibration.name!r} raised {type(error).__name__}: {error}",
-                hint="Correct the strategy.",
-                log_tail="".join(traceback.format_tb(error.__traceback__)[-3:]),
-            ) from error
-        finally:
-            plan.close()
-
     def build_chain(self) -> tuple[DatabaseEntry, ...]:
         """Return what the algorithm sees: the algorithms before it in this pass, the previous pass, then the rest."""
         return build_database_chain(None, self._list_earlier_databases(), self.manifest.database_chain)
@@ -328,16 +263,24 @@ class StrategyRun:
             earlier.append(str(self.calibration.iteration(self.iteration - 1).database))
         return earlier
 
-    def _note(self, executions: Sequence[FinishedExecution]) -> None:
+    def note(self, executions: Sequence[FinishedExecution]) -> None:
         """Record executions that the plan asked for."""
-        for answer in executions:
-            execution = answer.execution
-            self._executions.append(execution)
-            runs = describe_runs(execution.runs)
-            log.info("Execution %d: %s for %s (%.3g s).", execution.key, execution.code.name, runs, answer.seconds)
+        for finished in executions:
+            self._executions.append(finished.execution)
+            log.info("%s", describe_execution(finished))
         self.results.add_executions(self.iteration, self.layout.name, executions, self.layout.staging_folder)
 
-    def _write_file(self, action: WriteFile) -> None:
+    def report(self, action: Report) -> None:
+        """Take a result that decides on iterating."""
+        self._reports.append(action)
+        log.info("Reported: %s for %s.", action.execution.code.name, describe_runs(action.execution.runs))
+
+    def commit(self, action: Commit) -> None:
+        """Take payloads: all are written at the end, in one step."""
+        self._commits.append(action)
+
+    def write_file(self, action: WriteFile) -> None:
+        """Write an extra file of the strategy."""
         path = self.layout.extra_file(action.name)
         path.parent.mkdir(exist_ok=True)
         if isinstance(action.content, str):
@@ -345,9 +288,9 @@ class StrategyRun:
         else:
             write_json(path, action.content)
 
-    def _commit(self, commits: Sequence[Commit]) -> tuple[CommittedPayload, ...]:
+    def _commit(self) -> tuple[CommittedPayload, ...]:
         """Write all payloads in one step, and what they leave open."""
-        committed = list_committed(commits)
+        committed = list_committed(self._commits)
         runs = sorted({run for execution in self._executions for run in execution.runs})
         filled: tuple[FilledGap, ...] = ()
         if self.definition.fill_gaps:

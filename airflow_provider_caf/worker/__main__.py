@@ -21,6 +21,7 @@ _PROGRAMS = {
     "collect": "collect.collect",
     "function": "function",
     "pool": "job.pool",
+    "strategy": "algorithm.strategy",
     "subjob": "job.subjob",
 }
 """Verb → its module, whose `main` gets the arguments and returns the exit code."""

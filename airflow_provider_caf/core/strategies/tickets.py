@@ -29,7 +29,7 @@ from airflow_provider_caf.core.strategies.base import (
 
 
 @record
-class Ticket:
+class Ticket(JsonRecord):
     """What tells a question from all others of its plan.
 
     :param iov: None where boundaries are asked for.
@@ -37,6 +37,8 @@ class Ticket:
     :param input: as JSON text with sorted keys, empty where there is none.
     :param repeat: how often the same was asked before.
     """
+
+    noun = "ticket"
 
     runs: tuple[ExpRun, ...]
     iov: IoV | None

@@ -177,12 +177,14 @@ def _make_folder(attempt: Attempt) -> str:
 def build_argv(job: Mapping[str, Any], job_file: str, app: str) -> list[str]:
     """Return the argv of a job.
 
-    A command runs as it is, with its placeholders filled; the job app does the rest: functions, collectors in Python,
-    what has to run before a collector, and files that it needs beside it.
+    A command runs as it is, with its placeholders filled; the job app does the rest: requests, functions, collectors in
+    Python, what has to run before a collector, and files that it needs beside it.
 
     :raises ValueError: if the command is not a list of texts.
     """
     command = job["command"]
+    if job.get("verb") is not None:
+        return [sys.executable, app, str(job["verb"]), str(job["request"])]
     if job.get("function") is not None:
         return [sys.executable, app, "function", job_file]
     if command is None or job.get("pre_collector") is not None or job.get("job_files"):

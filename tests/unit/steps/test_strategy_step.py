@@ -153,7 +153,7 @@ def test_a_mistake_in_the_code_of_a_strategy_is_shown_as_such(lab: Lab) -> None:
     with pytest.raises(AlgorithmFailed) as caught:
         lab.calibrate()
     text = str(caught.value)
-    assert "BrokenStrategy of algorithm 'MeanAlgorithm' in calibration 'vertex' raised TypeError: tuple indices" in text
+    assert "BrokenStrategy of algorithm 'MeanAlgorithm' of calibration 'vertex' raised TypeError: tuple indices" in text
     assert 'complete(runs["first"])' in text
     assert caught.value.hint == "Correct the strategy."
     assert list_iovs(lab) == [IoV(1, 1, 1, 1)]
