@@ -160,9 +160,9 @@ def preview(caf: CAF, planned: CollectionPlan) -> str:
 
     :raises DefinitionError: if the batch system cannot do what the arguments ask for.
     """
-    backend, _, arguments = find_backend(caf, planned.calibration)
+    target = find_backend(caf, planned.calibration)
     resources = merge_resources(
-        parse_resources(arguments, "the connection"),
+        parse_resources(target.connection_args, "the connection"),
         parse_resources(caf.backend_args, f"CAF {caf.name!r}"),
         parse_resources(planned.calibration.backend_args, f"calibration {planned.calibration.name!r}"),
         parse_resources(planned.collection.backend_args, planned.collection.name),
@@ -179,12 +179,12 @@ def preview(caf: CAF, planned: CollectionPlan) -> str:
             granularity=planned.collection.granularity or "run",
             subjobs=planned.subjobs,
             database_chain=planned.collection.databases,
-            backend=backend,
+            backend=target.backend,
             resources=resources,
         ).write(collecting.manifest)
         run = CollectionRun(layout, 0, planned.collection.name)
         run.write_jobs()
-        lines = [f"── {planned.calibration.name}, collection {planned.collection.name}, on {backend}"]
+        lines = [f"── {planned.calibration.name}, collection {planned.collection.name}, on {target.backend}"]
         lines.append(f"constants from: {_describe_chain(caf, planned) or 'nowhere'}")
         for array, submission in run.preview():
             lines.append(f"{len(array.elements)} elements, submitted with")

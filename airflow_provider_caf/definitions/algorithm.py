@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.definitions.form import FIXED, Form, Word, written
 from airflow_provider_caf.definitions.references import build_reference
 from airflow_provider_caf.definitions.words import (
+    INHERIT,
+    BackendArgs,
     CodeReference,
     Count,
     Flag,
+    JobBackend,
     Name,
     OptionalCount,
     OptionalSeconds,
     OptionalText,
+    Retries,
     Settings,
     code,
 )
@@ -67,6 +72,15 @@ class Algorithm(Form):
     """In MB (2^20 bytes); a process that grew by more since its first execution is started afresh."""
     keep_executions: Flag = False
     """Whether a clear of the task keeps its finished executions. A retry always does."""
+    backend: JobBackend = None
+    """A batch system on which the whole strategy runs as a job, or `inherit`: that of the collectors. Without it the
+    strategy runs in Airflow's worker."""
+    connection: OptionalText = None
+    """The Airflow connection of type `caf_batch` for that job; it counts in the place of `backend`, too."""
+    backend_args: BackendArgs = {}
+    """Of that job, over those of the calibration and of the CAF. Without `cpus` it gets `workers` × `cpus` cores."""
+    max_retries: Retries = None
+    """Tries of that job after its first. A try that has finished executions begins the count anew. Without it 3."""
     fill_gaps: Flag = False
     """Extend a payload over the runs after it that have none, up to the next payload of the experiment or the last
     executed run."""
@@ -81,6 +95,22 @@ class Algorithm(Form):
         # A name that is nothing is that of the class.
         name = words.pop("name", None) or None
         super().__init__(**written(algorithm=algorithm, strategy=strategy, params=params, name=name), **words)
+
+    @model_validator(mode="after")
+    def _check_job(self) -> Algorithm:
+        """Refuse words that have no effect."""
+        unused = [word for word in ("backend_args", "max_retries") if getattr(self, word) not in (None, {})]
+        if unused and self.backend is None and self.connection is None:
+            raise DefinitionError(
+                f"{unused[0]!r} has no effect: without a backend the algorithm runs in Airflow's worker.",
+                hint=f"Name a backend ({INHERIT!r} is that of the collectors), or put backend_args on the calibration.",
+                where=(unused[0],),
+            )
+        if self.backend == INHERIT and self.connection is not None:
+            raise DefinitionError(
+                f"The backend {INHERIT!r} stands beside a connection.", hint="Give one of them.", where=("connection",)
+            )
+        return self
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)

@@ -206,6 +206,14 @@ def _check_backend(name: str) -> str:
     return name
 
 
+INHERIT = "inherit"
+"""In the place of a batch system: the one of the collectors."""
+
+
+def _check_job_backend(name: str) -> str:
+    return name if name == INHERIT else _check_backend(name)
+
+
 def read_backend_args(value: Any) -> dict[str, Any]:
     """Read the arguments of a batch system. Of one with a template only the name can be checked yet."""
     arguments = read_mapping(value)
@@ -279,6 +287,7 @@ _TOLERATED_SCHEMA = {"anyOf": [{"type": "number"}, {"type": "string", "pattern":
 Tolerated = Annotated[Annotated[Tolerance, Word(read_tolerated, _TOLERATED_SCHEMA)] | None, Template()]
 Folder = Annotated[str, Word(read_absolute, _TEXT_SCHEMA)]
 Backend = Annotated[Annotated[Text, AfterValidator(_check_backend)] | None, _EMPTY_IS_NONE]
+JobBackend = Annotated[Annotated[Text, AfterValidator(_check_job_backend)] | None, _EMPTY_IS_NONE]
 BackendArgs = Annotated[dict[str, Any], Word(read_backend_args, _MAPPING_SCHEMA), Template()]
 _Mappings = Word(read_list(read_mapping, "mappings"), {"type": "array", "items": _MAPPING_SCHEMA})
 OptionalMappings = Annotated[Annotated[list[dict[str, Any]], _Mappings] | None, Template()]

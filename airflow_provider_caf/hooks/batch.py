@@ -18,8 +18,10 @@ from airflow_provider_caf.batch.systems.checks import build_check
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.definitions.algorithm import Algorithm
 from airflow_provider_caf.definitions.caf import CAF
 from airflow_provider_caf.definitions.calibration import Calibration
+from airflow_provider_caf.definitions.words import INHERIT
 from airflow_provider_caf.io.layout import CalibrationLayout, TaskJobsLayout
 from airflow_provider_caf.jobs.client import BatchClient
 from airflow_provider_caf.jobs.foreign import ForeignJobs
@@ -28,7 +30,7 @@ from airflow_provider_caf.jobs.transport.base import Transport
 from airflow_provider_caf.jobs.transport.local import LocalTransport
 from airflow_provider_caf.site.shared import Shared
 from airflow_provider_caf.steps.collect import CollectionRun
-from airflow_provider_caf.steps.manifest import CollectionManifest
+from airflow_provider_caf.steps.manifest import CollectionManifest, Target
 from airflow_provider_caf.steps.task_jobs import TaskJobs, TaskJobsManifest
 
 if TYPE_CHECKING:
@@ -175,8 +177,8 @@ def choose_connection(definition: Mapping[str, Any], params: Mapping[str, Any]) 
     return chosen
 
 
-def find_backend(caf: CAF, calibration: Calibration) -> tuple[str, str | None, dict[str, Any]]:
-    """Return the batch system of a calibration, by our name, the connection to it, and the arguments of that.
+def find_backend(caf: CAF, calibration: Calibration) -> Target:
+    """Return where the collectors of a calibration run.
 
     :raises DefinitionError: if system and connection do not fit together, or the connection cannot be used.
     """
@@ -187,15 +189,39 @@ def find_backend(caf: CAF, calibration: Calibration) -> tuple[str, str | None, d
     return choose_target(backend, connection, f"calibration {calibration.name!r}")
 
 
-def choose_target(backend: str | None, connection: str | None, where: str) -> tuple[str, str | None, dict[str, Any]]:
-    """Return the batch system that a backend and a connection name, the connection, and the arguments of that.
+def find_algorithm_backend(caf: CAF, calibration: Calibration, algorithm: Algorithm) -> Target | None:
+    """Return where an algorithm runs as a job, as `find_backend` does; None: it runs in the worker.
+
+    :raises DefinitionError: if system and connection do not fit together, if the connection cannot be used, or if the
+        machines of the batch system do not see the work folder.
+    """
+    if algorithm.backend is None and algorithm.connection is None:
+        return None
+    where = f"algorithm {algorithm.name!r} of calibration {calibration.name!r}"
+    found = (
+        find_backend(caf, calibration)
+        if algorithm.backend == INHERIT
+        else choose_target(algorithm.backend, algorithm.connection, where)
+    )
+    connection = found.connection
+    if connection is not None and BatchHook(connection).read_submit_host().work_dir is not None:
+        raise DefinitionError(
+            f"The {where} cannot run as a job by the connection {connection!r}: it reads and writes in the work "
+            "folder, which that submit host does not see.",
+            hint="Leave out its backend, or name a connection without remote_work_dir.",
+        )
+    return found
+
+
+def choose_target(backend: str | None, connection: str | None, where: str) -> Target:
+    """Return the batch system that a backend and a connection name.
 
     :param where: whose they are, for messages.
     :raises DefinitionError: if they do not fit together, or the connection cannot be used.
     """
     wanted = find_system_name(backend) if backend else None
     if not connection:
-        return wanted or DEFAULT_SYSTEM, None, {}
+        return Target(backend=wanted or DEFAULT_SYSTEM)
     hook = BatchHook(connection)
     system = hook.read_system()
     if wanted not in (None, system):
@@ -205,7 +231,7 @@ def choose_target(backend: str | None, connection: str | None, where: str) -> tu
             'connection by the conf {"connection": ""}.',
         )
     hook.read_submit_host()
-    return system, connection, hook.read_arguments()
+    return Target(backend=system, connection=connection, connection_args=hook.read_arguments())
 
 
 def open_collection(
@@ -243,9 +269,9 @@ def open_foreign(
     :param which: as for `ForeignJobs`: `ids`, `name`, `memory`.
     :raises DefinitionError: if the connection cannot be used, or an id or the name cannot be one.
     """
-    system, connection, _ = choose_target(backend, connection, "the wait for jobs")
-    transport, _ = _open_host(connection, Path("/"))
-    return ForeignJobs(BatchClient(load_system(system), transport, patience=patience), **which)
+    target = choose_target(backend, connection, "the wait for jobs")
+    transport, _ = _open_host(target.connection, Path("/"))
+    return ForeignJobs(BatchClient(load_system(target.backend), transport, patience=patience), **which)
 
 
 def _open_host(connection: str | None, work_dir: Path) -> tuple[Transport, Mirror | None]:

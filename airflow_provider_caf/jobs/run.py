@@ -125,8 +125,7 @@ class SubjobRun:
             previous=() if previous is None else read_arrays(previous.arrays_folder),
             times=self._find_times(records, find_seconds),
         )
-        newest = max((intent.attempt for intent in intents), default=-1)
-        attempt = newest + 1 if plan.parts else newest
+        attempt = self.newest_attempt + (1 if plan.parts else 0)
 
         def submit(part: Part, number: int) -> SubmittedArray:
             array = subjob_set.build_array(
@@ -236,6 +235,11 @@ class SubjobRun:
         :raises CafError: the first failure; all arrays are tried.
         """
         self.client.cancel(read_arrays(self.folders.arrays_folder), None if subjobs is None else tuple(subjobs))
+
+    @property
+    def newest_attempt(self) -> int:
+        """The number of the newest attempt; -1: nothing was submitted."""
+        return max((intent.attempt for intent in read_intents(self.folders.arrays_folder)), default=-1)
 
     def list_array_ids(self) -> list[str]:
         """Return the ids of all arrays that were submitted."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from airflow_provider_caf.steps.task_jobs import (
     describe_end,
     describe_handle,
     find_jobs,
+    lay_out_jobs,
+    leave_target,
     write_app,
 )
 from airflow_provider_caf.steps.waiting import LiveCounts
@@ -157,54 +160,31 @@ class JobsOperator(CafTask, BaseOperator):
         ti, map_index, layout = context["ti"], find_map_index(context), self.find_folder(context)
         where = f"task {ti.task_id!r}"
         jobs = find_jobs(words, where)
-        backend, connection, connection_args = choose_target(words.backend, words.conn_id, where)
+        target = choose_target(words.backend, words.conn_id, where)
         resources = merge_resources(
-            parse_resources(connection_args, f"connection {connection!r}"),
+            parse_resources(target.connection_args, f"connection {target.connection!r}"),
             parse_resources(words.arguments_of_batch, where),
         )
         content = self.build_content(words, layout.folder)
         if content.function is None:
-            check_program(jobs, backend, resources)
-        self._leave_target(layout, (backend, connection))
+            check_program(jobs, target.backend, resources)
+        leave_target(layout, (target.backend, target.connection), open_jobs)
         app, digest = write_app(layout, content)
         manifest = TaskJobsManifest(
             dag_id=ti.dag_id,
             run_id=ti.run_id,
             task=ti.task_id if map_index < 0 else f"{ti.task_id}[{map_index}]",
             root=str(find_work_dir(self.work_dir)),
-            backend=backend,
-            connection=connection,
+            backend=target.backend,
+            connection=target.connection,
             resources=resources,
             app=app,
             count=len(jobs),
             max_retries=DEFAULT_MAX_RETRIES if words.max_retries is None else int(words.max_retries),
             max_failed=0 if words.max_failed is None else words.max_failed,
         )
-        manifest.write(layout.manifest)
-        run = open_jobs(layout, patience=read_patience())
-        if run.ignored:
-            self.log.warning("%s has no use for the backend_args %s.", backend, ", ".join(run.ignored))
-        run.end_surplus()
-        run.write_job_files(build_jobs(jobs, words, content, digest))
-        return run
-
-    def _leave_target(self, layout: TaskJobsLayout, target: tuple[str, str | None]) -> None:
-        """End the jobs of an earlier try that went to another system, and put its folder aside."""
-        if not layout.manifest.exists():
-            return
-        before = TaskJobsManifest.read(layout)
-        if before.target == target:
-            return
-        open_jobs(layout).cancel()
-        number = 1
-        while (aside := layout.folder.with_name(f"{layout.folder.name}.before.{number}")).exists():
-            number += 1
-        layout.folder.rename(aside)
-        self.log.warning(
-            "The jobs went to %s before. What ran there is ended, and its folder is %s now.",
-            before.backend,
-            aside,
-        )
+        patient = partial(open_jobs, patience=read_patience())
+        return lay_out_jobs(layout, manifest, build_jobs(jobs, words, content, digest), patient)
 
     def tell_submitted(self, context: Context, run: TaskJobs, submitted: Sequence[int]) -> None:
         """Show what was submitted: in the log, the rendered templates, the metrics and the task's state."""

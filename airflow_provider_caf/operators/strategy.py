@@ -1,39 +1,92 @@
-"""The algorithm task: a strategy loops over intervals of validity."""
+"""The algorithm task: a strategy loops over intervals of validity, here or in a job."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from airflow.sdk import Context
 
+from airflow_provider_caf.batch.polling import Patience
+from airflow_provider_caf.core.errors import JobFailed
 from airflow_provider_caf.core.tails import read_tail
+from airflow_provider_caf.hooks.batch import open_jobs
 from airflow_provider_caf.io.layout import CalibrationLayout
-from airflow_provider_caf.operators.base import PassOperator
+from airflow_provider_caf.operators.base import PassOperator, find_run
 from airflow_provider_caf.operators.links import AlgorithmLogLink
+from airflow_provider_caf.operators.waiting import Look, WaitingTask, read_patience
 from airflow_provider_caf.site.metrics import count
-from airflow_provider_caf.steps.strategy import StrategyRun
+from airflow_provider_caf.steps.manifest import JobTarget
+from airflow_provider_caf.steps.strategy import StrategyResult, StrategyRun
+from airflow_provider_caf.steps.strategy_job import (
+    conclude_strategy,
+    find_jobs_folder,
+    lay_out_strategy,
+    leave_job,
+    read_end,
+    read_live,
+)
+from airflow_provider_caf.steps.task_jobs import TaskJobs
+from airflow_provider_caf.steps.waiting import LiveCounts
+from airflow_provider_caf.triggers.strategy import StrategyJobTrigger, open_live
+
+_TRIES_KEY = "tries_from"
+"""In the task's store: from which try of the job on its failures count, and how much was finished then."""
 
 
-class StrategyOperator(PassOperator):
+class StrategyOperator(WaitingTask[TaskJobs], PassOperator):
     """Run one algorithm over all collected runs, as its strategy plans.
 
+    Where the definition gives the algorithm a backend, its strategy runs as a job there, and this task waits for it and
+    commits; else the strategy runs in this task.
+
     :param algorithm: the algorithm's name in the calibration.
+    :param deferrable: whether to wait for a job in the triggerer; False: in the worker.
+    :param cancel_on_kill: whether the job ends when somebody kills the task.
+    :param timeout: seconds until it gives up to wait for a job, and ends it.
     """
 
     template_fields: Sequence[str] = (*PassOperator.template_fields, "algorithm")
     operator_extra_links = (*PassOperator.operator_extra_links, AlgorithmLogLink())
     ui_color = "#e6f5e6"
+    soft_fail = False
 
-    def __init__(self, *, algorithm: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        algorithm: str,
+        deferrable: bool = True,
+        cancel_on_kill: bool = True,
+        timeout: float = 30 * 86400.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.algorithm = algorithm
+        self.deferrable = deferrable
+        self.cancel_on_kill = cancel_on_kill
+        self.timeout = timeout
 
-    def run_step(self, context: Context, layout: CalibrationLayout) -> dict[str, Any]:
-        """Run the strategy, and return how many executions and payloads there were."""
-        run = StrategyRun(
-            layout,
+    def execute(self, context: Context) -> Any:
+        """Run the strategy, and return how many executions and payloads there were.
+
+        :raises AirflowFailException: for an error of the definition, the input or the user's code.
+        :raises CafError: for what a retry may mend.
+        """
+        with self.ending_jobs_with_the_task(context):
+            run = self._open_strategy(context)
+            if run.target is None:
+                leave_job(run.layout, open_jobs)
+                return self._run_here(context, run)
+            jobs = self._submit(context, run, run.target)
+            first_attempt = self.begin(context, jobs)
+            return self.wait(context, jobs, first_attempt, time.time() + self.timeout)
+
+    def _open_strategy(self, context: Context) -> StrategyRun:
+        return StrategyRun(
+            self._find_layout(context),
             self.iteration,
             self.algorithm,
             self.open_results(context),
@@ -41,9 +94,96 @@ class StrategyOperator(PassOperator):
             # A clear raises it, a retry does not.
             generation=context["ti"].max_tries,
         )
+
+    def _find_layout(self, context: Context) -> CalibrationLayout:
+        return find_run(context).calibration(self.calibration)
+
+    def _run_here(self, context: Context, run: StrategyRun) -> dict[str, Any]:
         self.log.info("The algorithm prints to %s", run.layout.log)
         with self._showing_prints(run):
-            result = run.run()
+            return self._tell(context, run, run.run())
+
+    def _submit(self, context: Context, run: StrategyRun, target: JobTarget) -> TaskJobs:
+        ti, state = context["ti"], context["task_state_store"]
+        task = (ti.dag_id, ti.run_id, ti.task_id)
+        jobs = lay_out_strategy(run, target, task, partial(open_jobs, patience=read_patience()))
+        self.adopt(context, jobs)
+        state.set("job_checkpoint", {"folder": str(run.layout.checkpoint_folder), "generation": ti.max_tries})
+        state.set(_TRIES_KEY, [jobs.newest_attempt + 1, 0])
+        self.log.info(
+            "The strategy runs as a job on %s; its log is in %s, and the algorithm prints to %s",
+            target.backend,
+            jobs.folders.subjob_folder(0),
+            run.layout.log,
+        )
+        return jobs
+
+    def wait(self, context: Context, run: TaskJobs, first_attempt: int, deadline: float) -> dict[str, Any]:
+        """Wait for the job, then commit.
+
+        :raises CafError: as the job says, also where its retries are spent.
+        """
+        strategy = self._open_strategy(context)
+        try:
+            super().wait(context, run, first_attempt, deadline)
+        except JobFailed:
+            if read_end(strategy) is None:
+                raise
+            # The job says more exactly what it was; and what can be committed is.
+            self.log.warning("The job has failed; what it has finished counts.")
+        self._is_all_over = True
+        return self._tell(context, strategy, conclude_strategy(strategy))
+
+    def look(self, context: Context, run: TaskJobs, first_attempt: int) -> Look:
+        """Look once. A try of the job that has finished executions begins the count of its tries anew.
+
+        :raises JobFailed: when the retries of the job are spent.
+        """
+        live = read_live(self._find_layout(context).iteration(self.iteration).algorithm(self.algorithm))
+        return super().look(context, run, self._count_tries(context, run, 0 if live is None else live.count))
+
+    def _count_tries(self, context: Context, run: TaskJobs, finished: int) -> int:
+        """Return the first try of the job that counts."""
+        state = context["task_state_store"]
+        known = state.get(_TRIES_KEY)
+        assert isinstance(known, list), "execute() sets it"
+        first, before = (int(str(number)) for number in known)
+        newest = run.newest_attempt
+        if finished > before and newest > first:
+            first = newest
+            state.set(_TRIES_KEY, [newest, finished])
+        return first
+
+    def end_jobs(self, context: Context) -> None:
+        """End the job when the task fails for good, if there is one."""
+        layout = self._find_layout(context).iteration(self.iteration).algorithm(self.algorithm)
+        if find_jobs_folder(layout).manifest.exists():
+            super().end_jobs(context)
+
+    def open_run(self, context: Context, patience: Patience) -> TaskJobs:
+        """Return the job of this algorithm."""
+        layout = self._find_layout(context).iteration(self.iteration).algorithm(self.algorithm)
+        return open_jobs(find_jobs_folder(layout), patience=patience)
+
+    def open_counts(self, context: Context, run: TaskJobs) -> LiveCounts:
+        """Return what keeps the catalog up to date."""
+        return open_live(run, self._find_layout(context), self.iteration, self.algorithm)
+
+    def build_trigger(self, context: Context, run: TaskJobs, wait: Mapping[str, Any]) -> StrategyJobTrigger:
+        """Return the trigger that goes on with the wait."""
+        return StrategyJobTrigger(
+            folder=str(run.layout.folder),
+            calibration_folder=str(self._find_layout(context).folder),
+            iteration=self.iteration,
+            algorithm=self.algorithm,
+            **wait,
+        )
+
+    def build_result(self, run: TaskJobs, seen: Any) -> dict[str, Any]:
+        """Return nothing: `wait` tells what was made of the job."""
+        return {}
+
+    def _tell(self, context: Context, run: StrategyRun, result: StrategyResult) -> dict[str, Any]:
         tags = {"dag_id": context["ti"].dag_id, "calibration": self.calibration, "algorithm": self.algorithm}
         count("executions", max(0, result.executions - result.replayed), **tags)
         count("executions.wasted", result.wasted, **tags)

@@ -7,12 +7,14 @@ subjobs. Both are read strictly.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import field, replace
+from typing import Any
 
 from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.errors import CheckpointError
 from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
+from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.splitting import SubjobPlan
 from airflow_provider_caf.core.stored_record import StoredRecord
@@ -64,6 +66,36 @@ class CollectionManifest(StoredRecord):
 
 
 @record
+class Target:
+    """A batch system, as the words of a definition name it.
+
+    :param backend: by our name.
+    :param connection: the Airflow connection to it, or None.
+    :param connection_args: the arguments of that connection, below all others.
+    """
+
+    backend: str = "local"
+    connection: str | None = None
+    connection_args: Mapping[str, Any] = field(default_factory=dict)
+
+
+@record
+class JobTarget(JsonRecord):
+    """Where an algorithm runs as a job.
+
+    :param backend: the batch system, by our name.
+    :param connection: the Airflow connection to it; None: on this machine.
+    :param resources: the arguments of the batch system, merged.
+    """
+
+    noun = "target"
+
+    backend: str
+    connection: str | None
+    resources: Resources
+
+
+@record
 class CalibrationManifest(StoredRecord):
     """One calibration, resolved.
 
@@ -73,6 +105,7 @@ class CalibrationManifest(StoredRecord):
     :param database_chain: what its algorithms see behind the payloads of its own passes.
     :param resources: in which environment the algorithms run.
     :param ancestors: the calibrations whose payloads it sees, nearest first.
+    :param targets: algorithm → where it runs as a job; of the others the task does the work.
     """
 
     version = 1
@@ -85,6 +118,7 @@ class CalibrationManifest(StoredRecord):
     database_chain: tuple[DatabaseEntry, ...]
     resources: Resources
     ancestors: tuple[str, ...] = ()
+    targets: Mapping[str, JobTarget] = field(default_factory=dict)
 
     def find_algorithm(self, name: str) -> Algorithm:
         """Return one of the algorithms.

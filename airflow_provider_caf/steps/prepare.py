@@ -26,7 +26,7 @@ from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.steps.describe import Description, describe_code
 from airflow_provider_caf.steps.input_files import choose_input
-from airflow_provider_caf.steps.manifest import CalibrationManifest, CollectionManifest
+from airflow_provider_caf.steps.manifest import CalibrationManifest, CollectionManifest, JobTarget, Target
 
 _log = logging.getLogger(__name__)
 
@@ -36,18 +36,16 @@ class Surroundings:
     """What stands around a calibration in its CAF.
 
     :param ancestors: the calibrations it depends on, directly or not, nearest first.
-    :param backend: the batch system, by our name.
-    :param connection: the Airflow connection to it, or None.
-    :param connection_args: the arguments of that connection, below all others.
+    :param target: where the collectors run.
+    :param algorithms: algorithm → where it runs, if that is a job.
     :param backend_args: the arguments that the CAF gives.
     :param database_chain: the end of the chain.
     :param shares: collection → the most subjobs it may have, where the CAF shares a job budget.
     """
 
     ancestors: tuple[str, ...] = ()
-    backend: str = "local"
-    connection: str | None = None
-    connection_args: Mapping[str, Any] | None = None
+    target: Target = Target()
+    algorithms: Mapping[str, Target] = field(default_factory=dict)
     backend_args: Mapping[str, Any] | None = None
     database_chain: tuple[DatabaseEntry, ...] = ()
     shares: Mapping[str, int] = field(default_factory=dict)
@@ -64,11 +62,7 @@ def prepare_calibration(
     """
     shutil.rmtree(layout.manifest_folder, ignore_errors=True)
     layout.manifest_folder.mkdir(parents=True, exist_ok=True)
-    own = merge_resources(
-        parse_resources(surroundings.connection_args or {}, "the connection"),
-        parse_resources(surroundings.backend_args or {}, "the CAF"),
-        parse_resources(calibration.backend_args, f"calibration {calibration.name!r}"),
-    )
+    own = _merge_arguments(calibration, surroundings, surroundings.target)
     collecting, calibrating = _list_references(calibration)
     build_job_app(layout.description_app, {*collecting, *calibrating})
     description = describe_code(calibration, layout, own)
@@ -88,8 +82,43 @@ def prepare_calibration(
         database_chain=_build_chain(calibration, surroundings, layout),
         resources=own,
         ancestors=surroundings.ancestors,
+        targets=_find_targets(calibration, surroundings),
     ).write(layout.definition)
     return manifests
+
+
+def _merge_arguments(calibration: Calibration, surroundings: Surroundings, target: Target) -> Resources:
+    return merge_resources(
+        parse_resources(target.connection_args, "the connection"),
+        parse_resources(surroundings.backend_args or {}, "the CAF"),
+        parse_resources(calibration.backend_args, f"calibration {calibration.name!r}"),
+    )
+
+
+def _find_targets(calibration: Calibration, surroundings: Surroundings) -> dict[str, JobTarget]:
+    """Return where the algorithms run that run as jobs.
+
+    :raises DefinitionError: if a job cannot do what the arguments ask for.
+    """
+    targets = {}
+    for algorithm in calibration.algorithms:
+        target = surroundings.algorithms.get(algorithm.name)
+        if target is None:
+            continue
+        where = f"algorithm {algorithm.name!r} of calibration {calibration.name!r}"
+        resources = merge_resources(
+            Resources(cpus=algorithm.workers * algorithm.cpus),
+            _merge_arguments(calibration, surroundings, target),
+            parse_resources(algorithm.backend_args, where),
+        )
+        if resources.transfer_files:
+            raise DefinitionError(
+                f"The {where} cannot run as a job with 'transfer_files': it reads and writes in the work folder.",
+                hint="Leave out its backend, or set transfer_files: false in its backend_args where the machines of "
+                "the batch system see the work folder.",
+            )
+        targets[algorithm.name] = JobTarget(backend=target.backend, connection=target.connection, resources=resources)
+    return targets
 
 
 def _prepare_collection(
@@ -109,8 +138,8 @@ def _prepare_collection(
         granularity=description.granularities[collection.name],
         subjobs=plan_subjobs(selected, limit_splitting(collection.splitting, surroundings.shares.get(collection.name))),
         database_chain=_build_chain(calibration, surroundings, layout, collection.databases),
-        backend=surroundings.backend,
-        connection=surroundings.connection,
+        backend=surroundings.target.backend,
+        connection=surroundings.target.connection,
         resources=merge_resources(resources, parse_resources(collection.backend_args, where)),
     )
 

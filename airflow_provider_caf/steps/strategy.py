@@ -106,6 +106,7 @@ class StrategyRun:
         self.layout: AlgorithmLayout = layout.iteration(iteration).algorithm(algorithm)
         self.manifest = CalibrationManifest.read(layout)
         self.definition = self.manifest.find_algorithm(algorithm)
+        self.target = self.manifest.targets.get(algorithm)
         self.results = results
         self.state = state
         self._generation = generation

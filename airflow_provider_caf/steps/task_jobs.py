@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +38,9 @@ from airflow_provider_caf.jobs.transport.base import Transport
 from airflow_provider_caf.steps.collect import measure_inputs
 
 _log = logging.getLogger(__name__)
+
+OpenJobs = Callable[[TaskJobsLayout], "TaskJobs"]
+"""Return the jobs of a task with the way to their submit host."""
 
 
 @record
@@ -230,6 +233,59 @@ def build_jobs(jobs: Sequence[Job], words: Jobs, content: JobContent, digest: st
         }
         for number, job in enumerate(jobs)
     ]
+
+
+def leave_target(layout: TaskJobsLayout, target: tuple[str, str | None], open_jobs: OpenJobs) -> None:
+    """End the jobs of an earlier try that went to another system, and put its folder aside.
+
+    :raises CafError: if they cannot be ended.
+    """
+    if not layout.manifest.exists():
+        return
+    before = TaskJobsManifest.read(layout)
+    if before.target == target:
+        return
+    open_jobs(layout).cancel()
+    number = 1
+    while (aside := layout.folder.with_name(f"{layout.folder.name}.before.{number}")).exists():
+        number += 1
+    layout.folder.rename(aside)
+    _log.warning(
+        "The jobs went to %s before. What ran there is ended, and its folder is %s now.", before.backend, aside
+    )
+
+
+def lay_out_jobs(
+    layout: TaskJobsLayout, manifest: TaskJobsManifest, jobs: Sequence[dict[str, Any]], open_jobs: OpenJobs
+) -> TaskJobs:
+    """Write what is to be run, and end what an earlier try has left that is not to be run any more.
+
+    :param jobs: the content of the job files.
+    :raises CafError: if something cannot be ended.
+    """
+    manifest.write(layout.manifest)
+    run = open_jobs(layout)
+    if run.ignored:
+        _log.warning("%s has no use for the backend_args %s.", manifest.backend, ", ".join(run.ignored))
+    run.end_surplus()
+    run.write_job_files(jobs)
+    return run
+
+
+def build_verb_job(verb: str, request: Path, made_of: Mapping[str, str]) -> dict[str, Any]:
+    """Return the content of the job file of one job that puts a request to a verb of its app.
+
+    :param made_of: what makes it another job when it changes.
+    """
+    return {
+        **build_job(0, ()),
+        "command": None,
+        "verb": verb,
+        "request": str(request),
+        "collection": JOBS_COLLECTION,
+        "job_files": [],
+        "made_of": dict(made_of),
+    }
 
 
 def describe_handle(run: TaskJobs) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from airflow_provider_caf.jobs.run import SubjobRun
 from airflow_provider_caf.site.places import find_catalog
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.results import CalibrationResults
-from airflow_provider_caf.steps.task_jobs import TaskJobs
+from airflow_provider_caf.steps.task_jobs import TaskJobs, TaskJobsManifest
 from airflow_provider_caf.steps.waiting import LiveCounts
 from airflow_provider_caf.triggers.poller import SharedPoller, join_poller
 
@@ -292,7 +292,10 @@ class ForeignJobTrigger(JobTrigger):
 
 def open_counts(run: TaskJobs) -> LiveCounts:
     """Return what keeps the catalog up to date on the jobs of a task."""
-    task = run.manifest
+    return LiveCounts(run, open_results(run.manifest), 0, JOBS_COLLECTION)
+
+
+def open_results(task: TaskJobsManifest) -> CalibrationResults:
+    """Open the catalog for the jobs of a task."""
     name = task.task if len(task.task) <= MAX_NAME_LENGTH else slug(task.task)
-    results = CalibrationResults(find_catalog(), task.dag_id, task.run_id, name)
-    return LiveCounts(run, results, 0, JOBS_COLLECTION)
+    return CalibrationResults(find_catalog(), task.dag_id, task.run_id, name)

@@ -28,6 +28,7 @@ from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.decide import decide_pass
 from airflow_provider_caf.steps.finish import FinalPayloads, finish_calibration
+from airflow_provider_caf.steps.manifest import Target
 from airflow_provider_caf.steps.merge import Merged, merge_collection
 from airflow_provider_caf.steps.prepare import Surroundings, prepare_calibration
 from airflow_provider_caf.steps.results import CalibrationResults
@@ -195,7 +196,7 @@ class Lab:
         arguments: dict[str, Any] = {"max_processes": 2}
         if self.is_plain:
             arguments["environment"] = {"PYTHONPATH": str(self.files.no_root)}
-        chain = Surroundings(**{"connection_args": arguments, **surroundings})
+        chain = Surroundings(**{"target": Target(connection_args=arguments), **surroundings})
         manifests = prepare_calibration(record, chain, self.layout(record.name))
         results = self.results(record.name)
         results.begin_iteration(0)

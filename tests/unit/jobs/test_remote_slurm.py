@@ -9,6 +9,7 @@ from pathlib import Path
 from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.jobs.transport.ssh import SshTransport
 from airflow_provider_caf.steps.collect import CollectionRun
+from airflow_provider_caf.steps.manifest import Target
 from tests.ssh_server import start_ssh_server
 from tests.unit.conftest import Lab
 from tests.waiting import wait_until
@@ -26,7 +27,7 @@ def test_slurm_on_another_host(lab: Lab, tmp_path: Path) -> None:
     }
     shell = shlex.join(["exec", "env", *(f"{name}={value}" for name, value in variables.items()), "/bin/sh", "-s"])
     words = ["sh", "-c", "test $CAF_SUBJOB != 1 || exit 3; echo data > CollectorOutput.root"]
-    lab.prepare(lab.calibration(collections={"default": lab.copies(words)}), backend="slurm", connection_args={})
+    lab.prepare(lab.calibration(collections={"default": lab.copies(words)}), target=Target(backend="slurm"))
     with start_ssh_server(tmp_path / "sshd", f"ForceCommand {shell}") as server:
         transport = SshTransport(server.connect, host="farm")
         patience = Patience(shortest=0.05, grace=5.0)

@@ -13,13 +13,14 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, TaskDeferred
 
 from airflow_provider_caf.core.errors import CafError, DefinitionError
+from airflow_provider_caf.hooks.batch import open_jobs
 from airflow_provider_caf.io.catalog import SubjobsRow, open_sqlite_catalog
 from airflow_provider_caf.io.layout import TaskJobsLayout, default_catalog_file
 from airflow_provider_caf.operators import BatchJobOperator, BatchSubmitOperator
 from airflow_provider_caf.operators.jobs import JobsOperator
 from airflow_provider_caf.sensors import batch
 from airflow_provider_caf.sensors.batch import BatchJobSensor
-from airflow_provider_caf.steps.task_jobs import TaskJobs
+from airflow_provider_caf.steps.task_jobs import TaskJobs, leave_target
 from airflow_provider_caf.triggers.batch import JobTrigger, TaskJobsTrigger
 from tests.unit.store import Store
 
@@ -322,9 +323,8 @@ def test_the_other_system_of_an_earlier_try_is_left(context: dict[str, Any], tmp
     folder = Path(handle["folder"])
     manifest = json.loads((folder / "jobs.json").read_text())
     # As if a connection had led to this machine.
-    operator = BatchJobOperator(task_id="jobs", command=["true"])
     (folder / "jobs.json").write_text(json.dumps({**manifest, "backend": "local", "count": 1}))
-    operator._leave_target(TaskJobsLayout(folder=folder), ("slurm", None))
+    leave_target(TaskJobsLayout(folder=folder), ("slurm", None), open_jobs)
     aside = folder.with_name("jobs.before.1")
     assert aside.is_dir()
     assert not folder.exists()

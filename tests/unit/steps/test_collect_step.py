@@ -21,6 +21,7 @@ from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.io.catalog import SubjobsRow
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.jobs.arrays import read_submission
+from airflow_provider_caf.steps.manifest import Target
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Lab
@@ -365,7 +366,7 @@ def test_the_memory_asked_for_is_that_of_the_retry_that_asked_for_most(lab: Lab)
     words = ["bash", "-c", 'test "$CAF_ATTEMPT" = 1 || { echo MemoryError >&2; exit 1; }; cp "$1" CollectorOutput.root']
     collection = lab.copies([*words, "-", str(lab.files.collected[0])], max_collector_jobs=1)
     calibration = lab.calibration(collections={"default": collection})
-    lab.prepare(calibration, connection_args={"max_processes": 1, "memory": 1000})
+    lab.prepare(calibration, target=Target(connection_args={"max_processes": 1, "memory": 1000}))
     lab.submit()
     run = lab.open()
     lab.wait(run)

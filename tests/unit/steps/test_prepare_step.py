@@ -12,7 +12,7 @@ from airflow_provider_caf import Algorithm, Collection
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.errors import CheckpointError, DefinitionError, InputError, TransportError
 from airflow_provider_caf.core.iov import ExpRun, IoV
-from airflow_provider_caf.steps.manifest import CalibrationManifest, CollectionManifest
+from airflow_provider_caf.steps.manifest import CalibrationManifest, CollectionManifest, Target
 from airflow_provider_caf.steps.prepare import Surroundings, prepare_calibration
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def test_preparing_twice_gives_the_same_files(lab: Lab) -> None:
 
 def test_nearer_arguments_win(lab: Lab) -> None:
     layers: dict[str, Any] = {
-        "connection_args": {"max_processes": 1, "memory": 100, "walltime": 60, "cpus": 1},
+        "target": Target(connection_args={"max_processes": 1, "memory": 100, "walltime": 60, "cpus": 1}),
         "backend_args": {"memory": 200, "walltime": 120, "cpus": 2},
     }
     collection = lab.copies(backend_args={"cpus": 4})
@@ -80,7 +80,7 @@ def test_nearer_arguments_win(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("words", "whose"),
     [
-        ({"connection_args": {"queu": "x"}}, "the connection"),
+        ({"target": Target(connection_args={"queu": "x"})}, "the connection"),
         ({"backend_args": {"queu": "x"}}, "the CAF"),
     ],
 )

@@ -12,6 +12,7 @@ import pytest
 from airflow_provider_caf.definitions.caf import Publish
 from airflow_provider_caf.definitions.calibration import ExternalCommand
 from airflow_provider_caf.steps.ending import Publication
+from airflow_provider_caf.steps.manifest import Target
 from airflow_provider_caf.steps.members import StepRun
 from tests.private_airflow import PrivateAirflow
 
@@ -40,7 +41,7 @@ def test_of_a_pass_whose_jobs_have_a_secret_and_print_it(lab: Lab, tmp_path: Pat
     words = ["bash", "-c", 'env; echo "$TOKEN" >&2; cp "$1" CollectorOutput.root', "-", str(lab.files.collected[0])]
     collection = lab.copies(words, max_collector_jobs=1)
     calibration = lab.calibration(collections={"default": collection}, algorithms=lab.algorithm(), max_iterations=0)
-    lab.prepare(calibration, connection_args={"max_processes": 1, **arguments})
+    lab.prepare(calibration, target=Target(connection_args={"max_processes": 1, **arguments}))
     lab.collect()
     lab.merge()
     lab.calibrate()

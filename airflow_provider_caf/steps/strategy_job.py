@@ -1,0 +1,190 @@
+"""An algorithm whose strategy runs as a job: what is submitted, what is seen of it, and what is made of it at the end.
+
+`execution.job` says what the job leaves. Nothing of the algorithm is removed here before the job has begun: an earlier
+job may live still, and the lock that both take is beside what they write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import replace
+
+from airflow_provider_caf.batch.resubmit import DEFAULT_MAX_RETRIES
+from airflow_provider_caf.core.algorithm_layout import AlgorithmLayout
+from airflow_provider_caf.core.algorithm_requests import StrategyRequest
+from airflow_provider_caf.core.errors import CheckpointError, DatabaseError
+from airflow_provider_caf.core.file_names import JOBS_COLLECTION
+from airflow_provider_caf.core.files import read_json
+from airflow_provider_caf.execution.checkpoint import KEEP_KEY
+from airflow_provider_caf.execution.drive import begin_strategy
+from airflow_provider_caf.execution.job import FileState, LiveExecutions, RecordedPool, StrategyEnd, open_checkpoint
+from airflow_provider_caf.io.layout import TaskJobsLayout
+from airflow_provider_caf.jobs.observation import Observation
+from airflow_provider_caf.steps.manifest import JobTarget
+from airflow_provider_caf.steps.results import CalibrationResults
+from airflow_provider_caf.steps.strategy import StrategyResult, StrategyRun
+from airflow_provider_caf.steps.task_jobs import (
+    JobContent,
+    OpenJobs,
+    TaskJobs,
+    TaskJobsManifest,
+    build_verb_job,
+    lay_out_jobs,
+    leave_target,
+    write_app,
+)
+from airflow_provider_caf.steps.waiting import LiveCounts
+
+_log = logging.getLogger(__name__)
+
+
+def find_jobs_folder(layout: AlgorithmLayout) -> TaskJobsLayout:
+    """Return the paths of the job of an algorithm."""
+    return TaskJobsLayout(folder=layout.jobs_folder)
+
+
+def leave_job(layout: AlgorithmLayout, open_jobs: OpenJobs) -> None:
+    """End a job of an earlier try: the algorithm runs in the worker now.
+
+    :raises CafError: if it cannot be ended.
+    """
+    leave_target(find_jobs_folder(layout), ("worker", None), open_jobs)
+
+
+def lay_out_strategy(run: StrategyRun, target: JobTarget, task: tuple[str, str, str], open_jobs: OpenJobs) -> TaskJobs:
+    """Write what the job has to do. Nothing is submitted.
+
+    :param task: DAG, run and task, for the name of the job.
+    :raises CafError: if an earlier job on another system cannot be ended.
+    """
+    layout, request = find_jobs_folder(run.layout), run.build_request()
+    leave_target(layout, (target.backend, target.connection), open_jobs)
+    app, code = _choose_code(run, layout, request)
+    # What a person has written into the store of the task counts for the next fresh run, as it does in the worker.
+    keep = run.state.get(KEEP_KEY, request.keep_executions)
+    FileState(run.layout.checkpoint_folder).set(KEEP_KEY, keep)
+    run.state.set(KEEP_KEY, request.keep_executions)
+    request.write(run.layout.job_request)
+    text = json.dumps(request.to_json(), sort_keys=True)
+    made_of = {"code": code, "request": hashlib.sha256(text.encode()).hexdigest()}
+    dag_id, run_id, task_id = task
+    max_retries = run.definition.max_retries
+    manifest = TaskJobsManifest(
+        dag_id=dag_id,
+        run_id=run_id,
+        task=task_id,
+        # <work_dir>/<dag>/<run>, see `io.layout`.
+        root=str(run.calibration.run_folder.parent.parent),
+        backend=target.backend,
+        connection=target.connection,
+        resources=target.resources,
+        app=app,
+        count=1,
+        max_retries=DEFAULT_MAX_RETRIES if max_retries is None else max_retries,
+        max_failed=0,
+    )
+    return lay_out_jobs(layout, manifest, [build_verb_job("strategy", run.layout.job_request, made_of)], open_jobs)
+
+
+def _choose_code(run: StrategyRun, layout: TaskJobsLayout, request: StrategyRequest) -> tuple[str, str]:
+    """Return the job app and the digest of what is in it.
+
+    Who corrects an algorithm clears its task. A retry that has finished executions goes on with the code of these.
+    """
+    checkpoint = open_checkpoint(run.layout)
+    job_file = layout.jobs.job_file(0)
+    if (
+        checkpoint.belongs_to(request.generation, request.made_of)
+        and not checkpoint.is_empty
+        and layout.manifest.exists()
+        and job_file.exists()
+    ):
+        code = read_json(job_file, "The job file of the algorithm")["made_of"]["code"]
+        return TaskJobsManifest.read(layout).app, str(code)
+    references = run.list_references()
+    if ":" in run.definition.strategy:
+        references.append(run.definition.strategy)
+    return write_app(layout, JobContent(files={}, references=references))
+
+
+def read_end(run: StrategyRun) -> StrategyEnd | None:
+    """Return how the job ended that did what is to be done now; None: it has not said."""
+    path = run.layout.job_end
+    if not path.exists():
+        return None
+    end, request = StrategyEnd.read_file(path, f"end of the job of algorithm {run.layout.name!r}"), run.build_request()
+    return end if (end.generation, end.made_of) == (request.generation, request.made_of) else None
+
+
+def conclude_strategy(run: StrategyRun) -> StrategyResult:
+    """Go through the plan with what the job has left, and commit.
+
+    :raises CheckpointError: if the job has left nothing, or did something else than is to be done now.
+    :raises CafError: as `StrategyRun.run` does.
+    """
+    request, end, checkpoint = run.build_request(), read_end(run), open_checkpoint(run.layout)
+    if end is None or not checkpoint.belongs_to(request.generation, request.made_of):
+        raise CheckpointError(
+            f"The job of {request.title} has ended, but what it left does not belong to this run of the task.",
+            hint="The collected data or the definition changed meanwhile. Clear the task.",
+        )
+    begin_strategy(request, checkpoint)
+    checkpoint.accept()
+    run.results.begin_algorithm(run.iteration, run.layout.name)
+    return run.carry_out(replace(request, workers=1), RecordedPool(end), checkpoint, end)
+
+
+def read_live(layout: AlgorithmLayout) -> LiveExecutions | None:
+    """Return how far the job is; None: it has not begun, or is just writing for the first time."""
+    if not layout.job_live.exists():
+        return None
+    return LiveExecutions.read_file(layout.job_live, f"progress of algorithm {layout.name!r}")
+
+
+class LiveStrategy(LiveCounts):
+    """Keep the catalog's counts of the job, and the executions that it has finished, as they are.
+
+    :param results: of the jobs of the task.
+    :param calibration: the results of the calibration.
+    """
+
+    def __init__(
+        self,
+        run: TaskJobs,
+        results: CalibrationResults,
+        calibration: CalibrationResults,
+        iteration: int,
+        layout: AlgorithmLayout,
+    ) -> None:
+        super().__init__(run, results, 0, JOBS_COLLECTION)
+        self._calibration = calibration
+        self._pass = iteration
+        self._algorithm = layout
+        self._seen: tuple[int, int] = (-1, 0)
+
+    def update(self, observation: Observation, *, is_last: bool = False) -> None:
+        """Write what has changed. It reads one small file.
+
+        :raises DatabaseError: only for the counts, if it is the last.
+        """
+        super().update(observation, is_last=is_last)
+        try:
+            self._add_executions()
+        except (DatabaseError, OSError) as error:
+            # They are all written again at the end.
+            _log.warning("The finished executions could not be written: %s", error)
+
+    def _add_executions(self) -> None:
+        live = read_live(self._algorithm)
+        if live is None:
+            return
+        generation, count = self._seen
+        if live.generation != generation or live.count < count:
+            self._calibration.begin_algorithm(self._pass, self._algorithm.name)
+            count = 0
+        fresh = live.last[-(live.count - count) :] if live.count > count else ()
+        if fresh:
+            self._calibration.add_executions(self._pass, self._algorithm.name, fresh, self._algorithm.staging_folder)
+        self._seen = (live.generation, live.count)
