@@ -34,7 +34,8 @@ from airflow_provider_caf.steps.waiting import LiveCounts
 from airflow_provider_caf.triggers.strategy import StrategyJobTrigger, open_live
 
 _TRIES_KEY = "tries_from"
-"""In the task's store: from which try of the job on its failures count, and how much was finished then."""
+"""In the task's store: the first try of the job that counts, the newest one, how many executions were finished before
+that one, and the most that ever were."""
 
 
 class StrategyOperator(WaitingTask[TaskJobs], PassOperator):
@@ -109,7 +110,7 @@ class StrategyOperator(WaitingTask[TaskJobs], PassOperator):
         jobs = lay_out_strategy(run, target, task, partial(open_jobs, patience=read_patience()))
         self.adopt(context, jobs)
         state.set("job_checkpoint", {"folder": str(run.layout.checkpoint_folder), "generation": ti.max_tries})
-        state.set(_TRIES_KEY, [jobs.newest_attempt + 1, 0])
+        state.set(_TRIES_KEY, [jobs.newest_attempt + 1, jobs.newest_attempt, 0, 0])
         self.log.info(
             "The strategy runs as a job on %s; its log is in %s, and the algorithm prints to %s",
             target.backend,
@@ -144,14 +145,17 @@ class StrategyOperator(WaitingTask[TaskJobs], PassOperator):
 
     def _count_tries(self, context: Context, run: TaskJobs, finished: int) -> int:
         """Return the first try of the job that counts."""
-        state = context["task_state_store"]
+        state, newest = context["task_state_store"], run.newest_attempt
         known = state.get(_TRIES_KEY)
         assert isinstance(known, list), "execute() sets it"
-        first, before = (int(str(number)) for number in known)
-        newest = run.newest_attempt
-        if finished > before and newest > first:
-            first = newest
-            state.set(_TRIES_KEY, [newest, finished])
+        first, attempt, before, most = (int(str(number)) for number in known)
+        if newest > attempt:
+            attempt, before = newest, most
+        if finished > before:
+            first = newest + 1
+        seen: list[Any] = [first, attempt, before, max(most, finished)]
+        if seen != known:
+            state.set(_TRIES_KEY, seen)
         return first
 
     def end_jobs(self, context: Context) -> None:

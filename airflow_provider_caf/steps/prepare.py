@@ -106,8 +106,9 @@ def _find_targets(calibration: Calibration, surroundings: Surroundings) -> dict[
         if target is None:
             continue
         where = f"algorithm {algorithm.name!r} of calibration {calibration.name!r}"
+        cores = None if "cpus" in load_system(target.backend).ignored else algorithm.workers * algorithm.cpus
         resources = merge_resources(
-            Resources(cpus=algorithm.workers * algorithm.cpus),
+            Resources(cpus=cores),
             _merge_arguments(calibration, surroundings, target),
             parse_resources(algorithm.backend_args, where),
         )
