@@ -17,7 +17,7 @@ from airflow_provider_caf.hooks.batch import open_jobs
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.operators.base import PassOperator, find_run
 from airflow_provider_caf.operators.links import AlgorithmLogLink
-from airflow_provider_caf.operators.waiting import Look, WaitingTask, read_patience
+from airflow_provider_caf.operators.waiting import WaitingTask, read_patience
 from airflow_provider_caf.site.metrics import count
 from airflow_provider_caf.steps.manifest import JobTarget
 from airflow_provider_caf.steps.strategy import StrategyResult, StrategyRun
@@ -34,8 +34,7 @@ from airflow_provider_caf.steps.waiting import LiveCounts
 from airflow_provider_caf.triggers.strategy import StrategyJobTrigger, open_live
 
 _TRIES_KEY = "tries_from"
-"""In the task's store: the first try of the job that counts, the newest one, how many executions were finished before
-that one, and the most that ever were."""
+"""In the task's store: the first try of the job that counts, and how many executions were finished before it."""
 
 
 class StrategyOperator(WaitingTask[TaskJobs], PassOperator):
@@ -110,7 +109,7 @@ class StrategyOperator(WaitingTask[TaskJobs], PassOperator):
         jobs = lay_out_strategy(run, target, task, partial(open_jobs, patience=read_patience()))
         self.adopt(context, jobs)
         state.set("job_checkpoint", {"folder": str(run.layout.checkpoint_folder), "generation": ti.max_tries})
-        state.set(_TRIES_KEY, [jobs.newest_attempt + 1, jobs.newest_attempt, 0, 0])
+        state.set(_TRIES_KEY, [0, 0])
         self.log.info(
             "The strategy runs as a job on %s; its log is in %s, and the algorithm prints to %s",
             target.backend,
@@ -135,28 +134,19 @@ class StrategyOperator(WaitingTask[TaskJobs], PassOperator):
         self._is_all_over = True
         return self._tell(context, strategy, conclude_strategy(strategy))
 
-    def look(self, context: Context, run: TaskJobs, first_attempt: int) -> Look:
-        """Look once. A try of the job that has finished executions begins the count of its tries anew.
+    def count_from(self, context: Context, run: TaskJobs, first_attempt: int) -> int:
+        """Return the first try of the job that counts: one that has finished executions begins the count anew.
 
-        :raises JobFailed: when the retries of the job are spent.
+        So a fit that is longer than the longest queue comes to its end.
         """
         live = read_live(self._find_layout(context).iteration(self.iteration).algorithm(self.algorithm))
-        return super().look(context, run, self._count_tries(context, run, 0 if live is None else live.count))
-
-    def _count_tries(self, context: Context, run: TaskJobs, finished: int) -> int:
-        """Return the first try of the job that counts."""
-        state, newest = context["task_state_store"], run.newest_attempt
-        known = state.get(_TRIES_KEY)
+        state, known = context["task_state_store"], context["task_state_store"].get(_TRIES_KEY)
         assert isinstance(known, list), "execute() sets it"
-        first, attempt, before, most = (int(str(number)) for number in known)
-        if newest > attempt:
-            attempt, before = newest, most
-        if finished > before:
-            first = newest + 1
-        seen: list[Any] = [first, attempt, before, max(most, finished)]
-        if seen != known:
-            state.set(_TRIES_KEY, seen)
-        return first
+        first, most = (int(str(number)) for number in known)
+        if live is not None and live.count > most:
+            first, most = run.newest_attempt + 1, live.count
+            state.set(_TRIES_KEY, [first, most])
+        return max(first, first_attempt)
 
     def end_jobs(self, context: Context) -> None:
         """End the job when the task fails for good, if there is one."""

@@ -283,7 +283,7 @@ class WaitingTask(CafTask, _Task, Generic[_R]):
         if not failed:
             count("subjobs.done", len(observation.verdicts), **tags)
             return Look.DONE
-        again = run.submit_missing(first_attempt, max_retries=self.max_retries)
+        again = run.submit_missing(self.count_from(context, run, first_attempt), max_retries=self.max_retries)
         if not again.submitted:
             allowed = run.check_done(observation)
             count("subjobs.done", len(observation.verdicts) - len(allowed), **tags)
@@ -293,6 +293,10 @@ class WaitingTask(CafTask, _Task, Generic[_R]):
         count("subjobs.submitted", len(again.submitted), **tags)
         self.log.info("Submitted again: subjobs %s", list(again.submitted))
         return Look.WAITING
+
+    def count_from(self, context: Context, run: _R, first_attempt: int) -> int:
+        """Return the first try that counts against the retries, when something has failed."""
+        return first_attempt
 
     def build_tags(self, context: Context, run: _R) -> dict[str, str]:
         """Return the tags of the metrics."""

@@ -159,7 +159,7 @@ def test_what_cannot_be_opened_says_why(lab: Lab, context: Any) -> None:
     layout = set_up(lab)
     index = lab.layout().iteration(0).collection("default").merged_index
     index.write_text(json.dumps({**json.loads(index.read_text()), "version": 7}))
-    with pytest.raises(AirflowFailException, match="version 7"):
+    with pytest.raises(AirflowFailException, match="version is 7"):
         calibrate(context)
     assert count_attempts(layout) == 1
 
