@@ -146,6 +146,16 @@ class Resources:
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: normalise_json(value, name) for name, value in given.items() if value is not None}
 
+    def keep_environment(self) -> Resources:
+        """Return what says in which environment a program runs, without what it asks of the batch system."""
+        return Resources(
+            environment=self.environment,
+            setup=self.setup,
+            shell=self.shell,
+            container=self.container,
+            python=self.python,
+        )
+
     @staticmethod
     def from_json(value: Any) -> Resources:
         """Read what `to_json` gave, see `parse_resources`."""

@@ -11,9 +11,9 @@
             collector_output/<collection>/<subjob>/attempt_<k>/
             collector_output/<collection>/status/<subjob>.<attempt>.json
             collector_output/<collection>/arrays/<k>/
-            merged/<collection>.root  merged/<collection>.index.json
+            merged/<collection>.root  merged/<collection>.index.json  merged/<collection>.merge/
             algorithm_output/<algorithm>/{<algorithm>.log,result.json,iov_gaps.json,
-                                          staging/,checkpoint/,files/,outputdb/}
+                                          staging/,checkpoint/,files/,job/,outputdb/}
             outputdb/
 
 The records hold names only: making one touches no file, so that it is cheap while a DAG is parsed.
@@ -136,6 +136,8 @@ class CollectionLayout:
     """Where in the merged file each object of each run is."""
     merge_progress = PathIn("iteration_folder", "merged/{0.name}.merge.progress")
     """The file in which a merge says how far it is."""
+    merge_folder = PathIn("iteration_folder", "merged/{0.name}.merge")
+    """The folder of the job that merges."""
     merge_request = PathIn("iteration_folder", "merged/{0.name}.merge.json")
     """The file that tells the merge what to do."""
     outputs_file = PathIn("iteration_folder", "merged/{0.name}.outputs.json")

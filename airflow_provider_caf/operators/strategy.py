@@ -15,7 +15,7 @@ from airflow_provider_caf.core.errors import JobFailed
 from airflow_provider_caf.core.tails import read_tail
 from airflow_provider_caf.hooks.batch import open_jobs
 from airflow_provider_caf.io.layout import CalibrationLayout
-from airflow_provider_caf.operators.base import PassOperator, find_run
+from airflow_provider_caf.operators.base import PassOperator, find_run, name_task
 from airflow_provider_caf.operators.links import AlgorithmLogLink
 from airflow_provider_caf.operators.waiting import WaitingTask, read_patience
 from airflow_provider_caf.site.metrics import count
@@ -105,8 +105,7 @@ class StrategyOperator(WaitingTask[TaskJobs], PassOperator):
 
     def _submit(self, context: Context, run: StrategyRun, target: JobTarget) -> TaskJobs:
         ti, state = context["ti"], context["task_state_store"]
-        task = (ti.dag_id, ti.run_id, ti.task_id)
-        jobs = lay_out_strategy(run, target, task, partial(open_jobs, patience=read_patience()))
+        jobs = lay_out_strategy(run, target, name_task(context), partial(open_jobs, patience=read_patience()))
         self.adopt(context, jobs)
         state.set("job_checkpoint", {"folder": str(run.layout.checkpoint_folder), "generation": ti.max_tries})
         state.set(_TRIES_KEY, [0, 0])

@@ -30,8 +30,8 @@ from airflow_provider_caf.steps.task_jobs import (
     OpenJobs,
     TaskJobs,
     TaskJobsManifest,
-    build_verb_job,
-    lay_out_jobs,
+    VerbJob,
+    lay_out_verb,
     leave_target,
     write_app,
 )
@@ -53,10 +53,10 @@ def leave_job(layout: AlgorithmLayout, open_jobs: OpenJobs) -> None:
     leave_target(find_jobs_folder(layout), ("worker", None), open_jobs)
 
 
-def lay_out_strategy(run: StrategyRun, target: JobTarget, task: tuple[str, str, str], open_jobs: OpenJobs) -> TaskJobs:
+def lay_out_strategy(run: StrategyRun, target: JobTarget, task: TaskName, open_jobs: OpenJobs) -> TaskJobs:
     """Write what the job has to do. Nothing is submitted.
 
-    :param task: DAG, run and task, for the name of the job.
+
     :raises CafError: if an earlier job on another system cannot be ended.
     """
     layout, request = find_jobs_folder(run.layout), run.build_request()
@@ -69,23 +69,15 @@ def lay_out_strategy(run: StrategyRun, target: JobTarget, task: tuple[str, str, 
     request.write(run.layout.job_request)
     text = json.dumps(request.to_json(), sort_keys=True)
     made_of = {"code": code, "request": hashlib.sha256(text.encode()).hexdigest()}
-    dag_id, run_id, task_id = task
     max_retries = run.definition.max_retries
-    manifest = TaskJobsManifest(
-        dag_id=dag_id,
-        run_id=run_id,
-        task=task_id,
-        # <work_dir>/<dag>/<run>, see `io.layout`.
-        root=str(run.calibration.run_folder.parent.parent),
-        backend=target.backend,
-        connection=target.connection,
-        resources=target.resources,
-        app=app,
-        count=1,
+    job = VerbJob(
+        verb="strategy",
+        request=run.layout.job_request,
+        made_of=made_of,
+        app=layout.folder / app,
         max_retries=DEFAULT_MAX_RETRIES if max_retries is None else max_retries,
-        max_failed=0,
     )
-    return lay_out_jobs(layout, manifest, [build_verb_job("strategy", run.layout.job_request, made_of)], open_jobs)
+    return lay_out_verb(layout, target, task, job, open_jobs)
 
 
 def _choose_code(run: StrategyRun, layout: TaskJobsLayout, request: StrategyRequest) -> tuple[str, str]:

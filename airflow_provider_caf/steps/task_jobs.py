@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+from airflow_provider_caf.batch.evidence import ExitRecord
 from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.batch.systems import load_system
 from airflow_provider_caf.batch.verdicts import SubjobStatus
 from airflow_provider_caf.core.errors import CheckpointError, DefinitionError, InputError
-from airflow_provider_caf.core.file_names import JOBS_COLLECTION, RESULT_FILE
+from airflow_provider_caf.core.file_names import JOBS_COLLECTION, RESULT_FILE, STDERR_FILE, STDOUT_FILE
 from airflow_provider_caf.core.files import write_json
 from airflow_provider_caf.core.json_form import read_number
 from airflow_provider_caf.core.record import record
@@ -36,6 +37,7 @@ from airflow_provider_caf.jobs.run import SubjobRun
 from airflow_provider_caf.jobs.subjob_set import SubjobSet, build_job
 from airflow_provider_caf.jobs.transport.base import Transport
 from airflow_provider_caf.steps.collect import measure_inputs
+from airflow_provider_caf.steps.manifest import JobTarget
 
 _log = logging.getLogger(__name__)
 
@@ -272,20 +274,77 @@ def lay_out_jobs(
     return run
 
 
-def build_verb_job(verb: str, request: Path, made_of: Mapping[str, str]) -> dict[str, Any]:
-    """Return the content of the job file of one job that puts a request to a verb of its app.
+@record
+class TaskName:
+    """Whose jobs they are.
+
+    :param work_dir: the folder of all runs.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    work_dir: Path
+
+
+@record
+class VerbJob:
+    """One job that puts a request to a verb of its app, see `worker.__main__`.
 
     :param made_of: what makes it another job when it changes.
+    :param app: the path of the job app.
     """
-    return {
+
+    verb: str
+    request: Path
+    made_of: Mapping[str, Any]
+    app: Path
+    max_retries: int = 0
+
+
+def lay_out_verb(
+    layout: TaskJobsLayout, target: JobTarget, task: TaskName, job: VerbJob, open_jobs: OpenJobs
+) -> TaskJobs:
+    """Write what is to be run for a verb. The job of an earlier try on another system is ended.
+
+    :raises CafError: if something cannot be ended.
+    """
+    leave_target(layout, (target.backend, target.connection), open_jobs)
+    manifest = TaskJobsManifest(
+        dag_id=task.dag_id,
+        run_id=task.run_id,
+        task=task.task_id,
+        root=str(task.work_dir),
+        backend=target.backend,
+        connection=target.connection,
+        resources=target.resources,
+        app=str(job.app),
+        count=1,
+        max_retries=job.max_retries,
+        max_failed=0,
+    )
+    content = {
         **build_job(0, ()),
         "command": None,
-        "verb": verb,
-        "request": str(request),
+        "verb": job.verb,
+        "request": str(job.request),
         "collection": JOBS_COLLECTION,
         "job_files": [],
-        "made_of": dict(made_of),
+        "made_of": dict(job.made_of),
     }
+    return lay_out_jobs(layout, manifest, [content], open_jobs)
+
+
+def find_last_record(run: TaskJobs) -> ExitRecord | None:
+    """Return how the last try of the only job of a task ended; None: it has left no record."""
+    records = [record for record in run.read_attempts() if record.attempt == run.newest_attempt]
+    return max(records, key=lambda record: record.restart, default=None)
+
+
+def read_prints(record: ExitRecord) -> str:
+    """Return all that a job has printed, its errors last."""
+    paths = (record.folder / name for name in (STDOUT_FILE, STDERR_FILE))
+    return "".join(path.read_text("utf-8", "replace") for path in paths if path.exists())
 
 
 def describe_handle(run: TaskJobs) -> dict[str, Any]:

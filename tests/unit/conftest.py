@@ -13,7 +13,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import pytest
 
 from airflow_provider_caf import CAF, Algorithm, Calibration, Collection
 from airflow_provider_caf.batch.polling import Patience
+from airflow_provider_caf.core.errors import JobFailed
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.iteration import IterationDecision
 from airflow_provider_caf.io.catalog import Catalog, open_sqlite_catalog
@@ -29,10 +31,11 @@ from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.decide import decide_pass
 from airflow_provider_caf.steps.finish import FinalPayloads, finish_calibration
 from airflow_provider_caf.steps.manifest import Target
-from airflow_provider_caf.steps.merge import Merged, merge_collection
+from airflow_provider_caf.steps.merge import Merge, Merged
 from airflow_provider_caf.steps.prepare import Surroundings, prepare_calibration
 from airflow_provider_caf.steps.results import CalibrationResults
 from airflow_provider_caf.steps.strategy import StrategyResult, StrategyRun
+from airflow_provider_caf.steps.task_jobs import TaskJobs, TaskName
 from tests.unit.counting_site import site
 from tests.unit.lab_code import CALIBRATORS, NO_ROOT, PLAIN_CALIBRATORS
 from tests.waiting import wait_until
@@ -160,6 +163,7 @@ class Lab:
     is_plain: bool = False
     records: dict[str, Calibration] = field(default_factory=dict)
     states: dict[tuple[str, int, str], State] = field(default_factory=dict)
+    generations: Iterator[int] = field(default_factory=itertools.count)
 
     def layout(self, name: str = "vertex") -> CalibrationLayout:
         return self.run.calibration(name)
@@ -224,7 +228,20 @@ class Lab:
         return submitted
 
     def merge(self, collection: str = "default", iteration: int = 0, name: str = "vertex") -> Merged:
-        return merge_collection(self.layout(name), iteration, collection, self.results(name))
+        merge = Merge(self.layout(name), iteration, collection, self.results(name), generation=next(self.generations))
+        run = self.open(collection, iteration, name)
+        planned = merge.plan(run)
+        if not run.manifest.collection.merge:
+            return planned
+        task = TaskName(dag_id=DAG_ID, run_id=RUN_ID, task_id=f"{name}.merge", work_dir=self.run.work_dir)
+        jobs = merge.lay_out(run, task, partial(TaskJobs, patience=Patience(shortest=0.05, grace=1.0)))
+        jobs.submit_missing()
+        observation = jobs.wait()
+        try:
+            jobs.check_done(observation)
+        except JobFailed as error:
+            raise merge.explain(error, jobs) from error
+        return replace(merge.conclude(jobs), warning=planned.warning)
 
     def take_merged(self, iteration: int = 0, name: str = "vertex") -> None:
         """Put the ready merged file where the merge task of the collection `default` puts it."""
