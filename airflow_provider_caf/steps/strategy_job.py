@@ -30,6 +30,7 @@ from airflow_provider_caf.steps.task_jobs import (
     OpenJobs,
     TaskJobs,
     TaskJobsManifest,
+    TaskName,
     VerbJob,
     lay_out_verb,
     leave_target,
