@@ -15,7 +15,6 @@ from airflow_provider_caf.worker.basf2.dropin.caf.utils import AlgResult, ExpRun
 from tests.script_site import PROJECT
 from tests.unit.worker.dropin.conftest import Pair, Software
 
-
 ENDS = [IoV(*numbers) for numbers in itertools.product(range(-1, 3), repeat=4)]
 
 

@@ -77,7 +77,7 @@ class IoV(_IoV):
 
 
 def _normalise(iov: IoV) -> CoreIoV:
-    """Return an IoV as the C++ class keeps it: an open experiment has no run, and ends in the wrong order change places."""
+    """Return an IoV as the C++ class keeps it: an open experiment has no run, wrong ends change places."""
     low, high = ((exp, run if exp >= 0 else -1) for exp, run in (iov[:2], iov[2:]))
     kept = CoreIoV(*low, *high)
     return kept if kept.low <= kept.end else CoreIoV(*high, *low)
