@@ -214,6 +214,7 @@ def build_definition(
     form: dict[str, Any] = {
         "name": name,
         "description": settings.get("description") or settings["name"],
+        "software": description.get("software"),
         "backend": order.backend,
         "connection": order.connection,
         "backend_args": {**(order.config.backend_args or {}), **(order.arguments or {})},

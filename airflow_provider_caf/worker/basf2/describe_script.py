@@ -29,6 +29,7 @@ from airflow_provider_caf.core.json_form import normalise_json
 from airflow_provider_caf.core.suggestions import build_word_hint, check_word
 from airflow_provider_caf.worker.basf2.read_script import check_dependencies, describe_calibration, read_uri
 from airflow_provider_caf.worker.basf2.script import ScriptArguments, call_script, find_event_counts, load_script
+from airflow_provider_caf.worker.basf2.software import find_software
 
 ARGUMENTS_FILE = "arguments.json"
 
@@ -52,7 +53,8 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
     )
     module = load_script(arguments)
     settings = describe_settings(module.settings, arguments.script)
-    answer = {"settings": settings, "calibrations": [], "warnings": [], "software": find_software()}
+    software = find_software()
+    answer = {"settings": settings, "calibrations": [], "warnings": [], "software": software}
     if request.get("input_data") is None:
         return answer
     warnings: list[str] = []
@@ -67,7 +69,7 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
         known = {path: iov for files in data.values() for path, iov in files.items()}
         described = [describe_calibration(calibration, folder, known, warnings) for calibration in calibrations]
         check_dependencies(described)
-    arguments = replace(arguments, event_counts=find_event_counts(arguments.caf))
+    arguments = replace(arguments, event_counts=find_event_counts(arguments.caf), software=software)
     text = json.dumps(arguments.to_json(), indent=1) + "\n"
     write_bytes(folder / ARGUMENTS_FILE, text.encode(), "arguments of the script")
     return {**answer, "calibrations": described, "warnings": warnings}
@@ -178,16 +180,6 @@ def _list_files(place: str) -> list[str] | None:
     if path.is_dir():
         return sorted(str(file) for file in path.glob("**/*.root"))
     return [str(path)] if path.is_file() else None
-
-
-def find_software() -> dict[str, str]:
-    """Return which release of the experiment's software this is."""
-    try:
-        import basf2
-    except ImportError:
-        return {}
-    names = ("version", "basf2label", "__version__")
-    return {name: str(getattr(basf2, name)) for name in names if isinstance(getattr(basf2, name, None), str)}
 
 
 def _plain(value: Any) -> Any:

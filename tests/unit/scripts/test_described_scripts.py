@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.definitions.files import read_definition
 from airflow_provider_caf.scripts.definition import CafConfig, ScriptImport
 from airflow_provider_caf.scripts.importing import import_script
 from tests.script_site import SETUP
@@ -48,6 +49,8 @@ def test_a_script_sees_only_files_of_the_requested_iov(tmp_path: Path) -> None:
     assert f"GIVEN IoV(exp_low=12, run_low=0, exp_high=12, run_high=500) raw {kept}" in imported.printed
     (map_file,) = tmp_path.glob("definitions/_Taken/*/Mean/default/files.json")
     assert sorted(json.loads(map_file.read_text("utf-8"))["files"]) == ["root://host//5.root", "root://host//7.root"]
+    software = read_definition(imported.file).software
+    assert (software["basf2"], software["basf2 commit"]) == ("fake-01-00-00", "0" * 40)
     assert ["1 lie outside" in warning for warning in imported.warnings] == [False, True]
     assert "/no/such/place, which is not there" in imported.warnings[0]
 
