@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from typing import Any
 
 from airflow.cli.cli_config import ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
@@ -32,6 +33,12 @@ def _build(name: str, module: str, text: str, *args: Arg) -> ActionCommand:
     return ActionCommand(name=name, help=text, func=function, args=args)
 
 
+def _read_count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise ArgumentTypeError(f"{text!r} is no number of at least 1")
+    return int(text)
+
+
 _SCRIPT = (
     _arg("--caf-config", metavar="FILE", help="caf_config.json, as the experiment's prompt tool reads it"),
     _arg("--input-data", required=True, metavar="FILE", help="input_data.json: name to [folder or URI, [exp, run]]"),
@@ -48,6 +55,8 @@ _SCRIPT = (
     ),
     _arg("--script-folder", action="append", metavar="FOLDER", help="where imported scripts are, beside its own"),
     _arg("--timeout", type=float, default=600.0, metavar="SECONDS", help="of the description of one script"),
+    _arg("--max-files-per-subjob", type=_read_count, metavar="N", help="of all collections, whatever the script says"),
+    _arg("--max-subjobs", type=_read_count, metavar="N", help="the same, by their number; one of the two"),
     _JSON,
 )
 """The arguments of both commands on calibration scripts."""

@@ -40,9 +40,9 @@ class CafConfig(JsonRecord):
     """The content of `caf_config.json`, in the words of the experiment's prompt tool.
 
     :param caf_script: the script, by its path or its name in the release; None where it is named elsewhere.
-    :param database_chain: global tags, first hit wins. None: as the script says.
-    :param testing_payloads: `database.txt` files, looked at before the tags.
-    :param backend_args: for all collections that say nothing else.
+    :param database_chain: global tags, the last one wins. None: as the script says.
+    :param testing_payloads: `database.txt` files, the last one wins; they are looked at before the tags.
+    :param backend_args: for all collections that say nothing else; the arguments of the import come before them.
     :param expert_config: over the script's own, option by option.
     """
 
@@ -65,20 +65,42 @@ class CafConfig(JsonRecord):
             "expert_config": self.expert_config or {},
         }
 
+    @classmethod
+    def translate(cls, value: Any) -> Any:
+        """Read the tool's own forms, too: one testing payload as a text, an open low end of `requested_iov`."""
+        if not isinstance(value, Mapping):
+            return value
+        found = dict(value)
+        if isinstance(found.get("testing_payloads"), str):
+            found["testing_payloads"] = [found["testing_payloads"]]
+        if "requested_iov" in found:
+            found["requested_iov"] = IoV.of_basf2(found["requested_iov"]).to_json()
+        return found
+
     def build_chain(self) -> list[dict[str, str]] | None:
-        """Return the database chain in the words of a definition.
+        """Return the chain that counts instead of the script's, in the words of a definition: the first hit wins.
+
+        The tool puts one tag after the other in front of the chain, so the order is the other way round. The local
+        databases come last, which is in front of all tags.
+
+        :return: None where the script's counts.
+        :raises DefinitionError: if a testing payload is no `database.txt`.
+        """
+        if self.database_chain is None:
+            return None
+        return [*self.build_front(), *({"global_tag": tag} for tag in reversed(self.database_chain))]
+
+    def build_front(self) -> list[dict[str, str]]:
+        """Return what comes in front of any chain, in the words of a definition.
 
         :raises DefinitionError: if a testing payload is no `database.txt`.
         """
-        if self.database_chain is None and not self.testing_payloads:
-            return None
         for path in self.testing_payloads:
             if not path.startswith("/") or Path(path).name != "database.txt":
                 raise DefinitionError(
                     f"testing_payloads names {path!r}.", hint="Give absolute paths of files named database.txt."
                 )
-        local = [{"local": str(Path(path).parent)} for path in self.testing_payloads]
-        return local + [{"global_tag": tag} for tag in self.database_chain or ()]
+        return [{"local": str(Path(path).parent)} for path in reversed(self.testing_payloads)]
 
 
 _FORMS = {
@@ -128,6 +150,8 @@ class ScriptImport:
     :param starts_paused: None: as Airflow is configured.
     :param validation: a validation script.
     :param timeout: of the description, in seconds.
+    :param max_files_per_collector_job: of all collections, instead of what the script says.
+    :param max_collector_jobs: the same; one of the two.
     """
 
     script: str
@@ -146,6 +170,19 @@ class ScriptImport:
     starts_paused: bool | None = None
     validation: str | None = None
     timeout: float = DEFAULT_TIMEOUT
+    max_files_per_collector_job: int | None = None
+    max_collector_jobs: int | None = None
+
+    def find_splitting(self) -> dict[str, int]:
+        """Return the splitting of all collections; nothing where the script's own counts.
+
+        :raises DefinitionError: if both words are given.
+        """
+        words = ("max_files_per_collector_job", "max_collector_jobs")
+        given = {word: value for word in words if (value := getattr(self, word)) is not None}
+        if len(given) > 1:
+            raise DefinitionError(f"The import has {' and '.join(words)}.", hint="Give one of them.")
+        return given
 
 
 def name_script(settings: Mapping[str, Any]) -> str:
@@ -172,10 +209,9 @@ def build_definition(
     settings = description["settings"]
     names = _name_calibrations(description["calibrations"])
     chain = order.config.build_chain()
-    members = [
-        _build_calibration(calibration, names, chain is None, side_folder)
-        for calibration in description["calibrations"]
-    ]
+    front = order.config.build_front() if chain is None else None
+    common = _Common(front=front, splitting=order.find_splitting(), side_folder=side_folder)
+    members = [_build_calibration(calibration, names, common) for calibration in description["calibrations"]]
     if validation is not None:
         members.append(
             {
@@ -192,9 +228,10 @@ def build_definition(
     form: dict[str, Any] = {
         "name": name,
         "description": settings.get("description") or settings["name"],
+        "software": description.get("software"),
         "backend": order.backend,
         "connection": order.connection,
-        "backend_args": {**(order.arguments or {}), **(order.config.backend_args or {})},
+        "backend_args": {**(order.config.backend_args or {}), **(order.arguments or {})},
         "database_chain": chain,
         "dag": {
             "tags": ["script", *settings["input_data_formats"], *order.tags],
@@ -228,9 +265,25 @@ def _name_calibrations(calibrations: Iterable[Mapping[str, Any]]) -> dict[str, s
     return names
 
 
-def _build_calibration(
-    described: Mapping[str, Any], names: Mapping[str, str], keeps_chains: bool, side_folder: str
-) -> dict[str, Any]:
+@record
+class _Common:
+    """What all calibrations of a script have in common.
+
+    :param front: what comes in front of the chains that the script gave; None: that of the CAF counts instead.
+    :param splitting: of all collections; empty: as the script says.
+    :param side_folder: where the side files are.
+    """
+
+    front: list[dict[str, str]] | None
+    splitting: Mapping[str, int]
+    side_folder: str
+
+    def build_chain(self, described: Mapping[str, Any]) -> list[dict[str, str]] | None:
+        """Return the chain of a calibration or a collection."""
+        return None if self.front is None else [*self.front, *described["database_chain"]]
+
+
+def _build_calibration(described: Mapping[str, Any], names: Mapping[str, str], common: _Common) -> dict[str, Any]:
     algorithms = []
     taken: set[str] = set()
     for number, algorithm in enumerate(described["algorithms"]):
@@ -244,7 +297,7 @@ def _build_calibration(
                 "strategy": algorithm["strategy"] if algorithm["is_built_in"] else _OWN_STRATEGY,
                 "params": algorithm["params"],
                 "settings": {
-                    "arguments": f"{side_folder}/arguments.json",
+                    "arguments": f"{common.side_folder}/arguments.json",
                     "calibration": described["name"],
                     "number": number,
                     **({} if algorithm["is_built_in"] else {"runs_strategy": True}),
@@ -258,17 +311,17 @@ def _build_calibration(
         "max_iterations": described["max_iterations"],
         "ignored_runs": described["ignored_runs"],
         "save_payloads": described["save_payloads"],
-        "database_chain": described["database_chain"] if keeps_chains else None,
+        "database_chain": common.build_chain(described),
         "collections": {
-            build_slug(name): _build_collection(collection, keeps_chains, side_folder)
+            build_slug(name): _build_collection(collection, common)
             for name, collection in described["collections"].items()
         },
         "algorithms": algorithms,
     }
 
 
-def _build_collection(described: Mapping[str, Any], keeps_chains: bool, side_folder: str) -> dict[str, Any]:
-    folder = f"{side_folder}/{described['place']}"
+def _build_collection(described: Mapping[str, Any], common: _Common) -> dict[str, Any]:
+    folder = f"{common.side_folder}/{described['place']}"
     return {
         "collector": [_EXECUTABLE, _STEERING_FILE],
         "job_files": {name: f"{folder}/{name}" for name in described["job_files"]},
@@ -276,10 +329,10 @@ def _build_collection(described: Mapping[str, Any], keeps_chains: bool, side_fol
         "input_files": described["input_files"],
         "files_to_iovs": f"{folder}/files.json" if described["input_files"] is None else None,
         "granularity": described["granularity"],
-        **described["splitting"],
+        **(common.splitting or described["splitting"]),
         "output_patterns": described["output_patterns"],
         "backend_args": described["backend_args"],
-        "database_chain": described["database_chain"] if keeps_chains else None,
+        "database_chain": common.build_chain(described),
     }
 
 
