@@ -18,9 +18,8 @@ _PACKAGE = __name__.partition(".")[0]
 
 _MOVED = (
     ("batch", "jobs", "remote"),
-    ("io", "core", "files tails"),
-    ("io", "jobs", "processes transport"),
-    ("io", "steps", "algorithm_pool algorithm_process"),
+    ("io", "core", "files processes tails"),
+    ("io", "jobs", "transport"),
     ("worker", "worker.algorithm", "figures serve values"),
     ("worker", "worker.basf2", "describe_script dropin read_script script script_algorithm steering validate_script"),
     ("worker", "worker.collect", "collected collector columns contents describe_histogram describe_object event_loop"),

@@ -132,9 +132,10 @@ def find_access(caf: CAF, upload: Upload) -> Access:
     :raises DefinitionError: if one of the connections cannot be used.
     """
     user, token = read_token(upload.connection)
-    _, _, arguments = choose_target(caf.backend, caf.connection, f"CAF {caf.name!r}")
+    target = choose_target(caf.backend, caf.connection, f"CAF {caf.name!r}")
     resources = merge_resources(
-        parse_resources(arguments, "the connection"), parse_resources(caf.backend_args, f"CAF {caf.name!r}")
+        parse_resources(target.connection_args, "the connection"),
+        parse_resources(caf.backend_args, f"CAF {caf.name!r}"),
     )
     return Access(user=user, token=token, resources=resources)
 

@@ -15,10 +15,10 @@ from airflow_provider_caf.batch.wrapper import build_site_argv
 from airflow_provider_caf.core.errors import DatabaseError, JobFailed
 from airflow_provider_caf.core.file_names import DATABASE_FILE
 from airflow_provider_caf.core.files import PRIVATE, write_text
+from airflow_provider_caf.core.processes import run_logged
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.definitions.caf import Upload
 from airflow_provider_caf.io.local_database import LocalDatabase
-from airflow_provider_caf.jobs.processes import run_logged
 
 _TOOL = ("b2conditionsdb", "upload")
 _SHOWN = 20
