@@ -19,7 +19,6 @@ from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.operators.links import RUN_LINKS
 from airflow_provider_caf.site.places import find_catalog, find_work_dir
 from airflow_provider_caf.steps.results import CalibrationResults
-from airflow_provider_caf.steps.task_jobs import TaskName
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +30,6 @@ def find_run(context: Context) -> RunLayout:
     """Return the paths of the DAG run that a task belongs to."""
     ti = context["ti"]
     return RunLayout(work_dir=find_work_dir(), dag_id=ti.dag_id, run_id=ti.run_id)
-
-
-def name_task(context: Context) -> TaskName:
-    """Return whose jobs those of a task of a calibration are."""
-    ti = context["ti"]
-    return TaskName(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, work_dir=find_work_dir())
 
 
 def open_results(context: Context, calibration: str) -> CalibrationResults:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -10,14 +9,13 @@ from typing import Any
 
 from airflow.sdk import Context
 
-from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.core.errors import JobFailed
 from airflow_provider_caf.core.tails import read_tail
 from airflow_provider_caf.hooks.batch import open_jobs
-from airflow_provider_caf.io.layout import CalibrationLayout
-from airflow_provider_caf.operators.base import PassOperator, find_run, name_task
+from airflow_provider_caf.io.layout import CalibrationLayout, TaskJobsLayout
+from airflow_provider_caf.operators.base import PassOperator, find_run
 from airflow_provider_caf.operators.links import AlgorithmLogLink
-from airflow_provider_caf.operators.waiting import WaitingTask, read_patience
+from airflow_provider_caf.operators.own_job import OwnJobOperator
 from airflow_provider_caf.site.metrics import count
 from airflow_provider_caf.steps.manifest import JobTarget
 from airflow_provider_caf.steps.strategy import StrategyResult, StrategyRun
@@ -37,37 +35,22 @@ _TRIES_KEY = "tries_from"
 """In the task's store: the first try of the job that counts, and how many executions were finished before it."""
 
 
-class StrategyOperator(WaitingTask[TaskJobs], PassOperator):
+class StrategyOperator(OwnJobOperator, PassOperator):
     """Run one algorithm over all collected runs, as its strategy plans.
 
     Where the definition gives the algorithm a backend, its strategy runs as a job there, and this task waits for it and
     commits; else the strategy runs in this task.
 
     :param algorithm: the algorithm's name in the calibration.
-    :param deferrable: whether to wait for a job in the triggerer; False: in the worker.
-    :param cancel_on_kill: whether the job ends when somebody kills the task.
-    :param timeout: seconds until it gives up to wait for a job, and ends it.
     """
 
     template_fields: Sequence[str] = (*PassOperator.template_fields, "algorithm")
     operator_extra_links = (*PassOperator.operator_extra_links, AlgorithmLogLink())
     ui_color = "#e6f5e6"
-    soft_fail = False
 
-    def __init__(
-        self,
-        *,
-        algorithm: str,
-        deferrable: bool = True,
-        cancel_on_kill: bool = True,
-        timeout: float = 30 * 86400.0,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, algorithm: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.algorithm = algorithm
-        self.deferrable = deferrable
-        self.cancel_on_kill = cancel_on_kill
-        self.timeout = timeout
 
     def execute(self, context: Context) -> Any:
         """Run the strategy, and return how many executions and payloads there were.
@@ -80,9 +63,7 @@ class StrategyOperator(WaitingTask[TaskJobs], PassOperator):
             if run.target is None:
                 leave_job(run.layout, open_jobs)
                 return self._run_here(context, run)
-            jobs = self._submit(context, run, run.target)
-            first_attempt = self.begin(context, jobs)
-            return self.wait(context, jobs, first_attempt, time.time() + self.timeout)
+            return self.await_end(context, self._submit(context, run, run.target))
 
     def _open_strategy(self, context: Context) -> StrategyRun:
         return StrategyRun(
@@ -105,8 +86,7 @@ class StrategyOperator(WaitingTask[TaskJobs], PassOperator):
 
     def _submit(self, context: Context, run: StrategyRun, target: JobTarget) -> TaskJobs:
         ti, state = context["ti"], context["task_state_store"]
-        jobs = lay_out_strategy(run, target, name_task(context), partial(open_jobs, patience=read_patience()))
-        self.adopt(context, jobs)
+        jobs = self.submit(context, partial(lay_out_strategy, run, target))
         state.set("job_checkpoint", {"folder": str(run.layout.checkpoint_folder), "generation": ti.max_tries})
         state.set(_TRIES_KEY, [0, 0])
         self.log.info(
@@ -147,16 +127,9 @@ class StrategyOperator(WaitingTask[TaskJobs], PassOperator):
             state.set(_TRIES_KEY, [first, most])
         return max(first, first_attempt)
 
-    def end_jobs(self, context: Context) -> None:
-        """End the job when the task fails for good, if there is one."""
-        layout = self._find_layout(context).iteration(self.iteration).algorithm(self.algorithm)
-        if find_jobs_folder(layout).manifest.exists():
-            super().end_jobs(context)
-
-    def open_run(self, context: Context, patience: Patience) -> TaskJobs:
-        """Return the job of this algorithm."""
-        layout = self._find_layout(context).iteration(self.iteration).algorithm(self.algorithm)
-        return open_jobs(find_jobs_folder(layout), patience=patience)
+    def find_jobs(self, context: Context) -> TaskJobsLayout:
+        """Return the paths of the job of this algorithm."""
+        return find_jobs_folder(self._find_layout(context).iteration(self.iteration).algorithm(self.algorithm))
 
     def open_counts(self, context: Context, run: TaskJobs) -> LiveCounts:
         """Return what keeps the catalog up to date."""
@@ -171,10 +144,6 @@ class StrategyOperator(WaitingTask[TaskJobs], PassOperator):
             algorithm=self.algorithm,
             **wait,
         )
-
-    def build_result(self, run: TaskJobs, seen: Any) -> dict[str, Any]:
-        """Return nothing: `wait` tells what was made of the job."""
-        return {}
 
     def _tell(self, context: Context, run: StrategyRun, result: StrategyResult) -> dict[str, Any]:
         tags = {"dag_id": context["ti"].dag_id, "calibration": self.calibration, "algorithm": self.algorithm}
