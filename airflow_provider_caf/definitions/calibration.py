@@ -25,6 +25,7 @@ from airflow_provider_caf.definitions.words import (
     Flag,
     Folder,
     Iterations,
+    JobBackend,
     Name,
     OptionalIov,
     OptionalSeconds,
@@ -306,7 +307,14 @@ class ExternalCommand(CalibrationBase):
     environment: Settings = {}
     """Variables of the command, over those of the worker."""
     timeout: OptionalSeconds = None
-    """After this time it is ended and has failed."""
+    """After this time, with that in a queue, it is ended and has failed."""
+    backend: JobBackend = None
+    """A batch system on which it runs as a job, or `inherit`: that of the CAF. Without it a job of the machine of the
+    worker, which goes on when that dies."""
+    connection: OptionalText = None
+    """The Airflow connection of type `caf_batch` for that job; it counts in the place of `backend`, too."""
+    backend_args: BackendArgs = {}
+    """Of that job; where it names a backend or connection, over those of the CAF."""
 
     def __init__(self, name: str | None = None, command: Sequence[str] | None = None, **words: Any) -> None:
         super().__init__(**written(name=name, command=command), **words)

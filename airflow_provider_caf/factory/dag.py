@@ -15,7 +15,7 @@ from airflow.sdk.definitions.param import ParamsDict
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.task_ids import CONFIGURE, FINISH, PREPARE, RUN
 from airflow_provider_caf.definitions.caf import CAF, DagOptions
-from airflow_provider_caf.definitions.calibration import Calibration, CalibrationBase
+from airflow_provider_caf.definitions.calibration import Calibration, CalibrationBase, ExternalCommand
 from airflow_provider_caf.definitions.form import written
 from airflow_provider_caf.definitions.run_params import describe_params
 from airflow_provider_caf.factory.assets import find_asset, parse_asset
@@ -23,7 +23,7 @@ from airflow_provider_caf.factory.ending import add_ending
 from airflow_provider_caf.factory.iterations import add_iterations
 from airflow_provider_caf.operators.configure import ConfigureOperator
 from airflow_provider_caf.operators.finish import FinishOperator
-from airflow_provider_caf.operators.member import StepOperator
+from airflow_provider_caf.operators.member import CommandOperator, StepOperator
 from airflow_provider_caf.operators.prepare import PrepareOperator
 from airflow_provider_caf.site.messages import caf_message
 
@@ -105,7 +105,8 @@ def _add_member(caf: CAF, member: CalibrationBase) -> tuple[BaseOperator, BaseOp
     asset = find_asset(caf.name, member.name)
     with TaskGroup(member.name, prefix_group_id=True):
         if not isinstance(member, Calibration):
-            run = StepOperator(task_id=RUN, outlets=[asset], **first)
+            operator = CommandOperator if isinstance(member, ExternalCommand) else StepOperator
+            run = operator(task_id=RUN, outlets=[asset], **first)
             return run, run
         prepare = PrepareOperator(task_id=PREPARE, **first)
         finish = FinishOperator(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.definitions.algorithm import Algorithm
 from airflow_provider_caf.definitions.caf import CAF
-from airflow_provider_caf.definitions.calibration import Calibration
+from airflow_provider_caf.definitions.calibration import Calibration, ExternalCommand
 from airflow_provider_caf.definitions.words import INHERIT
 from airflow_provider_caf.io.layout import CalibrationLayout, TaskJobsLayout
 from airflow_provider_caf.jobs.client import BatchClient
@@ -189,28 +189,25 @@ def find_backend(caf: CAF, calibration: Calibration) -> Target:
     return choose_target(backend, connection, f"calibration {calibration.name!r}")
 
 
-def find_algorithm_backend(caf: CAF, calibration: Calibration, algorithm: Algorithm) -> Target | None:
-    """Return where an algorithm runs as a job, as `find_backend` does; None: it runs in the worker.
+def find_job_target(words: Algorithm | ExternalCommand, inherited: Callable[[], Target], where: str) -> Target | None:
+    """Return where the job runs that an algorithm or a step asks for; None: it names nothing.
 
+    :param inherited: returns what `inherit` stands for.
+    :param where: whose it is, for messages.
     :raises DefinitionError: if system and connection do not fit together, if the connection cannot be used, or if the
         machines of the batch system do not see the work folder.
     """
-    if algorithm.backend is None and algorithm.connection is None:
+    if words.backend is None and words.connection is None:
         return None
-    where = f"algorithm {algorithm.name!r} of calibration {calibration.name!r}"
-    found = (
-        find_backend(caf, calibration)
-        if algorithm.backend == INHERIT
-        else choose_target(algorithm.backend, algorithm.connection, where)
-    )
-    connection = found.connection
+    target = inherited() if words.backend == INHERIT else choose_target(words.backend, words.connection, where)
+    connection = target.connection
     if connection is not None and BatchHook(connection).read_submit_host().work_dir is not None:
         raise DefinitionError(
             f"The {where} cannot run as a job by the connection {connection!r}: it reads and writes in the work "
             "folder, which that submit host does not see.",
             hint="Leave out its backend, or name a connection without remote_work_dir.",
         )
-    return found
+    return target
 
 
 def choose_target(backend: str | None, connection: str | None, where: str) -> Target:

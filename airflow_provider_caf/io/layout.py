@@ -216,6 +216,10 @@ class CalibrationLayout:
     """The folder with one manifest per collection."""
     database = PathIn("folder", "outputdb")
     """The local database with the calibration's final payloads."""
+    command_folder = PathIn("folder", "command")
+    """The folder of the job that runs the command of a step."""
+    command_request = PathIn("folder", "command.json")
+    """What that job has to do."""
     command_log = PathIn("folder", "command.log")
     """What an external command printed."""
     seen_databases = PathIn("folder", "database_chain.json")

@@ -12,6 +12,7 @@ from airflow.sdk import Context
 from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.hooks.batch import open_jobs
 from airflow_provider_caf.io.layout import TaskJobsLayout
+from airflow_provider_caf.operators.base import CafOperator
 from airflow_provider_caf.operators.jobs import TaskJobsWait
 from airflow_provider_caf.operators.waiting import read_patience
 from airflow_provider_caf.site.places import find_work_dir
@@ -20,7 +21,7 @@ from airflow_provider_caf.steps.task_jobs import OpenJobs, TaskJobs, TaskName
 DAY = 86400.0
 
 
-class OwnJobOperator(TaskJobsWait):
+class OwnJobOperator(TaskJobsWait, CafOperator):
     """Have one job do the work, and wait for it. A subclass says which: `find_jobs`.
 
     The job goes on when this task dies, and the next try of the task finds it.

@@ -12,7 +12,7 @@ from airflow_provider_caf.core.errors import CheckpointError
 from airflow_provider_caf.core.graph import find_ancestors
 from airflow_provider_caf.definitions.calibration import Calibration, CalibrationBase
 from airflow_provider_caf.definitions.resolve import Resolved
-from airflow_provider_caf.hooks.batch import find_algorithm_backend, find_backend
+from airflow_provider_caf.hooks.batch import find_backend, find_job_target
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.operators.base import CafOperator, find_run
 from airflow_provider_caf.operators.configure import find_definition
@@ -53,16 +53,17 @@ class PrepareOperator(CafOperator):
                 f"{self.calibration!r} is no calibration that collects any more.",
                 hint="The definition changed its type since the run began: trigger a new run.",
             )
-        algorithms = {
-            algorithm.name: found
-            for algorithm in record.algorithms
-            if (found := find_algorithm_backend(resolved.caf, record, algorithm)) is not None
-        }
+        target = find_backend(resolved.caf, record)
+        algorithms = {}
+        for algorithm in record.algorithms:
+            where = f"algorithm {algorithm.name!r} of calibration {record.name!r}"
+            if (found := find_job_target(algorithm, lambda: target, where)) is not None:
+                algorithms[algorithm.name] = found
         manifests = prepare_calibration(
             record,
             Surroundings(
                 ancestors=list_ancestors(resolved, self.calibration),
-                target=find_backend(resolved.caf, record),
+                target=target,
                 algorithms=algorithms,
                 backend_args=resolved.caf.backend_args,
                 database_chain=resolved.caf.databases,

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.core.chain import DatabaseEntry
-from airflow_provider_caf.core.errors import CheckpointError
+from airflow_provider_caf.core.errors import CheckpointError, DefinitionError
 from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.core.json_form import JsonRecord
 from airflow_provider_caf.core.record import record
@@ -93,6 +93,21 @@ class JobTarget(JsonRecord):
     backend: str
     connection: str | None
     resources: Resources
+
+    @classmethod
+    def choose(cls, target: Target, resources: Resources, where: str) -> JobTarget:
+        """Return where a job runs that reads and writes in the work folder.
+
+        :param where: whose it is, for messages.
+        :raises DefinitionError: if its files were to be carried.
+        """
+        if resources.transfer_files:
+            raise DefinitionError(
+                f"The {where} cannot run as a job with 'transfer_files': it reads and writes in the work folder.",
+                hint="Leave out its backend, or set transfer_files: false in its backend_args where the machines of "
+                "the batch system see the work folder.",
+            )
+        return cls(backend=target.backend, connection=target.connection, resources=resources)
 
 
 @record

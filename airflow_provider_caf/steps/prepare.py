@@ -112,13 +112,7 @@ def _find_targets(calibration: Calibration, surroundings: Surroundings) -> dict[
             _merge_arguments(calibration, surroundings, target),
             parse_resources(algorithm.backend_args, where),
         )
-        if resources.transfer_files:
-            raise DefinitionError(
-                f"The {where} cannot run as a job with 'transfer_files': it reads and writes in the work folder.",
-                hint="Leave out its backend, or set transfer_files: false in its backend_args where the machines of "
-                "the batch system see the work folder.",
-            )
-        targets[algorithm.name] = JobTarget(backend=target.backend, connection=target.connection, resources=resources)
+        targets[algorithm.name] = JobTarget.choose(target, resources, where)
     return targets
 
 

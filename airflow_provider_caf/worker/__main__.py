@@ -19,6 +19,7 @@ _WORKER = "airflow_provider_caf.worker"
 _PROGRAMS = {
     "algorithm": "algorithm.serve",
     "collect": "collect.collect",
+    "command": "command",
     "function": "function",
     "pool": "job.pool",
     "strategy": "algorithm.strategy",

@@ -10,9 +10,10 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from airflow_provider_caf.core.environment import build_child_environment
+from airflow_provider_caf.core.errors import InputError, explain_os_error
 
 
 def run_program(
@@ -42,3 +43,15 @@ def run_program(
         stderr=stderr,
         check=False,
     )
+
+
+def become_program(argv: Sequence[str], folder: Path) -> NoReturn:
+    """Let a program take the place of this process.
+
+    :param folder: in which it runs.
+    :raises InputError: if it cannot be started.
+    """
+    with explain_os_error(InputError, f"The command cannot be started: {argv[0]!r}", "Check the program's name."):
+        os.chdir(folder)
+        os.execvpe(argv[0], list(argv), build_child_environment(os.environ))  # noqa: S606 - an argv list, no shell
+    raise AssertionError("exec does not return")

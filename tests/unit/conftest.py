@@ -22,12 +22,15 @@ import pytest
 
 from airflow_provider_caf import CAF, Algorithm, Calibration, Collection
 from airflow_provider_caf.batch.polling import Patience
+from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.core.errors import JobFailed
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.iteration import IterationDecision
 from airflow_provider_caf.io.catalog import Catalog, open_sqlite_catalog
 from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout
+from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.steps.collect import CollectionRun
+from airflow_provider_caf.steps.command import CommandRun
 from airflow_provider_caf.steps.decide import decide_pass
 from airflow_provider_caf.steps.finish import FinalPayloads, finish_calibration
 from airflow_provider_caf.steps.manifest import Target
@@ -250,6 +253,18 @@ class Lab:
         collection.outputs_file.write_text(
             json.dumps({"version": 1, "files": [str(each) for each in self.files.collected]})
         )
+
+    def run_command(self, step: CommandRun) -> LocalDatabase:
+        """Do what the task of an external command does."""
+        name = TaskName(dag_id=DAG_ID, run_id=RUN_ID, task_id="step.run", work_dir=self.run.work_dir)
+        open_jobs = partial(TaskJobs, patience=Patience(shortest=0.05, grace=1.0))
+        jobs = step.lay_out(Target(), Resources(), next(self.generations), name, open_jobs)
+        jobs.submit_missing()
+        try:
+            jobs.check_done(jobs.wait())
+        except JobFailed as error:
+            raise step.explain(error, jobs) from error
+        return step.conclude(jobs)
 
     def strategy(
         self, algorithm: str = "MeanAlgorithm", iteration: int = 0, name: str = "vertex", generation: int = 0

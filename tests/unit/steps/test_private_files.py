@@ -11,9 +11,9 @@ import pytest
 
 from airflow_provider_caf.definitions.caf import Publish
 from airflow_provider_caf.definitions.calibration import ExternalCommand
+from airflow_provider_caf.steps.command import CommandRun
 from airflow_provider_caf.steps.ending import Publication
 from airflow_provider_caf.steps.manifest import Target
-from airflow_provider_caf.steps.members import StepRun
 from tests.private_airflow import PrivateAirflow
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def test_of_a_pass_whose_jobs_have_a_secret_and_print_it(lab: Lab, tmp_path: Pat
 
 def test_of_an_external_command(lab: Lab, tmp_path: Path) -> None:
     step = ExternalCommand("step", ["env"], environment={"TOKEN": SECRET})
-    StepRun(step, lab.layout("step")).run()
+    lab.run_command(CommandRun(step, lab.layout("step")))
     assert SECRET in lab.layout("step").command_log.read_text()
     assert list_open_files(tmp_path) == []
 
