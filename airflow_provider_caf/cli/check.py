@@ -18,6 +18,7 @@ from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.files import list_definition_files, load_definitions
 from airflow_provider_caf.definitions.run_params import describe_params
 from airflow_provider_caf.definitions.schema import build_schema
+from airflow_provider_caf.definitions.words import describe_job
 from airflow_provider_caf.scripts.script_run import is_script_run, read_script_run
 
 STARTER = """\
@@ -147,7 +148,8 @@ def describe_caf(caf: CAF) -> Iterator[str]:
         for collection in member.collections.values():
             yield f"    collection {collection.name}  {collection.reference or ' '.join(collection.command or ())}"
         for algorithm in member.algorithms:
-            yield f"    algorithm {algorithm.name}  {algorithm.strategy}"
+            job = describe_job(algorithm.backend, algorithm.connection)
+            yield f"    algorithm {algorithm.name}  {algorithm.strategy}{job and f', a job{job}'}"
 
 
 def describe_passes(calibration: Calibration) -> str:

@@ -21,12 +21,14 @@ from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.graph import find_ancestors, order_calibrations
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.splitting import SubjobPlan, plan_subjobs
+from airflow_provider_caf.definitions.algorithm import Algorithm
 from airflow_provider_caf.definitions.caf import CAF
 from airflow_provider_caf.definitions.calibration import Calibration, CalibrationBase, ExternalCommand, ImportedPayloads
 from airflow_provider_caf.definitions.collection import Collection
 from airflow_provider_caf.definitions.files import load_definitions
 from airflow_provider_caf.definitions.resolve import Resolved, fill_templates, resolve_run
 from airflow_provider_caf.definitions.run_params import describe_params
+from airflow_provider_caf.definitions.words import describe_job
 from airflow_provider_caf.hooks.batch import choose_connection, find_backend
 from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.io.layout import RunLayout
@@ -212,8 +214,7 @@ def _show(caf: CAF, chosen: tuple[str, ...], plans: list[CollectionPlan]) -> Non
         elif not isinstance(member, Calibration):
             table.add_row(name, Text(member.describe_kind(), style="dim"), "", "", "", "", _describe_step(member))
         else:
-            algorithms = (f"{own.name} ({own.strategy.rpartition(':')[2]})" for own in member.algorithms)
-            then = f"{', '.join(algorithms)}; {describe_passes(member)}"
+            then = f"{', '.join(map(_describe_algorithm, member.algorithms))}; {describe_passes(member)}"
             rows = [_describe_row(planned) for planned in plans if planned.calibration.name == name]
             for row in rows or [[Text("collects nothing", style="dim"), "", "", "", ""]]:
                 table.add_row(name, *row, then)
@@ -234,9 +235,14 @@ def _describe_row(planned: CollectionPlan) -> list[Cell]:
     return [name, f"{planned.files}{selected}", runs, str(len(sizes)), most]
 
 
+def _describe_algorithm(algorithm: Algorithm) -> str:
+    strategy = algorithm.strategy.rpartition(":")[2]
+    return f"{algorithm.name} ({strategy}{describe_job(algorithm.backend, algorithm.connection)})"
+
+
 def _describe_step(step: CalibrationBase) -> str:
     if isinstance(step, ExternalCommand):
-        return shlex.join(step.command)
+        return shlex.join(step.command) + describe_job(step.backend, step.connection)
     return step.folder if isinstance(step, ImportedPayloads) else step.describe_kind()
 
 

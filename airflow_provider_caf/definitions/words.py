@@ -214,6 +214,13 @@ def _check_job_backend(name: str) -> str:
     return name if name == INHERIT else _check_backend(name)
 
 
+def describe_job(backend: str | None, connection: str | None) -> str:
+    """Return where a job runs, such as ` on slurm`; nothing where the definition names nothing."""
+    if connection is not None:
+        return f" by {connection}"
+    return "" if backend is None else " on the system of the collectors" if backend == INHERIT else f" on {backend}"
+
+
 def read_backend_args(value: Any) -> dict[str, Any]:
     """Read the arguments of a batch system. Of one with a template only the name can be checked yet."""
     arguments = read_mapping(value)

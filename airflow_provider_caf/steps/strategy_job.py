@@ -77,6 +77,7 @@ def lay_out_strategy(run: StrategyRun, target: JobTarget, task: TaskName, open_j
         made_of=made_of,
         app=layout.folder / app,
         max_retries=DEFAULT_MAX_RETRIES if max_retries is None else max_retries,
+        is_work_of_task=False,
     )
     return lay_out_verb(layout, target, task, job, open_jobs)
 

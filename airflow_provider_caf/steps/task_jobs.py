@@ -57,6 +57,7 @@ class TaskJobsManifest(StoredRecord):
     :param connection: the Airflow connection to it; None: on this machine.
     :param app: the name of the job app.
     :param count: how many jobs there are.
+    :param is_counted: whether the catalog, and so the page, has them.
     """
 
     version = 1
@@ -74,6 +75,7 @@ class TaskJobsManifest(StoredRecord):
     count: int
     max_retries: int
     max_failed: Annotated[Tolerance, read_number]
+    is_counted: bool = True
 
     @property
     def target(self) -> tuple[str, str | None]:
@@ -293,6 +295,7 @@ class VerbJob:
 
     :param made_of: what makes it another job when it changes.
     :param app: the path of the job app.
+    :param is_work_of_task: it is what the task itself would do: people see it as the task, unless it waits in a queue.
     """
 
     verb: str
@@ -300,6 +303,7 @@ class VerbJob:
     made_of: Mapping[str, Any]
     app: Path
     max_retries: int = 0
+    is_work_of_task: bool = True
 
 
 def lay_out_verb(
@@ -322,6 +326,7 @@ def lay_out_verb(
         count=1,
         max_retries=job.max_retries,
         max_failed=0,
+        is_counted=not job.is_work_of_task or target.backend != "local",
     )
     content = {
         **build_job(0, ()),

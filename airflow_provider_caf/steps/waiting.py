@@ -20,12 +20,12 @@ _COUNT_SECONDS = 3.0
 class LiveCounts:
     """Keep the catalog's counts of a set of subjobs as they are, while somebody waits for them.
 
-    :param results: of the calibration, or of the task whose jobs they are.
+    :param results: of the calibration, or of the task whose jobs they are; None: the catalog does not have them.
     :param iteration: the number of the pass.
     :param collection: the name of the collection.
     """
 
-    def __init__(self, run: SubjobRun, results: CalibrationResults, iteration: int, collection: str) -> None:
+    def __init__(self, run: SubjobRun, results: CalibrationResults | None, iteration: int, collection: str) -> None:
         self._run = run
         self._results = results
         self._place = (iteration, collection)
@@ -43,6 +43,8 @@ class LiveCounts:
         :param is_last: write in any case.
         :raises DatabaseError: only if it is the last: until then the next look tries again.
         """
+        if self._results is None:
+            return
         now = time.monotonic()
         counts = {number: verdict.status for number, verdict in observation.verdicts.items()}
         if not is_last and (counts == self._written or now - self._last < _COUNT_SECONDS):

@@ -292,7 +292,8 @@ class ForeignJobTrigger(JobTrigger):
 
 def open_counts(run: TaskJobs) -> LiveCounts:
     """Return what keeps the catalog up to date on the jobs of a task."""
-    return LiveCounts(run, open_results(run.manifest), 0, JOBS_COLLECTION)
+    results = open_results(run.manifest) if run.manifest.is_counted else None
+    return LiveCounts(run, results, 0, JOBS_COLLECTION)
 
 
 def open_results(task: TaskJobsManifest) -> CalibrationResults:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.definitions.words import read_tolerated
+from airflow_provider_caf.definitions.words import describe_job, read_tolerated
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,17 @@ def test_what_is_refused(given: Any) -> None:
     with pytest.raises(DefinitionError, match="cannot stand here") as caught:
         read_tolerated(given)
     assert "share below 1" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("backend", "connection", "text"),
+    [
+        (None, None, ""),
+        ("slurm", None, " on slurm"),
+        ("inherit", None, " on the system of the collectors"),
+        (None, "farm", " by farm"),
+        ("slurm", "farm", " by farm"),
+    ],
+)
+def test_where_a_job_runs_is_said(backend: str | None, connection: str | None, text: str) -> None:
+    assert describe_job(backend, connection) == text
