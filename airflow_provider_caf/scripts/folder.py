@@ -25,6 +25,9 @@ from airflow_provider_caf.scripts.script_run import IMPORT_OPTIONS, read_script_
 FORMATS = ("raw", "cdst", "mdst", "udst")
 """In the order in which they are made of each other."""
 
+_UNKNOWN = -1
+"""The place of a format that is not among them. Of what its data are made nobody here knows: they have to be there."""
+
 
 @record
 class ScriptSet:
@@ -75,12 +78,12 @@ def import_set(script_set: ScriptSet) -> ImportedSet:
     for path, double in _find_doubles(settings):
         failed[path.name] = double
         del settings[path]
-    lowest = min((_find_level(own) for own in settings.values()), default=0)
+    lowest = min((level for level in map(_find_level, settings.values()) if level != _UNKNOWN), default=_UNKNOWN)
     imported, runners = [], []
     for path, own in settings.items():
         order = _complete_order(script_set, path, own)
         try:
-            if _find_level(own) == lowest:
+            if _find_level(own) in (_UNKNOWN, lowest):
                 imported.append(import_script(order))
             else:
                 runners.append(_write_runner(script_set, order, own))
@@ -119,7 +122,8 @@ def _find_doubles(settings: Mapping[Path, Mapping[str, Any]]) -> list[tuple[Path
 
 
 def _find_level(settings: Mapping[str, Any]) -> int:
-    return max(FORMATS.index(name) for name in settings["input_data_formats"])
+    """Return the place of a script's latest format."""
+    return max(FORMATS.index(name) if name in FORMATS else _UNKNOWN for name in settings["input_data_formats"])
 
 
 def name_production(scripts: Path, data_format: str) -> str:
@@ -156,7 +160,7 @@ def _write_productions(script_set: ScriptSet, settings: Sequence[Mapping[str, An
     """Write the steps that make the data of one format, behind all scripts of those before."""
     if not script_set.production:
         return
-    for level in sorted({_find_level(own) for own in settings})[1:]:
+    for level in sorted({_find_level(own) for own in settings} - {_UNKNOWN})[1:]:
         name = name_production(script_set.scripts, FORMATS[level])
         form = {
             "name": name,

@@ -26,6 +26,7 @@ from airflow_provider_caf.core.errors import DefinitionError, InputError
 from airflow_provider_caf.core.iov import ALWAYS, IoV
 from airflow_provider_caf.core.json_form import normalise_json
 from airflow_provider_caf.core.suggestions import build_word_hint, check_word
+from airflow_provider_caf.worker.basf2.dropin.warn import collecting_warnings
 from airflow_provider_caf.worker.basf2.read_script import check_dependencies, describe_calibration
 from airflow_provider_caf.worker.basf2.script import ScriptArguments, call_script, find_event_counts, load_script
 
@@ -50,16 +51,18 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
         expert_config={},
         input_data={},
     )
-    module = load_script(arguments)
+    warnings: list[str] = []
+    with collecting_warnings(warnings):
+        module = load_script(arguments)
     settings = describe_settings(module.settings, arguments.script)
-    answer = {"settings": settings, "calibrations": [], "warnings": [], "software": find_software()}
+    answer = {"settings": settings, "calibrations": [], "warnings": warnings, "software": find_software()}
     if request.get("input_data") is None:
         return answer
-    warnings: list[str] = []
     config = merge_config(settings["expert_config"], request.get("expert_config") or {}, warnings)
     data = find_input_data(settings["input_data_names"], request["input_data"], warnings)
     arguments = replace(arguments, expert_config=config, input_data=data)
-    calibrations = call_script(module, arguments)
+    with collecting_warnings(warnings):
+        calibrations = call_script(module, arguments)
     sys.stdout.flush()
     folder = Path(request["folder"])
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +72,7 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
     arguments = replace(arguments, event_counts=find_event_counts(arguments.caf))
     text = json.dumps(arguments.to_json(), indent=1) + "\n"
     write_bytes(folder / ARGUMENTS_FILE, text.encode(), "arguments of the script")
-    return {**answer, "calibrations": described, "warnings": warnings}
+    return {**answer, "calibrations": described}
 
 
 def describe_settings(settings: Any, script: str) -> dict[str, Any]:

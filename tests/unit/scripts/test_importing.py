@@ -244,6 +244,16 @@ def test_scripts_of_one_format_wait_for_no_production(folder: tuple[Path, Script
     assert not list((tmp_path / "definitions").glob("*production*"))
 
 
+def test_a_format_that_is_not_known_waits_for_no_production(folder: tuple[Path, Scripts], tmp_path: Path) -> None:
+    out = tmp_path / "definitions"
+    folder[1].settings["time.py"] = {"name": "SVD time", "input_data_formats": ["new"]}
+    result = import_set(ScriptSet(scripts=folder[0], order=ask(out), production=("make",)))
+    assert not result.failed
+    assert [each.name for each in result.imported] == ["CDC", "SVD_time"]
+    assert [path.name for path in result.runners] == ["dedx.script.yaml", "Beam_spot.script.yaml"]
+    assert [path.name for path in out.glob("*production*")] == ["scripts_cdst_production.yaml"]
+
+
 def test_a_folder_without_scripts_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DefinitionError, match="no script in"):
         import_set(ScriptSet(scripts=tmp_path, order=ask(tmp_path)))

@@ -21,6 +21,7 @@ MODULES = [
     "caf.strategies",
     "caf.utils",
     "caf.backends",
+    "caf.cli",
     "caf.state_machines",
     "caf.runners",
     "caf.database",
