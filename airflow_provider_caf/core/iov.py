@@ -132,6 +132,24 @@ class IoV(NamedTuple):
         return iov
 
     @classmethod
+    def of_basf2(cls, value: Any, shown: Any = None) -> IoV:
+        """Read an IoV of basf2, where -1 stands for no bound at either end (`IntervalOfValidity::checkLowerBound`).
+
+        No run is before 0, so there it begins. What it says of the run of an experiment that is open does not count.
+        Without a bound at both ends it is basf2's empty interval, and no IoV.
+
+        :param shown: what the error message shows instead of `value`.
+        :raises DefinitionError: as `from_json`.
+        """
+        numbers = _read_whole_numbers(value, 4)
+        if numbers is not None and numbers[::2] != (-1, -1):
+            exp_low, run_low, exp_high, run_high = numbers
+            low = (0, 0) if exp_low == -1 else (exp_low, 0 if run_low == -1 else run_low)
+            high = (-1, -1) if exp_high == -1 else (exp_high, run_high)
+            return cls.from_json((*low, *high), value if shown is None else shown)
+        return cls.from_json(value, shown)
+
+    @classmethod
     def spanning(cls, runs: Iterable[ExpRun]) -> IoV:
         """Return the smallest IoV that holds all runs.
 

@@ -141,21 +141,7 @@ def _parse_words(words: list[str]) -> PayloadEntry:
     store, slash, name = place.partition("/")
     if not slash or not store:
         raise DefinitionError(f"{place!r} is not 'dbstore/<name>'.")
-    return PayloadEntry(name=name, revision=revision, iov=_parse_iov(iov))
-
-
-def _parse_iov(text: str) -> IoV:
-    """Read an IoV as basf2 does, which writes -1 for a low end without a bound (`IntervalOfValidity::checkLowerBound`).
-
-    No run is before 0, so it begins there. Four times -1 is basf2's empty interval, and no IoV.
-    """
-    numbers = text.split(",")
-    if numbers != ["-1"] * 4:
-        if numbers[0] == "-1":
-            numbers[:2] = ["0", "0"]
-        elif numbers[1:2] == ["-1"]:
-            numbers[1] = "0"
-    return IoV.from_json(numbers, text)
+    return PayloadEntry(name=name, revision=revision, iov=IoV.of_basf2(iov.split(","), iov))
 
 
 def find_payload(entries: Iterable[PayloadEntry], name: str, run: ExpRun) -> PayloadEntry | None:

@@ -34,6 +34,7 @@ from airflow_provider_caf.definitions.words import (
     OptionalText,
     Positive,
     Seconds,
+    Settings,
     choice,
     read_absolute,
     read_items,
@@ -154,6 +155,8 @@ class CAF(SharedWords, HasDatabases):
     """In any order; dependencies decide which runs first."""
     description: Annotated[OptionalText, FIXED] = None
     """Shown in the web UI."""
+    software: Annotated[Settings, FIXED] = {}
+    """What the definition was made with: name to version. A run shows it beside the versions of its own."""
     dag: DagOptions | None = None
     """Options of the Airflow DAG."""
     params: Annotated[

@@ -40,9 +40,9 @@ class CafConfig(JsonRecord):
     """The content of `caf_config.json`, in the words of the experiment's prompt tool.
 
     :param caf_script: the script, by its path or its name in the release; None where it is named elsewhere.
-    :param database_chain: global tags, first hit wins. None: as the script says.
-    :param testing_payloads: `database.txt` files, looked at before the tags.
-    :param backend_args: for all collections that say nothing else.
+    :param database_chain: global tags, the last one wins. None: as the script says.
+    :param testing_payloads: `database.txt` files, the last one wins; they are looked at before the tags.
+    :param backend_args: for all collections that say nothing else; the arguments of the import come before them.
     :param expert_config: over the script's own, option by option.
     """
 
@@ -65,20 +65,42 @@ class CafConfig(JsonRecord):
             "expert_config": self.expert_config or {},
         }
 
+    @classmethod
+    def translate(cls, value: Any) -> Any:
+        """Read the tool's own forms, too: one testing payload as a text, an open low end of `requested_iov`."""
+        if not isinstance(value, Mapping):
+            return value
+        found = dict(value)
+        if isinstance(found.get("testing_payloads"), str):
+            found["testing_payloads"] = [found["testing_payloads"]]
+        if "requested_iov" in found:
+            found["requested_iov"] = IoV.of_basf2(found["requested_iov"]).to_json()
+        return found
+
     def build_chain(self) -> list[dict[str, str]] | None:
-        """Return the database chain in the words of a definition.
+        """Return the chain that counts instead of the script's, in the words of a definition: the first hit wins.
+
+        The tool puts one tag after the other in front of the chain, so the order is the other way round. The local
+        databases come last, which is in front of all tags.
+
+        :return: None where the script's counts.
+        :raises DefinitionError: if a testing payload is no `database.txt`.
+        """
+        if self.database_chain is None:
+            return None
+        return [*self.build_front(), *({"global_tag": tag} for tag in reversed(self.database_chain))]
+
+    def build_front(self) -> list[dict[str, str]]:
+        """Return what comes in front of any chain, in the words of a definition.
 
         :raises DefinitionError: if a testing payload is no `database.txt`.
         """
-        if self.database_chain is None and not self.testing_payloads:
-            return None
         for path in self.testing_payloads:
             if not path.startswith("/") or Path(path).name != "database.txt":
                 raise DefinitionError(
                     f"testing_payloads names {path!r}.", hint="Give absolute paths of files named database.txt."
                 )
-        local = [{"local": str(Path(path).parent)} for path in self.testing_payloads]
-        return local + [{"global_tag": tag} for tag in self.database_chain or ()]
+        return [{"local": str(Path(path).parent)} for path in reversed(self.testing_payloads)]
 
 
 _FORMS = {
@@ -172,9 +194,9 @@ def build_definition(
     settings = description["settings"]
     names = _name_calibrations(description["calibrations"])
     chain = order.config.build_chain()
+    front = order.config.build_front() if chain is None else None
     members = [
-        _build_calibration(calibration, names, chain is None, side_folder)
-        for calibration in description["calibrations"]
+        _build_calibration(calibration, names, front, side_folder) for calibration in description["calibrations"]
     ]
     if validation is not None:
         members.append(
@@ -192,9 +214,10 @@ def build_definition(
     form: dict[str, Any] = {
         "name": name,
         "description": settings.get("description") or settings["name"],
+        "software": description.get("software"),
         "backend": order.backend,
         "connection": order.connection,
-        "backend_args": {**(order.arguments or {}), **(order.config.backend_args or {})},
+        "backend_args": {**(order.config.backend_args or {}), **(order.arguments or {})},
         "database_chain": chain,
         "dag": {
             "tags": ["script", *settings["input_data_formats"], *order.tags],
@@ -229,7 +252,7 @@ def _name_calibrations(calibrations: Iterable[Mapping[str, Any]]) -> dict[str, s
 
 
 def _build_calibration(
-    described: Mapping[str, Any], names: Mapping[str, str], keeps_chains: bool, side_folder: str
+    described: Mapping[str, Any], names: Mapping[str, str], front: list[dict[str, str]] | None, side_folder: str
 ) -> dict[str, Any]:
     algorithms = []
     taken: set[str] = set()
@@ -258,16 +281,18 @@ def _build_calibration(
         "max_iterations": described["max_iterations"],
         "ignored_runs": described["ignored_runs"],
         "save_payloads": described["save_payloads"],
-        "database_chain": described["database_chain"] if keeps_chains else None,
+        "database_chain": _build_own_chain(described, front),
         "collections": {
-            build_slug(name): _build_collection(collection, keeps_chains, side_folder)
+            build_slug(name): _build_collection(collection, front, side_folder)
             for name, collection in described["collections"].items()
         },
         "algorithms": algorithms,
     }
 
 
-def _build_collection(described: Mapping[str, Any], keeps_chains: bool, side_folder: str) -> dict[str, Any]:
+def _build_collection(
+    described: Mapping[str, Any], front: list[dict[str, str]] | None, side_folder: str
+) -> dict[str, Any]:
     folder = f"{side_folder}/{described['place']}"
     return {
         "collector": [_EXECUTABLE, _STEERING_FILE],
@@ -279,8 +304,13 @@ def _build_collection(described: Mapping[str, Any], keeps_chains: bool, side_fol
         **described["splitting"],
         "output_patterns": described["output_patterns"],
         "backend_args": described["backend_args"],
-        "database_chain": described["database_chain"] if keeps_chains else None,
+        "database_chain": _build_own_chain(described, front),
     }
+
+
+def _build_own_chain(described: Mapping[str, Any], front: list[dict[str, str]] | None) -> list[dict[str, str]] | None:
+    """Return the chain that the script gave something, behind `front`; None: that of the whole CAF counts instead."""
+    return None if front is None else [*front, *described["database_chain"]]
 
 
 def _drop_empty(value: Any) -> Any:

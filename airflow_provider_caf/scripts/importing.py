@@ -72,7 +72,6 @@ def import_script(order: ScriptImport) -> Imported:
     Importing the same again changes nothing. Whatever goes wrong, the earlier definition stays as it was.
 
     :raises DefinitionError: if the script, or something that it needs, cannot be used.
-    :raises InputError: if its input is not there.
     :raises TransportError: if it could not be tried.
     """
     with _drafting(order) as draft:
@@ -147,8 +146,8 @@ def find_environment(order: ScriptImport) -> tuple[Resources, Transport]:
     :raises DefinitionError: if an argument or the connection cannot be used.
     """
     own = merge_resources(
-        parse_resources(order.arguments or {}, "the arguments of the import"),
         parse_resources(order.config.backend_args or {}, "the caf_config"),
+        parse_resources(order.arguments or {}, "the arguments of the import"),
     )
     if order.connection is None:
         return own, LocalTransport()

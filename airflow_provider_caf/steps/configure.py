@@ -84,7 +84,7 @@ def configure_run(
                 definition=caf.to_json(),
                 chosen=chosen,
                 params=normalise_json(dict(params), "params of the run"),
-                versions=find_versions(),
+                versions={**find_versions(), **normalise_json(dict(caf.software), "software of the definition")},
                 folder=str(layout.folder),
                 configured=datetime.now(UTC),
             )

@@ -127,7 +127,13 @@ from ROOT.Belle2 import TestCalibrationAlgorithm
 from basf2 import conditions
 
 algo = TestCalibrationAlgorithm()
-algo.setInputFileNames(["Collector*.root"])
+algo.setInputFileNames("CollectorOutput.root")
+algo.setInputFileNames(("CollectorOutput.root",))
+algo.setInputFileNames([])
+algo.setInputFileNames(["nowhere.root"])
+assert algo.getInputFileNames() == []
+algo.setInputFileNames(["Collector*.root", "./CollectorOutput.root", "nowhere.root"])
+algo.setInputFileNames("again.root")
 said = {"files": algo.getInputFileNames(), "runs": [tuple(run) for run in algo.getRunListFromAllData()]}
 said["bad"] = [algo.loadInputJson(text) for text in ("", "{", '{"a": 01x}', '{"a": NaN}')]
 said["good"] = algo.loadInputJson(json.dumps({"offset": 100, "text": "a\\n\\u00e4", "list": [1, {"b": None}]}))
@@ -145,11 +151,13 @@ said["all"] = [algo.execute(), str(algo.getIov().text()), kept.getEntries(), alg
 algo.setIterations(2)
 said["codes"] = [algo.execute([], iteration) for iteration in range(3)]
 algo.setPrefix("CaEvery")
+said["before"] = str(algo.getGranularity())
+algo.setInputFileNames(["CollectorOutput.root"])
 said["other"] = [algo.execute([(1, 1)]) == algo.c_OK, str(algo.getGranularity()), algo.getEntries()]
 print("SAY", json.dumps(said))
 """,
     )
-    assert said["files"] == ["CollectorOutput.root"]
+    assert said["files"] == [str((folder / "CollectorOutput.root").resolve())]
     assert said["runs"] == [[1, 1], [1, 2], [2, 1]]
     assert (said["bad"], said["good"]) == ([False] * 4, True)
     assert (said["few"], said["code"], said["codes"]) == (2, 0, [1, 1, 0])
@@ -157,6 +165,7 @@ print("SAY", json.dumps(said))
     assert said["output"]["mean"] == pytest.approx(101.33, abs=0.6)
     assert said["committed"] == [True, True]
     assert said["all"] == [0, "1,1,2,1", 30, 50]
+    assert said["before"] == "run"
     assert said["other"] == [False, "all", 25]
     lines = [line.split() for line in (folder / "chosen" / "database.txt").read_text("utf-8").splitlines()]
     assert [(name, iov) for name, _, iov in lines] == [
@@ -283,7 +292,9 @@ count = path.add_module(Count())
 basf2.process(path)
 errors = []
 for mistake in (lambda: serialize_path(path), lambda: basf2.register_module("Nope"), lambda: count.param("x", 1),
-                lambda: path.add_module("CaTest", granularity=3), lambda: count.if_value("~1", path)):
+                lambda: path.add_module("CaTest", granularity=3), lambda: count.if_value("~1", path),
+                lambda: count.if_value("1", path), lambda: path.add_module("RootInput", inputFileNames=("a", "b")),
+                lambda: path.add_module("EventInfoSetter", evtNumList=[1.5])):
     try:
         mistake()
     except Exception as error:
@@ -293,12 +304,101 @@ print("SAY", json.dumps([count.said, basf2.statistics.get(count)[0], errors]))
     )
     assert said[:2] == [["initialize", "event", "endRun", "event", "endRun", "terminate"], 5]
     assert said[2] == [
-        "RuntimeError: Cannot serialize Python module!",
-        "KeyError: The module 'Nope' is not registered!",
-        "AttributeError: Parameter 'x' of the module 'Count' is not known",
-        "TypeError: Parameter 'granularity' takes a str, not 3",
-        "ValueError: The condition '~1' of the module 'Count' cannot be read",
+        "RuntimeError: Module 'Count' is a Python module, which cannot be dumped!",
+        "RuntimeError: Cannot create module Nope: The module is not known to the framework!",
+        "RuntimeError: Could not find the parameter with the name 'x'! The value of the parameter could NOT be set.",
+        "RuntimeError: Could not convert value: Expected type 'str' instead of 'int'.",
+        "RuntimeError: Invalid condition: could not parse condition: '~1'!",
+        "RuntimeError: Invalid condition: could not parse condition: '1'!",
+        "RuntimeError: Could not convert value: Expected type 'str' instead of 'tuple'.",
+        "RuntimeError: Could not convert value: Expected type 'int' instead of 'float'.",
     ]
+
+
+def test_paths_modules_and_their_parameters_are_written_as_there(folder: Path) -> None:
+    """`Path::getPathString`, `Module::getPathString`, `serialize_module` and `PyObjConvUtils` of the real one."""
+    said = steer(
+        folder,
+        """
+import json
+import basf2
+from basf2.pickle_path import deserialize_path, serialize_path
+
+path, inner, behind = (basf2.create_path() for _ in range(3))
+path.add_path(inner)
+path.add_module("EventInfoSetter", evtNumList=100)
+skim = inner.add_module("TriggerSkim", triggerLines="mumu", skipFirstNEvents=True, logLevel=basf2.LogLevel.ERROR)
+skim.if_true(behind)
+skim.if_value(" = -2 ", behind, basf2.AfterConditionPath.CONTINUE)
+behind.add_module("Progress").set_name("Behind")
+value = serialize_path(path)
+assert serialize_path(deserialize_path(value)) == value
+print("SAY", json.dumps([str(path), str(skim), str(basf2.register_module("CaTest")), value]))
+""",
+    )
+    skim = "TriggerSkim(? >=1[Behind] )(? ==-2[Behind] )"
+    assert said[:3] == [f"[[{skim}] -> EventInfoSetter]", skim, "CaTest"]
+    behind = {"modules": [{"name": "Behind", "type": "Progress", "flag": False, "parameters": [], "condition": None}]}
+    assert said[3]["modules"][0] == {
+        "name": "TriggerSkim",
+        "type": "TriggerSkim",
+        "flag": False,
+        "parameters": [{"name": "skipFirstNEvents", "values": 1}, {"name": "triggerLines", "values": ["mumu"]}],
+        "condition": [
+            {"value": 1, "operator": 2, "path": behind, "option": 0},
+            {"value": -2, "operator": 4, "path": behind, "option": 1},
+        ],
+    }
+    assert said[3]["modules"][1]["parameters"] == [{"name": "evtNumList", "values": [100]}]
+
+
+def test_a_condition_needs_a_return_value(tmp_path: Path) -> None:
+    text = """
+import basf2
+path = basf2.create_path()
+path.add_module("EventInfoSetter").if_true(basf2.create_path())
+basf2.process(path)
+"""
+    (tmp_path / "s.py").write_text(text, encoding="utf-8")
+    done = shell(tmp_path, "basf2 s.py")
+    assert done.returncode == 1
+    assert (
+        "[FATAL] A condition was set for 'EventInfoSetter', but the module did not set a return value!" in done.stdout
+    )
+
+
+def test_iovs_compare_as_the_real_class(tmp_path: Path) -> None:
+    """See `tests/vectors/README.md`."""
+    said = steer(
+        tmp_path,
+        """
+import itertools, json
+from ROOT.Belle2 import IntervalOfValidity
+
+ends = [IntervalOfValidity(*numbers) for numbers in itertools.product(range(-1, 3), repeat=4)]
+rows = {}
+for question in ("contains", "overlaps"):
+    bits = ("".join("01"[getattr(one, question)(other)] for other in ends) for one in ends)
+    rows[question] = [f"{int(row, 2):064x}" for row in bits]
+print("SAY", json.dumps(rows))
+""",
+        '"$FAKE_BASF2_PYTHON" -W ignore',
+    )
+    assert said == json.loads((BASF2.parents[1] / "vectors" / "iovs.json").read_text("utf-8"))
+
+
+def test_the_release_is_in_a_module(tmp_path: Path) -> None:
+    said = steer(
+        tmp_path,
+        """
+import basf2, json
+before = [hasattr(basf2, name) for name in ("version", "__version__")]
+from basf2.version import get_version, release, version
+print("SAY", json.dumps([before, basf2.basf2label, release, version, get_version()]))
+""",
+    )
+    commit = "0" * 40
+    assert said == [[False, False], "BASF2 (Belle Analysis Software Framework 2)", "fake-01-00-00", commit, commit]
 
 
 @pytest.mark.parametrize(

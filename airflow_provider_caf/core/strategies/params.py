@@ -102,7 +102,7 @@ _KINDS: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
     "bool": ("true or false", read_flag),
     "float": ("a number", lambda value, where: float(read_number(value, where))),
     "int": ("a whole number", read_whole_number),
-    "iov": ("an IoV [exp_low, run_low, exp_high, run_high]", read_with(IoV.from_json)),
+    "iov": ("an IoV [exp_low, run_low, exp_high, run_high]", read_with(IoV.of_basf2)),
     "json": ("a JSON value", normalise_json),
     "run": ("a run [exp, run]", read_with(ExpRun.from_json)),
     "runs": ("a list of runs [exp, run]", read_list(read_with(ExpRun.from_json))),

@@ -191,7 +191,7 @@ class RunRow(OfRun):
     :param definition: the definition as this run has it: params applied, templates filled in.
     :param chosen: the calibrations that run.
     :param params: what the run was given.
-    :param versions: program → version, of what ran the tasks.
+    :param versions: program → version, of what ran the tasks, and of what the definition was made with.
     :param folder: where its files lie on the workers.
     :param configured: when all this was found out.
     """

@@ -16,19 +16,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_caf.core.atomic import write_bytes
-from airflow_provider_caf.core.errors import DefinitionError, InputError
+from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import ALWAYS, IoV
 from airflow_provider_caf.core.json_form import normalise_json
 from airflow_provider_caf.core.suggestions import build_word_hint, check_word
 from airflow_provider_caf.worker.basf2.dropin.warn import collecting_warnings
-from airflow_provider_caf.worker.basf2.read_script import check_dependencies, describe_calibration
+from airflow_provider_caf.worker.basf2.read_script import check_dependencies, describe_calibration, read_uri
 from airflow_provider_caf.worker.basf2.script import ScriptArguments, call_script, find_event_counts, load_script
+from airflow_provider_caf.worker.basf2.software import find_software
 
 ARGUMENTS_FILE = "arguments.json"
 
@@ -41,7 +43,6 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
     """Describe a script, and write what its jobs need.
 
     :raises DefinitionError: if the script cannot be used, with its traceback.
-    :raises InputError: if there is no input for it.
     """
     arguments = ScriptArguments(
         script=str(request.get("script")),
@@ -55,24 +56,36 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
     with collecting_warnings(warnings):
         module = load_script(arguments)
     settings = describe_settings(module.settings, arguments.script)
-    answer = {"settings": settings, "calibrations": [], "warnings": warnings, "software": find_software()}
+    software = find_software()
+    answer = {"settings": settings, "calibrations": [], "warnings": warnings, "software": software}
     if request.get("input_data") is None:
         return answer
-    config = merge_config(settings["expert_config"], request.get("expert_config") or {}, warnings)
-    data = find_input_data(settings["input_data_names"], request["input_data"], warnings)
-    arguments = replace(arguments, expert_config=config, input_data=data)
-    with collecting_warnings(warnings):
-        calibrations = call_script(module, arguments)
-    sys.stdout.flush()
-    folder = Path(request["folder"])
-    folder.mkdir(parents=True, exist_ok=True)
-    known = {path: iov for files in data.values() for path, iov in files.items()}
-    described = [describe_calibration(calibration, folder, known, warnings) for calibration in calibrations]
-    check_dependencies(described)
-    arguments = replace(arguments, event_counts=find_event_counts(arguments.caf))
+    with _telling(warnings):
+        config = merge_config(settings["expert_config"], request.get("expert_config") or {}, warnings)
+        data = find_input_data(settings["input_data_names"], request["input_data"], arguments.requested_iov, warnings)
+        arguments = replace(arguments, expert_config=config, input_data=data)
+        with collecting_warnings(warnings):
+            calibrations = call_script(module, arguments)
+        sys.stdout.flush()
+        folder = Path(request["folder"])
+        folder.mkdir(parents=True, exist_ok=True)
+        known = {path: iov for files in data.values() for path, iov in files.items()}
+        described = [describe_calibration(calibration, folder, known, warnings) for calibration in calibrations]
+        check_dependencies(described)
+    arguments = replace(arguments, event_counts=find_event_counts(arguments.caf), software=software)
     text = json.dumps(arguments.to_json(), indent=1) + "\n"
     write_bytes(folder / ARGUMENTS_FILE, text.encode(), "arguments of the script")
     return {**answer, "calibrations": described}
+
+
+@contextmanager
+def _telling(warnings: Iterable[str]) -> Iterator[None]:
+    """Print warnings where something fails: they may say why."""
+    try:
+        yield
+    except DefinitionError:
+        sys.stdout.writelines(f"{warning}\n" for warning in warnings)
+        raise
 
 
 def describe_settings(settings: Any, script: str) -> dict[str, Any]:
@@ -105,12 +118,17 @@ def merge_config(default: Mapping[str, Any], given: Mapping[str, Any], warnings:
     return {**default, **given}
 
 
-def find_input_data(names: Iterable[str], given: Mapping[str, Any], warnings: list[str]) -> dict[str, dict[str, IoV]]:
-    """Find the input files: name → file → IoV. Folders are searched for ROOT files; URIs are taken as they are.
+def find_input_data(
+    names: Iterable[str], given: Mapping[str, Any], requested: IoV, warnings: list[str]
+) -> dict[str, dict[str, IoV]]:
+    """Find the input files as the experiment's prompt tool does: name → file → IoV, all in the order that was given.
 
+    Folders are searched for ROOT files; URIs are taken as they are. What is not there, and what lies outside the
+    requested IoV, is left out with a warning.
+
+    :param names: what the script's settings name. It is given all names, as there.
     :param given: name → list of `[folder, file or URI, [exp, run]]`.
     :raises DefinitionError: if a name that the script needs is not there, or an entry is of another form.
-    :raises InputError: if a folder or file is not there.
     """
     wanted = list(names)
     for name in wanted:
@@ -118,11 +136,12 @@ def find_input_data(names: Iterable[str], given: Mapping[str, Any], warnings: li
         check_word(name, given, what, "names in it")
     others = sorted(set(given) - set(wanted))
     if others:
-        warnings.append(f"The script does not read the input data {', '.join(map(repr, others))}.")
-    return {name: _find_files(name, given[name]) for name in wanted}
+        shown = ", ".join(map(repr, others))
+        warnings.append(f"The script's settings do not name the input data {shown}, which it is given all the same.")
+    return {name: _find_files(name, entries, requested, warnings) for name, entries in given.items()}
 
 
-def _find_files(name: str, entries: Any) -> dict[str, IoV]:
+def _find_files(name: str, entries: Any, requested: IoV, warnings: list[str]) -> dict[str, IoV]:
     if not isinstance(entries, list):
         raise DefinitionError(
             f"The input data {name!r} is no list.", hint='Write [["/folder", [exp, run]], …] for each name.'
@@ -131,37 +150,39 @@ def _find_files(name: str, entries: Any) -> dict[str, IoV]:
     for entry in entries:
         try:
             place, (exp, run) = entry
-            iov = IoV.from_json([exp, run, exp, run])
+            iov = IoV.of_basf2([exp, run, exp, run])
         except (TypeError, ValueError) as error:
             raise DefinitionError(
                 f"In the input data {name!r} there is {entry!r}.", hint='An entry is ["/folder or file", [exp, run]].'
             ) from error
-        for path in _list_files(str(place), name):
+        found = _list_files(str(place))
+        if found is None:
+            warnings.append(f"The input data {name!r} names {place}, which is not there. Is it mounted here?")
+        for path in found or ():
+            if files.get(path, iov) != iov:
+                warnings.append(f"The input data {name!r} names {path} with two runs; the last one, {iov.low}, counts.")
             files[path] = iov
-    return {path: files[path] for path in sorted(files)}
-
-
-def _list_files(place: str, name: str) -> list[str]:
-    if "://" in place:
-        return [place]
-    path = Path(place)
-    if path.is_dir():
-        return [str(file) for file in sorted(path.glob("**/*.root"))]
-    if not path.exists():
-        raise InputError(
-            f"The input data {name!r} names {place}, which is not there.", hint="Is it mounted on this machine?"
+    outside = [path for path, iov in files.items() if not requested.contains(iov)]
+    if outside:
+        warnings.append(
+            f"Of the {len(files)} files of the input data {name!r}, {len(outside)} lie outside the requested IoV "
+            f"{requested} and are left out; the first is {outside[0]} of run {files[outside[0]].low}."
         )
-    return [str(path)]
+    kept = {path: iov for path, iov in files.items() if requested.contains(iov)}
+    if not kept:
+        warnings.append(f"The input data {name!r} has no files.")
+    return kept
 
 
-def find_software() -> dict[str, str]:
-    """Return which release of the experiment's software this is."""
-    try:
-        import basf2
-    except ImportError:
-        return {}
-    names = ("version", "basf2label", "__version__")
-    return {name: str(getattr(basf2, name)) for name in names if isinstance(getattr(basf2, name, None), str)}
+def _list_files(place: str) -> list[str] | None:
+    """Return the files of a place, sorted as texts; None: it is not there."""
+    local = read_uri(place)
+    if "://" in local:
+        return [local]
+    path = Path(local).absolute()
+    if path.is_dir():
+        return sorted(str(file) for file in path.glob("**/*.root"))
+    return [str(path)] if path.is_file() else None
 
 
 def _plain(value: Any) -> Any:

@@ -100,7 +100,8 @@ def _describe_collection(
     collectors = collection.collector if isinstance(collection.collector, (list, tuple)) else [collection.collector]
     job_files = write_job_files(target, collectors, collection.pre_collector_path, where)
     files = [read_uri(path) for path in collection.input_files]
-    iovs = {**known, **{read_uri(path): IoV(*iov) for path, iov in (collection.files_to_iovs or {}).items()}}
+    own = {read_uri(path): IoV.of_basf2(tuple(iov)) for path, iov in (collection.files_to_iovs or {}).items()}
+    iovs = {**known, **own}
     unknown = [path for path in files if path not in iovs]
     if not unknown:
         # Nobody has to look into the files again.

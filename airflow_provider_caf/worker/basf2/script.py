@@ -5,7 +5,7 @@ when it is described, and again by each algorithm process. The arguments lie in 
 
     {"version": 1, "script": "/path/to/script.py", "caf": "dropin", "script_folders": ["/path"],
      "requested_iov": [exp, run, exp, run], "expert_config": {}, "input_data": {<name>: {<file>: [exp, run, exp, run]}},
-     "event_counts": {<file>: n}}
+     "event_counts": {<file>: n}, "software": {<name>: <version>}}
 
 `caf` says where the modules `caf` and `prompt` come from: `dropin`, ours, or `release`, the experiment's. With ours, a
 file whose events were counted once is not opened again.
@@ -53,6 +53,7 @@ class ScriptArguments(JsonRecord):
     :param script_folders: where other scripts are, for `from prompt.calibrations.other import settings`.
     :param input_data: name → file → the IoV of its data, in order.
     :param event_counts: file → events, of files that the script has counted.
+    :param software: in which the script was described, see `find_software`.
     """
 
     noun = "arguments of the script"
@@ -65,6 +66,7 @@ class ScriptArguments(JsonRecord):
     expert_config: Mapping[str, Any]
     input_data: Mapping[str, Mapping[str, IoV]]
     event_counts: Mapping[str, int] = field(default_factory=dict)
+    software: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: str) -> ScriptArguments:

@@ -11,7 +11,8 @@ import importlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from airflow_provider_caf.core.temporary import build_temporary_name
 from airflow_provider_caf.worker.algorithm.algorithm import Algorithm
 from airflow_provider_caf.worker.basf2.dropin.caf.utils import vector_from_runs
 from airflow_provider_caf.worker.basf2.script import ScriptArguments, call_script, load_script
+from airflow_provider_caf.worker.basf2.software import find_software
 from airflow_provider_caf.worker.basf2.steering import set_conditions
 from airflow_provider_caf.worker.basf2.strategy_results import StrategyResults
 from airflow_provider_caf.worker.root import load_root
@@ -63,6 +65,7 @@ class ScriptAlgorithm(Algorithm):
         if self._wrapped is not None:
             return
         arguments = ScriptArguments.read(self.arguments)
+        tell_software(arguments.software, find_software())
         module = load_script(arguments)
         calibrations = {calibration.name: calibration for calibration in call_script(module, arguments)}
         if self.calibration not in calibrations or self.number >= len(calibrations[self.calibration].algorithms):
@@ -170,6 +173,15 @@ class ScriptAlgorithm(Algorithm):
         """Return the collected runs that this calibration leaves out, for whatever reason."""
         run_class = importlib.import_module("caf.utils").ExpRun
         return [run_class(*run) for run in self.collected_runs if run not in set(self.runs)]
+
+
+def tell_software(described: Mapping[str, str], here: Mapping[str, str]) -> None:
+    """Print which software runs the algorithm, and where it is not that in which the script was described."""
+    for name in dict.fromkeys((*here, *described)):
+        line = f"{name}: {here.get(name)}"
+        if described and described.get(name) != here.get(name):
+            line += f" (warning: when the script was described it was {described.get(name)})"
+        sys.stdout.write(line + "\n")
 
 
 def run_pre_algorithm(algorithm: ScriptAlgorithm) -> None:

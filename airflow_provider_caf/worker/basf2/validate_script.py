@@ -10,7 +10,12 @@
 A validation script is a module with `settings`, a `ValidationSettings`, and
 `run_validation(job_path, input_data_path, requested_iov, expert_config)`. `job_path` is a folder in the shape that the
 experiment's framework leaves: `<job_path>/<calibration>/outputdb/database.txt`, `<calibration>/<iteration>/…`. The
-script runs in the folder `files`, and what it writes stays there.
+script runs in the folder `files`, and what it writes stays there. `download_files` of its settings are patterns of
+files that the experiment's tool fetches from the results; here what the script has written is looked through, too.
+`validation.json` says what was found::
+
+    {"version": 1, "name": …, "files": [<path in files>], "results": [<path in calibration_results>],
+     "missing": [<pattern>]}
 """
 
 from __future__ import annotations
@@ -36,7 +41,7 @@ SUMMARY_FILE = "validation.json"
 def run(request: Mapping[str, Any]) -> None:
     """Run a validation script in a folder of the current one, and keep which files it wants to be kept.
 
-    :raises DefinitionError: if it cannot be used, raises, or does not leave a file that its settings name.
+    :raises DefinitionError: if it cannot be used, or raises.
     """
     script = str(request["script"])
     set_up_caf(request["caf"], request.get("script_folders") or ())
@@ -61,10 +66,12 @@ def run(request: Mapping[str, Any]) -> None:
         script, lambda: module.run_validation(str(results), str(request["input_data_path"]), tuple(iov), config)
     )
     sys.stdout.flush()
-    kept = find_kept(module.settings.download_files or ())
-    text = json.dumps({"version": 1, "name": module.settings.name, "files": kept}, indent=1) + "\n"
+    found = find_kept(module.settings.download_files or (), folder, results)
+    text = json.dumps({"version": 1, "name": module.settings.name, **found}, indent=1) + "\n"
     write_bytes(step / SUMMARY_FILE, text.encode(), "list of files")
-    sys.stdout.write(f"validated: {len(kept)} files in {folder}\n")
+    for pattern in found["missing"]:
+        sys.stdout.write(f"warning: there is no file {pattern!r}, which the settings name in download_files\n")
+    sys.stdout.write(f"validated: {len(found['files'])} files in {folder}, {len(found['results'])} in {results}\n")
 
 
 def build_results(target: Path, calibrations: Mapping[str, Path]) -> None:
@@ -84,24 +91,26 @@ def build_results(target: Path, calibrations: Mapping[str, Path]) -> None:
                 _link(iteration / part, place / iteration.name / part)
 
 
-def find_kept(patterns: Sequence[str]) -> list[str]:
-    """Return the files that the settings want to be kept, relative to the current folder.
+def find_kept(patterns: Sequence[str], files: Path, results: Path) -> dict[str, list[str]]:
+    """Return which files the settings want to be kept, relative to the two folders, and what matches nothing.
 
-    :raises DefinitionError: if a pattern matches none; `stdout`, the log of the task, is always there.
+    `stdout` is the log of the task, which is always there.
     """
-    here = Path()
-    found: set[str] = set()
-    for pattern in patterns:
-        if "stdout" in pattern:
-            continue
-        files = [path for path in here.rglob(pattern) if path.is_file()]
-        if not files:
-            raise DefinitionError(
-                f"The validation wrote no file {pattern!r}, which its settings name in download_files.",
-                hint="Correct the name there, or look at what the script printed.",
-            )
-        found.update(str(path) for path in files)
-    return sorted(found)
+    wanted = [pattern for pattern in patterns if "stdout" not in pattern]
+    known = {"files": _list_files(files), "results": _list_files(results)}
+    found = {
+        place: [str(path) for path in paths if any(path.match(pattern) for pattern in wanted)]
+        for place, paths in known.items()
+    }
+    everything = [*known["files"], *known["results"]]
+    missing = [pattern for pattern in wanted if not any(path.match(pattern) for path in everything)]
+    return {**found, "missing": missing}
+
+
+def _list_files(folder: Path) -> list[Path]:
+    """Return all files below a folder, relative to it, sorted; the results are there by links."""
+    walked = os.walk(folder, followlinks=True)
+    return sorted(Path(place, name).relative_to(folder) for place, _, names in walked for name in names)
 
 
 def _link(source: Path, target: Path) -> None:

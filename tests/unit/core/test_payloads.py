@@ -58,12 +58,13 @@ class TestText:
             ("-1,-1,4,7", (0, 0, 4, 7)),
             ("-1,5,4,-1", (0, 0, 4, -1)),
             ("0,-1,-1,-1", (0, 0, -1, -1)),
+            ("5,0,-1,3", (5, 0, -1, -1)),
         ],
     )
-    def test_a_low_end_without_a_bound_begins_with_the_first_run(self, iov: str, read: tuple[int, ...]) -> None:
+    def test_an_end_without_a_bound_is_read_as_basf2_does(self, iov: str, read: tuple[int, ...]) -> None:
         assert parse_database(f"dbstore/A 1 {iov}\n", "x") == (entry("A", "1", *read),)
 
-    @pytest.mark.parametrize("iov", ["-1,-1,-1,-1", "-2,0,1,1", "3,-2,3,4", "-1", "-1,-1"])
+    @pytest.mark.parametrize("iov", ["-1,-1,-1,-1", "-1,5,-1,-1", "-1,-1,-1,5", "-2,0,1,1", "3,-2,3,4", "-1", "-1,-1"])
     def test_what_holds_no_run_is_refused(self, iov: str) -> None:
         with pytest.raises(DatabaseError, match=f"x:1: '{iov}' is not an IoV"):
             parse_database(f"dbstore/A 1 {iov}\n", "x")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from airflow_provider_caf.scripts.definition import (
     dump_definition,
     name_script,
 )
+from airflow_provider_caf.scripts.importing import find_environment
+from airflow_provider_caf.worker.basf2.read_script import describe_chain
 
 COLLECTION = {
     "place": "Fit/physics",
@@ -153,21 +156,44 @@ def test_names_that_would_become_one_are_refused() -> None:
 def test_the_chain_of_the_configuration_counts_instead_of_the_scripts() -> None:
     config = CafConfig.from_json(
         {
-            "database_chain": ["first", "second"],
-            "testing_payloads": ["/local/database.txt"],
+            "database_chain": ["first", "last"],
+            "testing_payloads": ["/first/database.txt", "/last/database.txt"],
             "backend_args": {"queue": "l"},
         }
     )
     record = build(describe(), config)
-    assert [entry.to_json() for entry in record.databases] == [
-        {"kind": "local", "value": "/local"},
-        {"kind": "global_tag", "value": "first"},
-        {"kind": "global_tag", "value": "second"},
-    ]
+    assert [entry.value for entry in record.databases] == ["/last", "/first", "last", "first"]
     (calibration,) = record.calibrations
     assert isinstance(calibration, Calibration)
     assert [calibration.database_chain, *(each.database_chain for each in calibration.collections.values())] == [[], []]
     assert record.backend_args == {"queue": "l"}
+
+
+def test_the_chain_of_a_configuration_is_what_the_same_calls_in_a_script_give() -> None:
+    """The tool calls `use_central_database` for one tag after the other, and `use_local_database` last."""
+    tags, payloads = ["online", "data_reprocessing_prompt", "main"], "/testing/database.txt"
+    chain = [SimpleNamespace(db_type="central", global_tag=tag) for tag in tags]
+    testing = SimpleNamespace(db_type="local", filepath=payloads, payload_dir="/testing")
+    config = CafConfig.from_json({"database_chain": tags, "testing_payloads": payloads})
+    assert config.build_chain() == describe_chain([*chain, testing])
+
+
+def test_testing_payloads_alone_come_in_front_of_the_scripts_own_chains() -> None:
+    record = build(describe(), CafConfig.from_json({"testing_payloads": "/testing/database.txt"}))
+    (calibration,) = record.calibrations
+    assert isinstance(calibration, Calibration)
+    (collection,) = calibration.collections.values()
+    assert [entry.value for entry in calibration.databases] == ["/testing", "of_the_calibration"]
+    assert [entry.value for entry in collection.databases] == ["/testing", "of_the_collection"]
+
+
+def test_the_arguments_of_the_import_come_before_those_of_the_configuration() -> None:
+    """As options of the experiment's tool do: what is nearer to the command counts."""
+    config = CafConfig.from_json({"backend_args": {"queue": "of the file", "python": "python3"}})
+    order = ScriptImport(script="test.py", folder=Path(), config=config, arguments={"queue": "of the command"})
+    form = build_definition(describe(), order, name="test", side_folder="/side")
+    assert form["backend_args"] == {"queue": "of the command", "python": "python3"}
+    assert find_environment(order)[0].queue == "of the command"
 
 
 def test_a_validation_is_the_last_step() -> None:
@@ -192,9 +218,13 @@ def test_a_wrong_configuration_is_refused(config: Any, message: str) -> None:
 
 
 def test_testing_payloads_are_databases() -> None:
-    config = CafConfig.from_json({"testing_payloads": ["/local/other.txt"]})
+    config = CafConfig.from_json({"testing_payloads": "/local/other.txt", "database_chain": []})
     with pytest.raises(DefinitionError, match=r"testing_payloads names '/local/other.txt'"):
         config.build_chain()
+
+
+def test_an_open_low_end_of_the_requested_iov_is_read_as_basf2_does() -> None:
+    assert CafConfig.from_json({"requested_iov": [3, -1, 3, -1]}).requested_iov == IoV(3, 0, 3, -1)
 
 
 def test_everything_of_a_configuration_is_read() -> None:

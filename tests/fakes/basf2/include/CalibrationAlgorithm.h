@@ -9,7 +9,6 @@
 #include <TList.h>
 #include <TTree.h>
 
-#include <glob.h>
 #include <map>
 #include <memory>
 #include <set>
@@ -26,14 +25,15 @@ public:
   explicit CalibrationAlgorithm(const std::string &collectorName) : m_collector(collectorName), m_prefix(collectorName) {}
   virtual ~CalibrationAlgorithm() {}
 
-  // Patterns are expanded. A file that is not there ends basf2; here it is an exception.
-  void setInputFileNames(std::vector<std::string> names) {
-    m_files.clear();
-    for (const auto &name : names)
-      for (const auto &file : expand(name)) {
-        if (gSystem->AccessPathName(file.c_str(), kReadPermission)) throw std::runtime_error("Couldn't open input file " + file);
-        m_files.push_back(file);
-      }
+  // What Python's setInputFileNames has found: files that are there, each once, sorted.
+  void setFoundFiles(std::vector<std::string> files) {
+    m_files = files;
+    m_granularity = getGranularityFromData();
+  }
+  bool hasRunRange(const std::string &path) const {
+    TDirectory::TContext here;
+    std::unique_ptr<TFile> file(TFile::Open(path.c_str()));
+    return file && !file->IsZombie() && file->GetKey(m_prefix.c_str()) && file->GetDirectory(m_prefix.c_str())->GetKey("RunRange");
   }
   std::vector<std::string> getInputFileNames() const { return m_files; }
   std::vector<std::string> getVecInputFileNames() const { return m_files; }
@@ -56,7 +56,8 @@ public:
   }
   IntervalOfValidity getIovFromAllData() const { return span(getRunListFromAllData()); }
   std::string getGranularityFromData() const { return m_files.empty() ? "run" : readRunRange(m_files[0]).getGranularity(); }
-  std::string getGranularity() const { return getGranularityFromData(); }
+  // That of the first file when the files were set.
+  std::string getGranularity() const { return m_granularity; }
 
   EResult execute(std::vector<ExpRun> runs = {}, int iteration = 0, IntervalOfValidity iov = IntervalOfValidity()) {
     m_payloads.clear();
@@ -159,18 +160,10 @@ private:
   }
   std::vector<std::string> listKeys(const std::string &name, const std::vector<ExpRun> &runs) const {
     const std::string front = m_prefix + "/" + name + "/" + name + "_";
-    if (getGranularityFromData() == "all") return {front + "-1.-1"};
+    if (getGranularity() == "all") return {front + "-1.-1"};
     std::vector<std::string> keys;
     for (const auto &run : runs) keys.push_back(front + std::to_string(run.first) + "." + std::to_string(run.second));
     return keys;
-  }
-  static std::vector<std::string> expand(const std::string &name) {
-    if (name.find_first_of("*?[") == std::string::npos) return {name};
-    std::vector<std::string> names;
-    glob_t found;
-    if (::glob(name.c_str(), 0, nullptr, &found) == 0) names.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
-    ::globfree(&found);
-    return names;
   }
   static IntervalOfValidity span(const std::vector<ExpRun> &runs) {
     if (runs.empty()) return {};
@@ -186,6 +179,7 @@ private:
 
   std::string m_collector, m_prefix, m_description, m_input = "{}";
   std::vector<std::string> m_files;
+  std::string m_granularity = "run";
   std::vector<ExpRun> m_runs;
   int m_iteration = 0;
   IntervalOfValidity m_iov;

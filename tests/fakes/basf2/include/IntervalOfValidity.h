@@ -16,7 +16,12 @@ namespace Belle2 {
 class IntervalOfValidity {
 public:
   IntervalOfValidity(int expLow = -1, int runLow = -1, int expHigh = -1, int runHigh = -1)
-    : m_expLow(expLow), m_runLow(runLow), m_expHigh(expHigh), m_runHigh(runHigh) {}
+    : m_expLow(expLow), m_runLow(expLow < 0 ? -1 : runLow), m_expHigh(expHigh), m_runHigh(expHigh < 0 ? -1 : runHigh) {
+    if (low() > high()) {
+      std::swap(m_expLow, m_expHigh);
+      std::swap(m_runLow, m_runHigh);
+    }
+  }
   static IntervalOfValidity always() { return {0, 0, -1, -1}; }
   int getExperimentLow() const { return m_expLow; }
   int getRunLow() const { return m_runLow; }
@@ -24,9 +29,14 @@ public:
   int getRunHigh() const { return m_runHigh; }
   bool empty() const { return m_expLow < 0 && m_expHigh < 0; }
   bool unspecified() const { return m_expLow == -1 && m_runLow == -1 && m_expHigh == -1 && m_runHigh == -1; }
-  bool contains(int exp, int run) const { return low() <= std::make_pair(exp, run) && std::make_pair(exp, run) <= high(); }
-  bool contains(const IntervalOfValidity &other) const { return low() <= other.low() && other.high() <= high(); }
-  bool overlaps(const IntervalOfValidity &other) const { return low() <= other.high() && other.low() <= high(); }
+  // The empty one holds nothing but the empty one, which everything holds.
+  bool contains(int exp, int run) const { return contains({exp, run, exp, run}); }
+  bool contains(const IntervalOfValidity &other) const {
+    return other.empty() || (!empty() && low() <= other.low() && other.high() <= high());
+  }
+  bool overlaps(const IntervalOfValidity &other) const {
+    return !empty() && !other.empty() && low() <= other.high() && other.low() <= high();
+  }
   bool operator==(const IntervalOfValidity &other) const {
     return low() == other.low() && m_expHigh == other.m_expHigh && m_runHigh == other.m_runHigh;
   }

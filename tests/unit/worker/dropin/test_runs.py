@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -14,32 +15,18 @@ from hypothesis import strategies as st
 from airflow_provider_caf.worker.basf2.dropin.caf import utils
 from airflow_provider_caf.worker.basf2.dropin.caf.utils import AlgResult, ExpRun, IoV
 from airflow_provider_caf.worker.basf2.dropin.warn import CafWarning
+from tests.script_site import PROJECT
 from tests.unit.worker.dropin.conftest import Pair, Software
 
-
-def overlap(one: IoV, other: IoV) -> list[int]:
-    """What the C++ class takes for the common part; -1 four times is nothing."""
-    if (one.exp_low < 0 and one.exp_high < 0) or (other.exp_low < 0 and other.exp_high < 0):
-        return [-1] * 4
-    low = max((one.exp_low, one.run_low), (other.exp_low, other.run_low))
-    highs = [(each.exp_high, each.run_high) for each in (one, other)]
-    high = min(highs, key=lambda end: tuple(1000 if number < 0 else number for number in end))
-    is_none = high[0] >= 0 and (low[0] > high[0] or (low[0] == high[0] and 0 <= high[1] < low[1]))
-    return [-1] * 4 if is_none else [*low, *high]
+ENDS = [IoV(*numbers) for numbers in itertools.product(range(-1, 3), repeat=4)]
 
 
-IOVS = [IoV(), IoV(0, 0, -1, -1)]
-IOVS += [
-    IoV(*low, *high)
-    for low, high in itertools.product([(1, 0), (1, 3), (2, 0)], [(1, 3), (1, 5), (1, -1), (2, 2), (2, -1), (-1, -1)])
-    if high[0] < 0 or low <= (high[0], 99 if high[1] < 0 else high[1])
-]
-
-
-@pytest.mark.parametrize(("one", "other"), list(itertools.product(IOVS, IOVS)))
-def test_iovs_compare_as_the_c_class(one: IoV, other: IoV) -> None:
-    assert one.overlaps(other) == (overlap(one, other) != [-1] * 4)
-    assert one.contains(other) == (overlap(one, other) == list(other))
+@pytest.mark.parametrize("question", ["contains", "overlaps"])
+def test_iovs_compare_as_the_c_class(question: str) -> None:
+    """All pairs of ends without bounds, with bounds, and in the wrong order, see `tests/vectors/README.md`."""
+    vectors = json.loads((PROJECT / "tests" / "vectors" / "iovs.json").read_text("utf-8"))
+    answers = ["".join("01"[getattr(one, question)(other)] for other in ENDS) for one in ENDS]
+    assert [f"{int(bits, 2):064x}" for bits in answers] == vectors[question]
 
 
 def test_an_empty_iov_is_the_default() -> None:

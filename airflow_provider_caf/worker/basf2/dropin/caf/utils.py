@@ -68,14 +68,23 @@ class IoV(_IoV):
 
     def contains(self, iov: IoV) -> bool:
         """Return whether the whole of another one lies in this one. The empty one lies in every one."""
-        return _is_empty(iov) or (not _is_empty(self) and CoreIoV(*self).contains(CoreIoV(*iov)))
+        own, other = _normalise(self), _normalise(iov)
+        return _is_empty(other) or (not _is_empty(own) and own.contains(other))
 
     def overlaps(self, iov: IoV) -> bool:
         """Return whether the two share a run."""
-        return not _is_empty(self) and not _is_empty(iov) and CoreIoV(*self).overlaps(CoreIoV(*iov))
+        own, other = _normalise(self), _normalise(iov)
+        return not _is_empty(own) and not _is_empty(other) and own.overlaps(other)
 
 
-def _is_empty(iov: IoV) -> bool:
+def _normalise(iov: IoV) -> CoreIoV:
+    """Return an IoV as the C++ class keeps it: an open experiment has no run, wrong ends change places."""
+    low, high = ((exp, run if exp >= 0 else -1) for exp, run in (iov[:2], iov[2:]))
+    kept = CoreIoV(*low, *high)
+    return kept if kept.low <= kept.end else CoreIoV(*high, *low)
+
+
+def _is_empty(iov: CoreIoV) -> bool:
     """Return whether an IoV has no end at all. For the C++ class that is no run, not every one."""
     return iov.exp_low < 0 and iov.exp_high < 0
 

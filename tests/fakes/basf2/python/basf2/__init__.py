@@ -19,8 +19,8 @@ from basf2._logging import (
     set_debug_level,
     set_log_level,
 )
-from basf2._modules import Module, register_module
-from basf2._path import AfterConditionPath, Path, create_path
+from basf2._modules import AfterConditionPath, Module, register_module
+from basf2._path import Path, create_path
 from basf2._process import process
 from basf2._random import set_random_seed
 from basf2._statistics import statistics
@@ -52,11 +52,10 @@ __all__ = [
     "set_log_level",
     "set_random_seed",
     "statistics",
-    "version",
     "write_path_to_file",
 ]
 
-version = __version__ = basf2label = "fake-01-00-00"
+basf2label = "BASF2 (Belle Analysis Software Framework 2)"
 
 
 def find_file(name, data_type="", silent=False):

@@ -5,6 +5,7 @@ import glob
 from basf2 import _options
 from basf2._logging import B2FATAL
 from basf2._modules import Module
+from basf2._params import ListOf
 
 
 class RootInput(Module):
@@ -12,13 +13,13 @@ class RootInput(Module):
 
     PARAMS = {
         "inputFileName": "",
-        "inputFileNames": [],
-        "entrySequences": [],
+        "inputFileNames": ListOf(str),
+        "entrySequences": ListOf(str),
         "ignoreCommandLineOverride": False,
         "skipNEvents": 0,
-        "branchNames": [],
-        "excludeBranchNames": [],
-        "branchNamesPersistent": [],
+        "branchNames": ListOf(str),
+        "excludeBranchNames": ListOf(str),
+        "branchNamesPersistent": ListOf(str),
         "parentLevel": 0,
         "collectStatistics": False,
         "recovery": True,
@@ -71,7 +72,13 @@ class RootInput(Module):
 class EventInfoSetter(Module):
     """Make events without data, where there is no input; behind an input module it does nothing."""
 
-    PARAMS = {"evtNumList": [1], "runList": [0], "expList": [0], "skipNEvents": 0, "production": 0}
+    PARAMS = {
+        "evtNumList": ListOf(int, default=[1]),
+        "runList": ListOf(int, default=[0]),
+        "expList": ListOf(int, default=[0]),
+        "skipNEvents": 0,
+        "production": 0,
+    }
     makes_events = True
 
     def read_events(self, event):

@@ -3,6 +3,7 @@
 from basf2._collectors import CaTest, HistoManager
 from basf2._inputs import EventInfoSetter, RootInput
 from basf2._modules import Module
+from basf2._params import ListOf
 from basf2._trigger import TriggerSkim
 
 
@@ -25,13 +26,13 @@ class ProgressBar(Module):
 class Gearbox(Module):
     """Do nothing."""
 
-    PARAMS = {"fileName": "", "backends": [], "override": []}
+    PARAMS = {"fileName": "", "backends": ListOf(str), "override": ListOf(tuple)}
 
 
 class Geometry(Module):
     """Do nothing."""
 
-    PARAMS = {"components": [], "excludedComponents": [], "useDB": True, "ignoreIfPresent": True}
+    PARAMS = {"components": ListOf(str), "excludedComponents": ListOf(str), "useDB": True, "ignoreIfPresent": True}
 
 
 MODULES = {

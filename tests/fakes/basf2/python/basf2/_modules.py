@@ -1,71 +1,64 @@
 """Modules: what is done with each event."""
 
-import copy
+import enum
 import operator
 import re
-from typing import NamedTuple
+
+from basf2._logging import B2FATAL
+from basf2._params import Param
+
+AfterConditionPath = enum.IntEnum("AfterConditionPath", {"END": 0, "CONTINUE": 1})
+AfterConditionPath.__doc__ = "What follows when a condition has led to another path."
 
 _OPERATORS = {
-    "": operator.eq,
-    "=": operator.eq,
-    "==": operator.eq,
-    "!": operator.ne,
-    "!=": operator.ne,
-    "<=": operator.le,
-    ">=": operator.ge,
-    "<": operator.lt,
     ">": operator.gt,
+    "<": operator.lt,
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
 }
-_EXPRESSION = re.compile(r"\s*([=!<>]{0,2})\s*(-?\d+)\s*")
+ConditionOperator = enum.IntEnum("ConditionOperator", {sign: number for number, sign in enumerate(_OPERATORS)})
+"""How a return value is compared: paths are written with these numbers."""
 
-_TYPES = {bool: (bool, int), int: (int,), float: (int, float), str: (str,), list: (list, tuple), dict: (dict,)}
-"""Type of a default → what a steering file may set instead. A default of None takes everything."""
+_EXPRESSION = re.compile(r"([^0-9-]+)(-?[0-9]+)")
 
 _MISSING = object()
 
 
-class Param:
-    """A parameter of a module."""
-
-    def __init__(self, name, default):
-        self.name = name
-        self.default = default
-        self.values = copy.deepcopy(default)
-        self.setInSteering = False
-        self.forceInSteering = False
-        self.type = type(default).__name__
-        self.description = ""
-
-    def set(self, value):
-        """Set a value of the right type; what happens later to a list has no effect."""
-        kind = type(self.default)
-        if kind in _TYPES and not isinstance(value, _TYPES[kind]):
-            raise TypeError(f"Parameter '{self.name}' takes a {kind.__name__}, not {value!r}")
-        if not _is_plain(value):
-            raise TypeError(f"Parameter '{self.name}' cannot be an object: {value!r}")
-        self.values = list(copy.deepcopy(value)) if kind is list else copy.deepcopy(value)
-        self.setInSteering = True
-
-
-def _is_plain(value):
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    if isinstance(value, dict):
-        return all(_is_plain(key) and _is_plain(each) for key, each in value.items())
-    return value is None or isinstance(value, (bool, int, float, str))
-
-
-class Condition(NamedTuple):
+class ModuleCondition:
     """Where the path goes on, if the return value is as the expression says."""
 
-    expression: str
-    path: object
-    after: str
+    def __init__(self, expression, path, after):
+        found = _EXPRESSION.fullmatch(expression.replace(" ", ""))
+        sign = found and {"=": "=="}.get(found[1], found[1])
+        if sign not in _OPERATORS:
+            raise RuntimeError(f"Invalid condition: could not parse condition: '{expression.replace(' ', '')}'!")
+        self._operator, self._value = ConditionOperator[sign], int(found[2])
+        self._path, self._after = path, AfterConditionPath(after)
+
+    def get_value(self):
+        """Give the number with which it compares."""
+        return self._value
+
+    def get_operator(self):
+        """Give how it compares."""
+        return self._operator
+
+    def get_path(self):
+        """Give the path that is taken."""
+        return self._path
+
+    def get_after_path(self):
+        """Give what follows behind that path."""
+        return self._after
 
     def holds(self, value):
         """Tell whether a return value is as the expression says."""
-        sign, number = _EXPRESSION.fullmatch(self.expression).groups()
-        return _OPERATORS[sign](value, int(number))
+        return _OPERATORS[self._operator.name](value, self._value)
+
+    def __str__(self):
+        return f"(? {self._operator.name}{self._value}{self._path} )"
 
 
 class ModuleLogging:
@@ -87,10 +80,11 @@ class Module:
     def __init__(self):
         self._type = ""
         self._name = type(self).__name__
-        self._params = {name: Param(name, default) for name, default in self.PARAMS.items()}
+        # In the order of their names, as in a `std::map`.
+        self._params = {name: Param(name, default) for name, default in sorted(self.PARAMS.items())}
         self._conditions = []
         self.logging = ModuleLogging()
-        self.value = 0
+        self.value = None
         self.world = None
 
     def type(self):
@@ -119,7 +113,9 @@ class Module:
             raise TypeError("param() takes a name and a value, or a dict")
         for key, each in (name if isinstance(name, dict) else {name: value}).items():
             if key not in self._params:
-                raise AttributeError(f"Parameter '{key}' of the module '{self._name}' is not known")
+                raise RuntimeError(
+                    f"Could not find the parameter with the name '{key}'! The value of the parameter could NOT be set."
+                )
             self._params[key].set(each)
 
     def available_params(self):
@@ -142,18 +138,15 @@ class Module:
         """Tell debug messages up to this level."""
         self.logging.debug_level = level
 
-    def if_value(self, expression, path, after="END"):
+    def if_value(self, expression, path, after=AfterConditionPath.END):
         """Go on with another path where the return value is as the expression says."""
-        found = _EXPRESSION.fullmatch(expression)
-        if not found or found[1] not in _OPERATORS:
-            raise ValueError(f"The condition '{expression}' of the module '{self._name}' cannot be read")
-        self._conditions.append(Condition(expression, path, after))
+        self._conditions.append(ModuleCondition(expression, path, after))
 
-    def if_true(self, path, after="END"):
+    def if_true(self, path, after=AfterConditionPath.END):
         """Go on with another path for a value of at least 1."""
         self.if_value(">=1", path, after)
 
-    def if_false(self, path, after="END"):
+    def if_false(self, path, after=AfterConditionPath.END):
         """Go on with another path for a value below 1."""
         self.if_value("<1", path, after)
 
@@ -162,12 +155,25 @@ class Module:
         return bool(self._conditions)
 
     def get_all_conditions(self):
-        """Give expression, path and what follows of each condition."""
+        """Give all conditions."""
         return list(self._conditions)
 
     def get_all_condition_paths(self):
         """Give the paths of the conditions."""
-        return [condition.path for condition in self._conditions]
+        return [condition.get_path() for condition in self._conditions]
+
+    def find_condition(self):
+        """Give the first condition that holds, or None."""
+        if self._conditions and self.value is None:
+            B2FATAL(f"A condition was set for '{self._name}', but the module did not set a return value!")
+        return next((condition for condition in self._conditions if condition.holds(self.value)), None)
+
+    def has_properties(self, flags):
+        """Tell whether it has properties: here none has any."""
+        return not flags
+
+    def __str__(self):
+        return self._name + "".join(map(str, self._conditions))
 
     def initialize(self):
         """Get ready."""
@@ -185,14 +191,20 @@ class Module:
         """See the end of the data."""
 
 
-def register_module(name, **params):
-    """Make a module by its name."""
+def register_module(name_or_module, shared_lib_path=None, logLevel=None, debugLevel=None, **params):
+    """Make a module by its name, or set the parameters of one."""
     from basf2._library import MODULES
 
-    if name not in MODULES:
-        raise KeyError(f"The module '{name}' is not registered!")
-    module = MODULES[name]()
-    module._type = name
-    module._name = name
-    module.param(params)
+    module = name_or_module
+    if not isinstance(module, Module):
+        if module not in MODULES:
+            raise RuntimeError(f"Cannot create module {module}: The module is not known to the framework!")
+        module = MODULES[name_or_module]()
+        module._type = module._name = name_or_module
+    if params:
+        module.param(params)
+    if logLevel is not None:
+        module.set_log_level(logLevel)
+    if debugLevel is not None:
+        module.set_debug_level(debugLevel)
     return module

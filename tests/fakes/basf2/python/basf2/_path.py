@@ -1,46 +1,39 @@
 """Paths of modules."""
 
-from basf2._modules import Module, register_module
-
-
-class AfterConditionPath:
-    """What follows when a condition has led to another path."""
-
-    END, CONTINUE = "END", "CONTINUE"
+from basf2._logging import B2FATAL
+from basf2._modules import register_module
 
 
 class Path:
-    """Modules in their order."""
+    """Modules and other paths in their order."""
 
     def __init__(self):
-        self._modules = []
+        self._elements = []
 
     def add_module(self, module, logLevel=None, debugLevel=None, **params):
         """Add a module, or make it by its name."""
-        if not isinstance(module, Module):
-            module = register_module(module)
-        if params:
-            module.param(params)
-        if logLevel is not None:
-            module.set_log_level(logLevel)
-        if debugLevel is not None:
-            module.set_debug_level(debugLevel)
-        self._modules.append(module)
+        module = register_module(module, logLevel=logLevel, debugLevel=debugLevel, **params)
+        self._elements.append(module)
         return module
 
     def add_path(self, path):
-        """Add all modules of a path."""
-        self._modules += path.modules()
+        """Add a path; what comes into it later is in this one, too."""
+        if path is self:
+            B2FATAL("Attempting to add a path to itself!")
+        self._elements.append(path)
 
     def modules(self):
-        """Give the modules."""
-        return list(self._modules)
+        """Give the modules, also those of added paths."""
+        found = []
+        for element in self._elements:
+            found += element.modules() if isinstance(element, Path) else [element]
+        return found
 
     def __contains__(self, name):
-        return any(module.type() == name for module in self._modules)
+        return any(module.type() == name for module in self.modules())
 
     def __str__(self):
-        return " -> ".join(module.name() for module in self._modules)
+        return f"[{' -> '.join(map(str, self._elements))}]"
 
 
 def create_path():

@@ -4,6 +4,7 @@ import time
 
 from basf2 import _options
 from basf2._logging import B2INFO
+from basf2._modules import AfterConditionPath
 from basf2._statistics import statistics
 
 
@@ -47,10 +48,10 @@ def run_event(path):
         began = time.perf_counter()
         module.event()
         statistics.count(module, time.perf_counter() - began)
-        condition = next((each for each in module.get_all_conditions() if each.holds(module.value)), None)
+        condition = module.find_condition()
         if condition is not None:
-            run_event(condition.path)
-            if condition.after == "END":
+            run_event(condition.get_path())
+            if condition.get_after_path() == AfterConditionPath.END:
                 return
 
 

@@ -2,6 +2,7 @@
 
 from basf2._logging import B2FATAL
 from basf2._modules import Module
+from basf2._params import ListOf
 from basf2._random import generator
 
 
@@ -9,7 +10,7 @@ class TriggerSkim(Module):
     """Give 1 for events that the trigger chose."""
 
     PARAMS = {
-        "triggerLines": [],
+        "triggerLines": ListOf(str, tuple),
         "expectedResult": 1,
         "logicMode": "or",
         "useRandomNumbersForPreScale": True,

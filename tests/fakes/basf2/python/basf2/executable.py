@@ -6,7 +6,7 @@ import os
 import runpy
 import sys
 
-from basf2 import B2FATAL, LogLevel, _options, set_log_level, version
+from basf2 import B2FATAL, LogLevel, _options, set_log_level
 
 _LEVELS = ("DEBUG", "INFO", "RESULT", "WARNING", "ERROR", "FATAL")
 
@@ -20,7 +20,7 @@ def build_parser():
     parser.add_argument("-l", "--log_level", choices=_LEVELS, type=str.upper)
     parser.add_argument("--job-information", metavar="FILE", help="a JSON file that says how it went")
     parser.add_argument("--dry-run", action="store_true", help="process no events")
-    parser.add_argument("-v", "--version", action="version", version=version)
+    parser.add_argument("-v", "--version", action="version", version=os.environ.get("BELLE2_RELEASE", "unknown"))
     return parser
 
 
@@ -59,7 +59,12 @@ def main():
         success = True
     finally:
         if options.job_information:
-            status = {"version": version, "arguments": rest, "finished": True, "success": success}
+            status = {
+                "version": os.environ.get("BELLE2_RELEASE"),
+                "arguments": rest,
+                "finished": True,
+                "success": success,
+            }
             with open(options.job_information, "w") as file:
                 json.dump({"basf2_status": status}, file)
 

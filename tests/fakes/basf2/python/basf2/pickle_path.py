@@ -3,26 +3,37 @@
 import copy
 import pickle
 
-from basf2._modules import register_module
+from basf2._modules import ConditionOperator, register_module
 from basf2._path import create_path
+
+
+def serialize_conditions(module):
+    """Give the conditions of a module as dicts."""
+    return [
+        {
+            "value": condition.get_value(),
+            "operator": int(condition.get_operator()),
+            "path": serialize_path(condition.get_path()),
+            "option": int(condition.get_after_path()),
+        }
+        for condition in module.get_all_conditions()
+    ]
 
 
 def serialize_module(module):
     """Give a module as a dict."""
     if module.type() == "PyModule":
-        raise RuntimeError("Cannot serialize Python module!")
+        raise RuntimeError(f"Module '{module.name()}' is a Python module, which cannot be dumped!")
     return {
         "name": module.name(),
         "type": module.type(),
+        "flag": False,
         "parameters": [
             {"name": param.name, "values": copy.deepcopy(param.values)}
             for param in module.available_params()
-            if param.setInSteering or param.forceInSteering
+            if param.setInSteering
         ],
-        "conditions": [
-            {"value": expression, "path": serialize_path(path), "after": after}
-            for expression, path, after in module.get_all_conditions()
-        ],
+        "condition": serialize_conditions(module) if module.has_condition() else None,
     }
 
 
@@ -36,8 +47,9 @@ def deserialize_module(value):
     module = register_module(value["type"])
     module.set_name(value["name"])
     module.param({param["name"]: param["values"] for param in value["parameters"]})
-    for each in value["conditions"]:
-        module.if_value(each["value"], deserialize_path(each["path"]), each["after"])
+    for each in value["condition"] or ():
+        sign = ConditionOperator(each["operator"]).name
+        module.if_value(f"{sign}{each['value']}", deserialize_path(each["path"]), each["option"])
     return module
 
 
