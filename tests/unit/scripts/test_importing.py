@@ -13,12 +13,13 @@ import pytest
 import yaml
 
 from airflow_provider_caf.batch.spec import Resources
+from airflow_provider_caf.core.caf_config import CafConfig
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.files import read_json
 from airflow_provider_caf.definitions.calibration import Calibration, ExternalCommand
 from airflow_provider_caf.definitions.files import load_definitions
 from airflow_provider_caf.scripts import importing
-from airflow_provider_caf.scripts.definition import CafConfig, ScriptImport
+from airflow_provider_caf.scripts.definition import ScriptImport
 from airflow_provider_caf.scripts.folder import ScriptSet, import_set, name_production
 from airflow_provider_caf.scripts.importing import import_script, list_script_folders
 from airflow_provider_caf.scripts.script_run import read_script_run
