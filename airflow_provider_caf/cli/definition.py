@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 from airflow.cli.cli_config import ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
@@ -32,14 +33,12 @@ def _build(name: str, module: str, text: str, *args: Arg) -> ActionCommand:
     return ActionCommand(name=name, help=text, func=function, args=args)
 
 
-_SCRIPT = (
-    _arg("--caf-config", metavar="FILE", help="caf_config.json, as the experiment's prompt tool reads it"),
-    _arg("--input-data", required=True, metavar="FILE", help="input_data.json: name to [folder or URI, [exp, run]]"),
-    _arg("-o", "--output", metavar="FOLDER", help="of definitions; without it [caf] definitions_folder"),
+_ENVIRONMENT = (
     _arg("--setup", action="append", metavar="LINE", help="shell line that sets up the experiment's software"),
     _arg("--python", metavar="PROGRAM", help="the Python of the experiment's environment; without it this one"),
-    _arg("--connection", metavar="ID", help="of type caf_batch: the script is described where its commands run"),
-    _arg("--backend", metavar="SYSTEM", help="the batch system of the collector jobs"),
+)
+_DESCRIBED = (
+    *_ENVIRONMENT,
     _arg(
         "--caf",
         choices=("dropin", "release"),
@@ -50,7 +49,17 @@ _SCRIPT = (
     _arg("--timeout", type=float, default=600.0, metavar="SECONDS", help="of the description of one script"),
     _JSON,
 )
-"""The arguments of both commands on calibration scripts."""
+"""How calibration scripts are described."""
+
+_SCRIPT = (
+    _arg("--caf-config", metavar="FILE", help="caf_config.json, as the experiment's prompt tool reads it"),
+    _arg("--input-data", required=True, metavar="FILE", help="input_data.json: name to [folder or URI, [exp, run]]"),
+    _arg("-o", "--output", metavar="FOLDER", help="of definitions; without it [caf] definitions_folder"),
+    _arg("--connection", metavar="ID", help="of type caf_batch: the script is described where its commands run"),
+    _arg("--backend", metavar="SYSTEM", help="the batch system of the collector jobs"),
+    *_DESCRIBED,
+)
+"""The arguments of both commands that make definitions of calibration scripts."""
 
 _COMMANDS = (
     # On definition files.
@@ -90,6 +99,25 @@ _COMMANDS = (
             help="the command that makes the data format that later scripts read",
         ),
         *_SCRIPT,
+    ),
+    _build(
+        "prompt-check",
+        "prompt",
+        "Check the settings of all calibration scripts of a folder",
+        _arg("folder", metavar="FOLDER", help="of the scripts"),
+        *_DESCRIBED,
+    ),
+    _build(
+        "prompt-run",
+        "prompt",
+        "Run a calibration script with its two files, without a running Airflow",
+        *_ENVIRONMENT,
+        _arg(
+            "words",
+            nargs=argparse.REMAINDER,
+            metavar="BACKEND CAF_CONFIG INPUT_DATA",
+            help="and options, as the experiment's prompt tool has them: BACKEND --help lists them",
+        ),
     ),
     # On data files.
     _build(

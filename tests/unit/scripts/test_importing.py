@@ -20,7 +20,7 @@ from airflow_provider_caf.definitions.calibration import Calibration, ExternalCo
 from airflow_provider_caf.definitions.files import load_definitions
 from airflow_provider_caf.scripts import importing
 from airflow_provider_caf.scripts.definition import ScriptImport
-from airflow_provider_caf.scripts.folder import ScriptSet, import_set, name_production
+from airflow_provider_caf.scripts.folder import ScriptSet, check_set, import_set, name_production
 from airflow_provider_caf.scripts.importing import import_script, list_script_folders
 from airflow_provider_caf.scripts.script_run import read_script_run
 
@@ -221,6 +221,15 @@ def test_without_a_command_the_production_is_the_sites(folder: tuple[Path, Scrip
     dag = read_script_run(result.runners[0]).dag
     assert dag is not None
     assert dag.after == [name_production(folder[0], "cdst")]
+
+
+def test_a_dependency_on_a_script_that_is_not_there_is_told(folder: tuple[Path, Scripts], tmp_path: Path) -> None:
+    folder[1].settings["dedx.py"] = DefinitionError("No module named 'x'.")
+    checked = check_set(folder[0], ask(tmp_path))
+    assert {path.name for path in checked.settings} == {"cdc.py", "time.py", "spot.py"}
+    assert set(checked.failed) == {"dedx.py"}
+    told = "It depends on 'dedx', which is the name of no usable script of the folder."
+    assert checked.warnings == {"cdc.py": ["Look."], "time.py": ["Look."], "spot.py": ["Look.", told]}
 
 
 def test_one_bad_script_does_not_touch_the_others(folder: tuple[Path, Scripts], tmp_path: Path) -> None:

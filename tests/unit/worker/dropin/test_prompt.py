@@ -87,6 +87,34 @@ def test_the_order_of_the_arguments_is_that_of_the_newest_release() -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (("Mean", "expert", "text", ["raw"], ["a"]), {}),
+        (("Mean", "expert", "text", ["raw"]), {"input_data_names": ["a"]}),
+        (("Mean", "expert", "text"), {"input_data_formats": ["raw"], "input_data_names": ["a"]}),
+        (("Mean", "expert", None), {"input_data_formats": ["raw"], "input_data_names": ["a"]}),
+    ],
+)
+def test_the_order_of_older_releases_is_understood(values: tuple[Any, ...], words: dict[str, Any]) -> None:
+    settings = CalibrationSettings(*values, **words)
+    assert (settings.subsystem, settings.description) == (None, values[2])
+    assert (settings.input_data_formats, settings.input_data_names) == ({"raw"}, {"a"})
+
+
+def test_the_newest_order_is_told_from_the_older_one() -> None:
+    words: dict[str, Any] = {"input_data_formats": ["raw"], "input_data_names": ["a"]}
+    for settings in (
+        CalibrationSettings("Mean", "expert", "cdc", "text", **words),
+        CalibrationSettings("Mean", "expert", "cdc", description="text", **words),
+        CalibrationSettings("Mean", "expert", "cdc", description=None, **words),
+        CalibrationSettings("Mean", expert_username="expert", subsystem="cdc", description="text", **words),
+    ):
+        assert (settings.subsystem, settings.description in ("text", None)) == ("cdc", True)
+    with pytest.raises(TypeError, match="has no description"):
+        CalibrationSettings("Mean", "expert", **words)
+
+
+@pytest.mark.parametrize(
     ("words", "text"),
     [
         ({"input_data_formats": ["raw", "mdts"]}, "no data format 'mdts' here; it is taken as it is. Did you mean"),

@@ -93,7 +93,16 @@ def open_output(output: Path) -> None:
 
     :raises RuntimeError: if something else lies there.
     """
-    if output.exists() and not (output / _RUN_FILE).exists():
-        raise RuntimeError(f"The folder {output} is there already, and no CAF.run made it: set another output_dir.")
+    if output.exists():
+        check_output(output)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / _RUN_FILE, {"version": 1})
+
+
+def check_output(output: Path) -> None:
+    """Refuse a folder that is of something else.
+
+    :raises RuntimeError: with what to do.
+    """
+    if not (output / _RUN_FILE).exists():
+        raise RuntimeError(f"The folder {output} is there already, and no CAF.run made it: set another output_dir.")

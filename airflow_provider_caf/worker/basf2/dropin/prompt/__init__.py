@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from airflow_provider_caf.core.suggestions import suggest_word
@@ -103,7 +103,8 @@ class CalibrationSettings(_CalibrationSettings):
     """The settings of a calibration script.
 
     :param name: unique, at most 64 letters.
-    :param subsystem: whose it is. Older releases have no such argument.
+    :param subsystem: whose it is. Older releases have no such argument: there the third one is the description, which
+        is understood, too.
     :param input_data_formats: of `allowed_data_formats`; another one is a warning.
     :param input_data_names: the keys that it reads in `input_data`.
     :param input_data_filters: which data are meant, name by name; `NOT` in front excludes. One that is not in
@@ -119,7 +120,7 @@ class CalibrationSettings(_CalibrationSettings):
 
     def __new__(cls, *values: Any, **options: Any) -> CalibrationSettings:
         """Check it all."""
-        given = super().__new__(cls, *values, **options)
+        given = super().__new__(cls, *_insert_subsystem(values, options), **options)
         _check_name(given.name)
         if not isinstance(given.description, (str, type(None))):
             raise TypeError(
@@ -191,6 +192,22 @@ class ValidationSettings(_ValidationSettings):
 
     def __str__(self) -> str:
         return _show(self, self._asdict())
+
+
+def _insert_subsystem(values: Sequence[Any], options: Mapping[str, Any]) -> Sequence[Any]:
+    """Return arguments in the order of the newest releases; in those of older ones the description is the third.
+
+    Either text could be meant by its place, so what follows it decides: the newest have two of them, older ones go on
+    with the data formats.
+
+    :raises TypeError: if there is no description in either order.
+    """
+    fourth = options.get("description", 0) if len(values) == 3 else values[3] if len(values) > 3 else None
+    if not isinstance(fourth, (str, type(None))):
+        return (*values[:2], None, *values[2:])
+    if len(values) < 3 and "description" not in options:
+        raise TypeError("CalibrationSettings has no description: a script gives its __doc__.")
+    return values
 
 
 def _check_name(name: str) -> None:
