@@ -124,8 +124,10 @@ _COMMANDS = (
         "filemap",
         "filemap",
         "Write which runs and how many events are in files",
-        _arg("patterns", nargs="+", metavar="PATTERN", help="paths, globs or URIs"),
-        _arg("-o", "--output", required=True, metavar="FILE", help="a .json or .parquet file"),
+        _arg("patterns", nargs="*", metavar="PATTERN", help="paths, globs or URIs"),
+        _arg("-o", "--output", required=True, metavar="FILE", help="a .json or .parquet file, or .pkl for basf2's caf"),
+        _arg("--pickle", metavar="FILE", help="take a map of b2caf-filemap in the place of patterns"),
+        _arg("--exclude", metavar="REGEX", help="leave out files in whose paths this is found"),
         _arg(
             "--regex",
             metavar="REGEX",
