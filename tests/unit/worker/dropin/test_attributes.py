@@ -240,10 +240,10 @@ def test_what_a_subjob_has_of_its_job_cannot_be_set(name: str) -> None:
 
 def test_a_subjob_follows_its_job() -> None:
     subjob = build_subjob()
-    subjob.parent.name, subjob.parent.working_dir = "renamed", "/work"
+    subjob.parent.name, subjob.parent.working_dir = "renamed", "/jobs"
     subjob.parent.input_sandbox_files = ["/a"]
     subjob.parent.splitter = SPLITTER
-    assert (subjob.name, subjob.working_dir, subjob.input_sandbox_files) == ("renamed_0", Path("/work/0"), [Path("/a")])
+    assert (subjob.name, subjob.working_dir, subjob.input_sandbox_files) == ("renamed_0", Path("/jobs/0"), [Path("/a")])
     assert (subjob.splitter, subjob.max_files_per_subjob, subjob.subjobs) == (SPLITTER, 2, {})
     subjob.cmd = ["own"]
     assert (subjob.cmd, subjob.parent.cmd, copy.deepcopy(subjob).name) == (["own"], [], "renamed_0")
