@@ -28,6 +28,7 @@ from airflow_provider_caf.worker.basf2.dropin.caf.calibration_steps import tell
 from airflow_provider_caf.worker.basf2.dropin.caf.framework import CAF
 from airflow_provider_caf.worker.basf2.dropin.caf.job_checks import BackendError, JobError
 from airflow_provider_caf.worker.basf2.dropin.caf.local_run import check_output
+from airflow_provider_caf.worker.basf2.dropin.caf.splitters import SplitterError
 from airflow_provider_caf.worker.basf2.script import DROPIN, ScriptArguments, call_script, load_script
 
 OUTPUT_FOLDER = "caf_outputdb_results"
@@ -66,11 +67,17 @@ def main(argv: Sequence[str]) -> int:
         parser.error("name a backend: Local, LSF, PBS, HTCondor, Slurm or Torque.")
     try:
         _run(arguments)
-    except (CafError, BackendError, JobError, RuntimeError) as error:
-        sys.stdout.flush()
-        sys.stderr.write(f"prompt-run: {error}\n")
-        return 1
+    except (CafError, BackendError, JobError, SplitterError, RuntimeError) as error:
+        return _tell_end(str(error), 1)
+    except KeyboardInterrupt:
+        return _tell_end("interrupted. Jobs that are submitted go on; the same command goes on with them.", 130)
     return 0
+
+
+def _tell_end(text: str, code: int) -> int:
+    sys.stdout.flush()
+    sys.stderr.write(f"prompt-run: {text}\n")
+    return code
 
 
 def _run(arguments: Any) -> None:
@@ -162,7 +169,10 @@ def _set_up(arguments: Any, config: CafConfig, script: ScriptArguments, data: Ma
             elif arguments.max_subjobs:
                 collection.max_collector_jobs = arguments.max_subjobs
         calibration.heartbeat = arguments.heartbeat
-        caf.add_calibration(calibration)
+        try:
+            caf.add_calibration(calibration)
+        except ValueError as error:
+            raise DefinitionError(str(error), hint="Is there input for it? Look at what the script prints.") from error
         counts = ", ".join(
             f"{name} ({len(collection.input_files)} files)"
             for name, collection in calibration.collections.items()

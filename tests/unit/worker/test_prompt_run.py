@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.core.caf_config import CafConfig
+from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.core.payloads import parse_database
 from airflow_provider_caf.worker.basf2 import prompt_run
@@ -160,6 +161,22 @@ def test_the_command_line_stands_over_the_file_and_the_script(monkeypatch: pytes
     caf, _ = set_up(monkeypatch, "LSF", *FILES, "--queue", "l", "--max-files-per-subjob", "2", config=config)
     assert caf.backend.backend_args["queue"] == "l"
     assert caf.calibrations["Mean"].max_files_per_collector_job == 2
+
+
+@pytest.mark.usefixtures("software")
+def test_a_calibration_that_cannot_run_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Calibration, "find_fault", lambda self: "it has no algorithm")
+    with pytest.raises(DefinitionError, match="'Mean' cannot run: it has no algorithm"):
+        set_up(monkeypatch, "Local", *FILES)
+
+
+def test_an_interruption_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prompt_run, "_run", interrupt)
+    assert prompt_run.main(["Local", *FILES]) == 130
+    assert "interrupted. Jobs that are submitted go on" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("software")

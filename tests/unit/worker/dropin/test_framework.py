@@ -188,12 +188,6 @@ def build_with_two_granularities() -> Calibration:
     return calibration
 
 
-def build_with_a_runner() -> Calibration:
-    calibration = build_calibration()
-    calibration.algorithms_runner = object
-    return calibration
-
-
 @pytest.mark.parametrize(
     ("build", "match"),
     [
@@ -202,7 +196,6 @@ def build_with_a_runner() -> Calibration:
         (lambda: build_calibration(collector=None), "no collection with a collector and input files"),
         (lambda: build_with("all", strategies.SequentialRunByRun), "cannot work on the granularity 'all'"),
         (build_with_two_granularities, "differ in granularity"),
-        (build_with_a_runner, "nothing here uses the algorithms_runner"),
     ],
 )
 def test_a_calibration_that_cannot_run_is_refused(build: Any, match: str) -> None:

@@ -123,6 +123,48 @@ def test_calibrations_run_one_after_the_other(data: Path, tmp_path: Path) -> Non
     assert "asked before 0" in ended.stdout
 
 
+OWN_RUNNER = """
+from caf.runners import AlgorithmsRunner, SeqAlgorithmsRunner
+from caf.utils import IoV_Result
+
+
+class Twice(SeqAlgorithmsRunner):
+    def run(self, iov, iteration):
+        super().run(iov, iteration)
+        print("ran", self.name, iteration, self.final_state, flush=True)
+        self.results = {
+            name: [IoV_Result(IoV(*iov), code) for iov, code in found] for name, found in self.results.items()
+        }
+
+
+class Failing(AlgorithmsRunner):
+    def run(self, iov, iteration):
+        self.final_state = self.FAILED
+
+
+mean = build("Mean", make("Mean"), max_collector_jobs=1)
+mean.algorithms_runner = Twice
+caf.add_calibration(mean)
+caf.run()
+print(mean.results)
+mean.algorithms_runner = Failing
+mean.algorithms[0].params = {"apply_iov": IoV(1, 0, -1, -1)}
+try:
+    caf.run()
+except RuntimeError as error:
+    print(error, mean.state)
+"""
+
+
+def test_a_runner_of_a_script_runs_its_algorithms(data: Path, tmp_path: Path) -> None:
+    ended = run_script(OWN_RUNNER, data, tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    ran, results, failed = ended.stdout.splitlines()[-3:]
+    assert (ran, results) == ("ran Mean 0 COMPLETED", "{0: [((1, 1, 1, 3), 0)]}")
+    assert failed.startswith("The runner of calibration Mean failed in iteration 0: FAILED")
+    assert failed.endswith(" failed")
+
+
 CHOSEN = """
 calibration = build("Mean", make("Mean"))
 calibration.files_to_iovs = {path: IoV(1, number, 1, number) for number, path in enumerate(calibration.input_files, 1)}

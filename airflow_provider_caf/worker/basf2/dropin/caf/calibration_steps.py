@@ -106,11 +106,14 @@ class CalibrationSteps:
             except runners.RunnerError as error:
                 state = str(error)
             if state != runner.COMPLETED:
+                # It ends with the one that fails.
+                who = f"Algorithm {list(runner.results)[-1]}" if runner.results else "The runner"
                 return (
-                    f"Algorithm {list(runner.results)[-1]} of calibration {self._calibration.name} failed in iteration "
+                    f"{who} of calibration {self._calibration.name} failed in iteration "
                     f"{iteration}: {state}. Look in {runner.output_dir}."
                 )
-            results = [result for of_algorithm in runner.results.values() for result in of_algorithm]
+            # One of the script's own may have IoVs and codes of C++ in them.
+            results = [(tuple(map(int, iov)), int(code)) for found in runner.results.values() for iov, code in found]
             write_json(record, {"version": 1, "made_of": made_of, "results": results})
         else:
             tell(f"the algorithms of {self._calibration.name} have done iteration {iteration} before")

@@ -337,8 +337,6 @@ class Calibration(CalibrationBase, _HasDatabases):
         """Return why it cannot run, or None."""
         if not self.algorithms:
             return "it has no algorithm"
-        if self.algorithms_runner is not runners.SeqAlgorithmsRunner:
-            return f"nothing here uses the algorithms_runner {self.algorithms_runner!r}: write a strategy instead"
         valid = [collection for collection in self.collections.values() if collection.is_valid()]
         if not valid:
             return "it has no collection with a collector and input files"
