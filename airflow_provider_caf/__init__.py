@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from airflow_provider_caf.core.iov import ExpRun, IoV
     from airflow_provider_caf.definitions.algorithm import Algorithm
-    from airflow_provider_caf.definitions.caf import CAF, Publish, SignOff
+    from airflow_provider_caf.definitions.caf import CAF, Publish, SignOff, Upload
     from airflow_provider_caf.definitions.calibration import (
         Calibration,
         CalibrationBase,
@@ -40,6 +40,7 @@ _HOMES = {
     "Publish": "definitions.caf",
     "Selection": "definitions.collection",
     "SignOff": "definitions.caf",
+    "Upload": "definitions.caf",
     "build_dag": "factory.dag",
     "build_dags": "factory.folder",
 }
@@ -59,6 +60,7 @@ __all__ = [
     "Publish",
     "Selection",
     "SignOff",
+    "Upload",
     "__version__",
     "build_dag",
     "build_dags",

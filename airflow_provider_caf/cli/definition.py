@@ -33,6 +33,12 @@ def _build(name: str, module: str, text: str, *args: Arg) -> ActionCommand:
     return ActionCommand(name=name, help=text, func=function, args=args)
 
 
+def _read_count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1")
+    return int(text)
+
+
 _ENVIRONMENT = (
     _arg("--setup", action="append", metavar="LINE", help="shell line that sets up the experiment's software"),
     _arg("--python", metavar="PROGRAM", help="the Python of the experiment's environment; without it this one"),
@@ -57,6 +63,8 @@ _SCRIPT = (
     _arg("-o", "--output", metavar="FOLDER", help="of definitions; without it [caf] definitions_folder"),
     _arg("--connection", metavar="ID", help="of type caf_batch: the script is described where its commands run"),
     _arg("--backend", metavar="SYSTEM", help="the batch system of the collector jobs"),
+    _arg("--max-files-per-subjob", type=_read_count, metavar="N", help="of all collections, whatever the script says"),
+    _arg("--max-subjobs", type=_read_count, metavar="N", help="the same, by their number; one of the two"),
     *_DESCRIBED,
 )
 """The arguments of both commands that make definitions of calibration scripts."""

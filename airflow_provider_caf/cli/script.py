@@ -80,6 +80,8 @@ def _read_order(arguments: Any) -> ScriptImport:
         connection=arguments.connection,
         arguments={word: value for word in ("setup", "python") if (value := getattr(arguments, word))},
         timeout=arguments.timeout,
+        max_files_per_collector_job=arguments.max_files_per_subjob,
+        max_collector_jobs=arguments.max_subjobs,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
@@ -35,6 +36,7 @@ from airflow_provider_caf.definitions.words import (
     Positive,
     Seconds,
     Settings,
+    Text,
     choice,
     read_absolute,
     read_items,
@@ -92,6 +94,26 @@ class SignOff(Form):
     """Without an answer until then the task fails."""
 
 
+def _read_tag(value: Any) -> str:
+    text = read_text(value)
+    if not _TAG.fullmatch(text):
+        raise refuse(value, "A global tag has letters, digits and + - _ : . in its name, and no - in front.")
+    return text
+
+
+class Upload(Form):
+    """The experiment's tool puts the joined local database into the conditions database."""
+
+    noun: ClassVar[str] = "upload"
+
+    global_tag: Annotated[str, Word(_read_tag, {"type": "string"}), Template()]
+    """The global tag, which has to be there."""
+    connection: Text
+    """An Airflow connection of any type: its login is the user, its password the token."""
+    dry_run: Bool = False
+    """Check the database and the connection, and upload nothing."""
+
+
 class Publish(Form):
     """What becomes of the joined local database in the end."""
 
@@ -101,15 +123,19 @@ class Publish(Form):
     """The database is copied to a folder of its own in this one; absolute."""
     command: OptionalArgv = None
     """A list of words, run once; `{database}` stands for the folder of the local database."""
+    upload: Upload | None = None
+    """The database is put into a global tag, by `b2conditionsdb upload`."""
 
     @model_validator(mode="after")
     def _check(self) -> Publish:
-        if (self.folder is None) == (self.command is None):
-            raise DefinitionError("publish has neither or both of folder and command.", hint="Give one of them.")
+        if sum(way is not None for way in (self.folder, self.command, self.upload)) != 1:
+            raise DefinitionError("publish has not one of folder, command and upload.", hint="Give one of them.")
         if self.folder is not None:
             read_absolute(self.folder)
         return self
 
+
+_TAG = re.compile(r"[A-Za-z0-9_+:.][A-Za-z0-9_+:.-]*")
 
 GAP_POLICIES = ("report", "fill", "fail")
 

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from airflow_provider_caf.definitions.algorithm import Algorithm
-from airflow_provider_caf.definitions.caf import CAF, DagOptions, Publish, SignOff
+from airflow_provider_caf.definitions.caf import CAF, DagOptions, Publish, SignOff, Upload
 from airflow_provider_caf.definitions.calibration import (
     Calibration,
     ExternalCommand,
@@ -34,7 +34,7 @@ def build_schema() -> dict[str, Any]:
     }
     one = {"anyOf": [{"$ref": "#/$defs/Algorithm"}, {"type": "string", "pattern": "^.+:.+$"}]}
     definitions["Calibration"]["properties"]["algorithms"] |= {"items": one}
-    parts: tuple[type[Form], ...] = (Collection, Selection, DagOptions, SignOff, Publish)
+    parts: tuple[type[Form], ...] = (Collection, Selection, DagOptions, SignOff, Publish, Upload)
     texts = {form.__name__: _read_docstrings(form) for form in (*forms, *parts)}
     for name, form in (("CAF", caf), *definitions.items()):
         form.pop("title", None)

@@ -175,6 +175,11 @@ class LocalDatabase:
         reports = {name: find_gaps(entries, name, wanted) for name in sorted({entry.name for entry in entries})}
         return {name: report for name, report in reports.items() if not report.is_empty}
 
+    def find_overlaps(self) -> Iterator[tuple[PayloadEntry, PayloadEntry]]:
+        """Yield each two lines of one name that share a run, the earlier line first."""
+        for lines in _group_by_name(self.entries()).values():
+            yield from _find_overlapping_pairs(lines)
+
     def verify(self) -> int:
         """Check that every line has its file and that the file is what its revision says.
 

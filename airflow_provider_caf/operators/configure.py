@@ -12,6 +12,7 @@ from airflow_provider_caf.core.errors import CheckpointError
 from airflow_provider_caf.core.task_ids import CONFIGURE
 from airflow_provider_caf.definitions.resolve import Resolved, fill_templates, resolve_run
 from airflow_provider_caf.hooks.batch import choose_connection
+from airflow_provider_caf.hooks.token import read_token
 from airflow_provider_caf.io.layout import make_work_dir
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run
 from airflow_provider_caf.site.places import find_catalog
@@ -54,6 +55,9 @@ class ConfigureOperator(CafTask, BaseOperator):
         """
         with failing_for_good(context):
             resolved = self._resolve(self.definition, context)
+            if resolved.caf.publish is not None and resolved.caf.publish.upload is not None:
+                # Not after hours of calibrating.
+                read_token(resolved.caf.publish.upload.connection)
             run = find_run(context)
             make_work_dir(run.work_dir)
             params = dict(context["params"])

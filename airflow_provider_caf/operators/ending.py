@@ -10,14 +10,18 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_caf.batch.spec import merge_resources, parse_resources
 from airflow_provider_caf.core.task_ids import JOIN, SIGN_OFF
-from airflow_provider_caf.definitions.caf import Publish
+from airflow_provider_caf.definitions.caf import CAF, Upload
+from airflow_provider_caf.hooks.batch import choose_target
+from airflow_provider_caf.hooks.token import read_token
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run
 from airflow_provider_caf.operators.configure import find_definition
 from airflow_provider_caf.site.places import find_catalog
 from airflow_provider_caf.status.airflow_run import RunRow
 from airflow_provider_caf.status.tasks import TaskRow
 from airflow_provider_caf.steps.ending import Joined, Publication, join_run, write_sign_off
+from airflow_provider_caf.steps.upload import Access
 
 
 class _EndingOperator(CafTask, BaseOperator):
@@ -108,17 +112,31 @@ class PublishOperator(_EndingOperator):
             caf = find_definition(self, context).caf
             if caf.sign_off is not None:
                 write_sign_off(run, _describe_answer(ti.xcom_pull(task_ids=SIGN_OFF)))
-            outcome = self._publish(caf.publish, context)
+            outcome = self._publish(caf, context)
         joined = ti.xcom_pull(task_ids=JOIN)
         self.emit(context, {"database": joined["database"], "payloads": joined["payloads"], "run_id": run.run_id})
         return {"what": outcome}
 
-    def _publish(self, publish: Publish | None, context: Context) -> str:
-        if publish is None:
+    def _publish(self, caf: CAF, context: Context) -> str:
+        if caf.publish is None:
             return "nothing to publish"
-        outcome, is_earlier = Publication(find_run(context), publish).run()
+        access = None if caf.publish.upload is None else find_access(caf, caf.publish.upload)
+        outcome, is_earlier = Publication(find_run(context), caf.publish, access).run()
         self.log.info("The local database was %s%s.", outcome, " by an earlier try" if is_earlier else "")
         return outcome
+
+
+def find_access(caf: CAF, upload: Upload) -> Access:
+    """Return with what the result of a CAF is uploaded: a token, in the environment of the jobs.
+
+    :raises DefinitionError: if one of the connections cannot be used.
+    """
+    user, token = read_token(upload.connection)
+    _, _, arguments = choose_target(caf.backend, caf.connection, f"CAF {caf.name!r}")
+    resources = merge_resources(
+        parse_resources(arguments, "the connection"), parse_resources(caf.backend_args, f"CAF {caf.name!r}")
+    )
+    return Access(user=user, token=token, resources=resources)
 
 
 def describe_joined(joined: Joined) -> str:

@@ -52,6 +52,8 @@ class ScriptImport:
     :param starts_paused: None: as Airflow is configured.
     :param validation: a validation script.
     :param timeout: of the description, in seconds.
+    :param max_files_per_collector_job: of all collections, instead of what the script says.
+    :param max_collector_jobs: the same; one of the two.
     """
 
     script: str
@@ -70,6 +72,19 @@ class ScriptImport:
     starts_paused: bool | None = None
     validation: str | None = None
     timeout: float = DEFAULT_TIMEOUT
+    max_files_per_collector_job: int | None = None
+    max_collector_jobs: int | None = None
+
+    def find_splitting(self) -> dict[str, int]:
+        """Return the splitting of all collections; nothing where the script's own counts.
+
+        :raises DefinitionError: if both words are given.
+        """
+        words = ("max_files_per_collector_job", "max_collector_jobs")
+        given = {word: value for word in words if (value := getattr(self, word)) is not None}
+        if len(given) > 1:
+            raise DefinitionError(f"The import has {' and '.join(words)}.", hint="Give one of them.")
+        return given
 
 
 def name_script(settings: Mapping[str, Any]) -> str:
@@ -97,9 +112,8 @@ def build_definition(
     names = _name_calibrations(description["calibrations"])
     chain = order.config.build_chain()
     front = order.config.build_front() if chain is None else None
-    members = [
-        _build_calibration(calibration, names, front, side_folder) for calibration in description["calibrations"]
-    ]
+    common = _Common(front=front, splitting=order.find_splitting(), side_folder=side_folder)
+    members = [_build_calibration(calibration, names, common) for calibration in description["calibrations"]]
     if validation is not None:
         members.append(
             {
@@ -153,9 +167,25 @@ def _name_calibrations(calibrations: Iterable[Mapping[str, Any]]) -> dict[str, s
     return names
 
 
-def _build_calibration(
-    described: Mapping[str, Any], names: Mapping[str, str], front: list[dict[str, str]] | None, side_folder: str
-) -> dict[str, Any]:
+@record
+class _Common:
+    """What all calibrations of a script have in common.
+
+    :param front: what comes in front of the chains that the script gave; None: that of the CAF counts instead.
+    :param splitting: of all collections; empty: as the script says.
+    :param side_folder: where the side files are.
+    """
+
+    front: list[dict[str, str]] | None
+    splitting: Mapping[str, int]
+    side_folder: str
+
+    def build_chain(self, described: Mapping[str, Any]) -> list[dict[str, str]] | None:
+        """Return the chain of a calibration or a collection."""
+        return None if self.front is None else [*self.front, *described["database_chain"]]
+
+
+def _build_calibration(described: Mapping[str, Any], names: Mapping[str, str], common: _Common) -> dict[str, Any]:
     algorithms = []
     taken: set[str] = set()
     for number, algorithm in enumerate(described["algorithms"]):
@@ -169,7 +199,7 @@ def _build_calibration(
                 "strategy": algorithm["strategy"] if algorithm["is_built_in"] else _OWN_STRATEGY,
                 "params": algorithm["params"],
                 "settings": {
-                    "arguments": f"{side_folder}/arguments.json",
+                    "arguments": f"{common.side_folder}/arguments.json",
                     "calibration": described["name"],
                     "number": number,
                     **({} if algorithm["is_built_in"] else {"runs_strategy": True}),
@@ -183,19 +213,17 @@ def _build_calibration(
         "max_iterations": described["max_iterations"],
         "ignored_runs": described["ignored_runs"],
         "save_payloads": described["save_payloads"],
-        "database_chain": _build_own_chain(described, front),
+        "database_chain": common.build_chain(described),
         "collections": {
-            build_slug(name): _build_collection(collection, front, side_folder)
+            build_slug(name): _build_collection(collection, common)
             for name, collection in described["collections"].items()
         },
         "algorithms": algorithms,
     }
 
 
-def _build_collection(
-    described: Mapping[str, Any], front: list[dict[str, str]] | None, side_folder: str
-) -> dict[str, Any]:
-    folder = f"{side_folder}/{described['place']}"
+def _build_collection(described: Mapping[str, Any], common: _Common) -> dict[str, Any]:
+    folder = f"{common.side_folder}/{described['place']}"
     return {
         "collector": [_EXECUTABLE, _STEERING_FILE],
         "job_files": {name: f"{folder}/{name}" for name in described["job_files"]},
@@ -203,16 +231,11 @@ def _build_collection(
         "input_files": described["input_files"],
         "files_to_iovs": f"{folder}/files.json" if described["input_files"] is None else None,
         "granularity": described["granularity"],
-        **described["splitting"],
+        **(common.splitting or described["splitting"]),
         "output_patterns": described["output_patterns"],
         "backend_args": described["backend_args"],
-        "database_chain": _build_own_chain(described, front),
+        "database_chain": common.build_chain(described),
     }
-
-
-def _build_own_chain(described: Mapping[str, Any], front: list[dict[str, str]] | None) -> list[dict[str, str]] | None:
-    """Return the chain that the script gave something, behind `front`; None: that of the whole CAF counts instead."""
-    return None if front is None else [*front, *described["database_chain"]]
 
 
 def _drop_empty(value: Any) -> Any:

@@ -15,6 +15,7 @@ from airflow_provider_caf.definitions.words import (
     BackendArgs,
     Name,
     OptionalText,
+    Positive,
     Seconds,
     Text,
     choice,
@@ -42,7 +43,17 @@ def _read_config(value: Any) -> Any:
 _TEXT = {"type": "string"}
 _FILE_OR_OBJECT = {"anyOf": [_TEXT, {"type": "object"}]}
 
-IMPORT_OPTIONS = ("caf", "script_folders", "backend", "connection", "arguments", "validation", "timeout")
+IMPORT_OPTIONS = (
+    "caf",
+    "script_folders",
+    "backend",
+    "connection",
+    "arguments",
+    "validation",
+    "timeout",
+    "max_files_per_collector_job",
+    "max_collector_jobs",
+)
 
 
 class ScriptRun(Form):
@@ -71,6 +82,10 @@ class ScriptRun(Form):
     """A validation script."""
     timeout: Annotated[Seconds, FIXED] = 600.0
     """Of the description."""
+    max_files_per_collector_job: Annotated[Positive | None, FIXED] = None
+    """Of all collections, instead of what the script says."""
+    max_collector_jobs: Annotated[Positive | None, FIXED] = None
+    """The same; one of the two."""
     dag: DagOptions | None = None
     """Options of the DAG."""
 

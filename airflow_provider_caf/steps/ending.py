@@ -11,13 +11,14 @@ from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.payloads import FilledGap, GapReport, fill_gaps
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.definitions.caf import Publish
+from airflow_provider_caf.definitions.caf import Publish, Upload
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.io.layout import RunLayout, slug
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.jobs.processes import run_logged
 from airflow_provider_caf.steps.finish import join_database, list_finished, read_executed_runs
 from airflow_provider_caf.steps.gaps import write_gaps
+from airflow_provider_caf.steps.upload import Access, upload_database
 
 
 @record
@@ -95,11 +96,13 @@ class Publication:
     Records in the run's folder say what has begun and what is done.
 
     :param publish: what the definition says.
+    :param access: to the conditions database, for an upload.
     """
 
-    def __init__(self, layout: RunLayout, publish: Publish) -> None:
+    def __init__(self, layout: RunLayout, publish: Publish, access: Access | None = None) -> None:
         self.layout = layout
         self.publish = publish
+        self._access = access
         self._begun = layout.publish_folder / "begun.json"
         self._done = layout.publish_folder / "done.json"
         self._log = layout.publish_folder / "command.log"
@@ -114,10 +117,20 @@ class Publication:
         if self._done.exists():
             return str(read_json(self._done, "The record of the publication")["what"]), True
         self.layout.publish_folder.mkdir(parents=True, exist_ok=True)
-        folder = self.publish.folder
-        what = self._run_command() if folder is None else self._copy(Path(folder))
-        write_json(self._done, {"version": 1, "what": what})
+        if self.publish.upload is not None:
+            what = self._upload(self.publish.upload)
+        elif self.publish.folder is not None:
+            what = self._copy(Path(self.publish.folder))
+        else:
+            what = self._run_command()
+        if self.publish.upload is None or not self.publish.upload.dry_run:
+            write_json(self._done, {"version": 1, "what": what})
         return what, False
+
+    def _upload(self, order: Upload) -> str:
+        """Upload the database. Doing it again uploads what is missing."""
+        assert self._access is not None
+        return upload_database(LocalDatabase(self.layout.database), order, self._access, self._log)
 
     def _copy(self, folder: Path) -> str:
         """Copy the database to a folder of its own. Doing it again gives the same."""

@@ -101,6 +101,10 @@ def list_lines(started: StartedAirflow, run: Run) -> list[str]:
 
 def test_a_simple_script(started: StartedAirflow, runs: dict[str, Run]) -> None:
     assert list_lines(started, runs["example_simple"]) == ["TestCalibMean 1,1,-1,-1"]
+    run = started.open_catalog().read_run(*runs["example_simple"])
+    assert run is not None
+    versions: Any = run.versions
+    assert (versions["basf2"], versions["basf2 commit"]) == ("fake-01-00-00", "0" * 40)
 
 
 def test_the_validation_is_run_on_the_finished_output(started: StartedAirflow, runs: dict[str, Run]) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import json
 import re
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
 
-from airflow_provider_caf import CAF, Calibration, ImportedPayloads, Publish, build_dag
+from airflow_provider_caf import CAF, Calibration, build_dag
 from airflow_provider_caf.core import errors
 from airflow_provider_caf.core.errors import (
     AlgorithmDied,
@@ -35,7 +33,6 @@ from airflow_provider_caf.core.errors import (
     TransportError,
     TransportTimeout,
 )
-from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.io.layout import check_work_dir
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.operators.base import CafOperator, failing_for_good, find_run
@@ -48,6 +45,7 @@ from airflow_provider_caf.operators.strategy import StrategyOperator
 from airflow_provider_caf.operators.submit import CollectorSubmitOperator
 from airflow_provider_caf.site.places import find_work_dir
 from airflow_provider_caf.steps.manifest import CalibrationManifest, CollectionManifest
+from tests.unit.operators.running import build_context, run_task
 from tests.unit.store import Store
 
 if TYPE_CHECKING:
@@ -67,15 +65,6 @@ OPERATORS = list(ARGUMENTS)
 
 def make(cls: type[CafOperator], **changes: Any) -> CafOperator:
     return cls(task_id="task", calibration="vertex", **{**ARGUMENTS[cls], **changes})
-
-
-@pytest.fixture
-def context(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("AIRFLOW__CAF__WORK_DIR", str(lab.run.work_dir))
-    pushed: dict[str, Any] = {}
-    ti = SimpleNamespace(dag_id=lab.run.dag_id, run_id=lab.run.run_id, map_index=-1, pushed=pushed)
-    ti.xcom_push = lambda key, value: pushed.update({key: value})
-    return {"ti": ti, "task_state_store": Store()}
 
 
 @pytest.mark.parametrize("cls", OPERATORS)
@@ -168,27 +157,6 @@ def test_every_error_was_thought_of() -> None:
             "Stopped",
         ),
     }
-
-
-def build_context(context: Any, dag: DAG, conf: dict[str, Any] | None = None) -> Any:
-    """Give the context of a task of a run that was triggered with a conf."""
-    params = {**{name: dag.params[name] for name in dag.params}, **(conf or {})}
-    return {**context, "params": params, "dag_run": SimpleNamespace(conf=conf or {}), "outlet_events": Events()}
-
-
-class Events(dict[Any, Any]):
-    """Stands for what Airflow gives to say more of an asset."""
-
-    def __missing__(self, asset: Any) -> Any:
-        self[asset] = SimpleNamespace(extra=None)
-        return self[asset]
-
-
-def run_task(dag: DAG, task_id: str, context: Any) -> Any:
-    """Do what Airflow does with a task: fill in its templates, then run it."""
-    task: Any = copy.copy(dag.get_task(task_id))
-    task.render_template_fields(context)
-    return task.execute(context)
 
 
 def run_prepare(lab: Lab, context: Any, backend_args: dict[str, Any] | None = None, **changes: Any) -> Any:
@@ -389,34 +357,6 @@ def test_a_corrected_definition_counts_from_the_next_clear_of_prepare(lab: Lab, 
     corrected = build_dag(CAF("lab", [lab.calibration(algorithms=lab.algorithm(settings={"least": 7}))]))
     run_task(corrected, "vertex.prepare", context)
     assert CalibrationManifest.read(lab.layout()).calibration.algorithms[0].settings == {"least": 7}
-
-
-def test_a_step_and_the_end_of_a_run_say_that_payloads_are_ready(lab: Lab, context: Any, tmp_path: Path) -> None:
-    payload = tmp_path / "payload"
-    payload.write_bytes(b"root")
-    source = LocalDatabase(tmp_path / "by_hand")
-    source.commit([("Spot", payload, IoV(1, 0, 2, -1)), ("Other", payload, IoV(1, 0, 1, 5))])
-    caf = CAF(
-        "lab",
-        [ImportedPayloads("earlier", source.folder, payloads=["Spot"])],
-        publish=Publish(folder=str(tmp_path / "accepted")),
-    )
-    dag = build_dag(caf)
-    context = build_context(context, dag)
-    answers: dict[str, Any] = {}
-    context["ti"].xcom_pull = lambda task_ids: answers[task_ids]
-    for task_id in ("configure", "earlier.run", "join", "publish"):
-        answers[task_id] = run_task(dag, task_id, context)
-    events = {asset.name: event.extra for asset, event in context["outlet_events"].items()}
-    assert events["caf.lab.earlier"]["payloads"] == {"Spot": 1}
-    assert events["caf.lab.earlier"]["iov"] == [1, 0, 2, -1]
-    assert events["caf.lab"]["payloads"] == {"Spot": 1}
-    (accepted,) = (each for each in (tmp_path / "accepted" / "lab").iterdir() if each.is_dir())
-    assert [str(entry.iov) for entry in LocalDatabase(accepted).entries()] == ["1,0,2,-1"]
-    # Never twice: what was done is known.
-    (accepted / "database.txt").unlink()
-    run_task(dag, "publish", context)
-    assert not (accepted / "database.txt").exists()
 
 
 @pytest.mark.parametrize(

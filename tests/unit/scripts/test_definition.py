@@ -182,6 +182,21 @@ def test_testing_payloads_alone_come_in_front_of_the_scripts_own_chains() -> Non
     assert [entry.value for entry in collection.databases] == ["/testing", "of_the_collection"]
 
 
+def test_one_splitting_for_all_collections_counts_instead_of_the_scripts() -> None:
+    """As `--max-files-per-subjob` and `--max-subjobs` of the tool, of which it takes one."""
+    words: dict[str, Any] = {"script": "test.py", "folder": Path()}
+    two = change(collections={"physics": COLLECTION, "cosmics": {**COLLECTION, "splitting": {"arguments": [{}]}}})
+    owns: list[dict[str, Any]] = [{"max_files_per_collector_job": 3}, {"max_collector_jobs": 7}]
+    for own in owns:
+        form = build_definition(describe(two), ScriptImport(**words, **own), name="test", side_folder="/side")
+        for collection in form["calibrations"][0]["collections"].values():
+            kept = ("max_files_per_collector_job", "max_collector_jobs", "arguments")
+            assert {word: collection[word] for word in kept if word in collection} == own
+    both = ScriptImport(**words, max_files_per_collector_job=3, max_collector_jobs=7)
+    with pytest.raises(DefinitionError, match="max_files_per_collector_job and max_collector_jobs"):
+        build_definition(describe(), both, name="test", side_folder="/side")
+
+
 def test_the_arguments_of_the_import_come_before_those_of_the_configuration() -> None:
     """As options of the experiment's tool do: what is nearer to the command counts."""
     config = CafConfig.from_json({"backend_args": {"queue": "of the file", "python": "python3"}})
