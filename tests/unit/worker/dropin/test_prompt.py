@@ -86,6 +86,13 @@ def test_the_order_of_the_arguments_is_that_of_the_newest_release() -> None:
     )
 
 
+def test_a_filter_that_is_not_known_is_told_once() -> None:
+    with pytest.warns(CafWarning, match="category 'Data Tag' 'cosmics_calib' here.* Did you mean 'cosmic_calib'"):
+        name = prompt.INPUT_DATA_FILTERS["Data Tag"]["cosmics_calib"]
+    # Warnings are errors here.
+    build(input_data_filters={"mumu": [name, f"NOT {name}"], "cosmic": []})
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

@@ -50,6 +50,9 @@ _FILTERS = {
 
 _RELEASE = read_release_lists()
 
+_told: set[str] = set()
+"""Names that are not known, of which a script has been told where it looked them up."""
+
 
 class _Names(dict[str, Any]):
     """Names by themselves. Each release adds some: one that is not known is given, with a warning.
@@ -65,6 +68,7 @@ class _Names(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         _warn_of_unknown(name, self, self._what)
+        _told.add(name)
         return self._build(name)
 
 
@@ -234,7 +238,7 @@ def _check_filters(filters: Mapping[str, Any], names: frozenset[str]) -> dict[st
     known |= {f"{category}: {name}" for category, listed in INPUT_DATA_FILTERS.items() for name in listed}
     for name in dict.fromkeys(name for listed in filters.values() for name in listed):
         plain = name[len("NOT") :].lstrip() if name.startswith("NOT") else name
-        if plain not in known:
+        if plain not in known | _told:
             _warn_of_unknown(plain, known, "data filter")
     return {name: list(listed) for name, listed in filters.items()}
 
