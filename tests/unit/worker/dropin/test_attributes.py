@@ -11,11 +11,27 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.worker.basf2.dropin.caf import strategies
-from airflow_provider_caf.worker.basf2.dropin.caf.backends import LSF, Job, JobError, Local, MaxFilesSplitter, SubJob
+from airflow_provider_caf.worker.basf2.dropin.caf.backends import (
+    LSF,
+    ArgumentsGenerator,
+    ArgumentsSplitter,
+    Job,
+    JobError,
+    Local,
+    MaxFilesSplitter,
+    MaxSubjobsSplitter,
+    SubJob,
+    range_arguments,
+)
 from airflow_provider_caf.worker.basf2.dropin.caf.framework import CAF, Algorithm, Calibration, Collection
 from airflow_provider_caf.worker.basf2.dropin.caf.runners import AlgorithmsRunner, SeqAlgorithmsRunner
-from airflow_provider_caf.worker.basf2.dropin.caf.state_machines import AlgorithmMachine, Machine, State
-from airflow_provider_caf.worker.basf2.dropin.caf.utils import IoV, LocalDatabase
+from airflow_provider_caf.worker.basf2.dropin.caf.state_machines import (
+    AlgorithmMachine,
+    CalibrationMachine,
+    Machine,
+    State,
+)
+from airflow_provider_caf.worker.basf2.dropin.caf.utils import CentralDatabase, IoV, LocalDatabase
 from tests.unit.worker.dropin.conftest import CalibrationAlgorithm, Module
 
 pytestmark = pytest.mark.usefixtures("software")
@@ -173,6 +189,46 @@ BATCH: dict[str, list[Row]] = {
     "global_job_limit": [(3, 3)],
     "sleep_between_submission_checks": [(3, 3)],
 }
+CALIBRATION_MACHINE: dict[str, list[Row]] = {
+    "states": [],
+    "transitions": [],
+    "default_states": [],
+    "steps": [],
+    "state": [("completed", State("completed")), (State("failed"), State("failed"))],
+    "initial_state": [("completed", State("completed"))],
+    "calibration": [(None, None)],
+    "iteration": [(2, 2)],
+    "iov_to_calibrate": [(IoV(1, 1, 1, 1), IoV(1, 1, 1, 1)), (None, None)],
+    "collector_backend": [(BACKEND, BACKEND), (None, None)],
+    "root_dir": [("here", "here"), (HERE, HERE)],
+    "failure": [("why", "why")],
+}
+STRATEGY: dict[str, list[Row]] = {
+    "algorithm": [(CPP, CPP)],
+    "input_files": [(FILES, FILES)],
+    "dependent_databases": [([], [])],
+    "database_chain": [([], [])],
+    "output_dir": [("here", "here"), (HERE, HERE)],
+    "output_database_dir": [(HERE, HERE)],
+    "ignored_runs": [([], []), (None, None)],
+    "results": [([], [])],
+    "queue": [(None, None)],
+    "machine": [(None, None)],
+    "first_execution": [(False, False)],
+}
+GENERATOR = ArgumentsGenerator(range_arguments, 1)
+FILES_SPLITTER: dict[str, list[Row]] = {
+    "arguments_generator": [(GENERATOR, GENERATOR), (None, None)],
+    "max_files_per_subjob": [(3, 3)],
+}
+JOBS_SPLITTER = {"arguments_generator": FILES_SPLITTER["arguments_generator"], "max_subjobs": [(3, 3)]}
+ARGUMENTS_SPLITTER = {**JOBS_SPLITTER, "max_subjobs": [(3, 3), (None, None)]}
+ARGUMENTS: dict[str, list[Row]] = {
+    "generator_function": [(range_arguments, range_arguments)],
+    "args": [((1,), (1,))],
+    "kwargs": [({"stop": 3}, {"stop": 3})],
+}
+CENTRAL: dict[str, list[Row]] = {"global_tag": [("tag", "tag")]}
 
 
 class Runner(AlgorithmsRunner):
@@ -181,6 +237,10 @@ class Runner(AlgorithmsRunner):
 
 def build_subjob() -> SubJob:
     return Job("job").create_subjob(0)
+
+
+def build_machine() -> CalibrationMachine:
+    return CalibrationMachine(Calibration("Mean"))
 
 
 TABLES: dict[str, tuple[Callable[[], Any], dict[str, list[Row]]]] = {
@@ -194,6 +254,14 @@ TABLES: dict[str, tuple[Callable[[], Any], dict[str, list[Row]]]] = {
     "State": (partial(State, "init"), STATE),
     "Machine": (partial(Machine, ["init", "other"], "init"), MACHINE),
     "AlgorithmMachine": (AlgorithmMachine, ALGORITHM_MACHINE),
+    "CalibrationMachine": (build_machine, CALIBRATION_MACHINE),
+    "SingleIOV": (partial(strategies.SingleIOV, Algorithm(CPP)), STRATEGY),
+    "SequentialRunByRun": (partial(strategies.SequentialRunByRun, Algorithm(CPP)), STRATEGY),
+    "MaxFilesSplitter": (MaxFilesSplitter, FILES_SPLITTER),
+    "MaxSubjobsSplitter": (MaxSubjobsSplitter, JOBS_SPLITTER),
+    "ArgumentsSplitter": (partial(ArgumentsSplitter, arguments_generator=GENERATOR), ARGUMENTS_SPLITTER),
+    "ArgumentsGenerator": (partial(ArgumentsGenerator, range_arguments), ARGUMENTS),
+    "CentralDatabase": (partial(CentralDatabase, "tag"), CENTRAL),
     "Local": (Local, LOCAL),
     "LSF": (LSF, BATCH),
 }
