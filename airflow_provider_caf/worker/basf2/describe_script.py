@@ -53,7 +53,7 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
         input_data={},
     )
     warnings: list[str] = []
-    with collecting_warnings(warnings):
+    with _telling(warnings), collecting_warnings(warnings):
         module = load_script(arguments)
     settings = describe_settings(module.settings, arguments.script)
     software = find_software()

@@ -27,13 +27,14 @@ def warn(text: str) -> None:
 @contextmanager
 def collecting_warnings(found: list[str]) -> Iterator[None]:
     """Put the warnings of these modules into a list, each once; all others are shown as ever."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", CafWarning)
-        try:
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", CafWarning)
             yield
-        finally:
-            own = [str(item.message) for item in caught if issubclass(item.category, CafWarning)]
-            found += [text for text in dict.fromkeys(own) if text not in found]
-    for item in caught:
-        if not issubclass(item.category, CafWarning):
-            warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)
+    finally:
+        for item in caught:
+            if not issubclass(item.category, CafWarning):
+                warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)
+            elif str(item.message) not in found:
+                found.append(str(item.message))

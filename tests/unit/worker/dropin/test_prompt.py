@@ -204,7 +204,16 @@ def test_warnings_are_collected_once_and_others_pass() -> None:
 
     with pytest.warns(UserWarning, match="other"):
         build_badly()
-    assert found == ["known", "There is no data format 'new' here; it is taken as it is."]
+
+    def fail() -> None:
+        with collecting_warnings(found):
+            build(input_data_formats=["newer"])
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        fail()
+    texts = [f"There is no data format {name!r} here; it is taken as it is." for name in ("new", "newer")]
+    assert found == ["known", *texts]
 
 
 RUN_1, RUN_2 = IoV(1, 1, 1, 1), IoV(1, 2, 1, 2)
