@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
+import argparse
 from typing import Any
 
 from airflow.cli.cli_config import ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
@@ -35,18 +35,16 @@ def _build(name: str, module: str, text: str, *args: Arg) -> ActionCommand:
 
 def _read_count(text: str) -> int:
     if not text.isdecimal() or not int(text):
-        raise ArgumentTypeError(f"{text!r} is no number of at least 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1")
     return int(text)
 
 
-_SCRIPT = (
-    _arg("--caf-config", metavar="FILE", help="caf_config.json, as the experiment's prompt tool reads it"),
-    _arg("--input-data", required=True, metavar="FILE", help="input_data.json: name to [folder or URI, [exp, run]]"),
-    _arg("-o", "--output", metavar="FOLDER", help="of definitions; without it [caf] definitions_folder"),
+_ENVIRONMENT = (
     _arg("--setup", action="append", metavar="LINE", help="shell line that sets up the experiment's software"),
     _arg("--python", metavar="PROGRAM", help="the Python of the experiment's environment; without it this one"),
-    _arg("--connection", metavar="ID", help="of type caf_batch: the script is described where its commands run"),
-    _arg("--backend", metavar="SYSTEM", help="the batch system of the collector jobs"),
+)
+_DESCRIBED = (
+    *_ENVIRONMENT,
     _arg(
         "--caf",
         choices=("dropin", "release"),
@@ -55,11 +53,21 @@ _SCRIPT = (
     ),
     _arg("--script-folder", action="append", metavar="FOLDER", help="where imported scripts are, beside its own"),
     _arg("--timeout", type=float, default=600.0, metavar="SECONDS", help="of the description of one script"),
-    _arg("--max-files-per-subjob", type=_read_count, metavar="N", help="of all collections, whatever the script says"),
-    _arg("--max-subjobs", type=_read_count, metavar="N", help="the same, by their number; one of the two"),
     _JSON,
 )
-"""The arguments of both commands on calibration scripts."""
+"""How calibration scripts are described."""
+
+_SCRIPT = (
+    _arg("--caf-config", metavar="FILE", help="caf_config.json, as the experiment's prompt tool reads it"),
+    _arg("--input-data", required=True, metavar="FILE", help="input_data.json: name to [folder or URI, [exp, run]]"),
+    _arg("-o", "--output", metavar="FOLDER", help="of definitions; without it [caf] definitions_folder"),
+    _arg("--connection", metavar="ID", help="of type caf_batch: the script is described where its commands run"),
+    _arg("--backend", metavar="SYSTEM", help="the batch system of the collector jobs"),
+    _arg("--max-files-per-subjob", type=_read_count, metavar="N", help="of all collections, whatever the script says"),
+    _arg("--max-subjobs", type=_read_count, metavar="N", help="the same, by their number; one of the two"),
+    *_DESCRIBED,
+)
+"""The arguments of both commands that make definitions of calibration scripts."""
 
 _COMMANDS = (
     # On definition files.
@@ -100,13 +108,34 @@ _COMMANDS = (
         ),
         *_SCRIPT,
     ),
+    _build(
+        "prompt-check",
+        "prompt",
+        "Check the settings of all calibration scripts of a folder",
+        _arg("folder", metavar="FOLDER", help="of the scripts"),
+        *_DESCRIBED,
+    ),
+    _build(
+        "prompt-run",
+        "prompt",
+        "Run a calibration script with its two files, without a running Airflow",
+        *_ENVIRONMENT,
+        _arg(
+            "words",
+            nargs=argparse.REMAINDER,
+            metavar="BACKEND CAF_CONFIG INPUT_DATA",
+            help="and options, as the experiment's prompt tool has them: BACKEND --help lists them",
+        ),
+    ),
     # On data files.
     _build(
         "filemap",
         "filemap",
         "Write which runs and how many events are in files",
-        _arg("patterns", nargs="+", metavar="PATTERN", help="paths, globs or URIs"),
-        _arg("-o", "--output", required=True, metavar="FILE", help="a .json or .parquet file"),
+        _arg("patterns", nargs="*", metavar="PATTERN", help="paths, globs or URIs"),
+        _arg("-o", "--output", required=True, metavar="FILE", help="a .json or .parquet file, or .pkl for basf2's caf"),
+        _arg("--pickle", metavar="FILE", help="take a map of b2caf-filemap in the place of patterns"),
+        _arg("--exclude", metavar="REGEX", help="leave out files in whose paths this is found"),
         _arg(
             "--regex",
             metavar="REGEX",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from airflow_provider_caf.io.inputs import resolve_input_files
 from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.io.metadata_cache import measure
 from airflow_provider_caf.steps.file_metadata import HowToRead, read_metadata
+from airflow_provider_caf.steps.pickled_map import HOW, read_pickled_map, write_pickled_map
 
 _GROUPS, _HIGH_GROUPS = ("exp", "run"), ("exp_high", "run_high")
 
@@ -47,14 +48,32 @@ class _RateColumn(ProgressColumn):
 def filemap(arguments: Any) -> None:
     """Write which runs and how many events are in files."""
     target = Path(arguments.output)
-    if target.suffix not in (".json", ".parquet"):
-        raise DefinitionError(f"{target} is neither a .json nor a .parquet file.", hint="Name it accordingly.")
+    if target.suffix not in (".json", *_WRITERS):
+        raise DefinitionError(f"{target} is no .json, .parquet or .pkl file.", hint="Name it accordingly.")
     if target.suffix == ".parquet":
         # Without it the work of hours would end in an error.
         import_parquet()
-    # A table is made of a map beside it, which stays: the next time only what has changed is looked into.
+    if bool(arguments.patterns) == (arguments.pickle is not None):
+        raise DefinitionError("Files are named by patterns, or by --pickle.", hint="Give one of them.")
+    # Other forms are made of a map beside them, which stays: the next time only what has changed is looked into.
     keeper = target if target.suffix == ".json" else target.with_name(f"{target.name}.json")
     console = find_console(stderr=True)
+    excluded = None if arguments.exclude is None else _compile(arguments.exclude)
+    if arguments.pickle is None:
+        result, how, count = _map_patterns(arguments, excluded, keeper, console)
+    else:
+        every = read_pickled_map(Path(arguments.pickle))
+        result, how, count = {file: every[file] for file in _leave_out(every, excluded)}, HOW, 0
+    write_filemap(keeper, result, how)
+    if target.suffix in _WRITERS:
+        _WRITERS[target.suffix](target, result)
+    console.print(f"{target}: {len(result)} files, {count} of them looked into now.", markup=False)
+
+
+def _map_patterns(
+    arguments: Any, excluded: re.Pattern[str] | None, keeper: Path, console: Console
+) -> tuple[dict[str, MappedFile], str, int]:
+    """Return the map of the files that patterns name, how it was made, and how many files were looked into."""
     pattern = None if arguments.regex is None else compile_regex(arguments.regex)
     way = HowToRead(
         how="basf2" if arguments.basf2 else "tree",
@@ -63,18 +82,18 @@ def filemap(arguments: Any) -> None:
         run_branch=arguments.run_branch,
     )
     how = way.key if pattern is None else f"regex:{pattern.pattern}"
-    files = resolve_input_files(arguments.patterns, "this file map", base=Path.cwd())
+    files = _leave_out(resolve_input_files(arguments.patterns, "this file map", base=Path.cwd()), excluded)
     known = _find_unchanged(keeper, files, how, console)
     missing = [file for file in files if file not in known]
     if pattern is not None:
         known |= map_by_path(missing, pattern)
     elif missing:
         _map_by_content(missing, known, keeper, way, arguments, console)
-    result = {file: known[file] for file in files}
-    write_filemap(keeper, result, how)
-    if target.suffix == ".parquet":
-        write_parquet(target, result)
-    console.print(f"{target}: {len(result)} files, {len(missing)} of them looked into now.", markup=False)
+    return {file: known[file] for file in files}, how, len(missing)
+
+
+def _leave_out(files: Iterable[str], excluded: re.Pattern[str] | None) -> list[str]:
+    return [file for file in files if excluded is None or not excluded.search(file)]
 
 
 def _find_unchanged(path: Path, files: Sequence[str], how: str, console: Console) -> dict[str, MappedFile]:
@@ -89,15 +108,19 @@ def _find_unchanged(path: Path, files: Sequence[str], how: str, console: Console
     return {file: old[file] for file in files if file in old and measure(file) == (old[file].size, old[file].mtime_ns)}
 
 
+def _compile(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise DefinitionError(f"{text!r} is no regular expression: {error}.", hint="See Python's `re`.") from error
+
+
 def compile_regex(text: str) -> re.Pattern[str]:
     """Read the expression that takes the runs from a path.
 
     :raises DefinitionError: if it is no regular expression, or lacks a group.
     """
-    try:
-        pattern = re.compile(text)
-    except re.error as error:
-        raise DefinitionError(f"{text!r} is no regular expression: {error}.", hint="See Python's `re`.") from error
+    pattern = _compile(text)
     if not set(_GROUPS) <= set(pattern.groupindex):
         raise DefinitionError(
             f"The regular expression {text!r} has not the groups exp and run.",
@@ -201,3 +224,7 @@ def write_parquet(path: Path, files: Mapping[str, MappedFile]) -> None:
     temporary = path.with_name(build_temporary_name(path.name))
     parquet.write_table(arrow.table(columns), temporary)
     temporary.replace(path)
+
+
+_WRITERS = {".parquet": write_parquet, ".pkl": write_pickled_map}
+"""Suffix → what writes a map in that form."""

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_caf.cli.output import EXIT_PROBLEM, command, show_json, show_text
+from airflow_provider_caf.core.caf_config import CafConfig, read_object
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.scripts import importing
-from airflow_provider_caf.scripts.definition import CafConfig, ScriptImport, read_object
+from airflow_provider_caf.scripts.definition import ScriptImport
 from airflow_provider_caf.scripts.folder import ScriptSet, import_set
 from airflow_provider_caf.scripts.importing import Imported
 from airflow_provider_caf.site.places import find_configured_folder

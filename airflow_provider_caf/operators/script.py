@@ -12,12 +12,13 @@ from airflow.providers.standard.triggers.external_task import DagStateTrigger
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
 
+from airflow_provider_caf.core.caf_config import CafConfig, read_object
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.processes import stop_tied_processes
 from airflow_provider_caf.core.task_ids import DESCRIBE
 from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.operators.base import failing_for_good
-from airflow_provider_caf.scripts.definition import CafConfig, ScriptImport, read_object
+from airflow_provider_caf.scripts.definition import ScriptImport
 from airflow_provider_caf.site.places import find_work_dir
 
 CAF_CONFIG, INPUT_DATA = "caf_config", "input_data"

@@ -25,6 +25,9 @@ from airflow_provider_caf.scripts.script_run import IMPORT_OPTIONS, read_script_
 FORMATS = ("raw", "cdst", "mdst", "udst")
 """In the order in which they are made of each other."""
 
+_UNKNOWN = -1
+"""The place of a format that is not among them. Of what its data are made nobody here knows: they have to be there."""
+
 
 @record
 class ScriptSet:
@@ -57,30 +60,63 @@ class ImportedSet:
     failed: Mapping[str, CafError]
 
 
+@record
+class CheckedSet:
+    """The settings of the scripts of a folder.
+
+    :param settings: script → its settings, of those that can be used.
+    :param failed: the name of a script → why it cannot be used.
+    :param warnings: the name of a script → what a reader should know of its settings.
+    """
+
+    settings: Mapping[Path, Mapping[str, Any]]
+    failed: Mapping[str, CafError]
+    warnings: Mapping[str, Sequence[str]]
+
+
+def check_set(scripts: Path, order: ScriptImport) -> CheckedSet:
+    """Read the settings of all scripts of a folder. Those that have one name are all refused.
+
+    :param order: how each of them is described.
+    :raises DefinitionError: if there are no scripts.
+    """
+    paths = [path for path in sorted(scripts.glob("*.py")) if not path.name.startswith(("_", "."))]
+    if not paths:
+        raise DefinitionError(f"There is no script in {scripts}.", hint="Scripts are files that end in .py.")
+    failed: dict[str, CafError] = {}
+    warnings: dict[str, list[str]] = {}
+    settings: dict[Path, dict[str, Any]] = {}
+    for path in paths:
+        try:
+            settings[path], warnings[path.name] = read_settings(replace(order, script=str(path)))
+        except CafError as error:
+            failed[path.name] = error
+    for path, double in _find_doubles(settings):
+        failed[path.name] = double
+        del settings[path], warnings[path.name]
+    known = {own["name"] for own in settings.values()}
+    for path, own in settings.items():
+        for name in own["depends_on"]:
+            if name not in known:
+                warnings[path.name].append(
+                    f"It depends on {name!r}, which is the name of no usable script of the folder."
+                )
+    return CheckedSet(settings=settings, failed=failed, warnings=warnings)
+
+
 def import_set(script_set: ScriptSet) -> ImportedSet:
     """Import all scripts of a folder. One that cannot be imported is reported, and the others go on.
 
     :raises DefinitionError: if there are no scripts.
     """
-    paths = [path for path in sorted(script_set.scripts.glob("*.py")) if not path.name.startswith(("_", "."))]
-    if not paths:
-        raise DefinitionError(f"There is no script in {script_set.scripts}.", hint="Scripts are files that end in .py.")
-    failed: dict[str, CafError] = {}
-    settings: dict[Path, dict[str, Any]] = {}
-    for path in paths:
-        try:
-            settings[path] = read_settings(replace(script_set.order, script=str(path)))
-        except CafError as error:
-            failed[path.name] = error
-    for path, double in _find_doubles(settings):
-        failed[path.name] = double
-        del settings[path]
-    lowest = min((_find_level(own) for own in settings.values()), default=0)
+    checked = check_set(script_set.scripts, script_set.order)
+    failed, settings = dict(checked.failed), checked.settings
+    lowest = min((level for level in map(_find_level, settings.values()) if level != _UNKNOWN), default=_UNKNOWN)
     imported, runners = [], []
     for path, own in settings.items():
         order = _complete_order(script_set, path, own)
         try:
-            if _find_level(own) == lowest:
+            if _find_level(own) in (_UNKNOWN, lowest):
                 imported.append(import_script(order))
             else:
                 runners.append(_write_runner(script_set, order, own))
@@ -119,7 +155,8 @@ def _find_doubles(settings: Mapping[Path, Mapping[str, Any]]) -> list[tuple[Path
 
 
 def _find_level(settings: Mapping[str, Any]) -> int:
-    return max(FORMATS.index(name) for name in settings["input_data_formats"])
+    """Return the place of a script's latest format."""
+    return max(FORMATS.index(name) if name in FORMATS else _UNKNOWN for name in settings["input_data_formats"])
 
 
 def name_production(scripts: Path, data_format: str) -> str:
@@ -156,7 +193,7 @@ def _write_productions(script_set: ScriptSet, settings: Sequence[Mapping[str, An
     """Write the steps that make the data of one format, behind all scripts of those before."""
     if not script_set.production:
         return
-    for level in sorted({_find_level(own) for own in settings})[1:]:
+    for level in sorted({_find_level(own) for own in settings} - {_UNKNOWN})[1:]:
         name = name_production(script_set.scripts, FORMATS[level])
         form = {
             "name": name,

@@ -79,15 +79,14 @@ def import_script(order: ScriptImport) -> Imported:
         return _write(order, description, printed, draft, resources)
 
 
-def read_settings(order: ScriptImport) -> dict[str, Any]:
-    """Describe the settings of a script alone; its calibrations are not built.
+def read_settings(order: ScriptImport) -> tuple[dict[str, Any], list[str]]:
+    """Describe the settings of a script alone, and what a reader should know of them; its calibrations are not built.
 
     :raises DefinitionError: as `import_script`.
     """
     with _drafting(order) as draft:
         description, _, _ = _describe(order, draft, None)
-    settings: dict[str, Any] = description["settings"]
-    return settings
+    return description["settings"], description["warnings"]
 
 
 @contextmanager

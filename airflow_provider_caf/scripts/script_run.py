@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+from airflow_provider_caf.core.caf_config import CafConfig
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.definitions.caf import DagOptions
 from airflow_provider_caf.definitions.files import SCRIPT_RUN_SUFFIX, place_errors
@@ -22,7 +23,7 @@ from airflow_provider_caf.definitions.words import (
     refuse,
 )
 from airflow_provider_caf.definitions.yaml_reader import read_source
-from airflow_provider_caf.scripts.definition import CAFS, CafConfig
+from airflow_provider_caf.scripts.definition import CAFS
 
 
 def _read_data(value: Any, file: str = "input_data.json") -> Any:

@@ -31,6 +31,7 @@ _QUESTIONS = {
     "describe": ("describe", "list of references", True),
     "merge": ("collect.merge", "merge request", False),
     "metadata": ("collect.metadata", "request for metadata", True),
+    "pickled-map": ("basf2.pickled_map", "request", True),
     "script": ("basf2.describe_script", "request", True),
     "validate": ("basf2.validate_script", "request", False),
     "values": ("algorithm.values", "request for values", True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.core.payloads import parse_database
 from airflow_provider_caf.jobs.arrays import read_intents
-from tests.script_site import PROJECT, SETUP, source_and_run, write_data
+from tests.script_site import PROJECT, SCRIPTS, SETUP, source_and_run, write_data, write_json
 
 if TYPE_CHECKING:
     from tests.contract.batch_site import Site
@@ -250,5 +251,43 @@ def check_collectors(program: Program) -> None:
     collected = results / "0" / "collector_output" / "default"
     outputs = [path.relative_to(collected).as_posix() for path in collected.glob("[0-9]*/*.root")]
     assert sorted(outputs) == ["0/CollectorOutput.root", "1/CollectorOutput.root"]
+    (array,) = read_intents(next(collected.glob(".backend/*/output/arrays")))
+    assert array.elements == ((0,), (1,))
+
+
+@pytest.mark.only_on("lsf", real=False)
+def test_a_script_with_its_two_files_runs_there(program: Program) -> None:
+    check_prompt_run(program)
+
+
+@pytest.mark.only_on("htcondor", "slurm", real=True)
+def test_a_script_with_its_two_files_runs_on_a_real_system(program: Program) -> None:
+    check_prompt_run(program)
+
+
+def check_prompt_run(program: Program) -> None:
+    """Run a calibration script as the experiment's prompt tool does, with the stand-in for its software."""
+    folder = program.site.folder
+    known = json.loads((folder / "site.json").read_text())
+    config = {
+        "caf_script": "example_simple",
+        "database_chain": [],
+        "requested_iov": [1, 1, 1, 2],
+        "backend_args": {**known["backend_args"], "setup": SETUP, "queue": None},
+    }
+    files = (
+        write_json(folder / "caf_config.json", config),
+        write_json(folder / "input_data.json", write_data(folder / "data", ["raw_physics"])),
+    )
+    path = f"PYTHONPATH='{PROJECT}:{SCRIPTS.parents[1]}':$PYTHONPATH"
+    words = [known["class"], *files, "--max-files-per-subjob", "1", "--heartbeat", "1"]
+    command = f"{path} '{sys.executable}' -m airflow_provider_caf.worker.basf2.prompt_run"
+    ended = source_and_run(f"{command} {' '.join(map(shlex.quote, words))}", folder)
+    assert ended.returncode == 0, ended.stderr
+    assert f"the collectors of TestCalibration run on {known['class']}, all else here" in ended.stderr
+    output = folder / "caf_outputdb_results" / "TestCalibration"
+    entries = parse_database((output / "database.txt").read_text(), str(output))
+    assert [(entry.name, entry.iov) for entry in entries] == [("TestCalibMean", IoV(1, 1, -1, -1))]
+    collected = folder / "calibration_results" / "TestCalibration" / "0" / "collector_output" / "default"
     (array,) = read_intents(next(collected.glob(".backend/*/output/arrays")))
     assert array.elements == ((0,), (1,))

@@ -82,8 +82,9 @@ def test_importing_them_needs_python_alone(found: Any) -> None:
 
 
 def test_what_is_said_not_to_be_there_is_not() -> None:
-    names = re.findall(r"^\| `([\w.]+)` \|", PAGE.read_text("utf-8").partition(NOT_THERE)[2], re.MULTILINE)
-    assert len(names) > 20
+    section = PAGE.read_text("utf-8").partition(NOT_THERE)[2].partition("\n## ")[0]
+    names = re.findall(r"^\| `([\w.]+)` \|", section, re.MULTILINE)
+    assert len(names) > 10
     # What the members are of has to be there: else a name that is written wrongly would do.
     owners = {name.rpartition(".")[0] for name in names}
     argv = [sys.executable, "-c", FIND_NAMES, json.dumps([*names, *sorted(owners)])]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from airflow.cli.cli_config import GroupCommand
+from airflow.cli.cli_parser import get_parser
 
 import airflow_provider_caf
 from airflow_provider_caf.batch.arguments import ARGUMENTS
@@ -21,6 +22,8 @@ from airflow_provider_caf.definitions.files import read_definition
 from airflow_provider_caf.definitions.schema import build_schema
 from airflow_provider_caf.get_provider_info import get_provider_info
 from airflow_provider_caf.worker import Algorithm, Collector, ResultCode
+from airflow_provider_caf.worker.basf2.dropin.caf.database import CAFDB
+from airflow_provider_caf.worker.basf2.dropin.caf.framework import Calibration
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCS = PROJECT / "docs"
@@ -153,6 +156,19 @@ def list_commands() -> dict[str, set[str]]:
 def test_command_has_every_option(name: str) -> None:
     cells = re.findall(r"^\|([^|]*)\|", get_section(REFERENCE / "command-line.md", name), re.MULTILINE)
     assert {word for cell in cells for word in re.findall(r"`([^`]+)`", cell)} == list_commands()[name]
+
+
+def test_the_ways_of_the_experiments_status_tool_are_commands() -> None:
+    """All that its database holds can be set: these are the columns of `CAFDB`, and each has a row."""
+    section = get_section(DOCS / "how-to" / "steer-a-run.md", "In the place of `b2caf-status`")
+    columns = CAFDB.default_schema["calibrations"]
+    changed = {word for word in re.findall(r"`update \w+ (\w+)", section)}
+    assert changed == {column.split()[0] for column in columns} - {"name"}
+    assert {word for word in re.findall(r"`update \w+ checkpoint (\w+)", section)} == set(Calibration.checkpoint_states)
+    commands = re.findall(r"`airflow (caf [^`]+)`", section)
+    assert len(commands) == 6
+    for words in commands:
+        get_parser().parse_args(words.split())
 
 
 def test_batch_arguments_are_complete() -> None:

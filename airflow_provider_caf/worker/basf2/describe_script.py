@@ -27,6 +27,7 @@ from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import ALWAYS, IoV
 from airflow_provider_caf.core.json_form import normalise_json
 from airflow_provider_caf.core.suggestions import build_word_hint, check_word
+from airflow_provider_caf.worker.basf2.dropin.warn import collecting_warnings
 from airflow_provider_caf.worker.basf2.read_script import check_dependencies, describe_calibration, read_uri
 from airflow_provider_caf.worker.basf2.script import ScriptArguments, call_script, find_event_counts, load_script
 from airflow_provider_caf.worker.basf2.software import find_software
@@ -51,18 +52,20 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
         expert_config={},
         input_data={},
     )
-    module = load_script(arguments)
+    warnings: list[str] = []
+    with _telling(warnings), collecting_warnings(warnings):
+        module = load_script(arguments)
     settings = describe_settings(module.settings, arguments.script)
     software = find_software()
-    answer = {"settings": settings, "calibrations": [], "warnings": [], "software": software}
+    answer = {"settings": settings, "calibrations": [], "warnings": warnings, "software": software}
     if request.get("input_data") is None:
         return answer
-    warnings: list[str] = []
     with _telling(warnings):
         config = merge_config(settings["expert_config"], request.get("expert_config") or {}, warnings)
         data = find_input_data(settings["input_data_names"], request["input_data"], arguments.requested_iov, warnings)
         arguments = replace(arguments, expert_config=config, input_data=data)
-        calibrations = call_script(module, arguments)
+        with collecting_warnings(warnings):
+            calibrations = call_script(module, arguments)
         sys.stdout.flush()
         folder = Path(request["folder"])
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +75,7 @@ def run(request: Mapping[str, Any]) -> dict[str, Any]:
     arguments = replace(arguments, event_counts=find_event_counts(arguments.caf), software=software)
     text = json.dumps(arguments.to_json(), indent=1) + "\n"
     write_bytes(folder / ARGUMENTS_FILE, text.encode(), "arguments of the script")
-    return {**answer, "calibrations": described, "warnings": warnings}
+    return {**answer, "calibrations": described}
 
 
 @contextmanager

@@ -246,6 +246,33 @@ def test_a_map_made_in_another_way_is_made_again(
     assert sorted(str(each.iov) for each in read_filemap(target).values()) == ["0,7,0,7", "1,7,1,7", "2,7,2,7"]
 
 
+def test_a_map_becomes_a_pickle_and_is_read_again(
+    numbered: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, back = tmp_path / "map.pkl", tmp_path / "map.json"
+    words = ("--regex", r"(?P<exp>\d+)_(?P<run>\d+)\.root", "--exclude", "_1")
+    assert run("filemap", numbered, "-o", str(made), *words) == 0
+    assert run("filemap", "--pickle", str(made), "-o", str(back)) == 0
+    assert "2 files, 0 of them looked into now" in capsys.readouterr().err
+    found = read_filemap(back)
+    assert {Path(file).name: str(each.iov) for file, each in found.items()} == {
+        "7_0.root": "7,0,7,0",
+        "7_2.root": "7,2,7,2",
+    }
+    assert found == read_filemap(tmp_path / "map.pkl.json")
+    assert run("filemap", "--pickle", str(made), "-o", str(back), "--exclude", "_0") == 0
+    assert [Path(file).name for file in read_filemap(back)] == ["7_2.root"]
+    for wrong, text in (((), "Give one of them"), ((numbered, "--pickle", str(made)), "Give one of them")):
+        assert run("filemap", *wrong, "-o", str(back)) == 1
+        assert text in capsys.readouterr().err
+    assert run("filemap", "--pickle", str(back), "-o", str(back)) == 1
+    assert "is no pickle of a file map" in capsys.readouterr().err
+    assert run("filemap", numbered, "-o", "map.txt") == 1
+    assert "is no .json, .parquet or .pkl file" in capsys.readouterr().err
+    assert run("filemap", numbered, "-o", str(back), "--exclude", "(") == 1
+    assert "'(' is no regular expression" in capsys.readouterr().err
+
+
 def test_parquet_is_asked_for_before_the_work_begins(
     numbered: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_caf.core.caf_config import CafConfig
 from airflow_provider_caf.core.errors import CafError
-from airflow_provider_caf.scripts.definition import CafConfig, ScriptImport
+from airflow_provider_caf.scripts.definition import ScriptImport
 from airflow_provider_caf.scripts.folder import ScriptSet, import_set
 from airflow_provider_caf.scripts.importing import import_script
 from tests.script_site import BAD_SCRIPTS, SETUP

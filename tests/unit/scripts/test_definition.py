@@ -10,17 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
+from airflow_provider_caf.core.caf_config import CafConfig
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.definitions.caf import CAF
 from airflow_provider_caf.definitions.calibration import Calibration, ExternalCommand
-from airflow_provider_caf.scripts.definition import (
-    CafConfig,
-    ScriptImport,
-    build_definition,
-    dump_definition,
-    name_script,
-)
+from airflow_provider_caf.scripts.definition import ScriptImport, build_definition, dump_definition, name_script
 from airflow_provider_caf.scripts.importing import find_environment
 from airflow_provider_caf.worker.basf2.read_script import describe_chain
 

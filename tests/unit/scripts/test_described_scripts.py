@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_caf.core.caf_config import CafConfig
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.definitions.files import read_definition
-from airflow_provider_caf.scripts.definition import CafConfig, ScriptImport
+from airflow_provider_caf.scripts.definition import ScriptImport
 from airflow_provider_caf.scripts.importing import import_script
 from tests.script_site import SETUP
 

@@ -13,13 +13,14 @@ import pytest
 import yaml
 
 from airflow_provider_caf.batch.spec import Resources
+from airflow_provider_caf.core.caf_config import CafConfig
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.core.files import read_json
 from airflow_provider_caf.definitions.calibration import Calibration, ExternalCommand
 from airflow_provider_caf.definitions.files import load_definitions
 from airflow_provider_caf.scripts import importing
-from airflow_provider_caf.scripts.definition import CafConfig, ScriptImport
-from airflow_provider_caf.scripts.folder import ScriptSet, import_set, name_production
+from airflow_provider_caf.scripts.definition import ScriptImport
+from airflow_provider_caf.scripts.folder import ScriptSet, check_set, import_set, name_production
 from airflow_provider_caf.scripts.importing import import_script, list_script_folders
 from airflow_provider_caf.scripts.script_run import read_script_run
 
@@ -222,6 +223,15 @@ def test_without_a_command_the_production_is_the_sites(folder: tuple[Path, Scrip
     assert dag.after == [name_production(folder[0], "cdst")]
 
 
+def test_a_dependency_on_a_script_that_is_not_there_is_told(folder: tuple[Path, Scripts], tmp_path: Path) -> None:
+    folder[1].settings["dedx.py"] = DefinitionError("No module named 'x'.")
+    checked = check_set(folder[0], ask(tmp_path))
+    assert {path.name for path in checked.settings} == {"cdc.py", "time.py", "spot.py"}
+    assert set(checked.failed) == {"dedx.py"}
+    told = "It depends on 'dedx', which is the name of no usable script of the folder."
+    assert checked.warnings == {"cdc.py": ["Look."], "time.py": ["Look."], "spot.py": ["Look.", told]}
+
+
 def test_one_bad_script_does_not_touch_the_others(folder: tuple[Path, Scripts], tmp_path: Path) -> None:
     folder[1].settings["time.py"] = DefinitionError("No module named 'x'.")
     result = import_set(ScriptSet(scripts=folder[0], order=ask(tmp_path / "definitions")))
@@ -242,6 +252,16 @@ def test_scripts_of_one_format_wait_for_no_production(folder: tuple[Path, Script
     result = import_set(ScriptSet(scripts=folder[0], order=ask(tmp_path / "definitions"), production=("make",)))
     assert (len(result.imported), result.runners) == (4, ())
     assert not list((tmp_path / "definitions").glob("*production*"))
+
+
+def test_a_format_that_is_not_known_waits_for_no_production(folder: tuple[Path, Scripts], tmp_path: Path) -> None:
+    out = tmp_path / "definitions"
+    folder[1].settings["time.py"] = {"name": "SVD time", "input_data_formats": ["new"]}
+    result = import_set(ScriptSet(scripts=folder[0], order=ask(out), production=("make",)))
+    assert not result.failed
+    assert [each.name for each in result.imported] == ["CDC", "SVD_time"]
+    assert [path.name for path in result.runners] == ["dedx.script.yaml", "Beam_spot.script.yaml"]
+    assert [path.name for path in out.glob("*production*")] == ["scripts_cdst_production.yaml"]
 
 
 def test_a_folder_without_scripts_is_an_error(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from airflow_provider_caf.worker.basf2.dropin.caf.framework import (
     Collection,
 )
 from airflow_provider_caf.worker.basf2.dropin.caf.utils import IoV
+from airflow_provider_caf.worker.basf2.dropin.warn import CafWarning
 from tests.unit.worker.dropin.conftest import CalibrationAlgorithm, Module, Software
 
 FILES = ["/data/1.root", "/data/2.root"]
@@ -150,8 +151,10 @@ def test_dependencies() -> None:
     assert second.failed_dependencies() == [first]
     first.state = "completed"
     assert second.dependencies_met()
-    with pytest.raises(ValueError, match="cannot depend on one of the same name"):
-        second.depends_on(build_calibration("second"))
+    for same in (second, build_calibration("second")):
+        with pytest.warns(CafWarning, match="'second' cannot depend on one of the same name"):
+            second.depends_on(same)
+    assert (second.dependencies, second.future_dependencies) == ([first], [])
 
 
 def test_a_collection_of_a_name_that_is_taken_is_an_error() -> None:
@@ -185,12 +188,6 @@ def build_with_two_granularities() -> Calibration:
     return calibration
 
 
-def build_with_a_runner() -> Calibration:
-    calibration = build_calibration()
-    calibration.algorithms_runner = object
-    return calibration
-
-
 @pytest.mark.parametrize(
     ("build", "match"),
     [
@@ -199,7 +196,6 @@ def build_with_a_runner() -> Calibration:
         (lambda: build_calibration(collector=None), "no collection with a collector and input files"),
         (lambda: build_with("all", strategies.SequentialRunByRun), "cannot work on the granularity 'all'"),
         (build_with_two_granularities, "differ in granularity"),
-        (build_with_a_runner, "nothing here uses the algorithms_runner"),
     ],
 )
 def test_a_calibration_that_cannot_run_is_refused(build: Any, match: str) -> None:
@@ -220,6 +216,12 @@ def test_two_of_one_name_are_refused() -> None:
 def test_defaults_of_all_calibrations() -> None:
     assert CAF().calibration_defaults == {"max_iterations": 5, "ignored_runs": []}
     assert CAF({"max_iterations": 2}).calibration_defaults["max_iterations"] == 2
+    calibration, own = build_calibration(), build_calibration()
+    own.max_iterations = 0
+    for each in (calibration, own):
+        with pytest.warns(CafWarning, match="'Mean' has no attribute 'max_iteration'"):
+            each._apply_calibration_defaults({"max_iteration": 4, "max_iterations": 4})
+    assert (calibration.max_iterations, own.max_iterations) == (4, 0)
 
 
 def test_a_backend_is_one_of_the_classes() -> None:
@@ -246,6 +248,8 @@ def test_a_folder_that_is_there_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_
     caf.add_calibration(build_calibration())
     caf.output_dir = "there"
     (tmp_path / "there").mkdir()
+    assert CAF()._make_output_dir() == str(tmp_path / "calibration_results")
+    assert (tmp_path / "calibration_results").is_dir()
     with pytest.raises(RuntimeError, match="is there already"):
         caf.run()
 

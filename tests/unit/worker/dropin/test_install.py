@@ -21,6 +21,7 @@ MODULES = [
     "caf.strategies",
     "caf.utils",
     "caf.backends",
+    "caf.cli",
     "caf.state_machines",
     "caf.runners",
     "caf.database",
@@ -148,3 +149,26 @@ except ModuleNotFoundError as error:
 """
     expected = "prompt.calibrations" if "prompt" in name else name
     assert run(INSTALL + code, folder=tmp_path).strip() == expected
+
+
+def test_the_lists_of_filters_and_formats_are_those_of_the_release(tmp_path: Path) -> None:
+    """The release's own `prompt` lies behind ours on the path; it is read, and not imported."""
+    release = tmp_path / "release"
+    (release / "prompt").mkdir(parents=True)
+    (release / "prompt" / "__init__.py").write_text(
+        "import basf2\n"
+        'INPUT_DATA_FILTERS = {"Data Tag": {"new_calib": "Data Tag: new_calib"}}\n'
+        "class CalibrationSettings:\n"
+        '    allowed_data_formats = frozenset({"raw", "new"})\n'
+    )
+    code = (
+        f"{INSTALL}"
+        "from prompt import INPUT_DATA_FILTERS, CalibrationSettings\n"
+        "import warnings; warnings.simplefilter('error')\n"
+        "name = INPUT_DATA_FILTERS['Data Tag']['new_calib']\n"
+        "settings = CalibrationSettings('Mean', 'expert', 'cdc', 'text', ['new'], ['a'], {'a': [name, 'new_calib']})\n"
+        "print(settings.input_data_filters, sorted(settings.allowed_data_formats), dict(INPUT_DATA_FILTERS))\n"
+    )
+    assert run(code, release, PACKAGE.parent, folder=tmp_path).splitlines() == [
+        "{'a': ['Data Tag: new_calib', 'new_calib']} ['new', 'raw'] {'Data Tag': {'new_calib': 'Data Tag: new_calib'}}"
+    ]

@@ -59,7 +59,11 @@ fine.depends_on(rough)
 for each in (fine, rough):
     caf.add_calibration(each)
 caf.run()
-assert caf.order == ["Rough", "Fine"], caf.order
+assert list(caf.order.items()) == [("Rough", ["Fine"]), ("Fine", [])], caf.order
+assert caf.dependencies == {"Fine": ["Rough"], "Rough": []}
+assert caf.future_dependencies == {"Fine": [], "Rough": ["Fine"]}
+assert (rough.iteration, rough.machine.state) == (1, "completed")
+assert fine.output_database_dir == caf.output_dir + "/Fine/outputdb"
 assert {number: len(results) for number, results in rough.results.items()} == {0: 2, 1: 2}
 assert len(rough.pre_collector_path.modules()) == before
 assert (rough.state, fine.state, rough.max_iterations) == ("completed", "completed", 3)
@@ -117,6 +121,48 @@ def test_calibrations_run_one_after_the_other(data: Path, tmp_path: Path) -> Non
     assert read_payloads(results / "Rough" / "0" / "algorithm_output" / "outputdb")
     assert (results / "Fine" / "0" / "algorithm_output" / "TestCalibrationAlgorithm_stdout").exists()
     assert "asked before 0" in ended.stdout
+
+
+OWN_RUNNER = """
+from caf.runners import AlgorithmsRunner, SeqAlgorithmsRunner
+from caf.utils import IoV_Result
+
+
+class Twice(SeqAlgorithmsRunner):
+    def run(self, iov, iteration):
+        super().run(iov, iteration)
+        print("ran", self.name, iteration, self.final_state, flush=True)
+        self.results = {
+            name: [IoV_Result(IoV(*iov), code) for iov, code in found] for name, found in self.results.items()
+        }
+
+
+class Failing(AlgorithmsRunner):
+    def run(self, iov, iteration):
+        self.final_state = self.FAILED
+
+
+mean = build("Mean", make("Mean"), max_collector_jobs=1)
+mean.algorithms_runner = Twice
+caf.add_calibration(mean)
+caf.run()
+print(mean.results)
+mean.algorithms_runner = Failing
+mean.algorithms[0].params = {"apply_iov": IoV(1, 0, -1, -1)}
+try:
+    caf.run()
+except RuntimeError as error:
+    print(error, mean.state)
+"""
+
+
+def test_a_runner_of_a_script_runs_its_algorithms(data: Path, tmp_path: Path) -> None:
+    ended = run_script(OWN_RUNNER, data, tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    ran, results, failed = ended.stdout.splitlines()[-3:]
+    assert (ran, results) == ("ran Mean 0 COMPLETED", "{0: [((1, 1, 1, 3), 0)]}")
+    assert failed.startswith("The runner of calibration Mean failed in iteration 0: FAILED")
+    assert failed.endswith(" failed")
 
 
 CHOSEN = """
@@ -227,6 +273,67 @@ def test_a_script_goes_on_where_it_failed(data: Path, tmp_path: Path) -> None:
     (tmp_path / "changed").touch()
     assert run(0) == ["begins 0", "begins 1"]
     assert read_payloads(tmp_path / "results" / "Mean" / "outputdb") == [("Mean", IoV(1, 0, -1, -1))]
+
+
+BY_HAND = """
+import time
+from caf.state_machines import CalibrationMachine, ConditionError
+
+
+def wait_for(step):
+    while True:
+        try:
+            return step()
+        except ConditionError:
+            time.sleep(0.1)
+
+
+mean = build("Mean", make("Mean", iterations=1), max_collector_jobs=1)
+mean.max_iterations = 3
+machine = CalibrationMachine(mean)
+seen = [mean.state]
+for _ in range(2):
+    machine.submit_collector()
+    seen.append(mean.state)
+    wait_for(lambda: machine.complete())
+    seen.append(mean.state)
+    machine.run_algorithms()
+    seen.append(mean.state)
+print(*seen, mean.iteration, len(mean.results))
+
+# What was collected is found again from there.
+again = CalibrationMachine(mean, initial_state="collector_completed", iteration=1)
+again.run_algorithms()
+print(mean.state)
+
+broken = build("Broken", make("Broken"), max_collector_jobs=1, output_patterns=["*.mille"])
+machine = CalibrationMachine(broken)
+machine.submit_collector()
+wait_for(lambda: machine.fail())
+machine.fail_fully()
+print(broken.state)
+awful = make("Awful")
+awful.setAwfulCalibration(True)
+bad = build("Awful", awful, max_collector_jobs=1)
+machine = CalibrationMachine(bad)
+machine.submit_collector()
+wait_for(lambda: machine.complete())
+machine.run_algorithms()
+print(bad.state, machine.failure)
+"""
+
+
+def test_a_machine_can_be_driven_by_hand(data: Path, tmp_path: Path) -> None:
+    ended = run_script(BY_HAND, data, tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    seen, again, broken, awful = ended.stdout.splitlines()[-4:]
+    assert seen == (
+        "init running_collector collector_completed init running_collector collector_completed completed 1 2"
+    )
+    assert (again, broken, awful.partition(" ")[0]) == ("completed", "failed", "algorithms_failed")
+    assert "Algorithm TestCalibrationAlgorithm of calibration Awful failed in iteration 0: FAILED" in awful
+    assert read_payloads(tmp_path / "Mean" / "outputdb") == [("Mean", IoV(1, 1, 1, 3))]
+    assert len(list(tmp_path.rglob("Mean/**/attempt_*"))) == 2
 
 
 ELSEWHERE = """

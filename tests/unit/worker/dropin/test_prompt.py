@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import strategies
 
 from airflow_provider_caf.worker.basf2.dropin import prompt
 from airflow_provider_caf.worker.basf2.dropin.caf.utils import IoV
 from airflow_provider_caf.worker.basf2.dropin.prompt import CalibrationSettings, ValidationSettings, utils
+from airflow_provider_caf.worker.basf2.dropin.prompt.release_lists import read_release_lists
+from airflow_provider_caf.worker.basf2.dropin.warn import CafWarning, collecting_warnings
 
 WORDS: dict[str, Any] = {
     "name": "Mean",
@@ -52,10 +57,9 @@ def test_filters_are_known_ones_or_their_contrary(filters: list[str]) -> None:
     [
         ({"name": "x" * 65}, ValueError, "longer than 64"),
         ({"input_data_formats": []}, ValueError, "input_data_formats is empty"),
-        ({"input_data_formats": ["dst"]}, ValueError, "no data format dst; use cdst, mdst, raw, udst"),
         ({"input_data_names": None}, ValueError, "input_data_names is empty"),
         ({"input_data_filters": {"mumu": []}}, ValueError, "keys of input_data_filters"),
-        ({"input_data_filters": {"mumu": ["Best"], "cosmic": []}}, ValueError, "unknown filter 'Best'"),
+        ({"description": ["raw"]}, TypeError, "name, expert_username, subsystem, description, … in this order"),
         ({"expert_config": [1]}, TypeError, "expert_config is a list"),
         ({"expert_config": {"a": object()}}, TypeError, "not JSON serializable"),
         ({"depends_on": ["Other"]}, TypeError, "depends_on has a str"),
@@ -64,6 +68,92 @@ def test_filters_are_known_ones_or_their_contrary(filters: list[str]) -> None:
 def test_what_cannot_be_is_an_error(words: dict[str, Any], error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         build(**words)
+
+
+def test_the_order_of_the_arguments_is_that_of_the_newest_release() -> None:
+    """As `subsystem` stands in the release's own scripts, behind `expert_username`."""
+    settings = CalibrationSettings("Mean", "expert", "cdc", "text", ["raw"], ["a"], {"a": []}, [], {"b": 1}, ["P"])
+    words = ["name", "expert_username", "subsystem", "description", "input_data_formats", "input_data_names"]
+    words += ["input_data_filters", "depends_on", "expert_config", "produced_payloads"]
+    assert list(settings._asdict()) == words
+    assert settings == build(
+        subsystem="cdc",
+        input_data_formats=["raw"],
+        input_data_names=["a"],
+        input_data_filters={"a": []},
+        expert_config={"b": 1},
+        produced_payloads=["P"],
+    )
+
+
+def test_a_filter_that_is_not_known_is_told_once() -> None:
+    with pytest.warns(CafWarning, match="category 'Data Tag' 'cosmics_calib' here.* Did you mean 'cosmic_calib'"):
+        name = prompt.INPUT_DATA_FILTERS["Data Tag"]["cosmics_calib"]
+    # Warnings are errors here.
+    build(input_data_filters={"mumu": [name, f"NOT {name}"], "cosmic": []})
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (("Mean", "expert", "text", ["raw"], ["a"]), {}),
+        (("Mean", "expert", "text", ["raw"]), {"input_data_names": ["a"]}),
+        (("Mean", "expert", "text"), {"input_data_formats": ["raw"], "input_data_names": ["a"]}),
+        (("Mean", "expert", None), {"input_data_formats": ["raw"], "input_data_names": ["a"]}),
+    ],
+)
+def test_the_order_of_older_releases_is_understood(values: tuple[Any, ...], words: dict[str, Any]) -> None:
+    settings = CalibrationSettings(*values, **words)
+    assert (settings.subsystem, settings.description) == (None, values[2])
+    assert (settings.input_data_formats, settings.input_data_names) == ({"raw"}, {"a"})
+
+
+def test_the_newest_order_is_told_from_the_older_one() -> None:
+    words: dict[str, Any] = {"input_data_formats": ["raw"], "input_data_names": ["a"]}
+    for settings in (
+        CalibrationSettings("Mean", "expert", "cdc", "text", **words),
+        CalibrationSettings("Mean", "expert", "cdc", description="text", **words),
+        CalibrationSettings("Mean", "expert", "cdc", description=None, **words),
+        CalibrationSettings("Mean", expert_username="expert", subsystem="cdc", description="text", **words),
+    ):
+        assert (settings.subsystem, settings.description in ("text", None)) == ("cdc", True)
+    with pytest.raises(TypeError, match="has no description"):
+        CalibrationSettings("Mean", "expert", **words)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ({"input_data_formats": ["raw", "mdts"]}, "no data format 'mdts' here; it is taken as it is. Did you mean"),
+        (
+            {"input_data_filters": {"mumu": ["delayed_bhabha_calib"], "cosmic": []}},
+            "Did you mean 'delayedbhabha_calib'?",
+        ),
+        ({"input_data_filters": {"mumu": ["NOT Goood"], "cosmic": []}}, "no data filter 'Goood' here"),
+        ({"input_data_filters": {"mumu": ["Data Tag: hadrom_calib"], "cosmic": []}}, "mean 'Data Tag: hadron_calib'?"),
+        ({"input_data_filters": {"mumu": ["zzzz"], "cosmic": []}}, "'zzzz' here; it is taken as it is.$"),
+    ],
+)
+def test_what_is_not_known_is_taken_with_a_warning(words: dict[str, Any], text: str) -> None:
+    with pytest.warns(CafWarning, match=text) as caught:
+        settings = build(**words)
+    assert {name: getattr(settings, name) for name in words} == {
+        name: frozenset(value) if name == "input_data_formats" else value for name, value in words.items()
+    }
+    # It is of the line of the script, not of ours.
+    assert [Path(item.filename) for item in caught] == [Path(__file__)]
+
+
+@hypothesis.given(name=strategies.text())
+def test_no_name_of_a_filter_is_an_error(name: str) -> None:
+    """New tags come with every release: no list of ours is complete."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for category in (*prompt.INPUT_DATA_FILTERS, "New"):
+            assert prompt.INPUT_DATA_FILTERS[category][name] == name
+    known = [name in names for names in prompt.INPUT_DATA_FILTERS.values()]
+    assert len(caught) == known.count(False) + 2
+    assert "New" not in prompt.INPUT_DATA_FILTERS
 
 
 def test_settings_of_a_validation() -> None:
@@ -77,7 +167,53 @@ def test_settings_of_a_validation() -> None:
 def test_filters_are_there_by_category() -> None:
     assert set(prompt.INPUT_DATA_FILTERS) == {"Magnet", "Beam Energy", "Run Type", "Data Tag", "Data Quality Tag"}
     assert prompt.INPUT_DATA_FILTERS["Data Tag"]["hadron_calib"] == "hadron_calib"
+    assert prompt.INPUT_DATA_FILTERS["Data Tag"]["delayedbhabha_calib"] == "delayedbhabha_calib"
     assert prompt.prompt_script_package == "prompt.calibrations."
+
+
+RELEASE = """
+import basf2
+INPUT_DATA_FILTERS = {"Data Tag": {"new_calib": "Data Tag: new_calib"}}
+class CalibrationSettings(namedtuple("Settings", ["name"])):
+    allowed_data_formats = frozenset({"raw", "new"})
+"""
+
+
+def test_the_lists_of_a_release_are_read_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_release_lists() == {}
+    (tmp_path / "prompt").mkdir()
+    (tmp_path / "prompt" / "__init__.py").write_text(RELEASE)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert read_release_lists() == {
+        "INPUT_DATA_FILTERS": {"Data Tag": {"new_calib": "Data Tag: new_calib"}},
+        "allowed_data_formats": {"raw", "new"},
+    }
+    (tmp_path / "prompt" / "__init__.py").write_text("INPUT_DATA_FILTERS = make_filters()")
+    with pytest.warns(CafWarning, match="is no plain list"):
+        assert read_release_lists() == {}
+
+
+def test_warnings_are_collected_once_and_others_pass() -> None:
+    found: list[str] = ["known"]
+
+    def build_badly() -> None:
+        with collecting_warnings(found):
+            for _ in range(2):
+                build(input_data_formats=["new"])
+            warnings.warn("other", stacklevel=1)
+
+    with pytest.warns(UserWarning, match="other"):
+        build_badly()
+
+    def fail() -> None:
+        with collecting_warnings(found):
+            build(input_data_formats=["newer"])
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        fail()
+    texts = [f"There is no data format {name!r} here; it is taken as it is." for name in ("new", "newer")]
+    assert found == ["known", *texts]
 
 
 RUN_1, RUN_2 = IoV(1, 1, 1, 1), IoV(1, 2, 1, 2)
@@ -121,6 +257,8 @@ def test_files_per_run(opened: list[str]) -> None:
 def test_events_per_run(opened: list[str]) -> None:
     assert list(utils.filter_by_max_events_per_run(FILES, 12)) == ["a", "b", "c", "e"]
     assert list(utils.filter_by_max_events_per_run(FILES, 12, max_events_per_file=5)) == ["a", "b", "d", "c", "e"]
+    # 0 is the default, and no limit.
+    assert utils.filter_by_max_events_per_run(FILES, 12, False, 0) == utils.filter_by_max_events_per_run(FILES, 12)
     assert utils.filter_by_max_events_per_run({"empty": RUN_1}, 1) == {}
 
 

@@ -22,6 +22,7 @@ from airflow_provider_caf.worker.basf2.dropin.caf.utils import (
     LocalDatabase,
     parse_file_uri,
 )
+from airflow_provider_caf.worker.basf2.dropin.warn import warn
 
 __all__ = ["CAF", "Algorithm", "Calibration", "CalibrationBase", "Collection"]
 
@@ -185,12 +186,10 @@ class CalibrationBase(ABC):
         """Return whether it can run."""
 
     def depends_on(self, calibration: CalibrationBase) -> None:
-        """Add a calibration whose payloads are needed.
-
-        :raises ValueError: if both have one name.
-        """
+        """Add a calibration whose payloads are needed. One of the same name is left out, with a warning."""
         if self.name == calibration.name:
-            raise ValueError(f"The calibration {self.name!r} cannot depend on one of the same name.")
+            warn(f"The calibration {self.name!r} cannot depend on one of the same name: this dependency is left out.")
+            return
         if calibration not in self.dependencies:
             self.dependencies.append(calibration)
         if self not in calibration.future_dependencies:
@@ -204,8 +203,35 @@ class CalibrationBase(ABC):
         """Return those that it depends on and that have failed."""
         return [needed for needed in self.dependencies if needed.state == needed.fail_state]
 
+    def _apply_calibration_defaults(self, defaults: Mapping[str, Any]) -> None:
+        """Set attributes that are None; one that it does not have is left out, with a warning."""
+        for name, value in defaults.items():
+            if not hasattr(self, name):
+                warn(f"The calibration {self.name!r} has no attribute {name!r}: its default is left out.")
+            elif getattr(self, name) is None:
+                setattr(self, name, value)
+
     def __repr__(self) -> str:
         return self.name
+
+
+class _Converted:
+    """An attribute that is of one type, whatever is given.
+
+    :param kind: makes it.
+    """
+
+    def __init__(self, kind: Callable[[Any], Any]) -> None:
+        self._kind = kind
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = f"_{name}"
+
+    def __get__(self, calibration: Any, owner: type | None = None) -> Any:
+        return self if calibration is None else getattr(calibration, self._name)
+
+    def __set__(self, calibration: Any, value: Any) -> None:
+        setattr(calibration, self._name, self._kind(value))
 
 
 class _OfDefaultCollection:
@@ -263,6 +289,10 @@ class Calibration(CalibrationBase, _HasDatabases):
     checkpoint_states = ("init", "collector_completed", "completed")
     default_collection_name = "default"
 
+    # The reference keeps both in a database.
+    state = _Converted(str)
+    iteration = _Converted(int)
+
     collector = _OfDefaultCollection()
     input_files = _OfDefaultCollection()
     files_to_iovs = _OfDefaultCollection()
@@ -287,7 +317,7 @@ class Calibration(CalibrationBase, _HasDatabases):
         self.backend: Any = None
         self.collector_full_update_interval = 30
         self.heartbeat = 3
-        self.machine = None
+        self.machine: Any = None
         self.iteration = 0
 
     def add_collection(self, name: str, collection: Collection) -> None:
@@ -307,8 +337,6 @@ class Calibration(CalibrationBase, _HasDatabases):
         """Return why it cannot run, or None."""
         if not self.algorithms:
             return "it has no algorithm"
-        if self.algorithms_runner is not runners.SeqAlgorithmsRunner:
-            return f"nothing here uses the algorithms_runner {self.algorithms_runner!r}: write a strategy instead"
         valid = [collection for collection in self.collections.values() if collection.is_valid()]
         if not valid:
             return "it has no collection with a collector and input files"
@@ -399,7 +427,8 @@ class CAF:
         self.future_dependencies: dict[str, list[str]] = {}
         self.dependencies: dict[str, list[str]] = {}
         self.output_dir = "calibration_results"
-        self.order: list[str] | None = None
+        self.order: Mapping[str, list[str]] | None = None
+        """Calibration → all that depend on it, in an order in which they can run; known when they run."""
         self.heartbeat = 5
         self.calibration_defaults = {**self.default_calibration_config, **(calibration_defaults or {})}
         self._backend: Any = None
@@ -428,6 +457,13 @@ class CAF:
         if not isinstance(backend, backends.Backend):
             raise TypeError(f"A backend is a caf.backends.Backend, not a {type(backend).__name__}.")
         self._backend = backend
+
+    def _make_output_dir(self) -> str:
+        from airflow_provider_caf.worker.basf2.dropin.caf.local_run import open_output
+
+        folder = Path(self.output_dir).resolve()
+        open_output(folder)
+        return str(folder)
 
     def run(self, iov: IoV | None = None) -> None:
         """Run all calibrations, one after the other: collectors where the backend says, algorithms on this machine.

@@ -100,8 +100,8 @@ class Job:
     def __init__(self, name: str, job_dict: Mapping[str, Any] | None = None) -> None:
         self.name = name
         self.splitter: Any = None
-        self.input_sandbox_files: list[Any] = []
-        self._working_dir = self._output_dir = Path.cwd()
+        self.input_sandbox_files = []
+        self.working_dir = self.output_dir = Path()
         self.output_patterns: list[str] = []
         self.cmd: list[Any] = []
         self.args: Any = []
@@ -118,8 +118,8 @@ class Job:
     def _read(self, value: Mapping[str, Any]) -> None:
         for name in _LISTS:
             setattr(self, name, list(value[name]))
-        self.input_sandbox_files = [Path(path) for path in value["input_sandbox_files"]]
-        self.working_dir, self.output_dir = Path(value["working_dir"]), Path(value["output_dir"])
+        self.input_sandbox_files = value["input_sandbox_files"]
+        self.working_dir, self.output_dir = value["working_dir"], value["output_dir"]
         self.backend_args = dict(value["backend_args"])
         for subjob in value["subjobs"]:
             self.create_subjob(subjob["id"], input_files=subjob["input_files"], args=subjob["args"])
@@ -163,6 +163,15 @@ class Job:
     @output_dir.setter
     def output_dir(self, path: str | os.PathLike[str]) -> None:
         self._output_dir = Path(path).absolute()
+
+    @property
+    def input_sandbox_files(self) -> list[Path]:
+        """The files and folders that the command needs beside it; absolute."""
+        return self._input_sandbox_files
+
+    @input_sandbox_files.setter
+    def input_sandbox_files(self, paths: Iterable[str | os.PathLike[str]]) -> None:
+        self._input_sandbox_files = [Path(path).absolute() for path in paths]
 
     def ready(self) -> bool:
         """Look whether it, or all its subjobs, have ended. The batch system is not asked at each call.
@@ -244,13 +253,30 @@ class SubJob(Job):
     """A part of a job; what it does not say itself is the job's."""
 
     def __init__(self, job: Job, subjob_id: int, input_files: Iterable[str] | None = None) -> None:
-        super().__init__(f"{job.name}_{subjob_id}")
+        # What is not set here is looked up when it is used: the job may be changed until then.
         self.id = subjob_id
         self.parent = job
         self.input_files = list(input_files or ())
-        for word in _OF_PARENT:
-            # They are looked up when they are used: the job may be changed until then.
-            delattr(self, word)
+        self.args = []
+        self.result = None
+        self._status = "init"
+
+    @property
+    def name(self) -> str:  # type: ignore[override]  # of a job it can be set
+        """The name of the job, and its number."""
+        return f"{self.parent.name}_{self.id}"
+
+    @property
+    def subjobs(self) -> dict[int, SubJob]:  # type: ignore[override]  # a job gets some
+        """None."""
+        return {}
+
+    def create_subjob(self, i: int, input_files: Iterable[str] | None = None, args: Any = None) -> SubJob:
+        """Refuse: a subjob is not split.
+
+        :raises JobError: always.
+        """
+        raise JobError(f"{self} is a subjob: it cannot have subjobs.")
 
     @property
     def job_dict(self) -> dict[str, Any]:
@@ -275,12 +301,9 @@ class SubJob(Job):
         raise AttributeError("The folder of a subjob lies in that of its job: set that one.")
 
     def __getattr__(self, name: str) -> Any:
-        if name in _OF_PARENT:
-            return getattr(self.parent, name)
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-
-
-_OF_PARENT = ("backend_args", "cmd", "database_chain", "input_sandbox_files", "output_patterns", "setup_cmds")
+        if name == "parent":  # an object that is being copied has none yet
+            raise AttributeError(name)
+        return getattr(self.parent, name)
 
 
 def build_setup_lines() -> list[str]:

@@ -18,6 +18,7 @@ from urllib.parse import ParseResult, urlparse
 
 from airflow_provider_caf.core.iov import IoV as CoreIoV
 from airflow_provider_caf.core.iov import find_iov_gaps
+from airflow_provider_caf.worker.basf2.dropin.warn import warn
 from airflow_provider_caf.worker.programs import run_program
 
 b2info_newline = "\n       "
@@ -201,24 +202,25 @@ def topological_sort(dependencies: Mapping[str, Iterable[str]]) -> list[str]:
             sorter.add(target, node)
     try:
         return list(sorter.static_order())
-    except CycleError:
+    except CycleError as error:
+        warn(f"The dependencies go in a circle: {' -> '.join(map(str, error.args[1]))}.")
         return []
 
 
 def all_dependencies(
     dependencies: Mapping[str, Iterable[str]], order: Iterable[str] | None = None
 ) -> OrderedDict[str, list[str]]:
-    """Return for each node all that come after it, at any distance."""
+    """Return for each node all that come after it, at any distance: in the order of a set, as in the reference."""
 
-    def collect(node: str, seen: dict[str, None]) -> None:
+    def collect(node: str, seen: set[str]) -> None:
         for target in dependencies[node]:
             if target not in seen:
-                seen[target] = None
+                seen.add(target)
                 collect(target, seen)
 
     found: OrderedDict[str, list[str]] = OrderedDict()
     for node in order or dependencies:
-        seen: dict[str, None] = {}
+        seen: set[str] = set()
         collect(node, seen)
         found[node] = list(seen)
     return found

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from airflow_provider_caf.core.suggestions import suggest_word
+from airflow_provider_caf.worker.basf2.dropin.prompt.release_lists import read_release_lists
+from airflow_provider_caf.worker.basf2.dropin.warn import warn
 
 prompt_script_package = "prompt.calibrations."
 prompt_script_dir = "calibration/scripts/prompt/calibrations"
@@ -20,6 +24,7 @@ _FILTERS = {
     "Data Tag": (
         "hlt_skim",
         "bhabha_all_calib",
+        "bhabha_combined_calib",
         "cosmic_calib",
         "gamma_gamma_calib",
         "hadron_calib",
@@ -28,6 +33,7 @@ _FILTERS = {
         "offip_calib",
         "radmumu_calib",
         "random_calib",
+        "delayedbhabha_calib",
         "single_gamma_mc",
     ),
     "Data Quality Tag": (
@@ -40,53 +46,96 @@ _FILTERS = {
         "Good Or Recoverable Shifter",
     ),
 }
+"""Of the releases up to 11."""
 
-INPUT_DATA_FILTERS: dict[str, dict[str, str]] = {
-    category: {name: name for name in names} for category, names in _FILTERS.items()
-}
-"""Category → the filters in it. Some releases write `category: name`; both are read."""
+_RELEASE = read_release_lists()
+
+_told: set[str] = set()
+"""Names that are not known, of which a script has been told where it looked them up."""
+
+
+class _Names(dict[str, Any]):
+    """Names by themselves. Each release adds some: one that is not known is given, with a warning.
+
+    :param what: the names are, in the singular.
+    :param build: the value of a name that is not known.
+    """
+
+    def __init__(self, names: Mapping[str, Any], what: str, build: Callable[[str], Any]) -> None:
+        super().__init__(names)
+        self._what = what
+        self._build = build
+
+    def __missing__(self, name: str) -> Any:
+        _warn_of_unknown(name, self, self._what)
+        _told.add(name)
+        return self._build(name)
+
+
+def _open_category(category: str, names: Mapping[str, str]) -> _Names:
+    return _Names(names, f"data filter of the category {category!r}", str)
+
+
+INPUT_DATA_FILTERS: dict[str, dict[str, str]] = _Names(
+    {
+        category: _open_category(category, names if isinstance(names, Mapping) else dict(zip(names, names)))
+        for category, names in _RELEASE.get("INPUT_DATA_FILTERS", _FILTERS).items()
+    },
+    "category of data filters",
+    lambda category: _open_category(category, {}),
+)
+"""Category → the filters in it, as the release has them, or those that are known without one.
+
+Some releases write `category: name`; both are read.
+"""
 
 
 class _CalibrationSettings(NamedTuple):
     name: str
     expert_username: str
-    description: str | None
+    subsystem: str | None = None
+    description: str | None = None
     input_data_formats: Any = None
     input_data_names: Any = None
     input_data_filters: Any = None
     depends_on: Any = None
     expert_config: Any = None
     produced_payloads: Any = None
-    subsystem: str | None = None
 
 
 class CalibrationSettings(_CalibrationSettings):
     """The settings of a calibration script.
 
     :param name: unique, at most 64 letters.
-    :param input_data_formats: of `allowed_data_formats`.
+    :param subsystem: whose it is. Older releases have no such argument: there the third one is the description, which
+        is understood, too.
+    :param input_data_formats: of `allowed_data_formats`; another one is a warning.
     :param input_data_names: the keys that it reads in `input_data`.
-    :param input_data_filters: which data are meant, name by name; `NOT` in front excludes.
+    :param input_data_filters: which data are meant, name by name; `NOT` in front excludes. One that is not in
+        `INPUT_DATA_FILTERS` is a warning.
     :param depends_on: the settings of the scripts that run before.
     :param expert_config: options with their defaults; JSON.
     :param produced_payloads: the names of its payloads.
-    :param subsystem: whose it is.
     :raises ValueError: if one of them has a wrong value.
     :raises TypeError: if one is of another type.
     """
 
-    allowed_data_formats = frozenset({"raw", "cdst", "mdst", "udst"})
+    allowed_data_formats = frozenset(_RELEASE.get("allowed_data_formats", ("raw", "cdst", "mdst", "udst")))
 
     def __new__(cls, *values: Any, **options: Any) -> CalibrationSettings:
         """Check it all."""
-        given = super().__new__(cls, *values, **options)
+        given = super().__new__(cls, *_insert_subsystem(values, options), **options)
         _check_name(given.name)
+        if not isinstance(given.description, (str, type(None))):
+            raise TypeError(
+                f"description is a {type(given.description).__name__}: the arguments are name, expert_username, "
+                "subsystem, description, … in this order. Give them by name."
+            )
         formats = frozenset(name.lower() for name in given.input_data_formats or ())
         if not formats:
             raise ValueError("input_data_formats is empty: name at least one data format.")
-        if formats - cls.allowed_data_formats:
-            unknown = ", ".join(sorted(formats - cls.allowed_data_formats))
-            raise ValueError(f"There is no data format {unknown}; use {', '.join(sorted(cls.allowed_data_formats))}.")
+        for name in sorted(formats - cls.allowed_data_formats):
+            _warn_of_unknown(name, cls.allowed_data_formats, "data format")
         names = frozenset(given.input_data_names or ())
         if not names:
             raise ValueError("input_data_names is empty: name at least one input.")
@@ -149,6 +198,22 @@ class ValidationSettings(_ValidationSettings):
         return _show(self, self._asdict())
 
 
+def _insert_subsystem(values: Sequence[Any], options: Mapping[str, Any]) -> Sequence[Any]:
+    """Return arguments in the order of the newest releases; in those of older ones the description is the third.
+
+    Either text could be meant by its place, so what follows it decides: the newest have two of them, older ones go on
+    with the data formats.
+
+    :raises TypeError: if there is no description in either order.
+    """
+    fourth = options.get("description", 0) if len(values) == 3 else values[3] if len(values) > 3 else None
+    if not isinstance(fourth, (str, type(None))):
+        return (*values[:2], None, *values[2:])
+    if len(values) < 3 and "description" not in options:
+        raise TypeError("CalibrationSettings has no description: a script gives its __doc__.")
+    return values
+
+
 def _check_name(name: str) -> None:
     if len(name) > _MAX_NAME_LENGTH:
         raise ValueError(f"The name {name!r} is longer than {_MAX_NAME_LENGTH} letters.")
@@ -169,13 +234,19 @@ def _check_filters(filters: Mapping[str, Any], names: frozenset[str]) -> dict[st
         return {}
     if set(filters) != names:
         raise ValueError("The keys of input_data_filters are not those of input_data_names.")
-    known = {name for category in INPUT_DATA_FILTERS.values() for name in category}
-    known |= {f"{category}: {name}" for category, names_of in INPUT_DATA_FILTERS.items() for name in names_of}
-    for name in (name for listed in filters.values() for name in listed):
+    known = {name for listed in INPUT_DATA_FILTERS.values() for pair in listed.items() for name in pair}
+    known |= {f"{category}: {name}" for category, listed in INPUT_DATA_FILTERS.items() for name in listed}
+    for name in dict.fromkeys(name for listed in filters.values() for name in listed):
         plain = name[len("NOT") :].lstrip() if name.startswith("NOT") else name
-        if plain not in known:
-            raise ValueError(f"input_data_filters has an unknown filter {name!r}.")
+        if plain not in known | _told:
+            _warn_of_unknown(plain, known, "data filter")
     return {name: list(listed) for name, listed in filters.items()}
+
+
+def _warn_of_unknown(name: str, known: Iterable[str], what: str) -> None:
+    near = suggest_word(name, known)
+    hint = "" if near is None else f" Did you mean {near!r}?"
+    warn(f"There is no {what} {name!r} here; it is taken as it is.{hint}")
 
 
 def _show(settings: Any, words: Mapping[str, Any]) -> str:

@@ -65,11 +65,11 @@ def filter_by_max_events_per_run(
     files_to_iov: Mapping[str, IoV],
     max_events_per_run: int,
     random_select: bool = False,
-    max_events_per_file: int | None = None,
+    max_events_per_file: int = 0,
 ) -> OrderedDict[str, IoV]:
     """Return files of each run until there are so many events. Empty files are left out.
 
-    :param max_events_per_file: no file counts for more.
+    :param max_events_per_file: no file counts for more; 0: there is no such limit.
     """
     chosen: OrderedDict[str, IoV] = OrderedDict()
     for iov, files in sorted(group_files_by_iov(files_to_iov).items()):
@@ -86,10 +86,10 @@ def filter_by_select_max_events_from_files(
     return sorted(chosen) if total >= select_max_events_from_files else []
 
 
-def _take_events(files: Iterable[str], wanted: int, most: int | None = None) -> tuple[list[str], int]:
+def _take_events(files: Iterable[str], wanted: int, most: int = 0) -> tuple[list[str], int]:
     """Return files until there are so many events, without empty ones, and the number of their events.
 
-    :param most: no file counts for more.
+    :param most: no file counts for more; 0: there is no such limit.
     """
     chosen: list[str] = []
     total = 0
@@ -98,7 +98,7 @@ def _take_events(files: Iterable[str], wanted: int, most: int | None = None) -> 
             break
         events = events_in_basf2_file(path)
         if events:
-            total += events if most is None else min(events, most)
+            total += min(events, most) if most else events
             chosen.append(path)
     return chosen, total
 
