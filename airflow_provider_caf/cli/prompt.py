@@ -12,7 +12,7 @@ from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.batch.wrapper import build_site_argv
 from airflow_provider_caf.cli.output import EXIT_PROBLEM, command, fail, show_json, show_text
 from airflow_provider_caf.core.errors import CafError, DefinitionError, explain_os_error
-from airflow_provider_caf.jobs.processes import TiedProcess
+from airflow_provider_caf.core.processes import TiedProcess
 from airflow_provider_caf.scripts.definition import ScriptImport
 from airflow_provider_caf.scripts.folder import CheckedSet, check_set
 

@@ -72,7 +72,9 @@ def test_thirty_waiters_of_one_process_hold_one_engine(tmp_path: Path, monkeypat
 
     def wait(number: int) -> None:
         trigger = BatchJobTrigger("/folder", "dag", f"run_{number}", 0, "default", deadline=4e9)
-        trigger.open_counts(run)._results.catalog.write([make_row()])
+        results = trigger.open_counts(run)._results
+        assert results is not None
+        results.catalog.write([make_row()])
 
     with ThreadPoolExecutor(30) as threads:
         list(threads.map(wait, range(30)))
