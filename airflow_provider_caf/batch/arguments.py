@@ -183,6 +183,29 @@ ARGUMENTS: Mapping[str, Callable[[Any, str], Any]] = {
 }
 """Argument → its reader. The names are the fields of `Resources`."""
 
+AMOUNTS = frozenset(
+    {
+        "account",
+        "array_limit",
+        "cpus",
+        "disk",
+        "exclude_hosts",
+        "held",
+        "held_timeout",
+        "max_failures_per_host",
+        "max_processes",
+        "memory",
+        "memory_ceiling",
+        "memory_factor",
+        "queue",
+        "subjobs_per_job",
+        "throttle",
+        "walltime",
+    }
+)
+"""The arguments that say how much is asked for and where it waits. All others say what is executed, in which
+environment, or become lines of a submit file."""
+
 CAF_NAMES: Mapping[str, str] = {
     "request_cpus": "cpus",
     "request_disk": "disk",

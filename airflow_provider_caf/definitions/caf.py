@@ -8,7 +8,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, model_validator
 
+from airflow_provider_caf.batch.arguments import AMOUNTS, ARGUMENTS
 from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
+from airflow_provider_caf.core.suggestions import check_word
 from airflow_provider_caf.definitions.batch_lines import find_refused_lines
 from airflow_provider_caf.definitions.calibration import (
     Calibration,
@@ -137,6 +139,9 @@ class Publish(Form):
 
 _TAG = re.compile(r"[A-Za-z0-9_+:.][A-Za-z0-9_+:.-]*")
 
+RUN_OPTIONS = ("connection", *sorted(set(ARGUMENTS) - AMOUNTS))
+"""What a run may choose only where the definition says so."""
+
 GAP_POLICIES = ("report", "fill", "fail")
 
 
@@ -167,6 +172,13 @@ def _read_params(value: Any) -> dict[str, Any]:
                 hint="Write a mapping with type, default, title and description, as JSON Schema has them.",
             )
     return params
+
+
+def _read_run_options(value: Any) -> list[str]:
+    names = [read_text(name) for name in read_items(value, "names of options")]
+    for name in names:
+        check_word(name, RUN_OPTIONS, f"There is no option {name!r} of a run.", "options")
+    return names
 
 
 class CAF(SharedWords, HasDatabases):
@@ -200,6 +212,11 @@ class CAF(SharedWords, HasDatabases):
     """An Airflow connection of type `caf_batch`; its arguments stand below those of the definition."""
     database_chain: Databases = []
     """The end of the database chain of every calibration."""
+    run_options: Annotated[list[str], Word(_read_run_options, TEXTS_SCHEMA), FIXED] = []
+    """What the conf of a run may set although it says what is executed, or as whom: `connection`, and arguments of
+    `backend_args` such as `setup` or `python`. Data, runs, iterations, options and amounts it may set anyway."""
+    data_roots: Annotated[Names, FIXED] = []
+    """Folders, or beginnings of URIs, in which files have to be that the conf of a run names; without it anywhere."""
     job_budget: OptionalCount = None
     """How many subjobs all collections without a splitting of their own have together; each gets a share by its number
     of files."""

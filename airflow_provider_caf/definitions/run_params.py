@@ -6,13 +6,14 @@ Each has a JSON Schema, by which Airflow makes its form and refuses a wrong conf
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from airflow_provider_caf.batch.arguments import ARGUMENTS, CAF_NAMES
+from airflow_provider_caf.batch.arguments import AMOUNTS, ARGUMENTS, CAF_NAMES
 from airflow_provider_caf.batch.systems import SYSTEMS
 from airflow_provider_caf.core.chain import GLOBAL_TAG
 from airflow_provider_caf.core.errors import DefinitionError, join_definition_errors
+from airflow_provider_caf.core.files import LOCAL_URI
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.definitions.caf import CAF
 from airflow_provider_caf.definitions.calibration import Calibration
@@ -22,6 +23,8 @@ _FILES = {"anyOf": [{"type": "string"}, TEXTS_SCHEMA, {"type": "object"}]}
 
 CALIBRATIONS = "calibrations"
 """The param that says which calibrations run."""
+
+CONNECTION = "connection"
 
 NO_CONNECTION = ""
 """The value of the param `connection` for a run without any. Airflow's form gives null for a field that nobody has
@@ -67,7 +70,7 @@ _PARAMS: dict[str, dict[str, Any]] = {
     "backend_args": _describe(
         "Arguments of the batch system",
         'Over those of the CAF, as in {"queue": "long", "memory": "4 GB"}.',
-        {"type": ["object", "null"], **_only({name: {} for name in sorted({*ARGUMENTS, *CAF_NAMES})})},
+        {"type": ["object", "null"]},
         default={},
     ),
     "connection": _describe(
@@ -110,12 +113,24 @@ def _describe_ours(caf: CAF) -> dict[str, dict[str, Any]]:
     described = copy.deepcopy(_PARAMS)
     described["input_data"] |= {"description": _describe_data(caf.input_data)}
     described["input_data"] |= _only(dict.fromkeys(caf.input_data, _FILES))
+    described["backend_args"] |= _only({name: {} for name in _list_arguments(caf)})
+    if CONNECTION not in caf.run_options:
+        described[CONNECTION] |= {
+            "enum": [None, NO_CONNECTION],
+            "description": 'The definition\'s own; a conf of `{"connection": ""}`: none.',
+        }
     described["global_tags"]["default"] = [entry.value for entry in caf.databases if entry.kind == GLOBAL_TAG]
     described["max_iterations"]["maximum"] = find_most_iterations(caf)
     described["expert_config"] |= {"description": _describe_options(caf.expert_config)}
     described["expert_config"] |= _describe_fields(caf.expert_config)
     described[CALIBRATIONS] |= {"items": {"type": "string", "enum": names}, "examples": names}
     return described
+
+
+def _list_arguments(caf: CAF) -> list[str]:
+    """Return the arguments of the batch system that a run may give."""
+    allowed = {*AMOUNTS, *(name for name in caf.run_options if name in ARGUMENTS)}
+    return sorted({*allowed, *(name for name, ours in CAF_NAMES.items() if ours in allowed)})
 
 
 def find_most_iterations(caf: CAF) -> int:
@@ -148,8 +163,34 @@ def check_conf(caf: CAF, conf: Mapping[str, Any], known: Iterable[str]) -> None:
                 mistakes.append(
                     DefinitionError(f"{word} of this run has {name!r}.", hint=build_word_hint(str(name), names, plural))
                 )
+    mistakes += _find_forbidden(caf, conf)
     if mistakes:
         raise join_definition_errors(mistakes, "the conf of this run")
+
+
+def _find_forbidden(caf: CAF, conf: Mapping[str, Any]) -> Iterator[DefinitionError]:
+    """Find what only the author of the definition may choose: what is executed, as whom, and from where it reads.
+
+    The schema of the params says the same to whoever triggers a run; Airflow can be told not to look.
+    """
+    forbidden = [
+        name for name in conf.get("backend_args") or {} if name in ARGUMENTS and name not in _list_arguments(caf)
+    ]
+    if conf.get(CONNECTION) and CONNECTION not in caf.run_options:
+        forbidden.append(CONNECTION)
+    for name in forbidden:
+        yield DefinitionError(
+            f"The conf of this run sets {name!r}, which says what is executed, or as whom.",
+            hint=f"Write it into the definition; or its author lets runs choose it: run_options: [{name}].",
+        )
+    for name, files in (conf.get("input_data") or {}).items() if caf.data_roots else ():
+        for path in _list_paths(files):
+            if not any(_is_inside(path, root) for root in caf.data_roots):
+                yield DefinitionError(
+                    f"The conf of this run names files for {name!r} that are in none of the definition's data_roots: "
+                    f"{path}",
+                    hint=f"Name files in {', '.join(caf.data_roots)}.",
+                )
 
 
 def merge_params(caf: CAF, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,3 +277,17 @@ def _describe_option(value: Any) -> dict[str, Any]:
 
 def _describe_fields(options: Mapping[str, Any]) -> dict[str, Any]:
     return _only({name: _describe_option(value) for name, value in options.items()})
+
+
+def _list_paths(files: Any) -> list[str]:
+    """Return the paths, globs and URIs in a data set: a text, a list of texts, or a mapping with files as keys."""
+    if isinstance(files, Mapping):
+        return [str(value) if name == "filemap" else str(name) for name, value in files.items()]
+    return [files] if isinstance(files, str) else [str(path) for path in files or ()]
+
+
+def _is_inside(path: str, root: str) -> bool:
+    """Return whether a path, glob or URI can only be of something in a folder. Links in it are the folder's own."""
+    plain = path.removeprefix(LOCAL_URI)
+    parts = plain.split("/")
+    return plain.startswith(root.rstrip("/") + "/") and not {".", ".."}.intersection(parts)

@@ -7,6 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from airflow_provider_caf.batch.arguments import AMOUNTS, ARGUMENTS, CAF_NAMES
 from airflow_provider_caf.core.errors import DefinitionError
 from airflow_provider_caf.definitions.caf import CAF
 from airflow_provider_caf.definitions.run_params import apply_params, check_conf, describe_params, merge_params
@@ -129,3 +130,77 @@ def test_a_run_can_do_without_the_connection_of_the_definition(monkeypatch: pyte
     assert apply(connection=None)["connection"] == "farm"
     assert "connection" not in apply(connection="")
     assert apply(connection="")["backend"] == "slurm"
+
+
+EXECUTED = sorted(set(ARGUMENTS) - AMOUNTS)
+
+
+@pytest.mark.parametrize("name", EXECUTED)
+def test_what_is_executed_is_chosen_by_the_definition_alone(name: str) -> None:
+    conf = {"backend_args": {name: "x"}}
+    caf = CAF.from_json(DEFINITION)
+    schema = describe_params(caf)["backend_args"]
+    assert list(jsonschema.Draft202012Validator(schema).iter_errors(conf["backend_args"]))
+    with pytest.raises(DefinitionError, match=f"The conf of this run sets '{name}'") as caught:
+        check_conf(caf, conf, describe_params(caf))
+    assert f"run_options: [{name}]" in str(caught.value.hint)
+    allowed = CAF.from_json({**DEFINITION, "run_options": [name]})
+    check_conf(allowed, conf, describe_params(allowed))
+    jsonschema.validate(conf["backend_args"], describe_params(allowed)["backend_args"])
+
+
+@pytest.mark.parametrize("name", [*sorted(AMOUNTS), *CAF_NAMES])
+def test_how_much_is_asked_for_may_be_chosen_by_every_run(name: str) -> None:
+    caf = CAF.from_json(DEFINITION)
+    check_conf(caf, {"backend_args": {name: 1}}, describe_params(caf))
+    jsonschema.validate({name: 1}, describe_params(caf)["backend_args"])
+
+
+def test_a_connection_is_chosen_by_the_definition_alone_but_not_that_there_is_none() -> None:
+    caf = CAF.from_json(DEFINITION)
+    for free in ("", None):
+        check_conf(caf, {"connection": free}, describe_params(caf))
+        jsonschema.validate(free, describe_params(caf)["connection"])
+    with pytest.raises(DefinitionError, match="The conf of this run sets 'connection'"):
+        check_conf(caf, {"connection": "farm"}, describe_params(caf))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate("farm", describe_params(caf)["connection"])
+    allowed = CAF.from_json({**DEFINITION, "run_options": ["connection"]})
+    check_conf(allowed, {"connection": "farm"}, describe_params(allowed))
+    jsonschema.validate("farm", describe_params(allowed)["connection"])
+
+
+@pytest.mark.parametrize(
+    ("files", "is_inside"),
+    [
+        ("/data/2026/a.root", True),
+        (["/data/2026/*.root", "file:///data/b.root"], True),
+        ({"/data/a.root": [1, 1]}, True),
+        ({"filemap": "/data/map.json"}, True),
+        (["root://host//store/a.root"], True),
+        ("/database/a.root", False),
+        ("/data/../etc/passwd", False),
+        ("/data", False),
+        (["/data/a.root", "/home/other/*"], False),
+        ({"/etc/shadow": [1, 1]}, False),
+        ({"filemap": "/tmp/map.json"}, False),
+        (["root://host//storage/a.root"], False),
+        (["file:///etc/passwd"], False),
+        ("a.root", False),
+    ],
+)
+def test_files_of_a_run_lie_below_the_roots_of_the_definition(files: Any, is_inside: bool) -> None:
+    caf = CAF.from_json({**DEFINITION, "data_roots": ["/data/", "root://host//store"]})
+    conf = {"input_data": {"muons": files}}
+    check_conf(CAF.from_json(DEFINITION), conf, describe_params(caf))
+    if is_inside:
+        check_conf(caf, conf, describe_params(caf))
+        return
+    with pytest.raises(DefinitionError, match="in none of the definition's data_roots"):
+        check_conf(caf, conf, describe_params(caf))
+
+
+def test_an_option_of_a_run_that_there_is_not_is_a_mistake() -> None:
+    with pytest.raises(DefinitionError, match="There is no option 'setups' of a run") as caught:
+        CAF.from_json({**DEFINITION, "run_options": ["setups"]})
+    assert "setup" in str(caught.value.hint)
