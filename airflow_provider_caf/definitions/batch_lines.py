@@ -27,7 +27,8 @@ def find_refused_lines(definition: Mapping[str, Any]) -> Iterator[DefinitionErro
     known = [
         (system, number, calibration)
         for number, calibration in enumerate(definition.get("calibrations", ()))
-        if isinstance(calibration, Mapping)
+        # A type of the user's own has words of its own, which may be called like ours.
+        if calibration.get("type", "calibration") in ("calibration", "external_command")
         and (system := _read_system(calibration) or (None if calibration.get("connection") else common))
     ]
     for system in sorted({system for system, *_ in known}):

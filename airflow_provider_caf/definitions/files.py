@@ -97,13 +97,16 @@ def _find_more(value: Any, mistakes: Iterable[DefinitionError]) -> list[Definiti
 
 def _take_members(members: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
     """Return some calibrations without their dependencies on others: whether those are there cannot be said."""
-    names = {member.get("name") for member in members}
-    return [
-        {**member, "depends_on": [name for name in member["depends_on"] if name in names]}
-        if "depends_on" in member
-        else member
-        for member in members
-    ]
+    names = [member.get("name") for member in members]
+    taken = []
+    for member in members:
+        needed = member.get("depends_on")
+        # Nothing of it has been checked yet, so it may be anything. One name may stand for a list of one.
+        listed = [needed] if isinstance(needed, str) else needed
+        if isinstance(listed, list):
+            member = {**member, "depends_on": [name for name in listed if name in names or not isinstance(name, str)]}
+        taken.append(member)
+    return taken
 
 
 def place_errors(source: Source, error: DefinitionError) -> DefinitionError:

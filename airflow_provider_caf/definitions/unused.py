@@ -68,6 +68,9 @@ def _list_texts(value: Any) -> Iterator[str]:
 def _list_data(definition: Mapping[str, Any]) -> Iterator[str]:
     """Return the names of data sets that collections read."""
     for calibration in definition.get("calibrations", ()):
+        # A type of the user's own has words of its own, which may be called like ours.
+        if calibration.get("type", "calibration") != "calibration":
+            continue
         for reader in (calibration, *(calibration.get("collections") or {}).values()):
             names = reader.get("input_data", ())
             yield from [names] if isinstance(names, str) else names

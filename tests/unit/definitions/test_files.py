@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,35 @@ def test_the_definitions_of_a_folder(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     found = [str(path.relative_to(tmp_path)) for path in list_definition_files(tmp_path)]
     assert found == ["a.yml", "b.yaml", "c.json", "d.py", "sub/h.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "messages"),
+    [
+        ("[{name: {}}]", ["d.yaml:1: The CAF is [{'name': {}}]"]),
+        (
+            "name: x\ncalibrations: [{name: {}}, 3, null]",
+            ["d.yaml:2: In CAF 'x': 3 cannot stand here", "In name of calibration number 1: {} cannot stand here"],
+        ),
+        ("name: x\ncalibrations: [{name: a, depends_on: [{}]}, 3]", ["3 cannot stand here", "{} cannot stand here"]),
+        ("name: x\ncalibrations: [{name: a, depends_on: 5}, 3]", ["3 cannot stand here"]),
+    ],
+)
+def test_what_the_reader_refuses_is_not_looked_at_again(tmp_path: Path, text: str, messages: list[str]) -> None:
+    file = tmp_path / "d.yaml"
+    file.write_text(text)
+    with pytest.raises(DefinitionError) as caught:
+        read_definition(file)
+    for message in messages:
+        assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["collections", "input_data", "backend", "backend_args", "connection", "algorithms"])
+@pytest.mark.parametrize("value", [1, "x", {"a": 1}, ["b"], {"a": {"input_data": 3, "backend_args": 4}}])
+def test_a_type_of_ones_own_has_words_of_its_own(tmp_path: Path, word: str, value: object) -> None:
+    file = tmp_path / "d.yaml"
+    file.write_text(
+        json.dumps({"name": "x", "backend": "slurm", "calibrations": [{"name": "a", "type": "m:Own", word: value}]})
+    )
+    (member,) = read_definition(file).calibrations
+    assert member.to_json()[word] == value
