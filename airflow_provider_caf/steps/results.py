@@ -241,8 +241,10 @@ class CalibrationResults:
         known.update(failed)
 
     def add_algorithm_log(self, iteration: int, algorithm: str, path: Path) -> None:
-        """Write the end of what an algorithm has printed."""
-        self.catalog.write(_build_log([path], **self._ids, iteration=iteration, step=algorithm))
+        """Write the end of what an algorithm has printed; where that is nothing, that it is nothing."""
+        place = {**self._ids, "iteration": iteration, "step": algorithm}
+        nothing = LogRow(**place, path=str(path), text="(It has printed nothing.)\n", is_whole=True)
+        self.catalog.write([*_build_log([path], **place)] or [nothing])
 
 
 def _build_execution(place: Mapping[str, Any], finished: FinishedExecution, staging: Path) -> Iterator[OfRun]:
