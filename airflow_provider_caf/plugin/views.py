@@ -15,7 +15,7 @@ from airflow_provider_caf.core.file_names import JOBS_COLLECTION
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.tails import cut_tail
-from airflow_provider_caf.core.task_ids import PREPARE, RUN, SUBMIT, WAIT, TaskName, parse_task_id
+from airflow_provider_caf.core.task_ids import ALGORITHM, MERGE, PREPARE, RUN, SUBMIT, WAIT, TaskName, parse_task_id
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.stored import read_caf
 from airflow_provider_caf.io.catalog import Catalog
@@ -80,6 +80,8 @@ def build_run(run: RunDep, catalog: CatalogDep) -> dict[str, Any]:
             {**_build_counts(row), "name": row.calibration, **_pick(run.tasks[task_id], "state", "progress", "reason")}
             for row in catalog.read(db.SubjobsRow, *run.place)
             if (task_id := find_task(row, run.tasks)) is not None
+            # The table of calibrations has these.
+            and parse_task_id(task_id).step not in (ALGORITHM, MERGE)
         ],
         "failed": catalog.count(db.FailedSubjobRow, *run.place),
     }

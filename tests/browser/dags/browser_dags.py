@@ -2,6 +2,7 @@
 waits for a sign-off, and one whose algorithm is a job."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ beam_spot = Calibration(
     max_collector_jobs=4,
     max_iterations=0,
 )
-on_farm = build_dag(make("on_farm", beam_spot, backend=os.environ.get("CAF_TEST_BACKEND", "htcondor")))
+FARM = {"backend": os.environ.get("CAF_TEST_BACKEND", "htcondor"), "backend_args": {"python": sys.executable}}
+on_farm = build_dag(make("on_farm", beam_spot, **FARM))
 by_hand = ImportedPayloads("by_hand", os.environ["CAF_TEST_BY_HAND"])
 signed = build_dag(CAF("signed", [by_hand], sign_off=SignOff(message="Are the payloads complete?")))
