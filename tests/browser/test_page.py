@@ -203,6 +203,7 @@ def test_the_executions_of_an_algorithm_that_is_a_job_are_shown_as_they_come(
         page = window.open("on_farm", calibration="beam_spot")
         row = page.locator("tr", has=page.locator("#open-beam_spot"))
         expect(row).to_contain_text("running algorithms")
+        expect(row).to_contain_text("the job of BeamSpotAlgorithm is running")
         expect(page.locator("#detail")).to_be_visible()
         strip = page.get_by_role("img", name="Executions of BeamSpotAlgorithm")
         counts = re.findall(r"(\d+) [A-Z_]+", strip.get_attribute("aria-label") or "")
@@ -210,12 +211,13 @@ def test_the_executions_of_an_algorithm_that_is_a_job_are_shown_as_they_come(
         page.wait_for_timeout(300)
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
         assert find_barriers(page) == []
-        window.photograph("algorithm-job" if size != PHONE else "algorithm-job-phone")
+        window.photograph("algorithm-job" if size != PHONE else "algorithm-job-phone", full=size == PHONE)
     layout = site.started.find_run("on_farm", run_id).calibration("beam_spot").iteration(0)
     (layout.algorithm("BeamSpotAlgorithm").folder / "resume").touch()
     assert site.started.wait("on_farm", run_id) == "success", site.started.explain("on_farm", run_id)
     expect(row).to_contain_text("completed")
     expect(row).to_contain_text("11 OK, 3 NOT_ENOUGH_DATA")
+    expect(page.locator("#resources").locator("..")).to_contain_text("BeamSpotAlgorithm")
 
 
 def test_a_viewer_is_offered_no_action(open_window: OpenWindow) -> None:
