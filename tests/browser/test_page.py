@@ -217,7 +217,7 @@ def test_the_executions_of_an_algorithm_that_is_a_job_are_shown_as_they_come(
     assert site.started.wait("on_farm", run_id) == "success", site.started.explain("on_farm", run_id)
     expect(row).to_contain_text("completed")
     expect(row).to_contain_text("11 OK, 3 NOT_ENOUGH_DATA")
-    expect(page.locator("#resources").locator("..")).to_contain_text("BeamSpotAlgorithm")
+    expect(page.locator("#resources")).to_contain_text("BeamSpotAlgorithm")
 
 
 def test_a_viewer_is_offered_no_action(open_window: OpenWindow) -> None:
