@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -89,9 +90,12 @@ def make_fresh_home(folder: Path) -> Path:
     return home
 
 
-def build_connection(backend: str) -> str:
-    """Return an Airflow connection to a batch system. Its jobs run with this Python, where ROOT is."""
-    extra = {"system": backend, "python": sys.executable}
+def build_connection(backend: str, environment: Mapping[str, str] | None = None) -> str:
+    """Return an Airflow connection to a batch system. Its jobs run with this Python, where ROOT is.
+
+    :param environment: more variables of its jobs.
+    """
+    extra = {"system": backend, "python": sys.executable, "environment": dict(environment or {})}
     return json.dumps({"conn_type": "caf_batch", "extra": extra})
 
 

@@ -15,7 +15,7 @@ from airflow_provider_caf.core.file_names import JOBS_COLLECTION
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.core.tails import cut_tail
-from airflow_provider_caf.core.task_ids import PREPARE, RUN, SUBMIT, WAIT, TaskName, parse_task_id
+from airflow_provider_caf.core.task_ids import ALGORITHM, MERGE, PREPARE, RUN, SUBMIT, WAIT, TaskName, parse_task_id
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.stored import read_caf
 from airflow_provider_caf.io.catalog import Catalog
@@ -80,6 +80,8 @@ def build_run(run: RunDep, catalog: CatalogDep) -> dict[str, Any]:
             {**_build_counts(row), "name": row.calibration, **_pick(run.tasks[task_id], "state", "progress", "reason")}
             for row in catalog.read(db.SubjobsRow, *run.place)
             if (task_id := find_task(row, run.tasks)) is not None
+            # The table of calibrations has these.
+            and parse_task_id(task_id).step not in (ALGORITHM, MERGE)
         ],
         "failed": catalog.count(db.FailedSubjobRow, *run.place),
     }
@@ -122,7 +124,7 @@ def build_calibration(run: RunDep, catalog: CatalogDep, name: str) -> dict[str, 
             for row in catalog.read(db.IterationRow, *place)
         ],
         "algorithms": _list_algorithms(catalog, run, name),
-        "resources": [_build_resources(row) for row in catalog.read(db.SubjobsRow, *place)],
+        "resources": _list_resources(run, catalog, name),
         "selections": [_build_selection(row) for row in catalog.read(db.SelectionRow, *place)],
         "convergence": [
             {
@@ -324,6 +326,19 @@ def _list_algorithms(catalog: Catalog, run: RunRow, name: str) -> list[dict[str,
         if member.name == name and isinstance(member, Calibration)
         for algorithm in member.algorithms
     ]
+
+
+def _list_resources(run: RunRow, catalog: Catalog, name: str) -> list[dict[str, Any]]:
+    """Return what the subjobs of a calibration used, and its merges and algorithms that were jobs."""
+    found = []
+    for row in catalog.read(db.SubjobsRow, *run.place):
+        task_id = find_task(row, run.tasks)
+        task = None if task_id is None else parse_task_id(task_id)
+        if task is None and row.calibration == name:
+            found.append(_build_resources(row))
+        elif task is not None and task.calibration == name and task.iteration is not None:
+            found.append({**_build_resources(row), "name": task.label, "iteration": task.iteration})
+    return sorted(found, key=lambda words: words["iteration"])
 
 
 def _build_resources(row: db.SubjobsRow) -> dict[str, Any]:

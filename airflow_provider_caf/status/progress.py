@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_provider_caf.core.file_names import JOBS_COLLECTION
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.task_ids import ALGORITHM, DECIDE, FINISH, MERGE, PREPARE, RUN, SUBMIT, WAIT, TaskName
 from airflow_provider_caf.definitions.calibration import CalibrationBase
@@ -113,6 +114,7 @@ def read_progress(
         for name, (state, _) in judged.items()
     }
     subjobs = catalog.read(SubjobsRow, dag_id, run_id)
+    jobs = {row.calibration: row for row in subjobs if row.collection == JOBS_COLLECTION}
     executed = catalog.count_executions(dag_id, run_id)
     newest = catalog.read(FailedSubjobRow, dag_id, run_id, limit=len(groups) + 50, newest_by="ended")
     failures = {row.calibration: row for row in reversed(newest)}
@@ -131,7 +133,7 @@ def read_progress(
                 algorithms=_list_algorithms(own, iteration or 0, executed),
                 depends_on=depends_on,
                 waiting=_find_waiting(
-                    own, iteration, [needed for needed in depends_on if states.get(needed) != "completed"]
+                    own, iteration, [needed for needed in depends_on if states.get(needed) != "completed"], jobs
                 ),
                 seconds=_measure(own.values()),
                 reason=_find_reason(own, failures.get(name)) if states[name] == "failed" else None,
@@ -211,18 +213,31 @@ def _list_algorithms(tasks: Tasks, iteration: int, executed: Iterable[ExecutionC
     return tuple(found)
 
 
-def _find_waiting(tasks: Tasks, iteration: int | None, unfinished: Iterable[str]) -> str | None:
-    """Return what a calibration waits for: its jobs, or other calibrations; None where it does not."""
+def _find_waiting(
+    tasks: Tasks, iteration: int | None, unfinished: Iterable[str], jobs: Mapping[str, SubjobsRow]
+) -> str | None:
+    """Return what a calibration waits for: its jobs, or other calibrations; None where it does not.
+
+    :param jobs: task id → the counts of its own jobs.
+    """
     if all(row.state in FINISHED for row in tasks.values()):
         return None
     if all(row.state is None for row in tasks.values()):
         return ", ".join(unfinished) or None
     notes = [
-        row.progress
+        _describe_job(task, jobs[task.task_id])
+        if task.step == ALGORITHM and task.task_id in jobs
+        else (row.progress or "")
         for task, row in tasks.items()
-        if row.progress and task.iteration == iteration and row.state not in FINISHED
+        if task.iteration == iteration and row.state not in FINISHED
     ]
-    return "; ".join(notes) or None
+    return "; ".join(filter(None, notes)) or None
+
+
+def _describe_job(task: TaskName, row: SubjobsRow) -> str:
+    """Return what an algorithm that is a job waits for: what the triggerer has seen last, other than its task can."""
+    counts = {"held": row.held, "queued": row.queued, "running": row.running}
+    return next((f"the job of {task.owner} is {state}" for state, count in counts.items() if count), "")
 
 
 def _measure(rows: Iterable[TaskRow]) -> float:

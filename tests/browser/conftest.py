@@ -1,4 +1,4 @@
-"""In the real Airflow the demonstration's run, a failed one, an empty one, a large one and one that waits; Chromium."""
+"""In the real Airflow the demonstration's run, a failed one, an empty one, a large one and ones that wait; Chromium."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ def site(
     for dag_id in ("failing", "empty"):
         site.runs[dag_id] = started.trigger(dag_id, conf)
     site.runs["signed"] = started.trigger("signed")
+    site.runs["on_farm"] = started.trigger("on_farm", {"input_data": conf["input_data"]})
     folder = tmp_path_factory.mktemp("jobs")
     for name in ("go", "fail.1"):
         (folder / name).touch()

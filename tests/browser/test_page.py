@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from airflow_provider_caf.io.catalog import FailedSubjobRow, PayloadRow
+from airflow_provider_caf.io.catalog import ExecutionRow, FailedSubjobRow, PayloadRow
 from tests.browser.large_run import CALIBRATIONS, FAILURES
 from tests.browser.site import LARGEST_ANSWER, Site, Window
 
@@ -21,6 +21,8 @@ pytestmark = pytest.mark.airflow
 
 OpenWindow = Callable[..., Window]
 PHONE = (390, 844)
+HELD_AFTER = 7
+"""So many executions the algorithm of the run `on_farm` has done when it stops, see `dags/held_calibrators.py`."""
 
 
 def test_the_list_of_runs_leads_to_a_run(open_window: OpenWindow, site: Site) -> None:
@@ -188,6 +190,34 @@ def test_actions_ask_first(open_window: OpenWindow, site: Site) -> None:
 
 def count_failures(site: Site) -> int:
     return site.started.open_catalog().count(FailedSubjobRow, "failing", site.runs["failing"])
+
+
+def test_the_executions_of_an_algorithm_that_is_a_job_are_shown_as_they_come(
+    open_window: OpenWindow, site: Site
+) -> None:
+    run_id, task = site.runs["on_farm"], "beam_spot.iteration_0.BeamSpotAlgorithm"
+    site.started.wait_until(lambda: site.started.open_catalog().count(ExecutionRow, "on_farm", run_id) == HELD_AFTER)
+    site.started.wait_until(lambda: site.started.read_states("on_farm", run_id)[task] == "deferred")
+    for size in ((1280, 900), PHONE):
+        window = open_window(size=size)
+        page = window.open("on_farm", calibration="beam_spot")
+        row = page.locator("tr", has=page.locator("#open-beam_spot"))
+        expect(row).to_contain_text("running algorithms")
+        expect(row).to_contain_text("the job of BeamSpotAlgorithm is running")
+        expect(page.locator("#detail")).to_be_visible()
+        strip = page.get_by_role("img", name="Executions of BeamSpotAlgorithm")
+        counts = re.findall(r"(\d+) [A-Z_]+", strip.get_attribute("aria-label") or "")
+        assert sum(map(int, counts)) == HELD_AFTER
+        page.wait_for_timeout(300)
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        assert find_barriers(page) == []
+        window.photograph("algorithm-job" if size != PHONE else "algorithm-job-phone", full=size == PHONE)
+    layout = site.started.find_run("on_farm", run_id).calibration("beam_spot").iteration(0)
+    (layout.algorithm("BeamSpotAlgorithm").folder / "resume").touch()
+    assert site.started.wait("on_farm", run_id) == "success", site.started.explain("on_farm", run_id)
+    expect(row).to_contain_text("completed")
+    expect(row).to_contain_text("11 OK, 3 NOT_ENOUGH_DATA")
+    expect(page.locator("#resources")).to_contain_text("BeamSpotAlgorithm")
 
 
 def test_a_viewer_is_offered_no_action(open_window: OpenWindow) -> None:

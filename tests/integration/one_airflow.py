@@ -1,4 +1,8 @@
-"""The one Airflow of all tests that need one: scheduler, triggerer, DAG processor and API server, started once."""
+"""The one Airflow of all tests that need one: scheduler, triggerer, DAG processor and API server, started once.
+
+It has neither ROOT nor numpy (`no_root/sitecustomize.py`). The demonstration's jobs have them, and all of its
+algorithms are jobs here.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.io.local_database import LocalDatabase
@@ -36,6 +42,7 @@ def start_airflow() -> Iterator[StartedAirflow]:
     # One of the definitions is broken on purpose; it is no matter for the others.
     for source in (PROJECT / "dags" / "definitions", TESTS / "integration" / "definitions"):
         shutil.copytree(source, definitions, dirs_exist_ok=True)
+    _make_jobs_of_algorithms(definitions / "demo_calibration.yaml")
     metrics = MetricsServer()
     settings = {
         "AIRFLOW__CAF__DEFER_AFTER": "3",
@@ -50,11 +57,12 @@ def start_airflow() -> Iterator[StartedAirflow]:
         # each round, and there are so many at once that it would otherwise take half a core for itself.
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "1",
-        f"AIRFLOW_CONN_{CONNECTION.upper()}": build_connection("local"),
+        f"AIRFLOW_CONN_{CONNECTION.upper()}": build_connection("local", {"PYTHONPATH": ""}),
         "AIRFLOW__METRICS__STATSD_ON": "True",
         "AIRFLOW__METRICS__STATSD_PORT": str(metrics.port),
         "CAF_TEST_MESSAGES": str(folder / "messages.txt"),
         "CAF_TEST_BY_HAND": str(_make_database(folder / "by_hand")),
+        "PYTHONPATH": str(TESTS / "integration" / "no_root"),
     }
     # The commands of batch systems that stand for real ones, where no real one is to be used.
     if "CAF_TEST_BACKEND" not in os.environ:
@@ -73,6 +81,15 @@ def start_airflow() -> Iterator[StartedAirflow]:
     metrics.close()
     assert _list_processes_of(airflow.home) == []
     shutil.rmtree(folder)
+
+
+def _make_jobs_of_algorithms(definition: Path) -> None:
+    """Let all algorithms of a definition run where its collectors do."""
+    words = yaml.safe_load(definition.read_text())
+    for calibration in words["calibrations"]:
+        for algorithm in calibration["algorithms"]:
+            algorithm["backend"] = "inherit"
+    definition.write_text(yaml.safe_dump(words, sort_keys=False))
 
 
 def _describe_bundle(name: str, folder: Path, team: str | None = None) -> dict[str, Any]:

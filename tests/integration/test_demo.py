@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from tests.integration.beside import Beside, run_demonstration
@@ -9,6 +12,13 @@ from tests.integration.started_airflow import StartedAirflow
 
 pytestmark = pytest.mark.airflow
 BESIDE = (run_demonstration,)
+
+
+@pytest.mark.parametrize("module", ["ROOT", "numpy"])
+def test_the_environment_of_airflow_has_not_what_jobs_need(started: StartedAirflow, module: str) -> None:
+    words = [sys.executable, "-c", f"import {module}"]
+    result = subprocess.run(words, env=started.airflow.environment, capture_output=True, text=True, check=False)
+    assert f"ModuleNotFoundError: No module named '{module}'" in result.stderr
 
 
 def test_the_demonstration_finds_the_truth(started: StartedAirflow, beside: Beside) -> None:

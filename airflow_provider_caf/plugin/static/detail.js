@@ -153,12 +153,12 @@ export class Detail {
 
   buildResources(found) {
     if (!found.resources.length) return null;
-    const heads = ["collection", "pass", "subjobs", "tries", "memory used / asked", "time mean / asked", "CPU", "hosts"];
+    const heads = ["jobs of", "pass", "done", "tries", "memory used / asked", "time mean / asked", "CPU", "hosts"];
     const rows = found.resources.map((row) => {
       const cells = [
-        ["collection", row.name],
+        ["jobs of", row.name],
         ["pass", row.iteration + 1],
-        ["subjobs", `${row.done} of ${row.total}`],
+        ["done", `${row.done} of ${row.total}`],
         ["tries", row.done + row.failed + row.retries],
         ["memory used / asked", `${formatNumber(row.memory_used_mb)} MB / ${row.memory_asked_mb === null ? "nothing" : `${row.memory_asked_mb} MB`}`],
         ["time mean / asked", `${formatSeconds(row.seconds_mean) || "–"} / ${row.seconds_asked === null ? "nothing" : formatSeconds(row.seconds_asked)}`],

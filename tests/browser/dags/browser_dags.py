@@ -1,13 +1,14 @@
-"""The DAGs of the browser tests beside the demonstration: one that fails, one that has not begun, a large one, and one
-that waits for a sign-off."""
+"""The DAGs of the browser tests beside the demonstration: one that fails, one that has not begun, a large one, one that
+waits for a sign-off, and one whose algorithm is a job."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import BaseNotifier, get_parsing_context
 
-from airflow_provider_caf import CAF, Calibration, Collection, ImportedPayloads, SignOff, build_dag
+from airflow_provider_caf import CAF, Algorithm, Calibration, Collection, ImportedPayloads, SignOff, build_dag
 
 SHOUT = "echo '<script>document.title = \"owned\"</script><b>bold</b>' >&2; exit 3"
 """What a hostile or careless job prints."""
@@ -35,9 +36,9 @@ def make_calibration(name: str, **words: Any) -> Calibration:
     return Calibration(name, collections={"hits": collection}, algorithms="demo_calibrators:BeamSpotAlgorithm", **words)
 
 
-def make(name: str, *calibrations: Calibration) -> CAF:
+def make(name: str, *calibrations: Calibration, **words: Any) -> CAF:
     """Give a CAF."""
-    return CAF(name, [*calibrations], input_data={"events": ["/nowhere/*.root"]})
+    return CAF(name, [*calibrations], input_data={"events": ["/nowhere/*.root"]}, **words)
 
 
 failing = build_dag(
@@ -50,5 +51,15 @@ if get_parsing_context().dag_id in (None, "large"):  # it takes seconds, and the
         make("large", *(make_calibration(f"calibration_{number:02d}") for number in range(80))),
         is_paused_upon_creation=True,
     )
+beam_spot = Calibration(
+    "beam_spot",
+    "demo_calibrators:VertexCollector",
+    Algorithm("held_calibrators:BeamSpotAlgorithm", "SequentialRunByRun", backend="inherit"),
+    input_data="events",
+    max_collector_jobs=4,
+    max_iterations=0,
+)
+FARM = {"backend": os.environ.get("CAF_TEST_BACKEND", "htcondor"), "backend_args": {"python": sys.executable}}
+on_farm = build_dag(make("on_farm", beam_spot, **FARM))
 by_hand = ImportedPayloads("by_hand", os.environ["CAF_TEST_BY_HAND"])
 signed = build_dag(CAF("signed", [by_hand], sign_off=SignOff(message="Are the payloads complete?")))

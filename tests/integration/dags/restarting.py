@@ -17,6 +17,13 @@ KINDS = {
     "content": Algorithm("restarting_calibrators:SlowAlgorithm", f"{STRATEGIES}/merge_by_content.py:MergeByContent"),
     "stages": Algorithm("restarting_calibrators:SlowAlgorithm", f"{STRATEGIES}/two_stages.py:TwoStages"),
     "experiment": Algorithm("restarting_calibrators:SlowAlgorithm", f"{STRATEGIES}/per_experiment.py:PerExperiment"),
+    "job": Algorithm("restarting_calibrators:SlowAlgorithm", "SequentialRunByRun", backend="local"),
+    # Its merge goes where the algorithm does, and there waits for the test.
+    "merging": Algorithm(
+        "counting_calibrators:CountingAlgorithm",
+        backend="local",
+        backend_args={"environment": {"PYTHONPATH": "{{ params.folder }}"}},
+    ),
 }
 
 calibrations = [

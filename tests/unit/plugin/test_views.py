@@ -186,8 +186,13 @@ def test_jobs_of_tasks_stand_beside_the_calibrations(run: RunRow, catalog: Catal
     counts: Any = {"total": 3, "done": 1, "failed": 1, "queued": 0, "held": 0, "running": 1, "updated": now}
     place: Any = {"dag_id": "lab", "run_id": "run", "iteration": 0, "collection": "jobs"}
     told = TaskRow(state="running", progress="1 done, 1 failed, 1 running")
-    run = replace(run, tasks={**run.tasks, "skim": told})
-    catalog.write(SubjobsRow(**place, calibration=name, **counts) for name in ("skim", "skim[2]", "vertex"))
+    fit, merge = "vertex.iteration_0.Fit", "vertex.iteration_0.hits.merge"
+    run = replace(run, tasks={**run.tasks, "skim": told, fit: TaskRow(state="deferred", progress="1 queued")})
+    catalog.write(SubjobsRow(**place, calibration=name, **counts) for name in ("skim", "skim[2]", "vertex", fit, merge))
+    (vertex,) = views.build_run(run, catalog)["calibrations"]
+    assert vertex["waiting"] == "the job of Fit is running"
+    resources = views.build_calibration(run, catalog, "vertex")["resources"]
+    assert {(row["name"], row["iteration"]) for row in resources} == {("jobs", 0), ("Fit", 0), ("hits.merge", 0)}
     failure: Any = {"subjob": 1, "attempt": 0, "exit_code": 3, "signal": None, "reason": "no licence", "ended": now}
     catalog.write([FailedSubjobRow(**place, calibration="skim[2]", **failure)])
     found = views.build_run(run, catalog)
