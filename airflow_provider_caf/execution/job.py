@@ -117,8 +117,7 @@ class Unanswered(JsonRecord):
 class StrategyEnd(StoredRecord):
     """How a job with a strategy ended.
 
-    :param generation: that of its request.
-    :param made_of: that of its request.
+    :param job: that of its request.
     :param opened: what the algorithm saw; None: it could not be opened.
     :param unanswered: what broke.
     :param error: why it could not go on; None: the strategy came to its end.
@@ -127,8 +126,7 @@ class StrategyEnd(StoredRecord):
     noun = "end of a strategy"
     version = 1
 
-    generation: int
-    made_of: str
+    job: str
     opened: Opened | None = None
     replayed: int = 0
     wasted: int = 0

@@ -23,11 +23,11 @@ from airflow_provider_caf.steps.manifest import JobTarget
 from airflow_provider_caf.steps.strategy import StrategyResult, StrategyRun
 from airflow_provider_caf.steps.strategy_job import (
     conclude_strategy,
+    count_finished,
     find_jobs_folder,
     lay_out_strategy,
     leave_job,
     read_end,
-    read_live,
 )
 from airflow_provider_caf.steps.task_jobs import TaskJobs
 from airflow_provider_caf.steps.waiting import LiveCounts
@@ -104,11 +104,9 @@ class StrategyOperator(WaitingTask[TaskJobs], PassOperator):
             return self._tell(context, run, run.run())
 
     def _submit(self, context: Context, run: StrategyRun, target: JobTarget) -> TaskJobs:
-        ti, state = context["ti"], context["task_state_store"]
         jobs = lay_out_strategy(run, target, name_task(context), partial(open_jobs, patience=read_patience()))
         self.adopt(context, jobs)
-        state.set("job_checkpoint", {"folder": str(run.layout.checkpoint_folder), "generation": ti.max_tries})
-        state.set(_TRIES_KEY, [0, 0])
+        context["task_state_store"].set(_TRIES_KEY, [0, 0])
         self.log.info(
             "The strategy runs as a job on %s; its log is in %s, and the algorithm prints to %s",
             target.backend,
@@ -138,12 +136,12 @@ class StrategyOperator(WaitingTask[TaskJobs], PassOperator):
 
         So a fit that is longer than the longest queue comes to its end.
         """
-        live = read_live(self._find_layout(context).iteration(self.iteration).algorithm(self.algorithm))
+        finished = count_finished(self._open_strategy(context))
         state, known = context["task_state_store"], context["task_state_store"].get(_TRIES_KEY)
         assert isinstance(known, list), "execute() sets it"
         first, most = (int(str(number)) for number in known)
-        if live is not None and live.count > most:
-            first, most = run.newest_attempt + 1, live.count
+        if finished > most:
+            first, most = run.newest_attempt + 1, finished
             state.set(_TRIES_KEY, [first, most])
         return max(first, first_attempt)
 
