@@ -37,6 +37,9 @@ from airflow_provider_caf.execution.executions import FinishedExecution
 from airflow_provider_caf.execution.pool import Finished
 from airflow_provider_caf.execution.process import Opened
 
+EXIT_TRY_AGAIN = 75
+"""Exit code of a job whose end names what another try may mend, as `EX_TEMPFAIL` of sysexits.h."""
+
 _SHOWN_EXECUTIONS = 50
 _SHOWN_BYTES = 64 * 1024
 

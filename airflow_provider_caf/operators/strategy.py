@@ -25,9 +25,9 @@ from airflow_provider_caf.steps.strategy_job import (
     conclude_strategy,
     count_finished,
     find_jobs_folder,
+    has_told_its_end,
     lay_out_strategy,
     leave_job,
-    read_end,
 )
 from airflow_provider_caf.steps.task_jobs import TaskJobs
 from airflow_provider_caf.steps.waiting import LiveCounts
@@ -124,7 +124,7 @@ class StrategyOperator(WaitingTask[TaskJobs], PassOperator):
         try:
             super().wait(context, run, first_attempt, deadline)
         except JobFailed:
-            if read_end(strategy) is None:
+            if not has_told_its_end(run):
                 raise
             # The job says more exactly what it was; and what can be committed is.
             self.log.warning("The job has failed; what it has finished counts.")

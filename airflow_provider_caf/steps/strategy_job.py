@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 from airflow_provider_caf.batch.resubmit import DEFAULT_MAX_RETRIES
 from airflow_provider_caf.core.algorithm_layout import AlgorithmLayout
@@ -19,7 +20,14 @@ from airflow_provider_caf.core.file_names import JOBS_COLLECTION
 from airflow_provider_caf.core.files import read_json
 from airflow_provider_caf.execution.checkpoint import KEEP_KEY
 from airflow_provider_caf.execution.drive import begin_strategy
-from airflow_provider_caf.execution.job import FileState, LiveExecutions, RecordedPool, StrategyEnd, open_checkpoint
+from airflow_provider_caf.execution.job import (
+    EXIT_TRY_AGAIN,
+    FileState,
+    LiveExecutions,
+    RecordedPool,
+    StrategyEnd,
+    open_checkpoint,
+)
 from airflow_provider_caf.io.layout import TaskJobsLayout
 from airflow_provider_caf.jobs.observation import Observation
 from airflow_provider_caf.steps.manifest import JobTarget
@@ -32,6 +40,7 @@ from airflow_provider_caf.steps.task_jobs import (
     TaskJobsManifest,
     TaskName,
     VerbJob,
+    find_last_record,
     lay_out_verb,
     leave_target,
     write_app,
@@ -114,11 +123,17 @@ def _choose_code(run: StrategyRun, layout: TaskJobsLayout, request: StrategyRequ
         and job_file.exists()
     ):
         code = read_json(job_file, "The job file of the algorithm")["made_of"]["code"]
-        return TaskJobsManifest.read(layout).app, str(code)
+        return Path(TaskJobsManifest.read(layout).app).name, str(code)
     references = run.list_references()
     if ":" in run.definition.strategy:
         references.append(run.definition.strategy)
     return write_app(layout, JobContent(files={}, references=references))
+
+
+def has_told_its_end(run: TaskJobs) -> bool:
+    """Return whether the last try of the job that has failed says more exactly why than its exit code does."""
+    record = find_last_record(run)
+    return record is not None and record.exit_code == EXIT_TRY_AGAIN
 
 
 def read_end(run: StrategyRun) -> StrategyEnd | None:

@@ -29,6 +29,7 @@ from airflow_provider_caf.execution.drive import (
 )
 from airflow_provider_caf.execution.executions import FinishedExecution, describe_runs
 from airflow_provider_caf.execution.job import (
+    EXIT_TRY_AGAIN,
     LiveExecutions,
     StoredError,
     StrategyEnd,
@@ -36,9 +37,6 @@ from airflow_provider_caf.execution.job import (
     open_checkpoint,
 )
 from airflow_provider_caf.worker.user_code import read_travelling_files
-
-EXIT_TRY_AGAIN = 75
-"""What another try may mend, as `EX_TEMPFAIL` of sysexits.h."""
 
 log = logging.getLogger(__name__)
 
