@@ -87,8 +87,8 @@ def change_version(path: Path) -> None:
 
 
 HARMLESS: list[Callable[[AlgorithmLayout], object]] = [
-    lambda layout: cut(layout.job_live),
     lambda layout: change_version(layout.job_live),
+    lambda layout: cut(layout.job_live),
     lambda layout: layout.job_live.unlink(),
     lambda layout: cut(layout.job_request),
     lambda layout: shutil.rmtree(layout.database),
@@ -108,21 +108,20 @@ def test_what_is_only_shown_or_made_anew_may_be_lost(lab: Lab, context: Any) -> 
     assert (count_prints(layout), count_attempts(layout)) == (4, 1)
 
 
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda layout: shutil.rmtree(layout.staging_folder), "of 4 of its executions .* gone or cut off"),
-        (lambda layout: cut(min(layout.staging_folder.iterdir())), "of 1 of its executions .* gone or cut off"),
-        (lambda layout: layout.job_end.unlink(), "does not belong to this run of the task"),
-        (lambda layout: cut(layout.job_end), "is not JSON, or is cut off"),
-        (lambda layout: change_version(layout.job_end), "version is 7"),
-        (lambda layout: (layout.checkpoint_folder / "checkpoint.json").unlink(), "does not belong to this run"),
-        (lambda layout: (layout.checkpoint_folder / "executions-0.json").unlink(), "asks for something else"),
-    ],
-)
-def test_what_is_lost_of_a_done_job_is_told_and_a_clear_mends_it(
-    lab: Lab, context: Any, damage: Callable[[AlgorithmLayout], object], message: str
-) -> None:
+LOSSES: dict[str, tuple[Callable[[AlgorithmLayout], object], str]] = {
+    "staging": (lambda layout: shutil.rmtree(layout.staging_folder), "of 4 of its executions .* gone or cut off"),
+    "payload": (lambda layout: cut(min(layout.staging_folder.iterdir())), "of 1 of its executions .* gone or cut off"),
+    "end": (lambda layout: layout.job_end.unlink(), "does not belong to this run of the task"),
+    "cut": (lambda layout: cut(layout.job_end), "is not JSON, or is cut off"),
+    "version": (lambda layout: change_version(layout.job_end), "has version 7, this program knows 1"),
+    "header": (lambda layout: (layout.checkpoint_folder / "checkpoint.json").unlink(), "does not belong to this run"),
+    "records": (lambda layout: (layout.checkpoint_folder / "executions-0.json").unlink(), "something else than it did"),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_is_lost_of_a_done_job_is_told_and_a_clear_mends_it(lab: Lab, context: Any, loss: str) -> None:
+    damage, message = LOSSES[loss]
     layout = set_up(lab)
     calibrate(context)
     before = read_database(layout)
@@ -206,9 +205,10 @@ def test_a_job_that_fails_before_it_has_begun_does_not_hide_behind_an_earlier_en
     layout = set_up(lab, settings={"behaviour": "crash"}, max_retries=0)
     with pytest.raises(CafError, match="SIGSEGV"):
         calibrate(context)
-    find_app(layout).write_text("no zip file")
+    layout.job_lock.unlink()
+    layout.job_lock.mkdir()
     context["ti"].try_number = 2
-    with pytest.raises(AirflowFailException, match=r"(?s)1 of 1 subjobs .* failed"):
+    with pytest.raises(AirflowFailException, match=r"(?s)1 of 1 subjobs .* could not be opened"):
         calibrate(context)
 
 
@@ -254,3 +254,23 @@ def test_the_next_algorithm_and_the_next_pass_see_the_payloads_of_a_job(lab: Lab
     assert run_next(lab, context, "ReadingAlgorithm", 1) == [
         {"Mean": {"iteration": 1, "value": mean}} for mean in means
     ]
+
+
+CHANCE = """
+import os
+from airflow_provider_caf.core.iov import IoV
+from airflow_provider_caf.core.strategies import Execute, Strategy, complete
+
+
+class ChanceStrategy(Strategy):
+    def plan(self, runs):
+        yield Execute(runs=runs, iov=IoV.spanning(runs), input=os.getpid())
+        return complete()
+"""
+
+
+def test_a_strategy_that_uses_chance_is_told_so(lab: Lab, context: Any, tmp_path: Path) -> None:
+    (tmp_path / "chance.py").write_text(CHANCE)
+    set_up(lab, strategy=f"{tmp_path}/chance.py:ChanceStrategy")
+    with pytest.raises(AirflowFailException, match=r"(?s)asks for something else .* may not depend on chance"):
+        calibrate(context)
