@@ -212,8 +212,8 @@ class RecordedPool:
         if error is None:
             raise AlgorithmFailed(
                 "The strategy asks for something else than it did in its job, with the same runs and answers.",
-                hint="A strategy may not depend on chance, time or the machine, nor may its file or the checkpoint change "
-                "while its job runs. Correct it, and clear the task.",
+                hint="A strategy may not depend on chance, time or the machine, and its file and checkpoint must "
+                "stay as they are while its job runs. Correct it, and clear the task.",
             )
         self._finished.append(Finished(ticket=ticket, answer=None, error=error.build(), seconds=0.0))
 

@@ -262,7 +262,7 @@ from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.core.strategies import Execute, Strategy, complete
 
 
-class ChanceStrategy(Strategy):
+class Chance(Strategy):
     def plan(self, runs):
         yield Execute(runs=runs, iov=IoV.spanning(runs), input=os.getpid())
         return complete()
@@ -271,6 +271,6 @@ class ChanceStrategy(Strategy):
 
 def test_a_strategy_that_uses_chance_is_told_so(lab: Lab, context: Any, tmp_path: Path) -> None:
     (tmp_path / "chance.py").write_text(CHANCE)
-    set_up(lab, strategy=f"{tmp_path}/chance.py:ChanceStrategy")
+    set_up(lab, strategy=f"{tmp_path}/chance.py:Chance")
     with pytest.raises(AirflowFailException, match=r"(?s)asks for something else .* may not depend on chance"):
         calibrate(context)
