@@ -263,12 +263,18 @@ class Victims:
 
     def kill(self, kind: str) -> None:
         """Kill what there is of a kind, and start again what does not start by itself."""
-        for pid in self.find(kind):
+        pids = self.find(kind)
+        for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if "daemons" in kind:
             assert self._start is not None
-            subprocess.run(self._start, check=True, stdout=subprocess.DEVNULL, timeout=120)
+            # Their ports are free when they are dead, and not always at once.
+            wait_until(lambda: not any(map(is_running, pids)))
+            start = ["timeout", "30", *self._start]
+            wait_until(
+                lambda: subprocess.run(start, check=False, stdout=subprocess.DEVNULL).returncode == 0, limit=LIMIT
+            )
 
 
 def list_processes() -> Iterator[tuple[int, list[bytes]]]:
@@ -290,7 +296,11 @@ def find_daemons(system: str) -> list[int]:
     found = shutil.which("condor_submit") if system == "htcondor" else None
     variable = "SLURM_CONF" if found is None else "CONDOR_CONFIG"
     value = os.environ["SLURM_CONF"] if found is None else str(Path(found).parents[1] / "condor_config")
-    names = ("slurmctld", "slurmd") if found is None else ("condor_schedd", "condor_startd", "condor_shadow")
+    names = (
+        ("slurmctld", "slurmscriptd", "slurmd")
+        if found is None
+        else ("condor_schedd", "condor_startd", "condor_shadow")
+    )
     pids = []
     for pid, _ in list_processes():
         with suppress(OSError):
