@@ -33,6 +33,10 @@ from tests.waiting import is_running, wait_until
 __all__ = ["lab", "lab_files"]  # fixtures
 
 KILLS = 30
+DAEMONS = {
+    "htcondor": ("condor_schedd", "condor_startd", "condor_shadow"),
+    "slurm": ("slurmctld", "slurmscriptd", "slurmd"),
+}
 STEPS = 15
 """So often the strategy goes through the four runs."""
 EXECUTIONS = 4 * STEPS
@@ -268,13 +272,18 @@ class Victims:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if "daemons" in kind:
-            assert self._start is not None
+            command = self._start
+            assert command is not None
             # Their ports are free when they are dead, and not always at once.
             wait_until(lambda: not any(map(is_running, pids)))
             start = ["timeout", "30", *self._start]
             wait_until(
                 lambda: subprocess.run(start, check=False, stdout=subprocess.DEVNULL).returncode == 0, limit=LIMIT
             )
+
+
+def start_daemons(command: list[str]) -> bool:
+    return subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 0
 
 
 def list_processes() -> Iterator[tuple[int, list[bytes]]]:
@@ -293,18 +302,17 @@ def read_name(pid: int) -> str:
 
 def find_daemons(system: str) -> list[int]:
     """Find the daemons of the batch system whose commands are on PATH, and of no other."""
-    found = shutil.which("condor_submit") if system == "htcondor" else None
-    variable = "SLURM_CONF" if found is None else "CONDOR_CONFIG"
-    value = os.environ["SLURM_CONF"] if found is None else str(Path(found).parents[1] / "condor_config")
-    names = (
-        ("slurmctld", "slurmscriptd", "slurmd")
-        if found is None
-        else ("condor_schedd", "condor_startd", "condor_shadow")
-    )
+    if system == "slurm":
+        mark = f"SLURM_CONF={os.environ['SLURM_CONF']}\0"
+    else:
+        found = shutil.which("condor_submit")
+        assert found is not None
+        mark = f"CONDOR_CONFIG={Path(found).parents[1] / 'condor_config'}\0"
     pids = []
     for pid, _ in list_processes():
         with suppress(OSError):
-            if read_name(pid) in names and f"{variable}={value}".encode() in Path(f"/proc/{pid}/environ").read_bytes():
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+            if read_name(pid) in DAEMONS[system] and mark.encode() in environment:
                 pids.append(pid)
     return pids
 
