@@ -163,7 +163,11 @@ def test_a_job_that_needs_more_memory_gets_it_and_goes_on(
 ) -> None:
     context["ti"].max_tries = 1
     # 60 MB more with each of the four executions, each of which takes as long as Slurm needs to see it.
-    words = {"cls": "GreedyAlgorithm", "name": "MeanAlgorithm", "settings": {"seconds": 3.0, "talks": True}}
+    words: dict[str, Any] = {
+        "cls": "GreedyAlgorithm",
+        "name": "MeanAlgorithm",
+        "settings": {"seconds": 3.0, "talks": True},
+    }
     arguments = {"memory": 200, "memory_factor": 4.0}
     assert calibrate(site, lab, context, **words, backend_args=arguments, max_retries=1) == expected
     jobs = open_jobs(find_jobs_folder(find_layout(lab)))
