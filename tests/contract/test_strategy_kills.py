@@ -276,10 +276,8 @@ class Victims:
             assert command is not None
             # Their ports are free when they are dead, and not always at once.
             wait_until(lambda: not any(map(is_running, pids)))
-            start = ["timeout", "30", *self._start]
-            wait_until(
-                lambda: subprocess.run(start, check=False, stdout=subprocess.DEVNULL).returncode == 0, limit=LIMIT
-            )
+            argv = ["timeout", "30", *command]
+            wait_until(lambda: start_daemons(argv), limit=LIMIT)
 
 
 def start_daemons(command: list[str]) -> bool:

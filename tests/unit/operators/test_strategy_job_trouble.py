@@ -68,10 +68,9 @@ def describe_end(context: Any, layout: AlgorithmLayout) -> dict[str, Any]:
     ],
 )
 def test_it_ends_as_in_the_worker(lab: Lab, context: Any, strategy: str, words: dict[str, Any]) -> None:
-    code = {
-        name: f"{lab.files.plain_module}:{words[name]}" for name in ("data_input", "pre_algorithm") if name in words
-    }
-    layout = set_up(lab, backend=None, strategy=strategy, **{**words, **code})
+    for name in words.keys() & {"data_input", "pre_algorithm"}:
+        words = {**words, name: f"{lab.files.plain_module}:{words[name]}"}
+    layout = set_up(lab, backend=None, strategy=strategy, **words)
     here = describe_end(context, layout)
     context["ti"].max_tries = context["ti"].try_number = 1
     set_up(lab, strategy=strategy, **words)
@@ -233,13 +232,14 @@ def run_next(lab: Lab, context: Any, algorithm: str, iteration: int) -> Any:
     operator = StrategyOperator(
         task_id="next", calibration="vertex", iteration=iteration, algorithm=algorithm, deferrable=False
     )
-    operator.execute({**context, "task_state_store": State()})
+    own: Any = {**context, "task_state_store": State()}
+    operator.execute(own)
     result = lab.layout().iteration(iteration).algorithm(algorithm).result
     return [execution["output"] for execution in json.loads(result.read_text())["executions"]]
 
 
 def test_the_next_algorithm_and_the_next_pass_see_the_payloads_of_a_job(lab: Lab, context: Any) -> None:
-    names = {"MeanAlgorithm": {}, "ReadingAlgorithm": {"settings": {"reads": ["Mean"]}}}
+    names: dict[str, dict[str, Any]] = {"MeanAlgorithm": {}, "ReadingAlgorithm": {"settings": {"reads": ["Mean"]}}}
     algorithms = [lab.algorithm(name, backend="local", **words) for name, words in names.items()]
     target = Target(connection_args={"environment": {"PYTHONPATH": str(lab.files.no_root)}})
     lab.prepare(lab.calibration(algorithms=algorithms), algorithms=dict.fromkeys(names, target))
