@@ -45,8 +45,13 @@ finish() {
     cat "$folder/beside.log"
 }
 # Tests of a batch system wait more than they work, so several run at a time.
-begin contract htcondor --numprocesses=2 tests/contract
-contract slurm --numprocesses=2 tests/contract || failed=1
+kills=tests/contract/test_strategy_kills.py
+begin contract htcondor --numprocesses=2 tests/contract --ignore=$kills
+contract slurm --numprocesses=2 tests/contract --ignore=$kills || failed=1
+finish
+# Not beside other tests: the daemons are killed, too.
+begin contract htcondor --start-daemons 'tests/batch/condor-up.sh start' $kills
+contract slurm --start-daemons 'tests/batch/slurm-up.sh start' $kills || failed=1
 finish
 # The wrappers build a shell string from the script's path, and know no element of an array.
 begin contract torque --plain-paths --backend-arg array_limit=1 tests/contract/test_systems.py \

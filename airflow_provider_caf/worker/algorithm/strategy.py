@@ -79,12 +79,12 @@ def _find_end(request: StrategyRequest) -> StrategyEnd | None:
 
 
 class _Sink:
-    """Say what the strategy does, here and where the task looks."""
+    """Say what the strategy does, here and where the task looks. What is only shown need not survive the machine."""
 
     def __init__(self, request: StrategyRequest) -> None:
         self._path = request.layout.job_live
         self._live = LiveExecutions(generation=request.generation, count=0)
-        self._live.write(self._path)
+        self._live.write(self._path, durable=False)
 
     def commit(self, action: Commit) -> None:
         """Do nothing: the task commits when it goes through the plan again."""
@@ -101,7 +101,7 @@ class _Sink:
         for finished in executions:
             log.info("%s", describe_execution(finished))
         self._live = self._live.add(executions)
-        self._live.write(self._path)
+        self._live.write(self._path, durable=False)
 
 
 def carry_out(request: StrategyRequest) -> StrategyEnd:
