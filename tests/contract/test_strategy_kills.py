@@ -32,6 +32,9 @@ from tests.waiting import is_running, wait_until
 
 __all__ = ["lab", "lab_files"]  # fixtures
 
+# Slurm needs a minute to see that a job is dead whose daemon was killed.
+pytestmark = pytest.mark.timeout(1800)
+
 KILLS = 30
 DAEMONS = {
     "htcondor": ("condor_schedd", "condor_startd", "condor_shadow"),
