@@ -274,3 +274,16 @@ def test_a_strategy_that_uses_chance_is_told_so(lab: Lab, context: Any, tmp_path
     set_up(lab, strategy=f"{tmp_path}/chance.py:Chance")
     with pytest.raises(AirflowFailException, match=r"(?s)asks for something else .* may not depend on chance"):
         calibrate(context)
+
+
+def test_a_full_disk_in_the_job_is_told_and_what_was_finished_counts(lab: Lab, context: Any) -> None:
+    algorithm = lab.algorithm(backend="local", settings={"chatter": 20_000}, max_retries=0)
+    words: dict[str, Any] = {"environment": {"PYTHONPATH": str(lab.files.no_root)}, "setup": ["ulimit -f 12"]}
+    lab.prepare(lab.calibration(algorithms=algorithm), algorithms={algorithm.name: Target(connection_args=words)})
+    lab.take_merged()
+    with pytest.raises(CafError, match=r"could not be written: File too large"):
+        calibrate(context)
+    del words["setup"]
+    lab.prepare(lab.calibration(algorithms=algorithm), algorithms={algorithm.name: Target(connection_args=words)})
+    context["ti"].try_number = 2
+    assert calibrate(context)["committed"] == 4
