@@ -16,6 +16,7 @@ _OPERATORS = (
     "jobs",
     "member",
     "merge",
+    "own_job",
     "prepare",
     "script",
     "strategy",
@@ -43,7 +44,12 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.hooks.batch"]}],
-        "triggers": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.triggers.batch"]}],
+        "triggers": [
+            {
+                "integration-name": _NAME,
+                "python-modules": [f"{_PACKAGE}.triggers.batch", f"{_PACKAGE}.triggers.strategy"],
+            }
+        ],
         "task-decorators": [{"name": "batch", "class-name": f"{_PACKAGE}.operators.function.batch_task"}],
         "cli": [f"{_PACKAGE}.cli.definition.get_caf_cli_commands"],
         "extra-links": [f"{_PACKAGE}.operators.links.{name}" for name in _LINKS],

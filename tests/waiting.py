@@ -10,12 +10,15 @@ LIMIT = 120.0
 """Seconds after which it will not come any more. It says nothing about how quick anything is."""
 
 
-def wait_until(is_so: Callable[[], object], describe: Callable[[], object] = lambda: "not so") -> None:
+def wait_until(
+    is_so: Callable[[], object], describe: Callable[[], object] = lambda: "not so", *, limit: float = LIMIT
+) -> None:
     """Wait until something is so.
 
     :param describe: gives what is seen instead, when it does not come.
+    :param limit: in seconds, where others than this machine are waited for.
     """
-    deadline = time.monotonic() + LIMIT
+    deadline = time.monotonic() + limit
     while not is_so():
         assert time.monotonic() < deadline, describe()
         time.sleep(0.02)

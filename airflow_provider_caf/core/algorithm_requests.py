@@ -109,6 +109,8 @@ class StrategyRequest(StoredRecord):
     :param generation: a number that a clear of the task raises and a retry does not.
     :param made_of: a digest of what the executions depend on.
     :param keep_executions: whether a clear keeps them.
+    :param job: what a job leaves in its end, to say which request it was.
+    :param app: the name of the job app with the code that is to carry it out; empty: any.
     """
 
     noun = "request for a strategy"
@@ -130,6 +132,8 @@ class StrategyRequest(StoredRecord):
     requested_iov: IoV | None = None
     ignored_runs: tuple[ExpRun, ...] = ()
     keep_executions: bool = False
+    job: str = ""
+    app: str = ""
 
     @property
     def layout(self) -> AlgorithmLayout:

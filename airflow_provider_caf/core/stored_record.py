@@ -16,13 +16,14 @@ _R = TypeVar("_R", bound="StoredRecord")
 class StoredRecord(JsonRecord):
     """A record in a file that only this user may read."""
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, *, durable: bool = True) -> None:
         """Write the record, in one step.
 
+        :param durable: wait until it is on disk.
         :raises OSError: if it cannot be written.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, self.to_json(), mode=PRIVATE)
+        write_json(path, self.to_json(), durable=durable, mode=PRIVATE)
 
     @classmethod
     def read_file(cls: type[_R], path: Path, where: str) -> _R:

@@ -87,6 +87,8 @@ class Checkpoint:
         self._number = 0
         self.known: tuple[Answered, ...] = ()
         """The finished executions of an earlier try that are whole."""
+        self.damaged = 0
+        """How many are not whole: their files are gone, or cut off."""
 
     def begin(self, generation: int, made_of: str, *, keep: bool) -> Start:
         """Find out what is to be done with what an earlier try left, and read it.
@@ -116,10 +118,13 @@ class Checkpoint:
         header = self._state.get(HEADER_KEY)
         return header is not None and self._decide(header, generation, made_of, False) is Start.RETRY
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is finished."""
-        return self._state.get(_build_key(0)) is None
+    def count(self) -> int:
+        """Return how many executions and searches for boundaries are finished."""
+        number = finished = 0
+        while (chunk := self._state.get(_build_key(number))) is not None:
+            finished += len(chunk)
+            number += 1
+        return finished
 
     def accept(self) -> None:
         """Let what is recorded from now on belong to this generation."""
@@ -145,7 +150,7 @@ class Checkpoint:
         if not isinstance(header, dict) or header.get("version") != _VERSION:
             raise CheckpointError(
                 f"The task state store has {header!r} under {HEADER_KEY!r}, which this release did not write.",
-                hint="Delete the key in the task's state store, then clear the task.",
+                hint=f"Delete the key there, or of a job the file in {self._folder}, then clear the task.",
             )
         if header.get("generation") is None:
             return Start.FRESH
@@ -185,10 +190,11 @@ class Checkpoint:
             answer = None if record is None else _parse(record)
             if answer is not None and self._has_payloads(answer):
                 answered.append(answer)
-        if len(answered) < len(found):
+        self.damaged = len(found) - len(answered)
+        if self.damaged:
             log.warning(
                 "The files of %d of %d finished executions are not whole: these are done again.",
-                len(found) - len(answered),
+                self.damaged,
                 len(found),
             )
         return answered

@@ -44,19 +44,15 @@ class Sink(Protocol):
 
 
 def begin_strategy(request: StrategyRequest, checkpoint: Checkpoint) -> Start:
-    """Remove what must not be there from an earlier try, or everything; logs go on.
+    """Remove what must not be there from an earlier try, or everything; logs go on, and what was committed stays.
 
     Afterwards `checkpoint.known` are the executions that are finished already. `checkpoint.accept` has to follow.
     """
     layout = request.layout
     layout.folder.mkdir(parents=True, exist_ok=True)
     start = checkpoint.begin(request.generation, request.made_of, keep=request.keep_executions)
-    layout.result.unlink(missing_ok=True)
-    # The last are of processes that were killed.
-    stale = [layout.database, layout.files_folder, layout.committed_folder]
-    if start is Start.FRESH:
-        stale.append(layout.staging_folder)
-    for folder in stale:
+    # The first is of processes that were killed.
+    for folder in (layout.committed_folder, *([layout.staging_folder] if start is Start.FRESH else [])):
         if folder.exists():
             shutil.rmtree(folder)
     layout.staging_folder.mkdir(exist_ok=True)

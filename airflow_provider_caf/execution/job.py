@@ -37,6 +37,9 @@ from airflow_provider_caf.execution.executions import FinishedExecution
 from airflow_provider_caf.execution.pool import Finished
 from airflow_provider_caf.execution.process import Opened
 
+EXIT_TRY_AGAIN = 75
+"""Exit code of a job whose end names what another try may mend, as `EX_TEMPFAIL` of sysexits.h."""
+
 _SHOWN_EXECUTIONS = 50
 _SHOWN_BYTES = 64 * 1024
 
@@ -117,8 +120,7 @@ class Unanswered(JsonRecord):
 class StrategyEnd(StoredRecord):
     """How a job with a strategy ended.
 
-    :param generation: that of its request.
-    :param made_of: that of its request.
+    :param job: that of its request.
     :param opened: what the algorithm saw; None: it could not be opened.
     :param unanswered: what broke.
     :param error: why it could not go on; None: the strategy came to its end.
@@ -127,8 +129,7 @@ class StrategyEnd(StoredRecord):
     noun = "end of a strategy"
     version = 1
 
-    generation: int
-    made_of: str
+    job: str
     opened: Opened | None = None
     replayed: int = 0
     wasted: int = 0
@@ -211,7 +212,8 @@ class RecordedPool:
         if error is None:
             raise AlgorithmFailed(
                 "The strategy asks for something else than it did in its job, with the same runs and answers.",
-                hint="A strategy may not depend on chance, time or the machine. Correct it, and clear the task.",
+                hint="A strategy may not depend on chance, time or the machine, and its file and checkpoint must "
+                "stay as they are while its job runs. Correct it, and clear the task.",
             )
         self._finished.append(Finished(ticket=ticket, answer=None, error=error.build(), seconds=0.0))
 

@@ -132,6 +132,11 @@ def find_missing_output(record: ExitRecord) -> str | None:
 def _add_log(verdict: Verdict, place: Place | None) -> Verdict:
     """Return the verdict with the log to read first: the first that holds something."""
     logs = _list_logs(verdict, place)
+    record = verdict.record
+    # However much the job has printed: what has ended it says why behind what its element did.
+    was_ended = record is None or record.signal is not None or record.was_told_to_end
+    if place is not None and was_ended and says_out_of_memory(_read_tail(logs[-1])):
+        verdict = replace(verdict, out_of_memory=True)
     for log in logs:
         tail = _read_tail(log)
         if tail:

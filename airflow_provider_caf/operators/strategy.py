@@ -21,11 +21,11 @@ from airflow_provider_caf.steps.manifest import JobTarget
 from airflow_provider_caf.steps.strategy import StrategyResult, StrategyRun
 from airflow_provider_caf.steps.strategy_job import (
     conclude_strategy,
+    count_finished,
     find_jobs_folder,
+    has_told_its_end,
     lay_out_strategy,
     leave_job,
-    read_end,
-    read_live,
 )
 from airflow_provider_caf.steps.task_jobs import TaskJobs
 from airflow_provider_caf.steps.waiting import LiveCounts
@@ -85,10 +85,8 @@ class StrategyOperator(OwnJobOperator, PassOperator):
             return self._tell(context, run, run.run())
 
     def _submit(self, context: Context, run: StrategyRun, target: JobTarget) -> TaskJobs:
-        ti, state = context["ti"], context["task_state_store"]
         jobs = self.submit(context, partial(lay_out_strategy, run, target))
-        state.set("job_checkpoint", {"folder": str(run.layout.checkpoint_folder), "generation": ti.max_tries})
-        state.set(_TRIES_KEY, [0, 0])
+        context["task_state_store"].set(_TRIES_KEY, [0, 0])
         self.log.info(
             "The strategy runs as a job on %s; its log is in %s, and the algorithm prints to %s",
             target.backend,
@@ -103,27 +101,28 @@ class StrategyOperator(OwnJobOperator, PassOperator):
         :raises CafError: as the job says, also where its retries are spent.
         """
         strategy = self._open_strategy(context)
-        try:
-            super().wait(context, run, first_attempt, deadline)
-        except JobFailed:
-            if read_end(strategy) is None:
-                raise
-            # The job says more exactly what it was; and what can be committed is.
-            self.log.warning("The job has failed; what it has finished counts.")
-        self._is_all_over = True
-        return self._tell(context, strategy, conclude_strategy(strategy))
+        with self._showing_prints(strategy):
+            try:
+                super().wait(context, run, first_attempt, deadline)
+            except JobFailed:
+                if not has_told_its_end(run):
+                    raise
+                # The job says more exactly what it was; and what can be committed is.
+                self.log.warning("The job has failed; what it has finished counts.")
+            self._is_all_over = True
+            return self._tell(context, strategy, conclude_strategy(strategy))
 
     def count_from(self, context: Context, run: TaskJobs, first_attempt: int) -> int:
         """Return the first try of the job that counts: one that has finished executions begins the count anew.
 
         So a fit that is longer than the longest queue comes to its end.
         """
-        live = read_live(self._find_layout(context).iteration(self.iteration).algorithm(self.algorithm))
+        finished = count_finished(self._open_strategy(context))
         state, known = context["task_state_store"], context["task_state_store"].get(_TRIES_KEY)
         assert isinstance(known, list), "execute() sets it"
         first, most = (int(str(number)) for number in known)
-        if live is not None and live.count > most:
-            first, most = run.newest_attempt + 1, live.count
+        if finished > most:
+            first, most = run.newest_attempt + 1, finished
             state.set(_TRIES_KEY, [first, most])
         return max(first, first_attempt)
 

@@ -135,9 +135,17 @@ class Merge:
         return lay_out_verb(self.jobs, target, task, job, open_jobs)
 
     def conclude(self, run: TaskJobs) -> Merged:
-        """Return what was merged, from what the job has left."""
+        """Return what was merged, from what the job has left.
+
+        :raises InputError: if that was removed since.
+        """
         place = self.place
         self._keep_log(run)
+        if not place.merged_file.exists():
+            raise InputError(
+                f"{self.title} is done, but {place.merged_file} is not there any more.",
+                hint="Was it removed? Clear this task: it merges again.",
+            )
         request = read_json(place.merge_request, "The request of the merge")
         index = read_json(place.merged_index, f"The index of collection {place.name!r}")
         failed = (
@@ -147,9 +155,14 @@ class Merge:
         return Merged(file=str(place.merged_file), inputs=len(request["inputs"]), runs=runs, failed=len(failed))
 
     def explain(self, error: JobFailed, run: TaskJobs) -> CafError:
-        """Return the error of a job that has failed: that of the inputs, where the merge itself has refused them."""
+        """Return the error of a job that has failed: that of the inputs, where the merge itself has refused them.
+
+        What has killed a merge may not do so again: then a retry of the task merges anew.
+        """
         printed, record = self._keep_log(run), find_last_record(run)
-        if record is None or record.exit_code != _REFUSED:
+        if record is None or record.signal is not None:
+            return CafError(error.what, hint="The next try of this task merges again. Was it out of memory?")
+        if record.exit_code != _REFUSED:
             return error
         return InputError(
             f"{self.title} ended with exit code {record.exit_code}:\n{cut_tail(printed)}",

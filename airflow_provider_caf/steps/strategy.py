@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from airflow_provider_caf.core.errors import AlgorithmDied, AlgorithmFailed, Caf
 from airflow_provider_caf.core.file_names import DATABASE_FILE
 from airflow_provider_caf.core.files import read_json, write_json, write_text
 from airflow_provider_caf.core.iov import ExpRun
+from airflow_provider_caf.core.lock import hold_lock
 from airflow_provider_caf.core.payloads import FilledGap, fill_gaps
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.strategies import (
@@ -121,7 +124,17 @@ class StrategyRun:
         :raises AlgorithmFailed: if executions broke, or the strategy ends as failed. What it had committed before is
             written, and what is finished is there for the next try.
         """
-        request = self.build_request()
+        with self._wait_for_job():
+            return self._run_alone(self.build_request())
+
+    @contextmanager
+    def _wait_for_job(self) -> Iterator[None]:
+        """Wait until a job of an earlier try is dead, where there was one: it was told to end and may write still."""
+        lock = self.layout.job_lock
+        with hold_lock(lock, f"the job of {self.layout.name}") if lock.exists() else nullcontext():
+            yield
+
+    def _run_alone(self, request: StrategyRequest) -> StrategyResult:
         checkpoint = Checkpoint(self.state, self.layout.checkpoint_folder, self.layout.staging_folder)
         start = begin_strategy(request, checkpoint)
         if start is not Start.RETRY or not checkpoint.known or not self.layout.app.exists():
@@ -129,11 +142,17 @@ class StrategyRun:
             # retry that has finished executions goes on with the code that made them.
             build_job_app(self.layout.app, self.list_references())
         checkpoint.accept()
-        self.results.begin_algorithm(self.iteration, self.layout.name)
         resources = self.manifest.resources
         argv = build_site_argv(resources, build_app_argv(self.layout.app, resources))
         with build_pool(request, argv, resources.environment) as pool:
             return self.carry_out(request, pool, checkpoint)
+
+    def clear_results(self) -> None:
+        """Remove what an earlier try has committed and written."""
+        self.layout.result.unlink(missing_ok=True)
+        for folder in (self.layout.database, self.layout.files_folder):
+            if folder.exists():
+                shutil.rmtree(folder)
 
     def list_references(self) -> list[str]:
         """Return the classes and functions of the user that the processes of the algorithm import."""
@@ -174,6 +193,8 @@ class StrategyRun:
         :param end: how the job ended that has done it before; None: it is done here.
         :raises CafError: as `run` does.
         """
+        self.clear_results()
+        self.results.begin_algorithm(self.iteration, self.layout.name)
         runs = find_runs(request, pool.open())
         executions = build_executions(request, self._build_strategy(), runs, pool, checkpoint, self)
         try:

@@ -10,16 +10,24 @@ import hashlib
 import json
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 from airflow_provider_caf.batch.resubmit import DEFAULT_MAX_RETRIES
 from airflow_provider_caf.core.algorithm_layout import AlgorithmLayout
 from airflow_provider_caf.core.algorithm_requests import StrategyRequest
-from airflow_provider_caf.core.errors import CheckpointError, DatabaseError
+from airflow_provider_caf.core.errors import CafError, CheckpointError
 from airflow_provider_caf.core.file_names import JOBS_COLLECTION
 from airflow_provider_caf.core.files import read_json
 from airflow_provider_caf.execution.checkpoint import KEEP_KEY
 from airflow_provider_caf.execution.drive import begin_strategy
-from airflow_provider_caf.execution.job import FileState, LiveExecutions, RecordedPool, StrategyEnd, open_checkpoint
+from airflow_provider_caf.execution.job import (
+    EXIT_TRY_AGAIN,
+    FileState,
+    LiveExecutions,
+    RecordedPool,
+    StrategyEnd,
+    open_checkpoint,
+)
 from airflow_provider_caf.io.layout import TaskJobsLayout
 from airflow_provider_caf.jobs.observation import Observation
 from airflow_provider_caf.steps.manifest import JobTarget
@@ -32,6 +40,7 @@ from airflow_provider_caf.steps.task_jobs import (
     TaskJobsManifest,
     TaskName,
     VerbJob,
+    find_last_record,
     lay_out_verb,
     leave_target,
     write_app,
@@ -39,6 +48,9 @@ from airflow_provider_caf.steps.task_jobs import (
 from airflow_provider_caf.steps.waiting import LiveCounts
 
 _log = logging.getLogger(__name__)
+
+_NOTE_KEY = "job_checkpoint"
+"""In the task's store: where the job's checkpoint is, whose executions are in it, and whether a clear keeps them."""
 
 
 def find_jobs_folder(layout: AlgorithmLayout) -> TaskJobsLayout:
@@ -57,19 +69,16 @@ def leave_job(layout: AlgorithmLayout, open_jobs: OpenJobs) -> None:
 def lay_out_strategy(run: StrategyRun, target: JobTarget, task: TaskName, open_jobs: OpenJobs) -> TaskJobs:
     """Write what the job has to do. Nothing is submitted.
 
-
     :raises CafError: if an earlier job on another system cannot be ended.
     """
     layout, request = find_jobs_folder(run.layout), run.build_request()
     leave_target(layout, (target.backend, target.connection), open_jobs)
     app, code = _choose_code(run, layout, request)
-    # What a person has written into the store of the task counts for the next fresh run, as it does in the worker.
-    keep = run.state.get(KEEP_KEY, request.keep_executions)
-    FileState(run.layout.checkpoint_folder).set(KEEP_KEY, keep)
-    run.state.set(KEEP_KEY, request.keep_executions)
-    request.write(run.layout.job_request)
-    text = json.dumps(request.to_json(), sort_keys=True)
-    made_of = {"code": code, "request": hashlib.sha256(text.encode()).hexdigest()}
+    _hand_on_choice(run, request)
+    identity = _identify(request)
+    run.clear_results()
+    replace(request, job=identity, app=app).write(run.layout.job_request)
+    made_of = {"code": code, "request": identity}
     max_retries = run.definition.max_retries
     job = VerbJob(
         verb="strategy",
@@ -82,6 +91,25 @@ def lay_out_strategy(run: StrategyRun, target: JobTarget, task: TaskName, open_j
     return lay_out_verb(layout, target, task, job, open_jobs)
 
 
+def _identify(request: StrategyRequest) -> str:
+    """Return what tells a request from others."""
+    return hashlib.sha256(json.dumps(request.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+def _hand_on_choice(run: StrategyRun, request: StrategyRequest) -> None:
+    """Put into the job's checkpoint what a person has chosen for the next fresh run, and note where the checkpoint is.
+
+    The choice is for one clear. The job may begin much later, so a retry of the task has to know it still.
+    """
+    noted = run.state.get(_NOTE_KEY)
+    if not isinstance(noted, dict) or noted.get("generation") != request.generation or KEEP_KEY not in noted:
+        keep = run.state.get(KEEP_KEY, request.keep_executions)
+        noted = {"folder": str(run.layout.checkpoint_folder), "generation": request.generation, KEEP_KEY: keep}
+        run.state.set(_NOTE_KEY, noted)
+    FileState(run.layout.checkpoint_folder).set(KEEP_KEY, noted[KEEP_KEY])
+    run.state.set(KEEP_KEY, request.keep_executions)
+
+
 def _choose_code(run: StrategyRun, layout: TaskJobsLayout, request: StrategyRequest) -> tuple[str, str]:
     """Return the job app and the digest of what is in it.
 
@@ -91,16 +119,22 @@ def _choose_code(run: StrategyRun, layout: TaskJobsLayout, request: StrategyRequ
     job_file = layout.jobs.job_file(0)
     if (
         checkpoint.belongs_to(request.generation, request.made_of)
-        and not checkpoint.is_empty
+        and checkpoint.count()
         and layout.manifest.exists()
         and job_file.exists()
     ):
         code = read_json(job_file, "The job file of the algorithm")["made_of"]["code"]
-        return TaskJobsManifest.read(layout).app, str(code)
+        return Path(TaskJobsManifest.read(layout).app).name, str(code)
     references = run.list_references()
     if ":" in run.definition.strategy:
         references.append(run.definition.strategy)
     return write_app(layout, JobContent(files={}, references=references))
+
+
+def has_told_its_end(run: TaskJobs) -> bool:
+    """Return whether the last try of the job that has failed says more exactly why than its exit code does."""
+    record = find_last_record(run)
+    return record is not None and record.exit_code == EXIT_TRY_AGAIN
 
 
 def read_end(run: StrategyRun) -> StrategyEnd | None:
@@ -108,8 +142,14 @@ def read_end(run: StrategyRun) -> StrategyEnd | None:
     path = run.layout.job_end
     if not path.exists():
         return None
-    end, request = StrategyEnd.read_file(path, f"end of the job of algorithm {run.layout.name!r}"), run.build_request()
-    return end if (end.generation, end.made_of) == (request.generation, request.made_of) else None
+    end = StrategyEnd.read_file(path, f"end of the job of algorithm {run.layout.name!r}")
+    return end if end.job == _identify(run.build_request()) else None
+
+
+def count_finished(run: StrategyRun) -> int:
+    """Return how many executions the job has finished of what is to be done now."""
+    request, checkpoint = run.build_request(), open_checkpoint(run.layout)
+    return checkpoint.count() if checkpoint.belongs_to(request.generation, request.made_of) else 0
 
 
 def conclude_strategy(run: StrategyRun) -> StrategyResult:
@@ -126,7 +166,12 @@ def conclude_strategy(run: StrategyRun) -> StrategyResult:
         )
     begin_strategy(request, checkpoint)
     checkpoint.accept()
-    run.results.begin_algorithm(run.iteration, run.layout.name)
+    if checkpoint.damaged:
+        raise CheckpointError(
+            f"The job of {request.title} has ended, and of {checkpoint.damaged} of its executions the payloads in "
+            f"{run.layout.staging_folder} or the records in {run.layout.checkpoint_folder} are gone or cut off.",
+            hint="Were they removed? Clear the task: it executes them again.",
+        )
     return run.carry_out(replace(request, workers=1), RecordedPool(end), checkpoint, end)
 
 
@@ -166,8 +211,8 @@ class LiveStrategy(LiveCounts):
         super().update(observation, is_last=is_last)
         try:
             self._add_executions()
-        except (DatabaseError, OSError) as error:
-            # They are all written again at the end.
+        except (CafError, OSError) as error:
+            # They are all written again at the end. A file that cannot be read says nothing about the job.
             _log.warning("The finished executions could not be written: %s", error)
 
     def _add_executions(self) -> None:

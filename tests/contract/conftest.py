@@ -31,6 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--work-dir", type=Path, default=None, help="a folder that the jobs see, too")
     parser.addoption("--python", default=sys.executable, help="runs the jobs, on the machines of the site")
     parser.addoption("--plain-paths", action="store_true", default=False, help="for commands that take no odd paths")
+    parser.addoption("--start-daemons", default=None, help="they are killed, too, and started again by this command")
     parser.addoption("--backend-arg", action="append", default=[], metavar="NAME=VALUE", help="argument of every job")
 
 

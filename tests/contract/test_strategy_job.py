@@ -19,6 +19,7 @@ from airflow_provider_caf.core.file_names import name_exit_record
 from airflow_provider_caf.hooks.batch import open_jobs
 from airflow_provider_caf.io.catalog import open_sqlite_catalog
 from airflow_provider_caf.io.layout import RunLayout
+from airflow_provider_caf.jobs.arrays import read_arrays
 from airflow_provider_caf.jobs.transport.local import LocalTransport
 from airflow_provider_caf.operators.strategy import StrategyOperator
 from airflow_provider_caf.steps.manifest import Target
@@ -154,3 +155,21 @@ def test_a_job_that_the_system_starts_again_goes_on_where_it_was(
     assert [path.name for path in records.iterdir() if re.search(r"_r\d", path.name)] or (
         records / name_exit_record(0, 0)
     ).exists()
+
+
+@pytest.mark.only_on("slurm", real=True)
+def test_a_job_that_needs_more_memory_gets_it_and_goes_on(
+    site: Site, lab: Lab, context: Any, expected: dict[str, bytes]
+) -> None:
+    context["ti"].max_tries = 1
+    # 60 MB more with each of the four executions, each of which takes as long as Slurm needs to see it.
+    words: dict[str, Any] = {
+        "cls": "GreedyAlgorithm",
+        "name": "MeanAlgorithm",
+        "settings": {"seconds": 3.0, "talks": True},
+    }
+    arguments = {"memory": 200, "memory_factor": 4.0}
+    assert calibrate(site, lab, context, **words, backend_args=arguments, max_retries=1) == expected
+    jobs = open_jobs(find_jobs_folder(find_layout(lab)))
+    assert [array.array.resources.memory for array in read_arrays(jobs.folders.arrays_folder)] == [200, 800]
+    assert 4 <= count_prints(find_layout(lab)) <= 5

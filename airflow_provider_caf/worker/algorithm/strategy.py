@@ -15,6 +15,7 @@ from typing import Any
 
 from airflow_provider_caf.core.algorithm_requests import StrategyRequest
 from airflow_provider_caf.core.errors import CafError
+from airflow_provider_caf.core.lock import hold_lock
 from airflow_provider_caf.core.reference import parse_reference
 from airflow_provider_caf.core.strategies import build_strategy
 from airflow_provider_caf.core.strategies.base import Commit, Report, Strategy, WriteFile
@@ -28,17 +29,14 @@ from airflow_provider_caf.execution.drive import (
 )
 from airflow_provider_caf.execution.executions import FinishedExecution, describe_runs
 from airflow_provider_caf.execution.job import (
+    EXIT_TRY_AGAIN,
     LiveExecutions,
     StoredError,
     StrategyEnd,
     list_unanswered,
     open_checkpoint,
 )
-from airflow_provider_caf.worker.job.lock import hold_lock
 from airflow_provider_caf.worker.user_code import read_travelling_files
-
-EXIT_TRY_AGAIN = 75
-"""What another try may mend, as `EX_TEMPFAIL` of sysexits.h."""
 
 log = logging.getLogger(__name__)
 
@@ -49,22 +47,44 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("request", help="path of the request, a JSON file")
     path = Path(parser.parse_args(argv).request)
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(message)s", force=True)
-    request = StrategyRequest.read_file(path, f"request {path}")
-    layout = request.layout
-    with hold_lock(layout.job_lock, f"the strategy of {request.title}"):
-        layout.job_end.unlink(missing_ok=True)
-        end = carry_out(request)
-        end.write(layout.job_end)
+    with hold_lock(_read_request(path).layout.job_lock, f"the strategy of {path}"):
+        # What is to be done may be another thing by now, or be done: a system starts a job again that it has lost.
+        request = _read_request(path)
+        if request.app not in ("", Path(sys.argv[0]).name):
+            raise CafError(
+                f"The task of {request.title} has begun anew, with other code than this job has.",
+                hint="Its new job carries it out.",
+            )
+        end = _find_end(request)
+        if end is None or end.may_go_better:
+            request.layout.job_end.unlink(missing_ok=True)
+            end = carry_out(request)
+            end.write(request.layout.job_end)
     return EXIT_TRY_AGAIN if end.may_go_better else 0
 
 
+def _read_request(path: Path) -> StrategyRequest:
+    return StrategyRequest.read_file(path, f"request {path}")
+
+
+def _find_end(request: StrategyRequest) -> StrategyEnd | None:
+    """Return how another start of the same job ended; None: not at all, or it cannot be read."""
+    path = request.layout.job_end
+    try:
+        end = StrategyEnd.read_file(path, f"end of the job of {request.title}") if path.exists() else None
+    except CafError as error:
+        log.warning("%s", error)
+        return None
+    return end if end is not None and end.job == request.job else None
+
+
 class _Sink:
-    """Say what the strategy does, here and where the task looks."""
+    """Say what the strategy does, here and where the task looks. What is only shown need not survive the machine."""
 
     def __init__(self, request: StrategyRequest) -> None:
         self._path = request.layout.job_live
         self._live = LiveExecutions(generation=request.generation, count=0)
-        self._live.write(self._path)
+        self._live.write(self._path, durable=False)
 
     def commit(self, action: Commit) -> None:
         """Do nothing: the task commits when it goes through the plan again."""
@@ -81,7 +101,7 @@ class _Sink:
         for finished in executions:
             log.info("%s", describe_execution(finished))
         self._live = self._live.add(executions)
-        self._live.write(self._path)
+        self._live.write(self._path, durable=False)
 
 
 def carry_out(request: StrategyRequest) -> StrategyEnd:
@@ -90,7 +110,7 @@ def carry_out(request: StrategyRequest) -> StrategyEnd:
     begin_strategy(request, checkpoint)
     checkpoint.accept()
     sink = _Sink(request)
-    end: dict[str, Any] = {"generation": request.generation, "made_of": request.made_of}
+    end: dict[str, Any] = {"job": request.job}
     executions = None
     # The Python of the job runs the app, in the environment of the job.
     with build_pool(request, (sys.executable, str(Path(sys.argv[0]).absolute()))) as pool:

@@ -20,13 +20,13 @@ from typing import Any
 from airflow_provider_caf.core.atomic import build_write_error, publish_file, write_bytes
 from airflow_provider_caf.core.errors import CafError, InputError
 from airflow_provider_caf.core.json_form import JsonRecord
+from airflow_provider_caf.core.lock import hold_lock
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.worker.collect.collected import VERSION
 from airflow_provider_caf.worker.collect.contents import Content, inspect_file, inspect_open_file
 from airflow_provider_caf.worker.collect.merge_objects import Key, ObjectMerger, compile_merger, list_keys
 from airflow_provider_caf.worker.collect.signature import FileTally
 from airflow_provider_caf.worker.job.forks import run_forked
-from airflow_provider_caf.worker.job.lock import hold_lock
 from airflow_provider_caf.worker.root import (
     build_temporary_path,
     check_root_path,

@@ -231,6 +231,8 @@ def test_the_log_of_one_that_left_no_record(tmp_path: Path) -> None:
         own.parent.mkdir(parents=True)
         own.write_text(f"{name}\n")
         assert (look().log, look().log_tail) == (own, name)
+    # But what has ended it is said by the system.
+    assert look().out_of_memory
     table = build_failure_table({1: look()})
     assert f"log: {own}" in table
 

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_caf.core.errors import CafError, DefinitionError, InputError
+from airflow_provider_caf.core.lock import hold_lock
 from airflow_provider_caf.worker.__main__ import main
 from airflow_provider_caf.worker.collect import merge as merging
 from airflow_provider_caf.worker.collect.collector import Collector, run_collector
@@ -31,7 +32,6 @@ from airflow_provider_caf.worker.collect.merge import (
 from airflow_provider_caf.worker.collect.merge_objects import ObjectMerger
 from airflow_provider_caf.worker.collect.signature import FileTally
 from airflow_provider_caf.worker.job.forks import run_forked
-from airflow_provider_caf.worker.job.lock import hold_lock
 from airflow_provider_caf.worker.root import open_root_file
 
 
@@ -344,7 +344,7 @@ def test_a_forked_task_that_raises_is_told(capfd: pytest.CaptureFixture[str]) ->
 HOLD = """
 import sys
 from pathlib import Path
-from airflow_provider_caf.worker.job.lock import hold_lock
+from airflow_provider_caf.core.lock import hold_lock
 with hold_lock(Path(sys.argv[1]), "a merge"):
     print("held", flush=True)
     sys.stdin.read()
