@@ -148,15 +148,18 @@ def set_up(
 
 
 @pytest.mark.usefixtures("software")
-def test_the_command_line_stands_over_the_file_and_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = CafConfig.from_json({"backend_args": {"queue": "m"}, "expert_config": {"a": 2}})
+def test_the_command_line_stands_over_the_file_and_the_script(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = CafConfig.from_json({"backend_args": {"queue": "m"}, "expert_config": {"a": 2, "c": 3}})
     caf, asked = set_up(monkeypatch, "LSF", *FILES, "--max-subjobs", "3", "--heartbeat", "7", config=config)
     assert isinstance(caf.backend, LSF)
     assert caf.backend.backend_args["queue"] == "m"
     (calibration,) = caf.calibrations.values()
     assert [collection.max_collector_jobs for collection in calibration.collections.values()] == [3, 3]
     assert calibration.heartbeat == 7
-    assert asked[0].expert_config == {"a": 2}
+    assert asked[0].expert_config == {"a": 2, "c": 3}
+    assert "The script declares no expert option 'c'" in capsys.readouterr().err
     assert asked[0].input_data == {"x": {"root://host//a.root": IoV(1, 1, 1, 1)}}
     caf, _ = set_up(monkeypatch, "LSF", *FILES, "--queue", "l", "--max-files-per-subjob", "2", config=config)
     assert caf.backend.backend_args["queue"] == "l"

@@ -78,6 +78,7 @@ def test_graphs() -> None:
     assert order.index("c") < order.index("b") < order.index("a")
     assert list(utils.find_sources(graph)) == ["d", "c"]
     assert utils.past_from_future_dependencies(graph)["a"] == ["c", "b"]
+    assert utils.topological_sort({"a": ["nobody declared it"]}) == ["a", "nobody declared it"]
     with pytest.warns(CafWarning, match=r"go in a circle: (a -> b -> a|b -> a -> b)"):
         assert utils.topological_sort({"a": ["b"], "b": ["a"]}) == []
 
@@ -171,6 +172,8 @@ def test_local_databases_are_merged(tmp_path: Path) -> None:
     utils.merge_local_databases([str(tmp_path / "a"), str(tmp_path / "b")], str(tmp_path / "both"))
     assert (tmp_path / "both" / "database.txt").read_text().count("dbstore/") == 2
     assert sorted(path.name for path in (tmp_path / "both").iterdir()) == ["a.root", "b.root", "database.txt"]
+    with pytest.raises(FileNotFoundError):
+        utils.merge_local_databases([str(tmp_path / "none")], str(tmp_path / "other"))
 
 
 def test_files(tmp_path: Path) -> None:
