@@ -212,7 +212,11 @@ def test_the_iov_of_a_file_is_asked_of_a_command(monkeypatch: pytest.MonkeyPatch
     found = utils.make_file_to_iov_dictionary([f"{tmp_path}/*.root"], filterfalse=lambda path: path.endswith("b.root"))
     assert found == {paths[0]: IoV(1, 2, 3, 4)}
     assert (tmp_path / "asked").read_text() == f"--json {paths[0]}\n"
-    assert utils.get_file_iov_tuple(paths[1]) == (paths[1], utils.get_iov_from_file(paths[1])) == (
-        paths[1],
-        IoV(1, 2, 3, 4),
+    assert (
+        utils.get_file_iov_tuple(paths[1])
+        == (paths[1], utils.get_iov_from_file(paths[1]))
+        == (
+            paths[1],
+            IoV(1, 2, 3, 4),
+        )
     )
