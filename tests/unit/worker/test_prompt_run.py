@@ -193,6 +193,39 @@ def test_a_prefix_stands_before_the_paths_of_files(monkeypatch: pytest.MonkeyPat
     assert caf.backend.backend_args["path_prefix"] == "root://host:1"
 
 
+EVENTS = {(1, 1): 40, (1, 2): 12, (1, 3): 40}
+"""In the second run there are too few for constants of its own."""
+
+
+@pytest.mark.slow
+def test_what_scripts_combine_runs_to_the_end(tmp_path: Path) -> None:
+    """The number of calibrations depends on the data; a strategy of its own, changed files, boundaries, two collections."""
+    data = write_data(tmp_path / "data", ["raw_physics"], EVENTS)
+    write_json(tmp_path / "input_data.json", {**data, "raw_cosmic": []})
+    config = {"caf_script": str(SCRIPTS / "combined.py"), "database_chain": [], "requested_iov": [1, 1, 1, 3]}
+    write_json(tmp_path / "caf_config.json", config)
+    words = ["-m", prompt_run.__name__, "Local", *FILES, "--heartbeat", "1", "--permissive"]
+    ended = source_and_run(f"'{sys.executable}' {' '.join(words)}", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert [path.name for path in (tmp_path / "caf_outputdb_results").iterdir()] == ["Joined_raw_physics"]
+    output = tmp_path / "caf_outputdb_results" / "Joined_raw_physics"
+    entries = parse_database((output / "database.txt").read_text(), str(output))
+    assert sorted((entry.name, tuple(entry.iov)) for entry in entries) == COMBINED
+    checked = tmp_path / "calibration_results" / "Check_raw_physics" / "outputdb" / "database.txt"
+    assert checked.read_text().startswith("dbstore/Check_raw_physics ")
+    reports = sorted((tmp_path / "calibration_results").rglob("pre_algorithm_*.json"))
+    assert [json.loads(path.read_text())["total"] for path in reports] == [2.0 * sum(EVENTS.values())] * 2
+
+
+COMBINED = [
+    ("Bounded_raw_physics", (1, 1, 1, 1)),
+    ("Bounded_raw_physics", (1, 2, 1, 2)),
+    ("Bounded_raw_physics", (1, 3, -1, -1)),
+    ("Merged_raw_physics", (1, 1, 1, 1)),
+    ("Merged_raw_physics", (1, 2, -1, -1)),
+]
+
+
 @pytest.mark.slow
 def test_a_script_of_the_release_runs_to_the_end(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data", ["raw_physics"])
