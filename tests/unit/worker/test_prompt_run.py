@@ -199,7 +199,7 @@ EVENTS = {(1, 1): 40, (1, 2): 12, (1, 3): 40}
 
 @pytest.mark.slow
 def test_what_scripts_combine_runs_to_the_end(tmp_path: Path) -> None:
-    """The number of calibrations depends on the data; a strategy of its own, changed files, boundaries, two collections."""
+    """As many calibrations as kinds of data, a strategy of its own, changed files, boundaries, two collections."""
     data = write_data(tmp_path / "data", ["raw_physics"], EVENTS)
     write_json(tmp_path / "input_data.json", {**data, "raw_cosmic": []})
     config = {"caf_script": str(SCRIPTS / "combined.py"), "database_chain": [], "requested_iov": [1, 1, 1, 3]}

@@ -67,10 +67,8 @@ def build_check(name, calibration, path):
 
     algorithm = ChainAlgorithm()
     algorithm.setNames(f"Check_{name}", f"Merged_{name}")
-    check = Calibration(
-        f"Check_{name}", algorithms=[algorithm], input_files=calibration.collections["first"].input_files
-    )
-    check.collector = b2.register_module("CaTest")
+    files = calibration.collections["first"].input_files
+    check = Calibration(f"Check_{name}", "CaTest", algorithm, input_files=files)
     check.pre_collector_path = path
     check.strategies = SingleIOV
     check.save_payloads = False
@@ -84,8 +82,8 @@ def get_calibrations(input_data, **kwargs):
     path.add_module("RootInput", entrySequences=["0:999"])
     path.add_module("Progress")
     calibrations = []
-    for name in settings.input_data_names:
-        if input_data[name]:
-            made = build_calibration(name, input_data[name], path, kwargs["expert_config"], kwargs["requested_iov"])
+    for name, files in input_data.items():
+        if files and name in settings.input_data_names:
+            made = build_calibration(name, files, path, kwargs["expert_config"], kwargs["requested_iov"])
             calibrations += [made, build_check(name, made, path)]
     return calibrations
