@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_caf.cli.definition import get_caf_cli_commands
 from tests.caf_command import run
 from tests.script_site import BAD_SCRIPTS, SCRIPTS, SETUP, write_json
 
@@ -65,3 +66,15 @@ def test_a_folder_of_scripts_is_checked(tmp_path: Path, capsys: pytest.CaptureFi
     assert "Good scripts: 2. Refused: 0." in shown
     assert run("prompt-check", "/nowhere") == 1
     assert "There is no folder '/nowhere'" in capsys.readouterr().err
+
+
+def test_no_help_has_brackets_which_airflow_would_take_for_markup() -> None:
+    texts = [
+        (command.name, flag.flags, str(text))
+        for group in get_caf_cli_commands()
+        for command in getattr(group, "subcommands", (group,))
+        for flag in command.args
+        for text in (command.help, flag.kwargs.get("help"))
+    ]
+    assert len(texts) > 100
+    assert [text for text in texts if "[" in text[2]] == []
