@@ -59,8 +59,8 @@ _DESCRIBED = (
 
 _SCRIPT = (
     _arg("--caf-config", metavar="FILE", help="caf_config.json, as the experiment's prompt tool reads it"),
-    _arg("--input-data", required=True, metavar="FILE", help="input_data.json: name to [folder or URI, [exp, run]]"),
-    _arg("-o", "--output", metavar="FOLDER", help="of definitions; without it [caf] definitions_folder"),
+    _arg("--input-data", required=True, metavar="FILE", help="input_data.json: names to folders, files and URIs"),
+    _arg("-o", "--output", metavar="FOLDER", help="of definitions; without it definitions_folder of the section caf"),
     _arg("--connection", metavar="ID", help="of type caf_batch: the script is described where its commands run"),
     _arg("--backend", metavar="SYSTEM", help="the batch system of the collector jobs"),
     _arg("--max-files-per-subjob", type=_read_count, metavar="N", help="of all collections, whatever the script says"),

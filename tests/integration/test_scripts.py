@@ -30,7 +30,7 @@ NAMES = ("raw_physics", "raw_cosmic", "raw_beam", "mumu")
 LEFT_OUT = os.environ.get("CAF_TEST_LEAVE_OUT", "").split()
 FOLLOWER = "example_complex"
 """It depends on example_simple: the end of that one starts it."""
-SCRIPT_NAMES = ("eleven_chain", FOLLOWER, "example_simple", "custom_strategy", "pre_algorithm")
+SCRIPT_NAMES = ("eleven_chain", FOLLOWER, "example_simple", "custom_strategy", "combined", "pre_algorithm")
 CONFIG = {"database_chain": ["main_fake"], "requested_iov": [1, 1, 1, 3]}
 EVENTS = {(1, 1): 40, (1, 2): 12, (1, 3): 40}
 """In the second run there are too few for constants of its own, as custom_strategy wants them."""
@@ -65,8 +65,9 @@ def run_scripts(started: StartedAirflow) -> dict[str, Run]:
     data = write_input(started)
     found: dict[str, Run] = {}
     for name in sorted(set(SCRIPT_NAMES) - set(LEFT_OUT), key=SCRIPT_NAMES.index):
-        validation = ["--validation", str(VALIDATIONS / f"{name}.py")] if name == "example_simple" else []
-        dag_id = import_script(started, SCRIPTS / f"{name}.py", data, *validation)["name"]
+        validation = VALIDATIONS / f"{name}.py"
+        words = ["--validation", str(validation)] if validation.exists() else []
+        dag_id = import_script(started, SCRIPTS / f"{name}.py", data, *words)["name"]
         started.read_definitions_again()
         started.airflow.wait_for_dag(dag_id)
         if name != FOLLOWER:
@@ -142,6 +143,19 @@ def test_each_pass_changes_copies_of_what_was_collected(started: StartedAirflow,
         (0, events, 2.0 * events),
         (1, events, 2.0 * events),
     ]
+
+
+@pytest.mark.skipif("combined" in LEFT_OUT, reason="CAF_TEST_LEAVE_OUT names it")
+def test_what_scripts_combine(started: StartedAirflow, runs: dict[str, Run]) -> None:
+    run = runs["combined"]
+    of_kind = ["Bounded 1,1,1,1", "Bounded 1,2,1,2", "Bounded 1,3,-1,-1", "Merged 1,1,1,1", "Merged 1,2,-1,-1"]
+    # It is given other kinds of data, too, and reads none of them.
+    expected = [line.replace(" ", f"_{kind} ") for kind in ("raw_cosmic", "raw_physics") for line in of_kind]
+    assert list_lines(started, run) == sorted(expected)
+    rows = started.open_catalog().read(PayloadRow, *run, final=True)
+    assert {row.name for row in rows if row.name.startswith("Check")} == {"Check_raw_physics", "Check_raw_cosmic"}
+    folder = started.find_run(*run).folder / "validation" / "files"
+    assert json.loads((folder / "counts.json").read_text("utf-8"))["Joined_raw_cosmic"] == len(of_kind)
 
 
 @pytest.mark.skipif("eleven_chain" in LEFT_OUT, reason="CAF_TEST_LEAVE_OUT names it")

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "caf-compatibility.md"
+TESTS = Path(__file__).parents[1]
+PAGE = TESTS.parent / "docs" / "reference" / "caf-compatibility.md"
 STATES = ("works", "differs", "not needed")
 NOT_THERE = "## Not there"
 
@@ -90,3 +91,50 @@ def test_what_is_said_not_to_be_there_is_not() -> None:
     argv = [sys.executable, "-c", FIND_NAMES, json.dumps([*names, *sorted(owners)])]
     printed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     assert json.loads(printed) == sorted(owners)
+
+
+def read_shown() -> dict[str, str]:
+    """Give the section and the first cell of each row → the cell that says which tests show it."""
+    section, cells = "", {}
+    for line in re.sub(rf"{NOT_THERE}\n.*?(?=\n## )", "", PAGE.read_text("utf-8"), flags=re.DOTALL).splitlines():
+        row = [cell.strip() for cell in line.strip("|").split(" |")]
+        if line.startswith("## "):
+            section = line[3:]
+        elif row[0] in ("name", "what"):
+            assert row[-1] == "shown by", section
+        elif line.startswith("|") and not line.startswith("|-"):
+            cells[f"{section}: {row[0]}"] = row[-1]
+    return cells
+
+
+def list_tests() -> dict[str, list[tuple[Path, list[str]]]]:
+    """Give the name of a file, as the page has it → the files of that name, each with its tests."""
+    found: dict[str, list[tuple[Path, list[str]]]] = {}
+    for file in sorted(TESTS.rglob("test_*.py")):
+        names = re.findall(r"^def test_(\w+)\(", file.read_text("utf-8"), re.MULTILINE)
+        found.setdefault(file.stem.removeprefix("test_"), []).append((file, names))
+    return found
+
+
+def find_fault(row: str, cell: str, tests: dict[str, list[tuple[Path, list[str]]]]) -> str | None:
+    """Say what is wrong with a row's tests: none is named, one is not there, or none of their files has the name."""
+    if cell == "not shown":
+        return None
+    if not re.fullmatch(r"`[\w/]+::\w+`(, `[\w/]+::\w+`)*", cell):
+        return f"{cell!r} names no test"
+    text = "".join(script.read_text("utf-8") for script in sorted((TESTS / "caf_scripts").rglob("*.py")))
+    for folder, stem, name in re.findall(r"`(?:(\w+)/)?(\w+)::(\w+)`", cell):
+        files = [(file, names) for file, names in tests.get(stem, []) if folder in ("", file.parent.name)]
+        found = [test for _, names in files for test in names if test.startswith(name)]
+        if len(files) != 1 or (name not in found and len(found) != 1):
+            return f"{name} is {found or 'no test'} of {[str(file) for file, _ in files]}"
+        text += files[0][0].read_text("utf-8")
+    word = re.fullmatch(r"(?:caf|prompt)[\w.]*: `(\w+)`", row)
+    return f"no file of its tests has the word {word[1]}" if word and not re.search(rf"\b{word[1]}\b", text) else None
+
+
+def test_every_row_is_shown_by_tests_that_are_there() -> None:
+    tests, cells = list_tests(), read_shown()
+    assert len(cells) > 100
+    faults = {row: find_fault(row, cell, tests) for row, cell in cells.items()}
+    assert {row: fault for row, fault in faults.items() if fault} == {}

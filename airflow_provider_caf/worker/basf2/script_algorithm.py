@@ -81,9 +81,13 @@ class ScriptAlgorithm(Algorithm):
         self._wrapped.data_input([path for paths in self.output_files.values() for path in paths])
 
     def run_before(self) -> None:
-        """Run the script's function that wants to be run before the algorithm. It may change the collected files."""
+        """Run the script's function that wants to be run before the algorithm. It may change the collected files.
+
+        A strategy of the script's own does so itself, when its machine is set up: twice would change them twice.
+        """
         self.load()
-        self._wrapped.pre_algorithm(self.cpp, self.iteration)
+        if not self.runs_strategy:
+            self._wrapped.pre_algorithm(self.cpp, self.iteration)
 
     def open_collected(self) -> None:
         """Call the script, if `pre_algorithm` has not done so already."""

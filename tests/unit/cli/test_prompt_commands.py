@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.cli.cli_config import ActionCommand, GroupCommand
 
+from airflow_provider_caf.cli.definition import get_caf_cli_commands
 from tests.caf_command import run
 from tests.script_site import BAD_SCRIPTS, SCRIPTS, SETUP, write_json
 
@@ -65,3 +67,14 @@ def test_a_folder_of_scripts_is_checked(tmp_path: Path, capsys: pytest.CaptureFi
     assert "Good scripts: 2. Refused: 0." in shown
     assert run("prompt-check", "/nowhere") == 1
     assert "There is no folder '/nowhere'" in capsys.readouterr().err
+
+
+def test_no_help_has_brackets_which_airflow_would_take_for_markup() -> None:
+    (group,) = get_caf_cli_commands()
+    assert isinstance(group, GroupCommand)
+    texts = [str(command.help) for command in group.subcommands]
+    for command in group.subcommands:
+        assert isinstance(command, ActionCommand)
+        texts += [str(flag.kwargs.get("help")) for flag in command.args]
+    assert len(texts) > 50
+    assert [text for text in texts if "[" in text] == []

@@ -71,3 +71,12 @@ def test_input_data_of_another_form_are_refused(
     (tmp_path / "input_data.json").write_text(text)
     assert run("import-script", str(BAD_SCRIPTS / "no_function.py"), *words) == 1
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--path-prefix", "--heartbeat", "--global-job-limit"])
+def test_options_of_the_experiments_tool_that_are_not_here_are_refused(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run("import-script", "caf_cdc.py", "--input-data", "input_data.json", option, "1")
+    assert f"unrecognized arguments: {option}" in capsys.readouterr().err

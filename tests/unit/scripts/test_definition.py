@@ -173,6 +173,13 @@ def test_the_chain_of_a_configuration_is_what_the_same_calls_in_a_script_give() 
     assert config.build_chain() == describe_chain([*chain, testing])
 
 
+@pytest.mark.parametrize(("name", "folder"), [("other.txt", "/local"), ("database.txt", "/elsewhere")])
+def test_payloads_of_a_local_database_lie_beside_its_text(name: str, folder: str) -> None:
+    database = SimpleNamespace(db_type="local", filepath=Path("/local", name), payload_dir=Path(folder))
+    with pytest.raises(DefinitionError, match=f"/local/{name} has its payloads in {folder}"):
+        describe_chain([database])
+
+
 def test_testing_payloads_alone_come_in_front_of_the_scripts_own_chains() -> None:
     record = build(describe(), CafConfig.from_json({"testing_payloads": "/testing/database.txt"}))
     (calibration,) = record.calibrations
@@ -218,6 +225,8 @@ def test_a_validation_is_the_last_step() -> None:
     [
         ({"databse_chain": []}, r"unknown field 'databse_chain'[\s\S]*Did you mean 'database_chain'"),
         ({"requested_iov": [1, 2, 3]}, r"\[1, 2, 3\] is not an IoV"),
+        ({"requested_iov": [2, 0, 1, 0]}, "ends before it starts"),
+        ({"requested_iov": [-1, -1, -1, -1]}, "only the high end may be open"),
         ({"database_chain": "main"}, "database_chain"),
         ([], "not an object"),
     ],
@@ -227,9 +236,10 @@ def test_a_wrong_configuration_is_refused(config: Any, message: str) -> None:
         CafConfig.from_json(config)
 
 
-def test_testing_payloads_are_databases() -> None:
-    config = CafConfig.from_json({"testing_payloads": "/local/other.txt", "database_chain": []})
-    with pytest.raises(DefinitionError, match=r"testing_payloads names '/local/other.txt'"):
+@pytest.mark.parametrize("path", ["/local/other.txt", "local/database.txt"])
+def test_testing_payloads_are_databases(path: str) -> None:
+    config = CafConfig.from_json({"testing_payloads": path, "database_chain": []})
+    with pytest.raises(DefinitionError, match=f"testing_payloads names '{path}'"):
         config.build_chain()
 
 

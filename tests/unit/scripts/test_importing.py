@@ -155,7 +155,9 @@ def test_a_name_with_a_digest_says_what_was_described(scripts: Scripts, tmp_path
 
 def test_the_validation_runs_beside_the_calibrations(scripts: Scripts, tmp_path: Path) -> None:
     data = {"events": [["/data/e1", [1, 1]]]}
-    (caf,) = load_definitions(import_script(ask(tmp_path, validation="/scripts/v.py", input_data=data)).file)
+    config = CafConfig.from_json({"requested_iov": [1, 2, 3, 4], "expert_config": {"of the": "calibration"}})
+    order = ask(tmp_path, validation="/scripts/v.py", input_data=data, config=config)
+    (caf,) = load_definitions(import_script(order).file)
     step = caf.resolve().calibrations[-1]
     assert isinstance(step, ExternalCommand)
     *_, verb, request = step.command
@@ -163,6 +165,7 @@ def test_the_validation_runs_beside_the_calibrations(scripts: Scripts, tmp_path:
     asked = read_json(Path(request), "The request")
     assert (asked["script"], asked["calibrations"]) == ("/scripts/v.py", {"Fit": "../Fit"})
     assert asked["input_data_path"] == "/data/e1"
+    assert (asked["requested_iov"], asked["expert_config"]) == ([1, 2, 3, 4], {})
 
 
 def test_where_caf_comes_from_is_one_of_two(scripts: Scripts, tmp_path: Path) -> None:

@@ -148,15 +148,18 @@ def set_up(
 
 
 @pytest.mark.usefixtures("software")
-def test_the_command_line_stands_over_the_file_and_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = CafConfig.from_json({"backend_args": {"queue": "m"}, "expert_config": {"a": 2}})
+def test_the_command_line_stands_over_the_file_and_the_script(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = CafConfig.from_json({"backend_args": {"queue": "m"}, "expert_config": {"a": 2, "c": 3}})
     caf, asked = set_up(monkeypatch, "LSF", *FILES, "--max-subjobs", "3", "--heartbeat", "7", config=config)
     assert isinstance(caf.backend, LSF)
     assert caf.backend.backend_args["queue"] == "m"
     (calibration,) = caf.calibrations.values()
     assert [collection.max_collector_jobs for collection in calibration.collections.values()] == [3, 3]
     assert calibration.heartbeat == 7
-    assert asked[0].expert_config == {"a": 2}
+    assert asked[0].expert_config == {"a": 2, "c": 3}
+    assert "The script declares no expert option 'c'" in capsys.readouterr().err
     assert asked[0].input_data == {"x": {"root://host//a.root": IoV(1, 1, 1, 1)}}
     caf, _ = set_up(monkeypatch, "LSF", *FILES, "--queue", "l", "--max-files-per-subjob", "2", config=config)
     assert caf.backend.backend_args["queue"] == "l"
@@ -188,6 +191,39 @@ def test_a_prefix_stands_before_the_paths_of_files(monkeypatch: pytest.MonkeyPat
     assert list(asked[0].input_data["x"]) == [f"root://host:1{tmp_path}/a.root", "root://other//b.root"]
     assert isinstance(caf.backend, HTCondor)
     assert caf.backend.backend_args["path_prefix"] == "root://host:1"
+
+
+EVENTS = {(1, 1): 40, (1, 2): 12, (1, 3): 40}
+"""In the second run there are too few for constants of its own."""
+
+
+@pytest.mark.slow
+def test_what_scripts_combine_runs_to_the_end(tmp_path: Path) -> None:
+    """As many calibrations as kinds of data, a strategy of its own, changed files, boundaries, two collections."""
+    data = write_data(tmp_path / "data", ["raw_physics"], EVENTS)
+    write_json(tmp_path / "input_data.json", {**data, "raw_cosmic": []})
+    config = {"caf_script": str(SCRIPTS / "combined.py"), "database_chain": [], "requested_iov": [1, 1, 1, 3]}
+    write_json(tmp_path / "caf_config.json", config)
+    words = ["-m", prompt_run.__name__, "Local", *FILES, "--heartbeat", "1", "--permissive"]
+    ended = source_and_run(f"'{sys.executable}' {' '.join(words)}", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert [path.name for path in (tmp_path / "caf_outputdb_results").iterdir()] == ["Joined_raw_physics"]
+    output = tmp_path / "caf_outputdb_results" / "Joined_raw_physics"
+    entries = parse_database((output / "database.txt").read_text(), str(output))
+    assert sorted((entry.name, tuple(entry.iov)) for entry in entries) == COMBINED
+    checked = tmp_path / "calibration_results" / "Check_raw_physics" / "outputdb" / "database.txt"
+    assert checked.read_text().startswith("dbstore/Check_raw_physics ")
+    reports = sorted((tmp_path / "calibration_results").rglob("pre_algorithm_*.json"))
+    assert [json.loads(path.read_text())["total"] for path in reports] == [2.0 * sum(EVENTS.values())] * 2
+
+
+COMBINED = [
+    ("Bounded_raw_physics", (1, 1, 1, 1)),
+    ("Bounded_raw_physics", (1, 2, 1, 2)),
+    ("Bounded_raw_physics", (1, 3, -1, -1)),
+    ("Merged_raw_physics", (1, 1, 1, 1)),
+    ("Merged_raw_physics", (1, 2, -1, -1)),
+]
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.worker.basf2.dropin.caf import framework
 from airflow_provider_caf.worker.basf2.dropin.caf.backends import (
     ArgumentsGenerator,
     ArgumentsSplitter,
@@ -18,6 +20,7 @@ from airflow_provider_caf.worker.basf2.dropin.caf.backends import (
 )
 from airflow_provider_caf.worker.basf2.dropin.caf.runners import SeqAlgorithmsRunner
 from airflow_provider_caf.worker.basf2.read_script import check_dependencies, describe_calibration, describe_splitter
+from airflow_provider_caf.worker.basf2.script import check_calibrations
 
 
 def build_calibration(**words: Any) -> Any:
@@ -93,3 +96,24 @@ def test_a_dependency_that_was_not_given_is_named() -> None:
     check_dependencies(given[:1])
     with pytest.raises(DefinitionError, match="Frist"):
         check_dependencies(given)
+
+
+MEAN = framework.Calibration("Mean")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], "no calibration"),
+        (None, "a NoneType"),
+        (MEAN, "a Calibration"),
+        ("Mean", "a str"),
+        ([MEAN, "Mean"], "a list with a str in it"),
+        ([MEAN, framework.Calibration("Mean")], "two calibrations named 'Mean'"),
+    ],
+)
+def test_a_script_gives_calibrations(given: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "caf.framework", framework)
+    assert check_calibrations(iter((MEAN,)), "caf_cdc.py") == [MEAN]
+    with pytest.raises(DefinitionError, match=f"get_calibrations of caf_cdc.py gave {said}"):
+        check_calibrations(given, "caf_cdc.py")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_caf.worker.basf2.dropin.caf import backends
+from airflow_provider_caf.worker.basf2.dropin.caf import backends, framework, runners, strategies
 from airflow_provider_caf.worker.basf2.dropin.caf.backends import (
     ArgumentsGenerator,
     ArgumentsSplitter,
@@ -224,3 +224,20 @@ def test_batch_systems_have_the_defaults_of_the_reference(kind: Any, queue: str 
     backend = kind(backend_args={"own": 1})
     assert backend.backend_args["own"] == 1
     assert (backend.backend_args.get("queue"), backend.global_job_limit) == (queue, limit)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        backends.Backend,
+        backends.DIRAC,
+        backends.SubjobSplitter,
+        runners.Runner,
+        runners.AlgorithmsRunner,
+        framework.CalibrationBase,
+        strategies.AlgorithmStrategy,
+    ],
+)
+def test_what_scripts_derive_from_cannot_be_made_itself(kind: Any) -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        kind()

@@ -41,17 +41,18 @@ def test_the_defaults_are_those_of_the_reference() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "kind"),
+    ("word", "function", "kind"),
     [
-        ("LSF", backends.LSF),
-        ("PBS", backends.PBS),
-        ("Slurm", backends.Slurm),
-        ("Torque", backends.Torque),
-        ("HTCondor", backends.HTCondor),
+        ("LSF", cli.command_lsf, backends.LSF),
+        ("PBS", cli.command_pbs, backends.PBS),
+        ("Slurm", cli.command_slurm, backends.Slurm),
+        ("Torque", cli.command_torque, backends.Torque),
+        ("HTCondor", cli.command_condor, backends.HTCondor),
     ],
 )
-def test_a_word_is_a_backend(word: str, kind: type[backends.Batch]) -> None:
+def test_a_word_is_a_backend(word: str, function: Any, kind: type[backends.Batch]) -> None:
     args = parse(word, "--global-job-limit", "7", "--submission-check-heartbeat", "60")
+    assert args.func is function
     backend = args.func(args, backend_args={"request_memory": "1 GB"})
     assert type(backend) is kind
     assert (backend.global_job_limit, backend.sleep_between_submission_checks) == (7, 60)

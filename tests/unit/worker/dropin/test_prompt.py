@@ -168,7 +168,14 @@ def test_filters_are_there_by_category() -> None:
     assert set(prompt.INPUT_DATA_FILTERS) == {"Magnet", "Beam Energy", "Run Type", "Data Tag", "Data Quality Tag"}
     assert prompt.INPUT_DATA_FILTERS["Data Tag"]["hadron_calib"] == "hadron_calib"
     assert prompt.INPUT_DATA_FILTERS["Data Tag"]["delayedbhabha_calib"] == "delayedbhabha_calib"
+
+
+def test_scripts_of_a_release_have_their_places() -> None:
+    """As `b2caf-prompt-run` finds them there."""
     assert prompt.prompt_script_package == "prompt.calibrations."
+    assert prompt.prompt_script_dir == "calibration/scripts/prompt/calibrations"
+    assert prompt.prompt_validation_script_package == "prompt.validations."
+    assert prompt.prompt_validation_script_dir == "calibration/scripts/prompt/validations"
 
 
 RELEASE = """

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from airflow_provider_caf.worker.basf2.dropin.caf import utils
 from airflow_provider_caf.worker.basf2.dropin.caf.utils import AlgResult, ExpRun, IoV
 from airflow_provider_caf.worker.basf2.dropin.warn import CafWarning
 from tests.script_site import PROJECT
-from tests.unit.worker.dropin.conftest import Pair, Software
+from tests.unit.worker.dropin.conftest import Module, Pair, Software
 
 ENDS = [IoV(*numbers) for numbers in itertools.product(range(-1, 3), repeat=4)]
 
@@ -53,6 +54,7 @@ def test_gaps() -> None:
     assert ExpRun(1, 1).find_gap(ExpRun(1, 5)) == ExpRun(1, 5).find_gap(ExpRun(1, 1)) == IoV(1, 2, 1, 4)
     assert ExpRun(1, 1).find_gap(ExpRun(1, 2)) is None
     assert ExpRun(1, 1).find_gap(ExpRun(2, 9)) is None
+    assert utils.UNBOUND_EXPRUN == (-1, -1)
     iovs = [IoV(1, 1, 1, 2), IoV(1, 5, 1, 6), IoV(2, 0, 2, 1)]
     assert utils.find_gaps_in_iov_list(iovs) == [IoV(1, 3, 1, 4)]
 
@@ -76,6 +78,7 @@ def test_graphs() -> None:
     assert order.index("c") < order.index("b") < order.index("a")
     assert list(utils.find_sources(graph)) == ["d", "c"]
     assert utils.past_from_future_dependencies(graph)["a"] == ["c", "b"]
+    assert utils.topological_sort({"a": ["nobody declared it"]}) == ["a", "nobody declared it"]
     with pytest.warns(CafWarning, match=r"go in a circle: (a -> b -> a|b -> a -> b)"):
         assert utils.topological_sort({"a": ["b"], "b": ["a"]}) == []
 
@@ -142,6 +145,15 @@ def test_small_ones(tmp_path: Path, software: Software) -> None:
     assert software.calls == [("B2INFO", f"a{utils.b2info_newline}b")]
 
 
+def test_a_path_is_asked_for_its_modules() -> None:
+    path = SimpleNamespace(modules=lambda: [Module("RootInput"), Module("Progress")])
+    extras = utils.PathExtras(path)
+    assert ("Progress" in extras, "Gearbox" in extras, extras.index("Progress")) == (True, False, 1)
+    assert "Progress" not in utils.PathExtras()
+    with pytest.raises(ValueError, match="Gearbox"):
+        extras.index("Gearbox")
+
+
 def test_databases(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no local database"):
         utils.LocalDatabase(tmp_path / "database.txt")
@@ -160,6 +172,8 @@ def test_local_databases_are_merged(tmp_path: Path) -> None:
     utils.merge_local_databases([str(tmp_path / "a"), str(tmp_path / "b")], str(tmp_path / "both"))
     assert (tmp_path / "both" / "database.txt").read_text().count("dbstore/") == 2
     assert sorted(path.name for path in (tmp_path / "both").iterdir()) == ["a.root", "b.root", "database.txt"]
+    with pytest.raises(FileNotFoundError):
+        utils.merge_local_databases([str(tmp_path / "none")], str(tmp_path / "other"))
 
 
 def test_files(tmp_path: Path) -> None:
@@ -169,6 +183,9 @@ def test_files(tmp_path: Path) -> None:
     found = utils.find_absolute_file_paths([f"{tmp_path}/*.root", "root://host//x.root", f"{tmp_path}/1.root"])
     assert found == [f"{tmp_path}/1.root", f"{tmp_path}/2.root", "root://host//x.root"]
     assert [path.name for path in utils.find_int_dirs(tmp_path)] == ["10"]
+    uri, plain = utils.parse_file_uri("root://host//x.root"), utils.parse_file_uri("/data/a#1.root")
+    assert (uri.scheme, uri.netloc, uri.path) == ("root", "host", "//x.root")
+    assert (plain.scheme, plain.path) == ("file", "/data/a#1.root")
     utils.create_directories(tmp_path / "10", overwrite=False)
     (tmp_path / "10" / "x").touch()
     utils.create_directories(tmp_path / "10")
@@ -195,4 +212,11 @@ def test_the_iov_of_a_file_is_asked_of_a_command(monkeypatch: pytest.MonkeyPatch
     found = utils.make_file_to_iov_dictionary([f"{tmp_path}/*.root"], filterfalse=lambda path: path.endswith("b.root"))
     assert found == {paths[0]: IoV(1, 2, 3, 4)}
     assert (tmp_path / "asked").read_text() == f"--json {paths[0]}\n"
-    assert utils.get_file_iov_tuple(paths[1]) == (paths[1], IoV(1, 2, 3, 4))
+    assert (
+        utils.get_file_iov_tuple(paths[1])
+        == (paths[1], utils.get_iov_from_file(paths[1]))
+        == (
+            paths[1],
+            IoV(1, 2, 3, 4),
+        )
+    )

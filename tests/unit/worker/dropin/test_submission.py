@@ -99,6 +99,7 @@ def test_arguments_of_subjobs_and_a_failure(folder: Path) -> None:
     job = make("exit", splitter=ArgumentsSplitter(arguments_generator=ArgumentsGenerator(range_arguments, stop=3)))
     backend = Local(max_processes=2)
     (result,) = backend.submit([job])
+    assert isinstance(result, backends.Result)
     backend.join()
     assert [each.status for each in job.subjobs.values()] == ["completed", "failed", "failed"]
     assert (job.status, result.ready(), result.wait()) == ("failed", True, "failed")
