@@ -31,6 +31,7 @@ _MOVED = (
 _NEW_NAMES = {
     f"{_PACKAGE}.{old}.{name}": f"{_PACKAGE}.{new}.{name}" for old, new, names in _MOVED for name in names.split()
 }
+_NEW_NAMES[f"{_PACKAGE}.definitions.script"] = f"{_PACKAGE}.core.caf_config"
 _NEW_NAMES[f"{_PACKAGE}.io.jobs"] = f"{_PACKAGE}.jobs"
 _NEW_NAMES[f"{_PACKAGE}.worker.starts"] = f"{_PACKAGE}.worker.job.outputs"
 for _name in ("sequential", "sequential_boundaries", "sequential_run_by_run", "simple_run_by_run", "single_iov"):

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from airflow_provider_caf.worker.basf2.dropin.caf import backends, framework, runners, strategies
 from airflow_provider_caf.worker.basf2.dropin.caf.backends import (
@@ -50,6 +52,16 @@ def split(splitter: Any, job: Job) -> list[int]:
 )
 def test_files_are_split(tmp_path: Path, splitter: Any, sizes: list[int]) -> None:
     assert split(splitter, build_job(tmp_path, 11)) == sizes
+
+
+@given(files=st.integers(1, 60), most=st.integers(1, 25))
+def test_every_file_is_in_one_subjob_and_in_its_order(files: int, most: int) -> None:
+    sizes = split(MaxFilesSplitter(max_files_per_subjob=most), build_job(Path("/nowhere"), files))
+    assert sizes == [most] * (files // most) + [files % most] * (files % most > 0)
+    sizes = split(MaxSubjobsSplitter(max_subjobs=most), build_job(Path("/nowhere"), files))
+    assert (len(sizes), sum(sizes)) == (min(files, most), files)
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] - sizes[-1] <= 1
 
 
 @pytest.mark.parametrize("splitter", [MaxFilesSplitter(), MaxSubjobsSplitter()])
