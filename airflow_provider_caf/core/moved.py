@@ -24,7 +24,8 @@ _MOVED = (
     ("worker", "worker.basf2", "describe_script dropin read_script script script_algorithm steering validate_script"),
     ("worker", "worker.collect", "collected collector columns contents describe_histogram describe_object event_loop"),
     ("worker", "worker.collect", "events frames merge metadata run_objects signature trigger_skim"),
-    ("worker", "worker.job", "forks lock outputs pool pool_files pool_loop processes subjob"),
+    ("worker", "core", "lock"),
+    ("worker", "worker.job", "forks outputs pool pool_files pool_loop processes subjob"),
 )
 """Old room, new room, and what went from one to the other, with all that is below it."""
 
