@@ -270,6 +270,13 @@ def test_who_may_not_see_it_is_told(open_window: OpenWindow, site: Site, user: s
     assert window.outside == []
 
 
+def test_durations_are_rounded_before_they_are_cut(open_window: OpenWindow) -> None:
+    page = open_window().open("large")
+    script = "async seconds => seconds.map((await import('/caf/static/dom.js')).formatSeconds)"
+    found = page.evaluate(script, [0, 9.7, 59.4, 59.6, 179.7, 3599.7, 7262])
+    assert found == ["0 s", "10 s", "59 s", "1 min 00 s", "3 min 00 s", "1 h 00 min", "2 h 01 min"]
+
+
 def test_a_large_run_stays_quick(open_window: OpenWindow) -> None:
     window = open_window()
     window.open("large")  # the server is warm now
