@@ -92,7 +92,9 @@ class Pool:
                 self._reap()
                 self._kill_late()
         except OSError:
-            end_processes(lambda: find_processes(f"{MARK}={self._id}", {}), _GRACE)
+            # By their sessions, too: a program that is just being replaced by another one has no environment.
+            leaders = {pid: read_start(pid) or 0 for pid in self._running}
+            end_processes(lambda: find_processes(f"{MARK}={self._id}", leaders), _GRACE)
             raise
 
     def _fill(self) -> None:

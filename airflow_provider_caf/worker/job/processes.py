@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _INTERVAL = 0.02
+_LOOKS = 5
+"""At a process that seems to have no variables."""
+_PAUSE = 0.002
 
 
 def read_boot() -> str:
@@ -57,7 +60,7 @@ def find_processes(mark: str | None, leaders: Mapping[int, int]) -> set[int]:
         # A zombie has ended; only its parent can make it go.
         if fields is None or fields[0] in (b"Z", b"X"):
             continue
-        if int(fields[3]) in sessions or (wanted is not None and wanted in _read_environment(name)):
+        if int(fields[3]) in sessions or (wanted is not None and wanted in _read_environment(name, fields)):
             found.add(int(name))
     return found
 
@@ -101,9 +104,19 @@ def _read_fields(name: str) -> list[bytes] | None:
         return None
 
 
-def _read_environment(name: str) -> list[bytes]:
-    try:
-        with open(f"/proc/{name}/environ", "rb") as file:
-            return file.read().split(b"\0")
-    except OSError:
-        return []
+def _read_environment(name: str, fields: list[bytes]) -> list[bytes]:
+    """Return the variables of a process.
+
+    While it replaces its program by another one (`exec`) the kernel shows none for a moment, so nothing is looked at
+    again, unless it is a thread of the kernel, which has no memory (`vsize`).
+    """
+    for _ in range(_LOOKS if int(fields[20]) else 1):
+        try:
+            with open(f"/proc/{name}/environ", "rb") as file:
+                content = file.read()
+        except OSError:
+            return []
+        if content:
+            return content.split(b"\0")
+        time.sleep(_PAUSE)
+    return []

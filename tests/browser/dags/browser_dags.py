@@ -38,7 +38,7 @@ def make_calibration(name: str, **words: Any) -> Calibration:
 
 def make(name: str, *calibrations: Calibration, **words: Any) -> CAF:
     """Give a CAF."""
-    return CAF(name, [*calibrations], input_data={"events": ["/nowhere/*.root"]}, **words)
+    return CAF(name, [*calibrations], input_data={"events": ["/nowhere/*.root"]}, run_options=["connection"], **words)
 
 
 failing = build_dag(

@@ -100,3 +100,17 @@ def test_nothing_to_end_takes_no_time() -> None:
 def test_what_cannot_be_ended_is_told() -> None:
     gone = 2**22 + 1
     assert end_processes(lambda: {gone}, 0.0) == {gone}
+
+
+def test_one_that_replaces_its_program_is_found_all_the_while() -> None:
+    """The kernel shows no variables of a process at the moment of an `exec`."""
+    again = 'import os, sys; os.execv(sys.executable, [sys.executable, "-S", "-E", "-c", sys.argv[1], sys.argv[1]])'
+    name, _, value = MARK.partition("=")
+    with subprocess.Popen(
+        [sys.executable, "-S", "-E", "-c", again, again], env={**os.environ, name: value}, start_new_session=True
+    ) as process:
+        try:
+            leaders = {process.pid: read_start(process.pid) or 0}
+            assert all(process.pid in find_processes(MARK, leaders) for _ in range(100))
+        finally:
+            process.kill()
