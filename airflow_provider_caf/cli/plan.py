@@ -13,7 +13,6 @@ import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 from rich.text import Text
 
-from airflow_provider_caf.batch.spec import merge_resources, parse_resources
 from airflow_provider_caf.cli.check import describe_passes
 from airflow_provider_caf.cli.output import EXIT_PROBLEM, command, show_json, show_reason, show_table, show_text
 from airflow_provider_caf.cli.table import Cell, Column, Table, build_columns
@@ -163,11 +162,12 @@ def preview(caf: CAF, planned: CollectionPlan) -> str:
     :raises DefinitionError: if the batch system cannot do what the arguments ask for.
     """
     target = find_backend(caf, planned.calibration)
-    resources = merge_resources(
-        parse_resources(target.connection_args, "the connection"),
-        parse_resources(caf.backend_args, f"CAF {caf.name!r}"),
-        parse_resources(planned.calibration.backend_args, f"calibration {planned.calibration.name!r}"),
-        parse_resources(planned.collection.backend_args, planned.collection.name),
+    resources = target.merge(
+        {
+            f"CAF {caf.name!r}": caf.backend_args,
+            f"calibration {planned.calibration.name!r}": planned.calibration.backend_args,
+            f"collection {planned.collection.name!r}": planned.collection.backend_args,
+        }
     )
     with tempfile.TemporaryDirectory(prefix="caf-plan-") as folder:
         layout = RunLayout(work_dir=Path(folder), dag_id=caf.name, run_id=_RUN).calibration(planned.calibration.name)

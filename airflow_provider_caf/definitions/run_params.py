@@ -173,9 +173,8 @@ def _find_forbidden(caf: CAF, conf: Mapping[str, Any]) -> Iterator[DefinitionErr
 
     The schema of the params says the same to whoever triggers a run; Airflow can be told not to look.
     """
-    forbidden = [
-        name for name in conf.get("backend_args") or {} if name in ARGUMENTS and name not in _list_arguments(caf)
-    ]
+    allowed = _list_arguments(caf)
+    forbidden = [name for name in conf.get("backend_args") or {} if name in ARGUMENTS and name not in allowed]
     if conf.get(CONNECTION) and CONNECTION not in caf.run_options:
         forbidden.append(CONNECTION)
     for name in forbidden:

@@ -193,13 +193,11 @@ class RecordedPool:
 
         :raises CafError: what the job raised, if it could not open it.
         """
-        if self._end.opened is None:
-            raise (
-                InputError("The job left neither the runs nor an error.")
-                if self._end.error is None
-                else (self._end.error.build())
-            )
-        return self._end.opened
+        if self._end.opened is not None:
+            return self._end.opened
+        if self._end.error is not None:
+            raise self._end.error.build()
+        raise InputError("The job left neither the runs nor an error.", hint="Clear the task: the job runs again.")
 
     def start(self, ticket: Ticket, question: Question) -> None:
         """Note a question that the job could not answer.

@@ -10,7 +10,6 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_provider_caf.batch.spec import merge_resources, parse_resources
 from airflow_provider_caf.core.task_ids import JOIN, SIGN_OFF
 from airflow_provider_caf.definitions.caf import CAF, Upload
 from airflow_provider_caf.hooks.batch import choose_target
@@ -133,11 +132,7 @@ def find_access(caf: CAF, upload: Upload) -> Access:
     """
     user, token = read_token(upload.connection)
     target = choose_target(caf.backend, caf.connection, f"CAF {caf.name!r}")
-    resources = merge_resources(
-        parse_resources(target.connection_args, "the connection"),
-        parse_resources(caf.backend_args, f"CAF {caf.name!r}"),
-    )
-    return Access(user=user, token=token, resources=resources)
+    return Access(user=user, token=token, resources=target.merge({f"CAF {caf.name!r}": caf.backend_args}))
 
 
 def describe_joined(joined: Joined) -> str:

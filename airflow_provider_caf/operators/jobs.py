@@ -12,7 +12,6 @@ from airflow.sdk import BaseOperator, Context, XComArg
 
 from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.batch.resubmit import DEFAULT_MAX_RETRIES
-from airflow_provider_caf.batch.spec import merge_resources, parse_resources
 from airflow_provider_caf.definitions.jobs import Jobs
 from airflow_provider_caf.hooks.batch import choose_target, open_jobs
 from airflow_provider_caf.io.layout import RunLayout, TaskJobsLayout
@@ -161,10 +160,7 @@ class JobsOperator(CafTask, BaseOperator):
         where = f"task {ti.task_id!r}"
         jobs = find_jobs(words, where)
         target = choose_target(words.backend, words.conn_id, where)
-        resources = merge_resources(
-            parse_resources(target.connection_args, f"connection {target.connection!r}"),
-            parse_resources(words.arguments_of_batch, where),
-        )
+        resources = target.merge({where: words.arguments_of_batch})
         content = self.build_content(words, layout.folder)
         if content.function is None:
             check_program(jobs, target.backend, resources)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
-from airflow_provider_caf.batch.spec import Resources, merge_resources, parse_resources
+from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.core.errors import CheckpointError, JobFailed
 from airflow_provider_caf.definitions.calibration import (
     CalibrationBase,
@@ -127,7 +127,4 @@ class CommandOperator(OwnJobOperator, _MemberOperator):
         target = find_job_target(step, lambda: choose_target(caf.backend, caf.connection, where), where)
         if target is None:
             return Target(), Resources()
-        return target, merge_resources(
-            parse_resources(target.connection_args, "the connection"),
-            parse_resources(caf.backend_args, f"CAF {caf.name!r}"),
-        )
+        return target, target.merge({f"CAF {caf.name!r}": caf.backend_args})

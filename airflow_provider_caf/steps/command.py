@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 
 from airflow_provider_caf.batch.spec import Resources, merge_resources, parse_resources
 from airflow_provider_caf.batch.verdicts import SubjobStatus
-from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import JobFailed
 from airflow_provider_caf.core.files import PRIVATE, write_json
 from airflow_provider_caf.core.signals import name_signal
@@ -24,13 +22,11 @@ from airflow_provider_caf.steps.task_jobs import (
     TaskName,
     VerbJob,
     find_last_record,
+    keep_prints,
     lay_out_verb,
     leave_target,
-    read_prints,
     write_app,
 )
-
-_log = logging.getLogger(__name__)
 
 
 def find_command_jobs(layout: CalibrationLayout) -> TaskJobsLayout:
@@ -118,10 +114,7 @@ class CommandRun(StepRun):
 
     def _show_prints(self, run: TaskJobs) -> str:
         """Put what the last try has printed where people look for it, show its end, and return that."""
-        record = find_last_record(run)
-        printed = "" if record is None else read_prints(record)
-        write_bytes(self.layout.command_log, printed.encode("utf-8", "replace"), durable=False, mode=PRIVATE)
-        tail = cut_tail(printed)
+        tail = cut_tail(keep_prints(find_last_record(run), self.layout.command_log))
         for line in tail.splitlines():
             self.say(f"| {line}")
         return tail

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 from typing import Any
 
-from airflow_provider_caf.batch.spec import Resources
+from airflow_provider_caf.batch.spec import Resources, merge_resources, parse_resources
 from airflow_provider_caf.core.chain import DatabaseEntry
 from airflow_provider_caf.core.errors import CheckpointError, DefinitionError
 from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
@@ -77,6 +77,16 @@ class Target:
     backend: str = "local"
     connection: str | None = None
     connection_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def merge(self, layers: Mapping[str, Mapping[str, Any]]) -> Resources:
+        """Return the arguments of the connection with others over them.
+
+        :param layers: whose they are, for messages → arguments as a user writes them, the nearest last.
+        :raises DefinitionError: if one is unknown or has a value that it cannot have.
+        """
+        own = "the connection" if self.connection is None else f"connection {self.connection!r}"
+        given = {own: self.connection_args, **layers}
+        return merge_resources(*(parse_resources(arguments, where) for where, arguments in given.items()))
 
 
 @record

@@ -7,7 +7,6 @@ from typing import Any
 
 from airflow_provider_caf.batch.polling import decide_interval
 from airflow_provider_caf.batch.verdicts import SubjobStatus
-from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import CafError, InputError, JobFailed
 from airflow_provider_caf.core.files import PRIVATE, read_json, write_json
 from airflow_provider_caf.core.record import record
@@ -23,8 +22,9 @@ from airflow_provider_caf.steps.task_jobs import (
     TaskName,
     VerbJob,
     find_last_record,
+    keep_prints,
     lay_out_verb,
-    read_prints,
+    leave_target,
 )
 
 COLLECTOR_OUTPUT = "CollectorOutput.root"
@@ -129,6 +129,7 @@ class Merge:
         manifest = CalibrationManifest.read(self.calibration)
         here = JobTarget(backend="local", connection=None, resources=run.manifest.resources.keep_environment())
         target = manifest.targets.get(manifest.calibration.algorithms[0].name, here)
+        leave_target(self.jobs, (target.backend, target.connection), open_jobs)
         inputs = read_json(self.place.merge_request, "The request of the merge")["inputs"]
         made_of = {"generation": str(self._generation), "inputs": measure_inputs(inputs)}
         job = VerbJob(verb="merge", request=self.place.merge_request, made_of=made_of, app=self.calibration.app)
@@ -171,9 +172,7 @@ class Merge:
 
     def _keep_log(self, run: TaskJobs) -> str:
         """Put what the last try has printed where people look for it, and return it."""
-        record = find_last_record(run)
-        printed = "" if record is None else read_prints(record)
-        write_bytes(self.place.merge_log, printed.encode("utf-8", "replace"), durable=False, mode=PRIVATE)
+        printed = keep_prints(find_last_record(run), self.place.merge_log)
         self.place.merge_progress.unlink(missing_ok=True)
         return printed
 

@@ -88,10 +88,11 @@ def prepare_calibration(
 
 
 def _merge_arguments(calibration: Calibration, surroundings: Surroundings, target: Target) -> Resources:
-    return merge_resources(
-        parse_resources(target.connection_args, "the connection"),
-        parse_resources(surroundings.backend_args or {}, "the CAF"),
-        parse_resources(calibration.backend_args, f"calibration {calibration.name!r}"),
+    return target.merge(
+        {
+            "the CAF": surroundings.backend_args or {},
+            f"calibration {calibration.name!r}": calibration.backend_args,
+        }
     )
 
 

@@ -1,7 +1,7 @@
 """An algorithm whose strategy runs as a job: what is submitted, what is seen of it, and what is made of it at the end.
 
-`execution.job` says what the job leaves. Nothing of the algorithm is removed here before the job has begun: an earlier
-job may live still, and the lock that both take is beside what they write.
+`execution.job` says what the job leaves. Of what a job writes nothing is removed before the next one has begun: an
+earlier one may live still, and the lock that both take is beside what they write.
 """
 
 from __future__ import annotations
@@ -137,13 +137,13 @@ def has_told_its_end(run: TaskJobs) -> bool:
     return record is not None and record.exit_code == EXIT_TRY_AGAIN
 
 
-def read_end(run: StrategyRun) -> StrategyEnd | None:
+def _read_end(run: StrategyRun, request: StrategyRequest) -> StrategyEnd | None:
     """Return how the job ended that did what is to be done now; None: it has not said."""
     path = run.layout.job_end
     if not path.exists():
         return None
     end = StrategyEnd.read_file(path, f"end of the job of algorithm {run.layout.name!r}")
-    return end if end.job == _identify(run.build_request()) else None
+    return end if end.job == _identify(request) else None
 
 
 def count_finished(run: StrategyRun) -> int:
@@ -158,7 +158,8 @@ def conclude_strategy(run: StrategyRun) -> StrategyResult:
     :raises CheckpointError: if the job has left nothing, or did something else than is to be done now.
     :raises CafError: as `StrategyRun.run` does.
     """
-    request, end, checkpoint = run.build_request(), read_end(run), open_checkpoint(run.layout)
+    request, checkpoint = run.build_request(), open_checkpoint(run.layout)
+    end = _read_end(run, request)
     if end is None or not checkpoint.belongs_to(request.generation, request.made_of):
         raise CheckpointError(
             f"The job of {request.title} has ended, but what it left does not belong to this run of the task.",

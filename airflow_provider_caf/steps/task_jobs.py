@@ -18,9 +18,10 @@ from airflow_provider_caf.batch.polling import Patience
 from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.batch.systems import load_system
 from airflow_provider_caf.batch.verdicts import SubjobStatus
+from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.errors import CheckpointError, DefinitionError, InputError
 from airflow_provider_caf.core.file_names import JOBS_COLLECTION, RESULT_FILE, STDERR_FILE, STDOUT_FILE
-from airflow_provider_caf.core.files import write_json
+from airflow_provider_caf.core.files import PRIVATE, write_json
 from airflow_provider_caf.core.json_form import read_number
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.stored_record import StoredRecord
@@ -309,11 +310,10 @@ class VerbJob:
 def lay_out_verb(
     layout: TaskJobsLayout, target: JobTarget, task: TaskName, job: VerbJob, open_jobs: OpenJobs
 ) -> TaskJobs:
-    """Write what is to be run for a verb. The job of an earlier try on another system is ended.
+    """Write what is to be run for a verb. A job of an earlier try on another system has been left before.
 
     :raises CafError: if something cannot be ended.
     """
-    leave_target(layout, (target.backend, target.connection), open_jobs)
     manifest = TaskJobsManifest(
         dag_id=task.dag_id,
         run_id=task.run_id,
@@ -346,10 +346,15 @@ def find_last_record(run: TaskJobs) -> ExitRecord | None:
     return max(records, key=lambda record: record.restart, default=None)
 
 
-def read_prints(record: ExitRecord) -> str:
-    """Return all that a job has printed, its errors last."""
-    paths = (record.folder / name for name in (STDOUT_FILE, STDERR_FILE))
-    return "".join(path.read_text("utf-8", "replace") for path in paths if path.exists())
+def keep_prints(record: ExitRecord | None, log: Path) -> str:
+    """Put all that a try of a job has printed, its errors last, where people look for it, and return it.
+
+    :param record: of the try; None: it has left none, and nothing is known of what it printed.
+    """
+    paths = [] if record is None else [record.folder / name for name in (STDOUT_FILE, STDERR_FILE)]
+    printed = "".join(path.read_text("utf-8", "replace") for path in paths if path.exists())
+    write_bytes(log, printed.encode("utf-8", "replace"), durable=False, mode=PRIVATE)
+    return printed
 
 
 def describe_handle(run: TaskJobs) -> dict[str, Any]:

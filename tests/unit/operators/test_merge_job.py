@@ -7,7 +7,6 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +17,8 @@ from airflow_provider_caf.core.lock import hold_lock
 from airflow_provider_caf.hooks.batch import open_jobs
 from airflow_provider_caf.io.layout import TaskJobsLayout
 from airflow_provider_caf.operators.merge import CollectorMergeOperator
-from tests.unit.conftest import Lab, State
+from tests.unit.conftest import Lab
+from tests.unit.operators.running import build_job_context
 from tests.unit.operators.test_strategy_job import in_thread
 from tests.waiting import wait_until
 
@@ -27,13 +27,7 @@ __all__ = ["in_thread"]  # a fixture
 
 @pytest.fixture
 def context(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setenv("AIRFLOW__CAF__WORK_DIR", str(lab.run.work_dir))
-    monkeypatch.setenv("AIRFLOW__CAF__POLL_INTERVAL_MIN", "0.05")
-    monkeypatch.setenv("AIRFLOW__CAF__POLL_INTERVAL_MAX", "0.2")
-    ti = SimpleNamespace(
-        dag_id=lab.run.dag_id, run_id=lab.run.run_id, task_id="merge", map_index=-1, try_number=1, max_tries=0
-    )
-    yield {"ti": ti, "task_state_store": State()}
+    yield build_job_context(lab, monkeypatch, "merge")
     jobs = find_jobs(lab)
     if jobs.manifest.exists():
         open_jobs(jobs).cancel()

@@ -9,7 +9,6 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +23,8 @@ from airflow_provider_caf.site.places import find_catalog
 from airflow_provider_caf.steps.manifest import Target
 from airflow_provider_caf.steps.strategy_job import find_jobs_folder, read_live
 from airflow_provider_caf.triggers.strategy import StrategyJobTrigger
-from tests.unit.conftest import Lab, State
+from tests.unit.conftest import Lab
+from tests.unit.operators.running import build_job_context
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.without_root
@@ -32,13 +32,7 @@ pytestmark = pytest.mark.without_root
 
 @pytest.fixture
 def context(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setenv("AIRFLOW__CAF__WORK_DIR", str(lab.run.work_dir))
-    monkeypatch.setenv("AIRFLOW__CAF__POLL_INTERVAL_MIN", "0.05")
-    monkeypatch.setenv("AIRFLOW__CAF__POLL_INTERVAL_MAX", "0.2")
-    ti = SimpleNamespace(
-        dag_id=lab.run.dag_id, run_id=lab.run.run_id, task_id="fit", map_index=-1, try_number=1, max_tries=0
-    )
-    yield {"ti": ti, "task_state_store": State()}
+    yield build_job_context(lab, monkeypatch, "fit")
     layout = find_jobs_folder(lab.layout().iteration(0).algorithm("MeanAlgorithm"))
     if layout.manifest.exists():
         open_jobs(layout).cancel()
