@@ -150,6 +150,7 @@ class Tries:
             )
         self.codes: list[int] = []
         self.pid = 0
+        """The try that is under way; 0: none. (A signal to process 0 would end whoever sends it, with its group.)"""
 
     def _say(self) -> None:
         assert self._process.stdin is not None
@@ -256,7 +257,7 @@ class Victims:
         """Find the processes of a kind."""
         job = self.find_job()
         if kind == "task":
-            return [self._tries.pid]
+            return [self._tries.pid] if self._tries.pid else []
         if kind in ("job", "all", "all and daemons"):
             more = {"job": [], "all": ["task"], "all and daemons": ["task", "daemons"]}[kind]
             return [*job, *(pid for name in more for pid in self.find(name))]
@@ -271,6 +272,7 @@ class Victims:
     def kill(self, kind: str) -> None:
         """Kill what there is of a kind, and start again what does not start by itself."""
         pids = self.find(kind)
+        assert all(pid > 1 for pid in pids), pids
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
