@@ -95,6 +95,7 @@ class Merger {
   std::string path, place, name;
   Int_t next = 0;                           // the number of the next file
   TObject *sum = nullptr, *item = nullptr;  // the item is what was read last
+  TList waiting;                            // what goes into the sum together with the next item
   TFileMergeInfo *info = nullptr;
 
   void go_to(const std::string &to) {
@@ -131,14 +132,26 @@ class Merger {
     return said;
   }
 
+  // Where weights add up to nothing, ROOT makes up the moments anew from the middles of the bins. That must not happen
+  // to a sum that is not whole yet.
+  bool cancels() const {
+    auto histogram = dynamic_cast<TH1 *>(sum);
+    double total = histogram ? Inside::get_filled(histogram) : 0;
+    if (total == 0) return false;
+    for (TObject *part : waiting) total += Inside::get_filled(static_cast<TH1 *>(part));
+    return total == 0;
+  }
+
+  void put_in_what_waits() {
+    add_to_sum(waiting);
+    waiting.Delete();
+  }
+
   // What was read last fits.
   void put_in() {
     if (sum) {
-      TList items;
-      items.Add(item);
-      add_to_sum(items);
-      items.Clear("nodelete");
-      delete item;
+      waiting.Add(item);
+      if (!cancels()) put_in_what_waits();
     } else {
       sum = item;
     }
@@ -146,8 +159,7 @@ class Merger {
   }
 
   std::string finish(Tally &tally) {
-    TList none;
-    if (info->fIsFirst) add_to_sum(none);
+    if (info->fIsFirst || !waiting.IsEmpty()) put_in_what_waits();
     const std::string said = tally.check(sum);
     target->cd();
     if (sum->Write(name.c_str(), TObject::kSingleKey | TObject::kOverwrite) <= 0)

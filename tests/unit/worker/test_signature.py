@@ -320,6 +320,23 @@ def test_profiles_whose_weights_would_be_lost_are_refused(tmp_path: Path) -> Non
     assert "Sumw2()" in (caught.value.hint or "")
 
 
+def test_moments_are_exact_where_the_first_weights_cancel(tmp_path: Path) -> None:
+    """ROOT makes up the moments of a histogram anew, from the middles of its bins, where its weights add up to 0."""
+    parts = [[(1.0, 1.0)], [(0.2, 1.0), (0.2, -2.0)], [(0.3, -1.0), (0.3, 1.0)], [(0.4, 1.0)], [(3.1, 2.0)]]
+    files, whole = [], make_histogram("TH1D")
+    for number, fills in enumerate(parts):
+        part = make_histogram("TH1D")
+        for x, weight in fills:
+            part.Fill(x, weight)
+            whole.Fill(x, weight)
+        files.append(write_output(tmp_path / f"{number}.root", {"o_1.1": part}))
+    data = merge(tmp_path, files)
+    found = data.get("o", [ExpRun(1, 1)])
+    for read in ("GetEntries", "GetSumOfWeights", "GetMean", "GetStdDev"):
+        assert getattr(found, read)() == pytest.approx(getattr(whole, read)()), read
+    data.close()
+
+
 Weighted = list[tuple[float, float]]
 FILLS = st.lists(st.tuples(st.floats(-2, 12), st.sampled_from([1.0, 1.0, 0.25, -2.0, 0.1])), max_size=12)
 
