@@ -183,15 +183,25 @@ def test_a_removed_folder_is_lost_and_harms_no_other(site: Site) -> None:
     os.kill(pid, signal.SIGTERM)
 
 
-def test_another_machines_pool_is_no_loss(site: Site) -> None:
-    job = site.make_job([["sleep", "600"]])
-    arrays = site.submit(job).arrays
+def test_another_machines_pool_is_seen_and_ended(site: Site) -> None:
+    arrays = site.submit(site.make_job([["sleep", "600"]])).arrays
+    file = Path(arrays[0].array.folder) / "pool" / "id.json"
+    identity = {**json.loads(file.read_text()), "host": "far.example.org", "boot": "another"}
+    file.write_text(json.dumps(identity))
+    wait_for(lambda: site.client.poll(arrays).read(arrays)[0].state.name == "RUNNING")
+    site.client.cancel(arrays)
+    wait_for(lambda: site.client.poll(arrays).read(arrays)[0].state.name == "CANCELLED")
+
+
+def test_another_machines_pool_of_an_earlier_version_is_no_loss(site: Site) -> None:
+    arrays = site.submit(site.make_job([["sleep", "600"]])).arrays
     file = Path(arrays[0].array.folder) / "pool" / "id.json"
     told = file.read_text()
     identity = {**json.loads(told), "host": "far.example.org", "boot": "another"}
+    del identity["beat"]
     file.write_text(json.dumps(identity))
     snapshot = site.client.poll(arrays)
-    assert "is on host far.example.org, this is" in str(snapshot.describe_problems(arrays))
+    assert "of host far.example.org has no beat; ask it there" in str(snapshot.describe_problems(arrays))
     assert snapshot.read(arrays)[0].state.name == "UNKNOWN"
     file.write_text(told)
 

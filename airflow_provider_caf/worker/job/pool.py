@@ -5,6 +5,9 @@
                                         and prints one JSON object for each of them
 
 `submit` may be run any number of times, at the same time too: there is one pool, and every call prints its id.
+
+Where the pool was started, its lock says whether it lives, and a signal tells it that something is to be cancelled. On
+other hosts its beat says the one, and it finds the request itself, at its next beat.
 """
 
 from __future__ import annotations
@@ -14,13 +17,14 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 
-from airflow_provider_caf.worker.job.pool_files import MARK, PoolError, PoolFiles, check_place
+from airflow_provider_caf.worker.job.pool_files import MARK, SILENT_BEATS, PoolError, PoolFiles, is_here
 from airflow_provider_caf.worker.job.processes import end_processes, find_processes, read_boot, read_start
 
 TYPE_CHECKING = False  # importing typing is slow
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
 _START_LIMIT = 20.0
@@ -28,17 +32,25 @@ _INTERVAL = 0.01
 _ORPHAN_GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL for what a dead pool has left running."""
 
+_MORE_BEATS = 3
+"""So many beats more a silent pool gets: while the file server was away, it could not tell any."""
+
 _USAGE = "usage: pool submit ARRAY.json | pool lookup|query|cancel < list.json\n"
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one command."""
-    actions = {"lookup": _look_up, "query": _query, "cancel": _cancel}
     if len(argv) == 2 and argv[0] == "submit":
         return submit(argv[1])
-    if len(argv) != 1 or argv[0] not in actions:
+    if len(argv) != 1 or argv[0] not in ("lookup", "query", "cancel"):
         sys.stderr.write(_USAGE)
         return 2
+    doubt = Doubt()
+    actions: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+        "lookup": _look_up,
+        "query": partial(_query, doubt),
+        "cancel": _cancel,
+    }
     for request in json.loads(sys.stdin.read()):
         try:
             answer = actions[argv[0]](request)
@@ -176,19 +188,46 @@ def _find_pool(request: Mapping[str, Any]) -> tuple[PoolFiles, dict[str, Any] | 
     """Return the files of the pool that a request names and its identity; None where there never was a pool."""
     files = PoolFiles(request["folder"])
     identity = files.read_identity()
-    if identity is not None:
-        if identity["id"] != request["id"]:
-            raise PoolError(f"the folder has pool {identity['id']}, not {request['id']}")
-        check_place(identity)
+    if identity is not None and identity["id"] != request["id"]:
+        raise PoolError(f"the folder has pool {identity['id']}, not {request['id']}")
     return files, identity
 
 
-def _query(request: Mapping[str, Any]) -> dict[str, Any]:
+class Doubt:
+    """Tell whether pools of other hosts live. All that are silent get the same time, once, to be heard of."""
+
+    def __init__(self) -> None:
+        self._until: float | None = None
+
+    def is_alive(self, files: PoolFiles, identity: Mapping[str, Any]) -> bool:
+        """Return whether a pool lives; one that is silent for too long is given up."""
+        beat = float(identity["beat"])
+        while files.read_given_up() is None:
+            silence = files.read_silence()
+            if silence <= SILENT_BEATS * beat:
+                return True
+            now = time.monotonic()
+            if self._until is None:
+                self._until = now + _MORE_BEATS * beat
+            if now >= self._until:
+                here = os.uname().nodename
+                files.give_up(f"the local pool was given up by host {here}: it had been silent for {silence:.0f} s")
+            else:
+                time.sleep(min(beat, self._until - now))
+        return False
+
+
+def _query(doubt: Doubt, request: Mapping[str, Any]) -> dict[str, Any]:
     files, identity = _find_pool(request)
     if identity is None:
         return {"gone": True}
     # Looked at before the journal is read: when it is dead, the journal has its last word.
-    alive = files.is_alive()
+    if is_here(identity):
+        alive = files.is_alive()
+    else:
+        letters, _ = files.read_journal(int(identity["elements"]))
+        # Where all is over, nobody has to live.
+        alive = not set(letters) <= set("EC") and doubt.is_alive(files, identity)
     letters, _ = files.read_journal(int(identity["elements"]))
     if not alive:
         letters = [letter if letter in "EC" else "L" for letter in letters]
@@ -200,13 +239,15 @@ def _cancel(request: Mapping[str, Any]) -> dict[str, Any]:
     if identity is None:
         return {"gone": True}
     files.append_cancel(request["elements"])
+    if not is_here(identity):
+        return {"id": identity["id"], "alive": files.read_given_up() is None}
     # Taken for good where the pool is dead, so that no two clean up after it at the same time.
     lock = files.take_lock()
     if lock is None:
         pid = int(identity["pid"])
-        if read_start(pid) != identity.get("start") or identity.get("boot") != read_boot():
-            raise PoolError(f"pool {identity['id']} lives, but cannot be signalled from here; is it in a container?")
-        os.kill(pid, signal.SIGUSR1)
+        # Else it is in another container of this machine, and finds the request at its next beat.
+        if read_start(pid) == identity.get("start"):
+            os.kill(pid, signal.SIGUSR1)
         return {"id": identity["id"], "alive": True}
     try:
         _clean_up(files, identity)

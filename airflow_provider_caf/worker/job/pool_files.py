@@ -6,9 +6,14 @@ lock     held (flock) by the pool while it lives. Who can take it knows that the
 id.json  who the pool is; written once, by the pool, before it starts anything.
 journal  one line for each event: `S element pid start-time` started, `E element` ended, with an exit record,
          `C element` cancelled. Lines are appended in one write each.
-cancel   one JSON line for each request to cancel; read by the pool on SIGUSR1.
+cancel   one JSON line for each request to cancel; read by the pool on SIGUSR1, and at each beat.
+beat     touched by the pool at each beat, for those on other hosts, where the lock may say nothing.
+given_up written by the first who takes a pool of another host for dead. From then on all do, and the pool, should it
+         be there after all, ends everything at its next beat.
 pool.log what the pool itself prints.
 ======== ========================================================================================================
+
+How old a beat is, the file server alone says: the clocks of hosts differ.
 
 None of them is forced to disk. After a crash of the machine the pool is dead and its subjobs are lost or
 have an exit record, whatever the journal says.
@@ -34,6 +39,12 @@ if TYPE_CHECKING:
 MARK = "CAF_POOL"
 """The environment variable that marks everything a pool starts; its value is the pool's id."""
 
+BEAT = 10.0
+"""Seconds between two beats of a pool."""
+
+SILENT_BEATS = 30
+"""So many beats have to be missing until a pool of another host is in doubt."""
+
 _START_LIMIT = 20.0
 """Seconds that a pool may take from its lock to its id. It does nothing in between but fork."""
 
@@ -56,6 +67,8 @@ class PoolFiles:
         self.journal_file = f"{self.folder}/journal"
         self.cancel_file = f"{self.folder}/cancel"
         self.log_file = f"{self.folder}/pool.log"
+        self.beat_file = f"{self.folder}/beat"
+        self.given_up_file = f"{self.folder}/given_up"
         self.id_file = f"{self.folder}/id.json"
 
     def make(self) -> None:
@@ -110,6 +123,9 @@ class PoolFiles:
         """
         deadline = time.monotonic() + limit
         while True:
+            identity = self.read_identity()
+            if identity is not None:
+                return identity
             alive = self.is_alive()
             # Looked for after the lock: a pool that was starting has written it before it could end.
             identity = self.read_identity()
@@ -129,14 +145,47 @@ class PoolFiles:
             "elements": len(array["elements"]),
             "host": host,
             "boot": read_boot(),
+            "beat": BEAT,
             "pid": pid,
             "start": start,
         }
+        self.beat()
+        self._write(self.id_file, json.dumps(identity))
+        return identity
+
+    def _write(self, path: str, text: str) -> None:
         temporary = f"{self.folder}/{build_temporary_name()}"
         with open(temporary, "w") as file:
-            file.write(json.dumps(identity))
-        os.replace(temporary, self.id_file)
-        return identity
+            file.write(text)
+        os.replace(temporary, path)
+
+    def beat(self) -> None:
+        """Say to those on other hosts that the pool lives.
+
+        :raises OSError: if that cannot be said.
+        """
+        _touch(self.beat_file)
+
+    def read_silence(self) -> float:
+        """Return the seconds since the last beat, by the clock of the file server."""
+        probe = f"{self.folder}/{build_temporary_name()}"
+        now = _touch(probe)
+        os.unlink(probe)  # noqa: PTH108
+        # Opened, since a network file system answers from memory else.
+        with open(self.beat_file, "rb") as file:
+            return now - os.fstat(file.fileno()).st_mtime
+
+    def give_up(self, reason: str) -> None:
+        """Take the pool for dead, for good."""
+        self._write(self.given_up_file, reason)
+
+    def read_given_up(self) -> str | None:
+        """Return why the pool is taken for dead; None where it is not."""
+        try:
+            with open(self.given_up_file) as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
 
     def append_journal(self, descriptor: int, letter: str, *numbers: int) -> None:
         """Add one line to the journal.
@@ -199,14 +248,23 @@ def _read_lines(path: str) -> list[bytes]:
         return []
 
 
-def check_place(identity: Mapping[str, Any]) -> None:
-    """Make sure that a lock says something here about the pool.
+def _touch(path: str) -> float:
+    """Let the file server write its time to a file, which is made where it is not there, and return that."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+    os.utime(path)
+    return os.stat(path).st_mtime  # noqa: PTH116
 
-    Not every network file system tells a lock to other machines. A container that was started again has
-    another host name, but the same kernel, and locks are the kernel's.
 
-    :raises PoolError: if the pool belongs to another machine.
+def is_here(identity: Mapping[str, Any]) -> bool:
+    """Return whether a lock says something here about the pool.
+
+    Locks are the kernel's, and not every network file system tells them to other machines. No host name is looked at:
+    containers on several machines may all have the same, and one that was started again has another.
+
+    :raises PoolError: if the pool belongs to another machine and has no beat, as those of earlier versions.
     """
-    here = os.uname().nodename
-    if identity.get("host") != here and identity.get("boot") != read_boot():
-        raise PoolError(f"pool {identity['id']} is on host {identity.get('host')}, this is {here}")
+    if identity.get("boot") == read_boot():
+        return True
+    if not isinstance(identity.get("beat"), (int, float)):
+        raise PoolError(f"pool {identity['id']} of host {identity.get('host')} has no beat; ask it there")
+    return False

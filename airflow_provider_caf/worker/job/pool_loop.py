@@ -1,4 +1,4 @@
-"""The loop of a local pool: at most so many subjobs at a time, one thread, no polling.
+"""The loop of a local pool: at most so many subjobs at a time, one thread, no polling but a beat now and then.
 
 Between a subjob's end and the next one's start there is as little as can be: the next try's folder and job
 are made ready beforehand, and what the ended one needs (outputs, exit record) is done after the next was
@@ -64,6 +64,8 @@ class Pool:
         self._elements: list[list[int]] = array["elements"]
         self._slots = slots
         self._id = str(identity["id"])
+        self._interval = float(identity["beat"])
+        self._next_beat = 0.0
         self._environment = build_child_environment(os.environ, {MARK: self._id})
         self._journal = files.open_journal()
         self._waiting = list(range(len(self._elements) - 1, -1, -1))
@@ -75,23 +77,27 @@ class Pool:
     def run(self) -> None:
         """Run until nothing is left.
 
-        :raises OSError: if the journal cannot be written. Then everything was ended: what cannot be recorded
-            must not run on.
+        :raises OSError: if the journal cannot be written. As at any other error, everything was ended then: what cannot
+            be recorded must not run on.
         """
         try:
             # A request may have come before this process could listen.
-            self._cancel()
+            self._cancel(self._files.read_cancels(len(self._elements)))
             self._fill()
             while self._running:
                 if self._ready is None and self._waiting:
                     element = self._waiting[-1]
                     self._ready = (element, open_attempt(self._array, self._elements[element][0]))
                 received = signal.sigtimedwait(SIGNALS, self._count_down())
-                if received is not None:
+                # Before anything is started: a machine that was suspended may have been given up.
+                self._beat()
+                # Where a stop of this process interrupts it beyond its time, Python answers with whatever was in the
+                # memory (os_sigtimedwait in Modules/signalmodule.c leaves its loop without an answer).
+                if received is not None and received.si_signo in SIGNALS:
                     self._obey(received.si_signo)
                 self._reap()
                 self._kill_late()
-        except OSError:
+        except BaseException:
             # By their sessions, too: a program that is just being replaced by another one has no environment.
             leaders = {pid: read_start(pid) or 0 for pid in self._running}
             end_processes(lambda: find_processes(f"{MARK}={self._id}", leaders), _GRACE)
@@ -123,15 +129,37 @@ class Pool:
 
     def _obey(self, number: int) -> None:
         if number == signal.SIGUSR1:
-            self._cancel()
+            self._cancel(self._files.read_cancels(len(self._elements)))
         elif number != signal.SIGCHLD:
-            self._stopped = f"the local pool was ended by {signal.Signals(number).name}"
-            self._waiting.clear()
-            for task in self._running.values():
-                self._end(task, self._stopped, ENDED_BY_POOL)
+            self._stop(f"the local pool was ended by {signal.Signals(number).name}")
 
-    def _cancel(self) -> None:
-        wanted = self._files.read_cancels(len(self._elements)) - self._cancelled
+    def _stop(self, reason: str) -> None:
+        self._stopped = reason
+        self._waiting.clear()
+        for task in self._running.values():
+            self._end(task, reason, ENDED_BY_POOL)
+
+    def _beat(self) -> None:
+        # This clock goes on while the machine is suspended.
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        if now < self._next_beat:
+            return
+        self._next_beat = now + self._interval
+        try:
+            self._files.beat()
+            given_up = self._files.read_given_up()
+            # From another host no signal comes.
+            wanted = self._files.read_cancels(len(self._elements))
+        except OSError as error:
+            sys.stderr.write(f"this beat could not be told to other hosts: {error}\n")
+            sys.stderr.flush()
+            return
+        self._cancel(wanted)
+        if given_up is not None and self._stopped is None:
+            self._stop(given_up)
+
+    def _cancel(self, wanted: set[int]) -> None:
+        wanted = wanted - self._cancelled
         self._cancelled |= wanted
         for element in [element for element in self._waiting if element in wanted]:
             self._write("C", element)
@@ -151,7 +179,7 @@ class Pool:
 
     def _count_down(self) -> float:
         deadlines = [task.deadline for task in self._running.values() if task.deadline is not None]
-        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else 3600.0
+        return max(0.0, min([self._interval, *(deadline - time.monotonic() for deadline in deadlines)]))
 
     def _kill_late(self) -> None:
         for pid, task in self._running.items():

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.worker.job import pool
-from airflow_provider_caf.worker.job.pool_files import PoolError, PoolFiles, check_place
+from airflow_provider_caf.worker.job.pool_files import PoolError, PoolFiles, is_here
 from airflow_provider_caf.worker.job.processes import read_boot
 from tests.unit.worker.array_records import write_array_record
 from tests.waiting import is_running, wait_until
@@ -218,17 +218,18 @@ def test_cancel_of_a_dead_pool(
     assert files.read_journal(4)[0] == ["C", "E", "C", "C"]
 
 
-def test_a_living_pool_that_cannot_be_signalled_is_told(
+def test_a_pool_in_another_container_of_this_machine_finds_the_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = PoolFiles(str(tmp_path))
-    # Its number is another process's here, as in another container.
+    # Its number is another process's here, which must get no signal.
     identity = write_identity(files, start=1)
+    monkeypatch.setattr(os, "kill", pytest.fail)
     lock = files.take_lock()
     assert lock is not None
     asked = {"folder": str(tmp_path), "id": identity["id"], "elements": None}
-    (answer,) = ask(monkeypatch, capsys, "cancel", asked)
-    assert "lives, but cannot be signalled from here; is it in a container?" in answer["error"]
+    assert ask(monkeypatch, capsys, "cancel", asked) == [{"id": identity["id"], "alive": True}]
+    assert files.read_cancels(4) == {0, 1, 2, 3}
     os.close(lock)
 
 
@@ -265,12 +266,12 @@ def test_an_identity_that_is_none(tmp_path: Path, content: str) -> None:
 
 
 def test_a_lock_speaks_for_its_own_machine_only() -> None:
-    here = os.uname().nodename
-    check_place({"id": "p", "host": here, "boot": "before the last boot"})
     # A container that was started again: another name, the same kernel.
-    check_place({"id": "p", "host": "0a1b2c", "boot": read_boot()})
-    with pytest.raises(PoolError, match=f"pool p is on host far, this is {here}"):
-        check_place({"id": "p", "host": "far", "boot": "another"})
+    assert is_here({"id": "p", "host": "0a1b2c", "boot": read_boot(), "beat": 10.0})
+    # Containers on two machines, of the same name.
+    assert not is_here({"id": "p", "host": os.uname().nodename, "boot": "another", "beat": 10.0})
+    with pytest.raises(PoolError, match="pool p of host far has no beat; ask it there"):
+        is_here({"id": "p", "host": "far", "boot": "another"})
 
 
 def test_without_its_folder_there_is_no_lock(tmp_path: Path) -> None:
