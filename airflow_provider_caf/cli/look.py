@@ -27,6 +27,7 @@ from airflow_provider_caf.core.tails import read_tail
 from airflow_provider_caf.core.task_ids import ALGORITHM, MERGE, parse_task_id
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.hooks.batch import open_collection
+from airflow_provider_caf.io.catalog import describe_waiting
 from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout
 from airflow_provider_caf.jobs.subjobs import build_failure_table
 from airflow_provider_caf.site.places import find_catalog, find_work_dir
@@ -53,7 +54,12 @@ def status(arguments: Any) -> None:
         show_json({**known, "calibrations": [member.to_json() for member in progress]})
         return
     show_table(build_table(progress, _describe(run)))
-    for line in (*describe_whole(run), *(f"{member.name}: {member.reason}" for member in progress if member.reason)):
+    behind = describe_waiting(find_layout(run).folder)
+    for line in (
+        *([behind] if behind else []),
+        *describe_whole(run),
+        *(f"{member.name}: {member.reason}" for member in progress if member.reason),
+    ):
         show_reason(line)
 
 

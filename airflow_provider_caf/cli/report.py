@@ -9,7 +9,7 @@ from airflow_provider_caf.cli.look import find_layout
 from airflow_provider_caf.cli.output import command, show_json, show_table, show_text
 from airflow_provider_caf.cli.table import Table, build_columns
 from airflow_provider_caf.report.compare import PayloadChange, compare_runs
-from airflow_provider_caf.site.places import find_catalog
+from airflow_provider_caf.site.places import find_catalog, open_journal
 from airflow_provider_caf.status.airflow_run import RunRow, read_run
 
 _MOST_CONSTANTS = 40
@@ -32,8 +32,11 @@ def report(arguments: Any) -> None:
     from airflow_provider_caf.report.build import write_report
 
     run = read_run(arguments.dag_id, arguments.run_id)
-    folder = find_layout(run).report_folder if arguments.output is None else Path(arguments.output)
-    show_text(str(write_report(run, find_catalog(), folder)))
+    layout = find_layout(run)
+    if layout.folder.exists():
+        open_journal(layout).deliver()
+    folder = layout.report_folder if arguments.output is None else Path(arguments.output)
+    show_text(str(write_report(run, find_catalog(), folder, layout.folder)))
 
 
 @command

@@ -17,7 +17,7 @@ from airflow_provider_caf.core.processes import stop_tied_processes
 from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout, slug
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.operators.links import RUN_LINKS
-from airflow_provider_caf.site.places import find_catalog, find_work_dir
+from airflow_provider_caf.site.places import find_work_dir, open_journal
 from airflow_provider_caf.steps.results import CalibrationResults
 
 log = logging.getLogger(__name__)
@@ -34,8 +34,8 @@ def find_run(context: Context) -> RunLayout:
 
 def open_results(context: Context, calibration: str) -> CalibrationResults:
     """Open the catalog for a calibration in the DAG run that a task belongs to."""
-    ti = context["ti"]
-    return CalibrationResults(find_catalog(), ti.dag_id, ti.run_id, calibration)
+    run = find_run(context)
+    return CalibrationResults(open_journal(run), run.dag_id, run.run_id, calibration)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from airflow_provider_caf.hooks.batch import choose_connection
 from airflow_provider_caf.hooks.token import read_token
 from airflow_provider_caf.io.layout import make_work_dir
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run
-from airflow_provider_caf.site.places import find_catalog
+from airflow_provider_caf.site.places import find_catalog, open_journal
 from airflow_provider_caf.steps.configure import configure_run
 
 
@@ -61,7 +61,9 @@ class ConfigureOperator(CafTask, BaseOperator):
             run = find_run(context)
             make_work_dir(run.work_dir)
             params = dict(context["params"])
-            counts = configure_run(resolved.caf, resolved.chosen, params, run, find_catalog(run.work_dir))
+            # That its connection is none to a database is told now: later it would only wait.
+            find_catalog(run.work_dir)
+            counts = configure_run(resolved.caf, resolved.chosen, params, run, open_journal(run))
         for name in resolved.chosen:
             self.log.info("Calibration %s runs.", name)
         for name, count in counts.items():

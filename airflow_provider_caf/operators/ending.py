@@ -10,13 +10,14 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_caf.core.errors import DatabaseError
 from airflow_provider_caf.core.task_ids import JOIN, SIGN_OFF
 from airflow_provider_caf.definitions.caf import CAF, Upload
 from airflow_provider_caf.hooks.batch import choose_target
 from airflow_provider_caf.hooks.token import read_token
 from airflow_provider_caf.operators.base import CafTask, failing_for_good, find_run
 from airflow_provider_caf.operators.configure import find_definition
-from airflow_provider_caf.site.places import find_catalog
+from airflow_provider_caf.site.places import find_catalog, open_journal
 from airflow_provider_caf.status.airflow_run import RunRow
 from airflow_provider_caf.status.tasks import TaskRow
 from airflow_provider_caf.steps.ending import Joined, Publication, join_run, write_sign_off
@@ -57,10 +58,17 @@ class ReportOperator(_EndingOperator):
     def execute(self, context: Context) -> str:
         """Write it, and return its path."""
         # Drawing is heavy to import.
-        from airflow_provider_caf.report.build import write_report
+        from airflow_provider_caf.report.build import write_excuse, write_report
 
+        run = find_run(context)
         with failing_for_good(context):
-            path = write_report(_read_run(context), find_catalog(), find_run(context).report_folder)
+            open_journal(run).deliver()
+            try:
+                path = write_report(_read_run(context), find_catalog(run.work_dir), run.report_folder, run.folder)
+            except DatabaseError as error:
+                # The result does not depend on the catalog, and must not wait for it.
+                self.log.error("The report has to be written later: airflow caf report %s %s", run.dag_id, run.run_id)
+                path = write_excuse(run.dag_id, run.run_id, error, run.report_folder)
         self.log.info("The report is %s", path)
         return str(path)
 

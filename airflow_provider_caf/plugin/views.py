@@ -18,9 +18,11 @@ from airflow_provider_caf.core.tails import cut_tail
 from airflow_provider_caf.core.task_ids import ALGORITHM, MERGE, PREPARE, RUN, SUBMIT, WAIT, TaskName, parse_task_id
 from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.stored import read_caf
-from airflow_provider_caf.io.catalog import Catalog
+from airflow_provider_caf.io.catalog import Catalog, describe_waiting
 from airflow_provider_caf.io.catalog import rows as db
+from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.plugin.requests import CatalogDep, IovDep, RunDep
+from airflow_provider_caf.site.places import find_work_dir
 from airflow_provider_caf.status.airflow_run import RunRow, RunSummary
 from airflow_provider_caf.status.progress import CalibrationProgress, read_progress
 from airflow_provider_caf.status.series import (
@@ -70,6 +72,7 @@ def build_run(run: RunDep, catalog: CatalogDep) -> dict[str, Any]:
     return {
         **_describe_run(run),
         **_pick(described, "folder", "versions", "params"),
+        "behind": describe_waiting(RunLayout(work_dir=find_work_dir(), dag_id=run.dag_id, run_id=run.run_id).folder),
         "whole": [
             {"task_id": task_id, **_pick(task, "state", "reason")}
             for task_id, task in run.tasks.items()

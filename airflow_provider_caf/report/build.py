@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
@@ -17,11 +18,11 @@ from matplotlib.figure import Figure
 
 from airflow_provider_caf.core.atomic import write_bytes
 from airflow_provider_caf.core.durations import describe_seconds
-from airflow_provider_caf.core.errors import CafError, explain_os_error
+from airflow_provider_caf.core.errors import CafError, DatabaseError, explain_os_error
 from airflow_provider_caf.core.files import write_text
 from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.record import record
-from airflow_provider_caf.io.catalog import Catalog, JsonValue
+from airflow_provider_caf.io.catalog import Catalog, JsonValue, describe_waiting
 from airflow_provider_caf.io.catalog import rows as db
 from airflow_provider_caf.report.axis import RunAxis
 from airflow_provider_caf.report.figures import Payloads, draw_convergence, draw_map, draw_trend, is_drawable
@@ -81,7 +82,7 @@ class Shown:
         return self.total - len(self.items)
 
 
-def write_report(run: RunRow, catalog: Catalog, folder: Path) -> Path:
+def write_report(run: RunRow, catalog: Catalog, folder: Path, run_folder: Path | None = None) -> Path:
     """Write `report.html`, and the drawings into `figures/` beside it, and return the report's path.
 
     A report that is there is replaced, and so are its drawings. Other files are left alone.
@@ -89,16 +90,32 @@ def write_report(run: RunRow, catalog: Catalog, folder: Path) -> Path:
     :param run: what Airflow knows of the run; its tasks may be known by their states alone.
     :param catalog: holds all else.
     :param folder: is made where it is not there.
+    :param run_folder: of the run, where what the catalog has not got yet would lie; None: there is no such folder.
     :raises CafError: if it cannot be written.
     :raises DatabaseError: if the catalog cannot be read.
     """
     _make_folder(folder)
     writer = _Writer(folder / FIGURES_FOLDER)
-    content = _collect(run, catalog, writer)
-    text = _load_template().render(content)
-    path = folder / REPORT_FILE
-    write_text(path, _UNPRINTABLE.sub("\ufffd", text))
+    behind = None if run_folder is None else describe_waiting(run_folder)
+    path = _write(folder, "report.html.j2", {**_collect(run, catalog, writer), "behind": behind})
     writer.remove_others()
+    return path
+
+
+def write_excuse(dag_id: str, run_id: str, error: DatabaseError, folder: Path) -> Path:
+    """Write a page in the place of the report that says why there is none yet and how it is made, and return its path.
+
+    :param error: with which the catalog was not read.
+    :raises CafError: if it cannot be written.
+    """
+    _make_folder(folder)
+    command = shlex.join(["airflow", "caf", "report", dag_id, run_id])
+    return _write(folder, "excuse.html.j2", {"dag_id": dag_id, "run_id": run_id, "error": error, "command": command})
+
+
+def _write(folder: Path, template: str, content: Mapping[str, Any]) -> Path:
+    path = folder / REPORT_FILE
+    write_text(path, _UNPRINTABLE.sub("\ufffd", _load_template(template).render(content)))
     return path
 
 
@@ -286,7 +303,7 @@ def _identify(row: db.FigureRow) -> tuple[Any, ...]:
     return row.iteration, row.algorithm, row.execution, row.path
 
 
-def _load_template() -> jinja2.Template:
+def _load_template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("airflow_provider_caf.report", "."),
         autoescape=True,
@@ -298,7 +315,7 @@ def _load_template() -> jinja2.Template:
         seconds=format_seconds, value=format_value, moment=format_moment, runs=format_runs, text=format_json
     )
     environment.globals["counts"] = describe_counts
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def format_seconds(seconds: float | None) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 from airflow.sdk import BaseHook, Connection, conf
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.io.catalog import Catalog, open_sqlite_catalog
-from airflow_provider_caf.io.layout import check_work_dir, default_catalog_file
+from airflow_provider_caf.io.catalog import Catalog, CatalogJournal, open_sqlite_catalog
+from airflow_provider_caf.io.layout import RunLayout, check_work_dir, default_catalog_file
 from airflow_provider_caf.site.shared import Shared
 
 
@@ -48,6 +49,11 @@ def find_catalog(work_dir: Path | None = None) -> Catalog:
         file = default_catalog_file(work_dir or find_work_dir())
         return _CATALOGS.find(str(file), "", lambda: open_sqlite_catalog(file))
     return _CATALOGS.find(conn_id, connection.get_uri(), lambda: _open_connection(conn_id, connection))
+
+
+def open_journal(run: RunLayout) -> CatalogJournal:
+    """Return what writes of a run go through: into the catalog, or beside the run's files until it can take them."""
+    return CatalogJournal(partial(find_catalog, run.work_dir), run.folder)
 
 
 def _open_connection(conn_id: str, connection: Connection) -> Catalog:

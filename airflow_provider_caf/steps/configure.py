@@ -23,7 +23,7 @@ from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.checks import MAKERS, list_sharing
 from airflow_provider_caf.definitions.collection import Collection
 from airflow_provider_caf.definitions.stored import StoredCaf
-from airflow_provider_caf.io.catalog import Catalog, JsonValue, RunRow
+from airflow_provider_caf.io.catalog import Catalog, CatalogJournal, JsonValue, RunRow
 from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.steps.input_files import find_input
 
@@ -54,7 +54,7 @@ class RunDefinition(StoredRecord):
 
 
 def configure_run(
-    caf: CAF, chosen: tuple[str, ...], params: Mapping[str, Any], layout: RunLayout, catalog: Catalog
+    caf: CAF, chosen: tuple[str, ...], params: Mapping[str, Any], layout: RunLayout, catalog: CatalogJournal | Catalog
 ) -> dict[str, int]:
     """Look for the input of all calibrations at once, share the job budget, and write the run's definition.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.execution.executions import FinishedExecution
 from airflow_provider_caf.io.catalog import (
     Catalog,
+    CatalogJournal,
     ExecutionRow,
     FailedSubjobRow,
     FigureRow,
@@ -81,10 +81,10 @@ _WAITING = (SubjobStatus.QUEUED, SubjobStatus.MISSING)
 class CalibrationResults:
     """Write the results of one calibration in one DAG run.
 
-    :param catalog: where to.
+    :param catalog: where to; a journal in a task, which must not fail for the catalog.
     """
 
-    def __init__(self, catalog: Catalog, dag_id: str, run_id: str, calibration: str) -> None:
+    def __init__(self, catalog: CatalogJournal | Catalog, dag_id: str, run_id: str, calibration: str) -> None:
         self.catalog = catalog
         self._ids: dict[str, Any] = {"dag_id": dag_id, "run_id": run_id, "calibration": calibration}
         self._failed: defaultdict[tuple[int, str], set[tuple[int, int]]] = defaultdict(set)
@@ -129,10 +129,9 @@ class CalibrationResults:
 
         Where none follows, what later passes left in an earlier life is removed.
         """
-        known = self.catalog.read(IterationRow, **self._ids, iteration=iteration)
-        begun = known[0] if known else IterationRow(**self._ids, iteration=iteration)
-        ended = replace(begun, decision=decision.action.value, reason=decision.reason, ended=_now())
-        self.catalog.write([ended])
+        decided, reason = decision.action.value, decision.reason
+        row = IterationRow(**self._ids, iteration=iteration, decision=decided, reason=reason, ended=_now())
+        self.catalog.end_iteration([row])
         if decision.action is IterationAction.ITERATE:
             self.catalog.write([IterationRow(**self._ids, iteration=iteration + 1, started=_now())])
         else:
@@ -175,8 +174,7 @@ class CalibrationResults:
 
     def finish(self, iteration: int) -> None:
         """Mark the payloads of the last pass as the final ones."""
-        rows = self.catalog.read(PayloadRow, **self._ids, iteration=iteration)
-        self.catalog.write_final_payloads(**self._ids, rows=[replace(row, final=True) for row in rows])
+        self.catalog.mark_final_payloads(**self._ids, iteration=iteration)
 
     def find_subjob_seconds(self, collection: str) -> float | None:
         """Return the mean run time in seconds of the subjobs of a collection in the DAG run that last had some.

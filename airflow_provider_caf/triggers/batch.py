@@ -17,12 +17,12 @@ from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.file_names import JOBS_COLLECTION
 from airflow_provider_caf.core.names import MAX_NAME_LENGTH
 from airflow_provider_caf.hooks.batch import open_collection, open_foreign, open_jobs
-from airflow_provider_caf.io.layout import CalibrationLayout, TaskJobsLayout, slug
+from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout, TaskJobsLayout, slug
 from airflow_provider_caf.jobs.foreign import ForeignJobs
 from airflow_provider_caf.jobs.observation import Observation, Question
 from airflow_provider_caf.jobs.poll import Snapshot
 from airflow_provider_caf.jobs.run import SubjobRun
-from airflow_provider_caf.site.places import find_catalog
+from airflow_provider_caf.site.places import find_work_dir, open_journal
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.results import CalibrationResults
 from airflow_provider_caf.steps.task_jobs import TaskJobs, TaskJobsManifest
@@ -211,7 +211,7 @@ class BatchJobTrigger(JobTrigger):
     def open_counts(self, run: SubjobRun) -> LiveCounts:
         """Return what keeps the catalog up to date."""
         name = Path(self.calibration_folder).name
-        results = CalibrationResults(find_catalog(), self.dag_id, self.run_id, name)
+        results = open_calibration(self.dag_id, self.run_id, name)
         return LiveCounts(run, results, self.iteration, self.collection)
 
 
@@ -299,4 +299,10 @@ def open_counts(run: TaskJobs) -> LiveCounts:
 def open_results(task: TaskJobsManifest) -> CalibrationResults:
     """Open the catalog for the jobs of a task."""
     name = task.task if len(task.task) <= MAX_NAME_LENGTH else slug(task.task)
-    return CalibrationResults(find_catalog(), task.dag_id, task.run_id, name)
+    return open_calibration(task.dag_id, task.run_id, name)
+
+
+def open_calibration(dag_id: str, run_id: str, name: str) -> CalibrationResults:
+    """Open the catalog for a calibration, or what has its place there, in a run."""
+    run = RunLayout(work_dir=find_work_dir(), dag_id=dag_id, run_id=run_id)
+    return CalibrationResults(open_journal(run), dag_id, run_id, name)

@@ -7,11 +7,9 @@ from typing import Any
 
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.jobs.run import SubjobRun
-from airflow_provider_caf.site.places import find_catalog
-from airflow_provider_caf.steps.results import CalibrationResults
 from airflow_provider_caf.steps.strategy_job import LiveStrategy
 from airflow_provider_caf.steps.task_jobs import TaskJobs
-from airflow_provider_caf.triggers.batch import TaskJobsTrigger, open_results
+from airflow_provider_caf.triggers.batch import TaskJobsTrigger, open_calibration, open_results
 
 
 class StrategyJobTrigger(TaskJobsTrigger):
@@ -40,7 +38,7 @@ class StrategyJobTrigger(TaskJobsTrigger):
 def open_live(run: TaskJobs, layout: CalibrationLayout, iteration: int, algorithm: str) -> LiveStrategy:
     """Return what keeps the catalog up to date on the job of an algorithm."""
     task = run.manifest
-    calibration = CalibrationResults(find_catalog(), task.dag_id, task.run_id, layout.name)
+    calibration = open_calibration(task.dag_id, task.run_id, layout.name)
     return LiveStrategy(
         run, open_results(task), calibration, iteration, layout.iteration(iteration).algorithm(algorithm)
     )

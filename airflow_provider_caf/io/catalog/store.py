@@ -41,6 +41,7 @@ from airflow_provider_caf.io.catalog.passing import is_passing, is_there
 from airflow_provider_caf.io.catalog.rows import (
     ExecutionCount,
     ExecutionRow,
+    IterationRow,
     OfCalibration,
     OfRun,
     PayloadRow,
@@ -153,6 +154,37 @@ class Catalog:
         def write(connection: Connection) -> None:
             connection.execute(update(payloads.table).where(*of_calibration).values(final=False))
             _replace(connection, payloads, rows)
+
+        self._write(write)
+
+    def mark_final_payloads(self, dag_id: str, run_id: str, calibration: str, iteration: int) -> None:
+        """Mark the payloads of a pass as the final ones of a calibration; no others of it are.
+
+        :raises DatabaseError: if the database refuses; nothing is written then.
+        """
+        payloads = TABLES[PayloadRow]
+        of_calibration = _match(payloads, dag_id=dag_id, run_id=run_id, calibration=calibration)
+        is_final = payloads.table.c.iteration == iteration
+
+        def write(connection: Connection) -> None:
+            for of_pass, final in ((~is_final, False), (is_final, True)):
+                connection.execute(update(payloads.table).where(*of_calibration, of_pass).values(final=final))
+
+        self._write(write)
+
+    def end_iteration(self, rows: Sequence[IterationRow]) -> None:
+        """Note how passes ended. When they began is kept, where it is known.
+
+        :raises DatabaseError: if the database refuses; nothing is written then.
+        """
+        passes = TABLES[IterationRow]
+
+        def write(connection: Connection) -> None:
+            for values in map(passes.build_values, rows):
+                ended = {name: values[name] for name in ("decision", "reason", "ended")}
+                of_pass = passes.table.c.row_key == values["row_key"]
+                if not connection.execute(update(passes.table).where(of_pass).values(**ended)).rowcount:
+                    connection.execute(insert(passes.table), [values])
 
         self._write(write)
 

@@ -8,16 +8,19 @@ and a payload's history by DAG and name.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
+from datetime import datetime
 from types import NoneType
-from typing import Any, Generic, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, Table
 
-from airflow_provider_caf.core.iov import IoV
+from airflow_provider_caf.core.iov import ExpRun, IoV
+from airflow_provider_caf.core.results import ResultCode
 from airflow_provider_caf.io.catalog import rows
 from airflow_provider_caf.io.catalog.columns import JsonText, build_word
 
@@ -71,12 +74,21 @@ class RowTable(Generic[_R]):
 
     def build_values(self, row: _R) -> dict[str, Any]:
         """Return the columns of a row."""
-        values = {name: getattr(row, name) for name in self._fields}
+        values = self.list_fields(row)
         identity = [values[name] for name in self._identity]
         if "iov" in values:
             values.update(values.pop("iov")._asdict())
         digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
         return {"row_key": digest[:_KEY_DIGITS], **values}
+
+    def list_fields(self, row: _R) -> dict[str, Any]:
+        """Return the fields of a row, as they are."""
+        return {name: getattr(row, name) for name in self._fields}
+
+    def decode_row(self, values: Mapping[str, Any]) -> _R:
+        """Return the record of fields that were JSON. What a later version has more is left out."""
+        hints = get_type_hints(self.record_type, include_extras=True)
+        return self.record_type(**{name: _decode(hints[name], values[name]) for name in self._fields if name in values})
 
     def read_row(self, values: Mapping[str, Any]) -> _R:
         """Return the record of a row. Columns that were not asked for keep the field's default."""
@@ -84,6 +96,25 @@ class RowTable(Generic[_R]):
         if "iov" in self._fields:
             found["iov"] = IoV(*(values[name] for name in IoV._fields))
         return self.record_type(**found)
+
+
+def _decode(hint: Any, value: Any) -> Any:
+    """Return a field's value of its JSON form: moments in ISO 8601, bytes in base64, all else as it is written."""
+    alternatives = [one for one in get_args(hint) if one is not NoneType] if NoneType in get_args(hint) else [hint]
+    kind = alternatives[0]
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    if value is None:
+        return None
+    readers: dict[Any, Callable[[Any], Any]] = {
+        datetime: datetime.fromisoformat,
+        bytes: base64.b64decode,
+        IoV: IoV._make,
+        ResultCode: ResultCode,
+        tuple[ExpRun, ...]: lambda runs: tuple(map(ExpRun._make, runs)),
+        tuple[str, ...]: tuple,
+    }
+    return readers[kind](value) if kind in readers else value
 
 
 def _build_columns(record_type: type) -> Iterator[Column[Any]]:
