@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install what tests need beside Python, git, make and a C++ compiler, where that can be done: Debian's Chromium for the
-# browser tests, and an ssh server, of which the tests start one of their own on loopback. Elsewhere say what is missing, and
+# browser tests, an ssh server and a PostgreSQL, of which the tests start some of their own. Elsewhere say what is missing, and
 # go on: the tests that need it are left out, and the last line says so.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -15,6 +15,7 @@ has() { # program …: one of them
 }
 missing=() packages=()
 has chromium chromium-browser || missing+=('Chromium (tests/browser)') packages+=(chromium fonts-dejavu-core)
+has initdb /usr/lib/postgresql/*/bin/initdb || missing+=('PostgreSQL (the page on it)') packages+=(postgresql)
 has sshd || missing+=('sshd (jobs on another host)') packages+=(openssh-server)
 ((${#missing[@]})) || exit 0
 

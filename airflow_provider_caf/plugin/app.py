@@ -6,8 +6,10 @@ Airflow's own REST API for it, with the user's own session.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
@@ -24,6 +26,8 @@ from airflow_provider_caf.plugin import views
 from airflow_provider_caf.plugin.requests import CatalogDep, RunDep
 from airflow_provider_caf.status.airflow_run import list_runs
 
+log = logging.getLogger(__name__)
+
 STATIC = Path(__file__).parent / "static"
 
 _PAGE_POLICY = (
@@ -32,6 +36,10 @@ _PAGE_POLICY = (
 )
 _FILE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 """A picture or a log, opened by itself, can run nothing."""
+
+
+def _refuse_nul() -> Response:
+    return JSONResponse({"detail": "The address has a NUL in it."}, status_code=422)
 
 
 def build_app() -> FastAPI:
@@ -48,7 +56,9 @@ def build_app() -> FastAPI:
 
     @app.middleware("http")
     async def add_headers(request: Request, call_next: Any) -> Any:
-        response = await call_next(request)
+        # No name has one, and not every database takes one in a text.
+        has_nul = "\0" in request.scope["path"] or "\0" in unquote(request.url.query)
+        response = _refuse_nul() if has_nul else await call_next(request)
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         response.headers.setdefault("Cache-Control", "no-cache")
         return response
@@ -58,9 +68,12 @@ def build_app() -> FastAPI:
 
 async def _answer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, CafError)
-    # A catalog that cannot be read may be there again in a moment; what somebody asks for and is not there will not.
-    status = 503 if isinstance(error, DatabaseError) else 404
-    return JSONResponse({"detail": error.what, "hint": error.hint}, status_code=status)
+    if not isinstance(error, DatabaseError):
+        return JSONResponse({"detail": error.what, "hint": error.hint}, status_code=404)
+    # It names the server and its user, which are nothing to whoever may look at a run.
+    log.error("%s", error)
+    hint = "It may be there again in a moment; if not, the log of the API server says what the database says."
+    return JSONResponse({"detail": "The results catalog cannot be read.", "hint": hint}, status_code=503)
 
 
 router = APIRouter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from airflow.api_fastapi.common.db.common import SessionDep
-from fastapi import Depends
+from fastapi import Depends, Query
 
 from airflow_provider_caf.core.iov import IoV
 from airflow_provider_caf.io.catalog import Catalog
@@ -29,4 +29,6 @@ CatalogDep = Annotated[Catalog, Depends(_open_catalog)]
 """The catalog; the process opens it once."""
 RunDep = Annotated[RunRow, Depends(_find_run)]
 """The DAG run, by its id or `last`, from Airflow's database."""
+Number = Annotated[int, Query(ge=-1, le=2**31 - 1)]
+"""A whole number that every database takes."""
 IovDep = Annotated[IoV, Depends(_read_iov)]

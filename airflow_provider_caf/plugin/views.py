@@ -21,7 +21,7 @@ from airflow_provider_caf.definitions.stored import read_caf
 from airflow_provider_caf.io.catalog import Catalog, describe_waiting
 from airflow_provider_caf.io.catalog import rows as db
 from airflow_provider_caf.io.layout import RunLayout
-from airflow_provider_caf.plugin.requests import CatalogDep, IovDep, RunDep
+from airflow_provider_caf.plugin.requests import CatalogDep, IovDep, Number, RunDep
 from airflow_provider_caf.site.places import find_work_dir
 from airflow_provider_caf.status.airflow_run import RunRow, RunSummary
 from airflow_provider_caf.status.progress import CalibrationProgress, read_progress
@@ -147,7 +147,7 @@ def build_calibration(run: RunDep, catalog: CatalogDep, name: str) -> dict[str, 
     }
 
 
-def build_executions(run: RunDep, catalog: CatalogDep, name: str, iteration: int) -> dict[str, Any]:
+def build_executions(run: RunDep, catalog: CatalogDep, name: str, iteration: Number) -> dict[str, Any]:
     """Return the executions of one pass: of each algorithm the result codes as digits, the IoVs as flat numbers."""
     check_calibration(run.tasks, name)
     rows = catalog.read(db.ExecutionRow, *run.place, name, iteration=iteration, without=["output"])
@@ -170,7 +170,7 @@ def build_executions(run: RunDep, catalog: CatalogDep, name: str, iteration: int
 
 
 def build_execution(
-    run: RunDep, catalog: CatalogDep, name: str, iteration: int, algorithm: str, key: int
+    run: RunDep, catalog: CatalogDep, name: str, iteration: Number, algorithm: str, key: Number
 ) -> dict[str, Any]:
     """Return one execution with its runs and what it handed in.
 
@@ -258,7 +258,7 @@ def build_trend(
     }
 
 
-def build_failures(run: RunDep, catalog: CatalogDep, name: str | None = None, offset: int = 0) -> dict[str, Any]:
+def build_failures(run: RunDep, catalog: CatalogDep, name: str | None = None, offset: Number = 0) -> dict[str, Any]:
     """Return some failed tries of subjobs, with the ends of their logs."""
     if name is not None:
         check_calibration(run.tasks, name)
@@ -288,7 +288,7 @@ def _build_failure(row: db.FailedSubjobRow, run: RunRow, catalog: Catalog) -> di
 
 
 def find_log(
-    run: RunDep, catalog: CatalogDep, name: str, iteration: int, step: str, subjob: int = -1, attempt: int = 0
+    run: RunDep, catalog: CatalogDep, name: str, iteration: Number, step: str, subjob: Number = -1, attempt: Number = 0
 ) -> str:
     """Return the text of a log.
 
@@ -305,7 +305,7 @@ def find_log(
 
 
 def find_figure(
-    run: RunDep, catalog: CatalogDep, name: str, iteration: int, algorithm: str, key: int, figure: str
+    run: RunDep, catalog: CatalogDep, name: str, iteration: Number, algorithm: str, key: Number, figure: str
 ) -> db.FigureRow:
     """Return a picture.
 

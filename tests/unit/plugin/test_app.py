@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -13,14 +14,23 @@ from airflow_provider_caf.plugin.app import STATIC, _answer_error, build_app
 from airflow_provider_caf.site.page import build_log_address, build_run_address
 
 
-@pytest.mark.parametrize(
-    ("error", "status"),
-    [(CafError("There is no run.", hint="Look."), 404), (DatabaseError("The catalog cannot be read."), 503)],
-)
-def test_an_error_says_what_and_what_to_do(error: CafError, status: int) -> None:
+def answer(error: CafError) -> Any:
     response = asyncio.run(_answer_error(None, error))  # type: ignore[arg-type]
-    assert response.status_code == status
-    assert json.loads(bytes(response.body)) == {"detail": error.what, "hint": error.hint}
+    return response.status_code, json.loads(bytes(response.body))
+
+
+def test_an_error_says_what_and_what_to_do() -> None:
+    error = CafError("There is no run.", hint="Look.")
+    assert answer(error) == (404, {"detail": error.what, "hint": error.hint})
+
+
+def test_a_viewer_learns_nothing_of_the_database(caplog: pytest.LogCaptureFixture) -> None:
+    status, shown = answer(
+        DatabaseError("postgresql://caf@db.example.org could not be read", hint="Ask db.example.org.")
+    )
+    assert status == 503
+    assert "example" not in json.dumps(shown)
+    assert "db.example.org could not be read" in caplog.text
 
 
 def test_the_api_has_no_pages_of_its_own() -> None:
