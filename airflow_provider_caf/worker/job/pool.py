@@ -194,7 +194,7 @@ def _find_pool(request: Mapping[str, Any]) -> tuple[PoolFiles, dict[str, Any] | 
 
 
 class Doubt:
-    """Tell whether pools of other hosts live. All that are silent get the same time, once, to be heard of."""
+    """Whether pools of other hosts live. All that are silent get the same time, once, to be heard of."""
 
     def __init__(self) -> None:
         self._until: float | None = None
