@@ -56,6 +56,7 @@ def status(arguments: Any) -> None:
     show_table(build_table(progress, _describe(run)))
     behind = describe_waiting(find_layout(run).folder)
     for line in (
+        *run.notices,
         *([behind] if behind else []),
         *describe_whole(run),
         *(f"{member.name}: {member.reason}" for member in progress if member.reason),

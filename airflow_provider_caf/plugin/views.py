@@ -69,10 +69,11 @@ def build_run(run: RunDep, catalog: CatalogDep) -> dict[str, Any]:
     """Return how far a run and all its calibrations are."""
     described = catalog.read_run(*run.place)
     calibrations = read_progress(*run.place, run.tasks, catalog)
+    behind = describe_waiting(RunLayout(work_dir=find_work_dir(), dag_id=run.dag_id, run_id=run.run_id).folder)
     return {
         **_describe_run(run),
         **_pick(described, "folder", "versions", "params"),
-        "behind": describe_waiting(RunLayout(work_dir=find_work_dir(), dag_id=run.dag_id, run_id=run.run_id).folder),
+        "notices": [*run.notices, *([behind] if behind else [])],
         "whole": [
             {"task_id": task_id, **_pick(task, "state", "reason")}
             for task_id, task in run.tasks.items()

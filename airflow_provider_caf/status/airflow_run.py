@@ -6,6 +6,7 @@ As Airflow's own commands do, they work on the machine of the scheduler or where
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -58,9 +59,11 @@ class RunRow(RunSummary):
     """One DAG run.
 
     :param tasks: task id → its row.
+    :param notices: why nothing goes on although nothing has failed, and what to do; only of a run that is not over.
     """
 
     tasks: Mapping[str, TaskRow]
+    notices: tuple[str, ...] = ()
 
 
 def list_runs(session: Session, dag_id: str, *, limit: int) -> list[RunSummary]:
@@ -115,7 +118,30 @@ def read_run(dag_id: str, run_id: str | None, session: Session | None = None) ->
         started=run.start_date,
         ended=run.end_date,
         tasks=tasks,
+        notices=tuple(_list_notices(session, run, {task.state for task in tasks.values()})),
     )
+
+
+def _list_notices(session: Session, run: DagRun, states: Collection[str | None]) -> Iterator[str]:
+    from airflow.jobs.job import most_recent_job
+    from airflow.models.dag import DagModel
+    from sqlalchemy import select
+
+    if str(run.state) not in ("queued", "running"):
+        return
+    if session.scalar(select(DagModel.is_paused).where(DagModel.dag_id == run.dag_id)):
+        command = shlex.join(["airflow", "dags", "unpause", run.dag_id])
+        yield f"The DAG is paused, so that nothing of it is started. To go on: {command}"
+    # Only what has a heart in Airflow's own table: an executor may start workers when there is work.
+    for job_type, name, is_needed in (
+        ("SchedulerJob", "scheduler", True),
+        ("TriggererJob", "triggerer", "deferred" in states),
+    ):
+        job = most_recent_job(job_type, session=session) if is_needed else None
+        if is_needed and (job is None or not job.is_alive()):
+            last = "never" if job is None else f"last at {job.latest_heartbeat:%Y-%m-%d %H:%M:%S} UTC"
+            what = "no task is started" if name == "scheduler" else "tasks that wait for jobs do not go on"
+            yield f"No {name} is there, so that {what}. One was heard of {last}. To start one: airflow {name}"
 
 
 def find_to_clear(dag_id: str, run_id: str, task_ids: Collection[str]) -> list[str]:

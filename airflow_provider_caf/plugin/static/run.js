@@ -48,7 +48,7 @@ export class RunPage {
     const names = data.calibrations.map((calibration) => calibration.name);
     if (this.chosen && !names.includes(this.chosen)) this.chosen = null;
     fill(this.head, JSON.stringify([data.state, data.may, Math.floor(data.seconds)]), () => this.buildHead(data));
-    fill(this.signOff, JSON.stringify([data.whole, data.may, data.behind]), () => [this.buildBehind(data), this.buildSignOff(data)]);
+    fill(this.signOff, JSON.stringify([data.whole, data.may, data.notices]), () => [this.buildNotices(data), this.buildSignOff(data)]);
     fill(this.table, JSON.stringify([data.calibrations, data.may, this.chosen]), () => this.buildTable(data));
     fill(this.jobs, JSON.stringify(data.jobs), () => this.buildJobs(data.jobs));
     fill(this.facts, JSON.stringify([data.versions, data.params, data.folder]), () => this.buildFacts(data));
@@ -79,8 +79,8 @@ export class RunPage {
     ];
   }
 
-  buildBehind(data) {
-    return data.behind && h("p", { class: "banner", role: "status" }, data.behind);
+  buildNotices(data) {
+    return data.notices.map((notice) => h("p", { class: "banner", role: "status" }, notice));
   }
 
   buildSignOff(data) {
