@@ -11,7 +11,7 @@ unexport PYTHONPATH PYTHONHOME ROOTSYS
 
 backend := $(if $(BACKEND),--backend '$(BACKEND)')
 
-.PHONY: help demo test coverage test-fast test-batch pictures check serve install pins test-fakes
+.PHONY: help demo test coverage test-fast test-batch pictures check serve install pins test-fakes dist
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -56,6 +56,9 @@ check: install ## Style, types, import table, sizes, the engine on Python 3.9
 	.venv/bin/lint-imports || failed=1; \
 	$(python) -m mypy || failed=1; \
 	exit $$failed
+
+dist: install ## A wheel and a source distribution in dist/, checked by twine and by an install in an empty environment
+	@scripts/dist.sh $(python)
 
 # For developers: after a change of the stand-in for basf2. Until then `make test` runs these tests each time.
 test-fakes: install

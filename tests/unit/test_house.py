@@ -185,7 +185,7 @@ def test_make_help_lists_the_commands_for_people() -> None:
     done = subprocess.run(["make", "help"], cwd=TOP, check=True, capture_output=True, text=True)
     commands = {" ".join(line.split()[:2]) for line in done.stdout.splitlines() if line.startswith("  make ")}
     tests = {"make test", "make test-fast", "make test-batch"}
-    assert commands == {"make help", "make demo", "make serve", "make check"} | tests
+    assert commands == {"make help", "make demo", "make serve", "make check", "make dist"} | tests
 
 
 def test_ci_begins_with_what_the_readme_says_and_installs_no_more() -> None:
