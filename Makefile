@@ -27,7 +27,7 @@ serve: install ## The same, and leave Airflow's web interface up
 # they work: they run on one worker, in one Airflow, beside all others on two. Both parts run, so that one look shows all.
 pure := batch core
 by_themselves := $(pure:%=tests/unit/%) tests/unit/jobs
-test: install ## All tests, with the coverage of core and batch (as root it installs Chromium and sshd, if missing)
+test: install ## All tests, with the coverage of core and batch (as root it installs Chromium, sshd and PostgreSQL, if missing)
 	@scripts/install_test_tools.sh
 	@failed=0; \
 	$(python) -m pytest --numprocesses=2 $(by_themselves) $(pure:%=--cov=airflow_provider_caf/%) \
