@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from keyword import iskeyword
 from typing import Any
 
 from airflow.cli.cli_config import ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
@@ -30,7 +29,7 @@ _PASS = (_DAG, _RUN, _CALIBRATION, _ITERATION)
 
 
 def _build(name: str, module: str, text: str, *args: Arg) -> ActionCommand:
-    function = lazy_load_command(f"airflow_provider_caf.cli.{module}.{name.replace('-', '_')}{'_' * iskeyword(name)}")
+    function = lazy_load_command(f"airflow_provider_caf.cli.{module}.{name.replace('-', '_')}")
     return ActionCommand(name=name, help=text, func=function, args=args)
 
 
@@ -84,18 +83,6 @@ _COMMANDS = (
         _CONF,
         _arg("--dry-run", action="store_true", help="show the submit commands and scripts, too"),
         _JSON,
-    ),
-    _build(
-        "try",
-        "trial",
-        "Try a calibration on a few events, without a run",
-        _FILE,
-        _arg("--calibration", metavar="NAME", help="without it the first one"),
-        _arg("--events", type=_read_count, default=100, metavar="N", help="so many at most; 100 without it"),
-        _arg("--input", metavar="FILE", help="an input file; without it the definition's first one"),
-        _arg("--database", action="append", metavar="FOLDER", help="a local database in front of the definition's"),
-        _CONF,
-        _arg("--pdb", action="store_true", help="stop in a debugger where your code breaks"),
     ),
     # On calibration scripts.
     _build(

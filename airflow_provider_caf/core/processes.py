@@ -23,7 +23,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any
 
 from airflow_provider_caf.core.environment import build_child_environment
 from airflow_provider_caf.core.errors import JobFailed, explain_os_error
@@ -230,16 +230,6 @@ def run_logged(
                 process.end()
             exit_code = process.wait()
     return Ended(exit_code=exit_code, is_late=is_late, tail=read_tail(log, start=start))
-
-
-def replace_process(argv: Sequence[str], *, variables: Mapping[str, str]) -> NoReturn:
-    """Go on as another program, at the same terminal.
-
-    :raises JobFailed: if it cannot be started.
-    """
-    sys.stdout.flush()
-    with explain_os_error(JobFailed, f"{argv[0]!r} cannot be started", "Check the program's name and that it is here."):
-        os.execvpe(argv[0], list(argv), build_child_environment(os.environ, variables))  # noqa: S606
 
 
 def stop_tied_processes() -> None:

@@ -63,11 +63,11 @@ def prepare_calibration(
     shutil.rmtree(layout.manifest_folder, ignore_errors=True)
     layout.manifest_folder.mkdir(parents=True, exist_ok=True)
     own = _merge_arguments(calibration, surroundings, surroundings.target)
-    collecting, calibrating = list_references(calibration)
+    collecting, calibrating = _list_references(calibration)
     build_job_app(layout.description_app, {*collecting, *calibrating})
     description = describe_code(calibration, layout, own)
     # The jobs get the collectors' code alone: a corrected algorithm is no reason to collect again.
-    build_job_app(layout.app, collecting, files=list_job_files(calibration))
+    build_job_app(layout.app, collecting, files=_list_job_files(calibration))
     _check_strategies(calibration, description)
     manifests = []
     for collection in calibration.collections.values():
@@ -157,7 +157,7 @@ def _tell_ignored(manifest: CollectionManifest) -> None:
         )
 
 
-def list_references(calibration: Calibration) -> tuple[set[str], set[str]]:
+def _list_references(calibration: Calibration) -> tuple[set[str], set[str]]:
     """Return every class and function of the user's that a job imports, and that an algorithm process imports."""
     collecting = {collection.reference for collection in calibration.collections.values()}
     collecting |= {(collection.pre_job or {}).get("function") for collection in calibration.collections.values()}
@@ -169,8 +169,7 @@ def list_references(calibration: Calibration) -> tuple[set[str], set[str]]:
     return {reference for reference in collecting if reference is not None}, calibrating
 
 
-def list_job_files(calibration: Calibration) -> dict[str, Path]:
-    """Return the files that travel with the jobs of a calibration: `<collection>/<name>` → the file."""
+def _list_job_files(calibration: Calibration) -> dict[str, Path]:
     return {
         f"{collection.name}/{name}": Path(path)
         for collection in calibration.collections.values()

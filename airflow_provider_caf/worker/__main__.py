@@ -24,7 +24,6 @@ _PROGRAMS = {
     "pool": "job.pool",
     "strategy": "algorithm.strategy",
     "subjob": "job.subjob",
-    "try": "try_out",
 }
 """Verb → its module, whose `main` gets the arguments and returns the exit code."""
 
@@ -69,12 +68,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CafError as error:
         sys.stdout.flush()
         sys.stderr.write(f"{verb}: {error}\n")
-        return EXIT_ERROR
-    except Exception as error:  # noqa: BLE001 - as Python would, it is printed, and is the end
-        from airflow_provider_caf.worker.user_errors import describe_with_place
-
-        sys.stdout.flush()
-        sys.stderr.write(describe_with_place(error))
         return EXIT_ERROR
 
 

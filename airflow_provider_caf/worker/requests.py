@@ -47,7 +47,6 @@ class Job(JsonRecord):
     :param command: an argv list; None with a collector.
     :param pre_collector: `{"function": reference}` or `{"command": argv}`, run before.
     :param job_files: names of files that the job app has for the work folder.
-    :param max_events: of all input files; None: all.
     :raises InputError: if there is not one of collector and command.
     """
 
@@ -65,7 +64,6 @@ class Job(JsonRecord):
     arguments: Mapping[str, Any] = field(default_factory=dict)
     pre_collector: Mapping[str, Any] | None = None
     job_files: tuple[str, ...] = ()
-    max_events: int | None = None
 
     def __post_init__(self) -> None:
         if (self.collector is None) == (not self.command):

@@ -14,7 +14,6 @@ from airflow_provider_caf.worker.collect.columns import find_changes
 from airflow_provider_caf.worker.collect.events import Event, EventArrays, EventFile
 from airflow_provider_caf.worker.collect.run_objects import RunObjects
 from airflow_provider_caf.worker.collect.trigger_skim import TriggerColumn, TriggerSkim, find_results
-from airflow_provider_caf.worker.user_errors import note_place
 
 Stretch = tuple[ExpRun, int, int]
 """A run and its events `first … last - 1` that follow one another in a file."""
@@ -58,8 +57,6 @@ class EventLoop:
         self.run: ExpRun | None = None
         self.counts: dict[ExpRun, int] = {}
         self.skim: TriggerSkim | None = None
-        self.most: int | None = None
-        """So many events are taken at most, of all files; None: all."""
 
     def run_over(self, files: Iterable[str]) -> None:
         """Go through the trees of all files."""
@@ -111,21 +108,14 @@ class EventLoop:
     def _collect(self, file: EventFile, entries: Sequence[int]) -> None:
         if not entries:
             return
+        if self._by_array:
+            self._collector.collect_many(EventArrays(file, entries))
+            return
         event = Event(file)
-        place = f"entries {entries[0]} to {entries[-1]}"
-        try:
-            if self._by_array:
-                self._collector.collect_many(EventArrays(file, entries))
-                return
-            collect = self._collector.collect
-            for entry in entries:
-                event._entry = entry
-                collect(event)
-        except Exception as error:
-            if not self._by_array:
-                place = f"entry {event._entry}"
-            note_place(error, f"while reading {PurePosixPath(file.path).name}, {place}, run {self.run}")
-            raise
+        collect = self._collector.collect
+        for entry in entries:
+            event._entry = entry
+            collect(event)
 
     def _build_choice(self, skim: TriggerSkim, event: Any, source: str) -> Choose:
         def choose(run: ExpRun, entries: Sequence[int]) -> Sequence[int]:
@@ -148,8 +138,6 @@ class EventLoop:
             entries = choose(run, entries)
         if limit is not None:
             entries = entries[: max(limit - self.counts[run], 0)]
-        if self.most is not None:
-            entries = entries[: max(self.most - sum(self.counts.values()), 0)]
         self.counts[run] += len(entries)
         return entries
 

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from airflow_provider_caf.core.errors import DefinitionError, InputError
-from airflow_provider_caf.worker.__main__ import main as program
 from airflow_provider_caf.worker.collect import collect
 from airflow_provider_caf.worker.collect.collect import OUTPUT_FILE, main
 from airflow_provider_caf.worker.constants import save_payload
@@ -204,32 +203,3 @@ def test_an_error_in_the_users_code_keeps_its_traceback(run: Run, folder: Path, 
     with pytest.raises(ZeroDivisionError):
         run(collector=f"{tmp_path / 'bad.py'}:Bad")
     assert list(folder.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("hook", "place"),
-    [
-        ("collect(self, event):\n        return 1 / (event.run - 2)", "entry 1, run 1.2"),
-        ("collect_many(self, events):\n        return 1 / 0", "entries 0 to 0, run 1.1"),
-    ],
-)
-def test_the_log_ends_with_the_event_at_which_the_users_code_broke(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], hook: str, place: str
-) -> None:
-    (tmp_path / "bad.py").write_text(
-        f"from airflow_provider_caf.worker import Collector\nclass Bad(Collector):\n    def {hook}\n"
-    )
-    with pytest.raises(ZeroDivisionError):
-        run(collector=f"{tmp_path / 'bad.py'}:Bad")
-    capsys.readouterr()
-    assert program(["collect", str(tmp_path / "00003.json")]) == 1
-    printed = capsys.readouterr().err
-    assert "Traceback (most recent call last):\n" in printed
-    assert printed.endswith(f"ZeroDivisionError: division by zero (while reading events.root, {place})\n")
-
-
-def test_so_many_events_at_most(run: Run, folder: Path) -> None:
-    assert run(max_events=1) == 0
-    file = open_root_file(str(folder / OUTPUT_FILE), "output")
-    assert file.Get("Hits/x/x_1.1").GetEntries() == 1
-    file.Close()
