@@ -99,7 +99,11 @@ def _build_collection(
     where = f"collection {collection.name!r} of calibration {calibration.name!r}"
     files = (file,) if file is not None else find_input(collection, where).files
     subjobs = plan_subjobs(files, collection.splitting)
-    first = replace(subjobs[0], files=subjobs[0].files[:1]) if subjobs else SubjobPlan(index=0, files=files[:1])
+    first = (
+        replace(subjobs[0], files=subjobs[0].files[:1])
+        if subjobs
+        else SubjobPlan(index=0, files=files[:1], arguments={})
+    )
     databases = tuple(dict.fromkeys((*collection.databases, *calibration.databases, *caf.databases)))
     return {
         # Its side files are copied from where they lie; only a job has them in its app.
@@ -157,6 +161,6 @@ def _become_job(request: Mapping[str, Any], resources: Resources, *, use_pdb: bo
         stream.flush()
         os.set_inheritable(stream.fileno(), True)
         words = [f"/dev/fd/{stream.fileno()}", *(["--pdb"] if use_pdb else [])]
-        os.environ.update(resources.environment)
+        os.environ.update(resources.environment or {})
         sys.stdout.flush()
         become_program(build_worker_argv(resources, "trial", words), Path.cwd())

@@ -51,19 +51,19 @@ def tell_place(file: str, build: Callable[[], str]) -> Iterator[None]:
     :param file: an error of ours that names it already is left as it is.
     :param build: returns the place in the file, such as `entry 1204, run 11.9`. It is called after the error.
     """
-    try:
-        with call_user():
+    with call_user():
+        try:
             yield
-    except Exception as error:
-        if not (file and isinstance(error, CafError) and file in error.what) and not list_places(error):
-            folder, name = os.path.split(file)
-            place = f"while reading {name or 'an input without a name'}, {build()}" + (
-                f", in {folder}" if folder else ""
-            )
-            # As `add_note` does, which Python 3.9 does not have. Some exceptions of C++ take no attributes.
-            with contextlib.suppress(AttributeError, TypeError):
-                error.__notes__ = [*getattr(error, "__notes__", ()), place]  # type: ignore[attr-defined]
-        raise
+        except Exception as error:
+            if not (file and isinstance(error, CafError) and file in error.what) and not list_places(error):
+                folder, name = os.path.split(file)
+                place = f"while reading {name or 'an input without a name'}, {build()}" + (
+                    f", in {folder}" if folder else ""
+                )
+                # As `add_note` does, which Python 3.9 does not have. Some exceptions of C++ take no attributes.
+                with contextlib.suppress(AttributeError, TypeError):
+                    error.__notes__ = [*getattr(error, "__notes__", ()), place]
+            raise
 
 
 def list_places(error: BaseException) -> list[str]:
