@@ -19,11 +19,11 @@ _IMPORT = "importlib"
 """What stands in the names of the files that import a module."""
 
 
-_stop: list[Callable[[Exception], object]] = []
+_stop: list[Callable[[BaseException], object]] = []
 
 
 @contextmanager
-def stop_at_errors(function: Callable[[Exception], object]) -> Iterator[None]:
+def stop_at_errors(function: Callable[[BaseException], object]) -> Iterator[None]:
     """Call a function with what the user's code raises, while its files and objects are still there."""
     _stop.append(function)
     try:
@@ -37,7 +37,7 @@ def call_user() -> Iterator[None]:
     """Run code of the user: what it raises may stop in a debugger."""
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Once: the inner one is where it breaks.
         while _stop:
             _stop.pop()(error)
@@ -54,7 +54,7 @@ def tell_place(file: str, build: Callable[[], str]) -> Iterator[None]:
     with call_user():
         try:
             yield
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if not (file and isinstance(error, CafError) and file in error.what) and not list_places(error):
                 folder, name = os.path.split(file)
                 place = f"while reading {name or 'an input without a name'}, {build()}" + (

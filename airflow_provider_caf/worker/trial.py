@@ -56,9 +56,9 @@ def run_trial(request: Mapping[str, Any], *, use_pdb: bool) -> int:
     """
     sys.path[:0] = [folder for folder in request["search_paths"] if folder not in sys.path]
     with tempfile.TemporaryDirectory(prefix="caf-try-") as folder:
-        stopped: list[Exception] = []
+        stopped: list[BaseException] = []
 
-        def stop(error: Exception) -> None:
+        def stop(error: BaseException) -> None:
             stopped.append(error)
             _show_error(error)
             pdb.post_mortem(find_own_frames(error))
@@ -66,7 +66,7 @@ def run_trial(request: Mapping[str, Any], *, use_pdb: bool) -> int:
         try:
             with stop_at_errors(stop) if use_pdb else contextlib.nullcontext():
                 return 0 if Trial(request, Path(folder)).run() else 1
-        except Exception as error:  # noqa: BLE001 - the user's code may raise anything; it is shown
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything; it is shown
             if not use_pdb:
                 _show_error(error)
             elif not stopped:
@@ -75,7 +75,7 @@ def run_trial(request: Mapping[str, Any], *, use_pdb: bool) -> int:
             return 1
 
 
-def _show_error(error: Exception) -> None:
+def _show_error(error: BaseException) -> None:
     """Print what went wrong: with the user's lines, where it went through some."""
     own = find_own_frames(error)
     if isinstance(error, CafError) and (own is None or is_ours(own.tb_frame.f_code.co_filename)):
@@ -109,8 +109,12 @@ class Trial:
         _show(self._request["title"])
         for collection in self._request["collections"]:
             self._collect(collection)
-        codes = [self._execute(number, words) for number, words in enumerate(self._request["algorithms"])]
-        return ResultCode.FAILURE not in codes
+        for number, words in enumerate(self._request["algorithms"]):
+            code = self._execute(number, words)
+            if not code.is_success:
+                # As in a run: the next algorithms may need its payloads.
+                return code is not ResultCode.FAILURE
+        return True
 
     def _collect(self, words: Mapping[str, Any]) -> None:
         job = Job.from_json(words["job"])
@@ -156,7 +160,7 @@ class Trial:
                         _show(f"  {prefix}/{name}, run {run}: {describe_object(reader.read(place))}")
         return str(index)
 
-    def _execute(self, number: int, words: Mapping[str, Any]) -> int:
+    def _execute(self, number: int, words: Mapping[str, Any]) -> ResultCode:
         """Execute an algorithm over all that was collected, and print what it has made."""
         words, staging = dict(words), self._folder / f"algorithm_{number}"
         staging.mkdir()
@@ -170,7 +174,8 @@ class Trial:
             answer = service.execute({"key": 0, "runs": runs, "iov": iov.to_json(), "staging": str(staging)})
         finally:
             service.close({})
-        _show(f"  result: {ResultCode(answer['code']).name}")
+        code = ResultCode(answer["code"])
+        _show(f"  result: {code.name}")
         if not answer["payloads"]:
             _show("  no payload")
         for payload in answer["payloads"]:
@@ -186,7 +191,7 @@ class Trial:
             _show(f"  monitored {monitored['name']}: {monitored['value']}{error}")
         for figure in answer["figures"]:
             _show(f"  figure {figure['name']}")
-        return int(answer["code"])
+        return code
 
     def _list_databases(self) -> list[DatabaseEntry]:
         return [DatabaseEntry(kind=LOCAL, value=str(self._folder / "database"))] if self._entries else []
