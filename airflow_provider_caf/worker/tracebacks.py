@@ -15,9 +15,8 @@ import airflow_provider_caf
 from airflow_provider_caf.core.errors import CafError
 
 _OURS = os.path.dirname(airflow_provider_caf.__file__) + os.sep  # noqa: PTH120 - it may lie in an archive
-_IMPORT = "importlib"
-"""What stands in the names of the files that import a module."""
-
+_BETWEEN = (f"{os.sep}importlib{os.sep}", f"{os.sep}contextlib.py")
+"""Found in the names of Python's own files through which we call the user's code."""
 
 _stop: list[Callable[[BaseException], object]] = []
 
@@ -102,5 +101,5 @@ def find_own_frames(error: BaseException) -> TracebackType | None:
 
 
 def is_ours(file: str) -> bool:
-    """Return whether a file is of this package, or of Python's imports."""
-    return file.startswith((_OURS, "<frozen ")) or f"{os.sep}{_IMPORT}{os.sep}" in file
+    """Return whether a file is of this package, or one of Python's own through which it calls others."""
+    return file.startswith((_OURS, "<frozen ")) or any(part in file for part in _BETWEEN)
