@@ -6,17 +6,18 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Callable
+from typing import Callable, TypeVar
 
 import airflow_provider_caf
 from airflow_provider_caf.core.errors import CafError
 
 _OURS = os.path.dirname(airflow_provider_caf.__file__) + os.sep  # noqa: PTH120 - it may lie in an archive
-_BETWEEN = (f"{os.sep}importlib{os.sep}", f"{os.sep}contextlib.py")
-"""Found in the names of Python's own files through which we call the user's code."""
+_PYTHON = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120 - as above
+
+_T = TypeVar("_T")
 
 _stop: list[Callable[[BaseException], object]] = []
 
@@ -73,33 +74,56 @@ def list_places(error: BaseException) -> list[str]:
 def format_error(error: BaseException) -> str:
     """Return the traceback of an error, and of those that led to it, without frames of ours.
 
-    An error in which there is nothing but those is one of ours, and has them.
+    Where there is nothing but those, it is an error of ours, and has them.
     """
     shown = traceback.TracebackException.from_exception(error)
-    part: traceback.TracebackException | None = shown
-    while part is not None:
-        own = [frame for frame in part.stack if not is_ours(frame.filename)]
-        if own:
-            part.stack = traceback.StackSummary.from_list(own)
-        part = part.__cause__ or part.__context__
-    text = "".join(shown.format())
+    parts = [shown]
+    while (earlier := parts[-1].__cause__ or parts[-1].__context__) is not None:
+        parts.append(earlier)
+    own = [_choose_own(part.stack, lambda frame: frame.filename) for part in parts]
+    if any(own):
+        last = shown
+        for part, frames in zip(parts, own):
+            part.stack = traceback.StackSummary.from_list(frames)
+            # An earlier one that is ours alone, such as a look into a table, led to what we say of it ourselves.
+            if frames and part is not shown:
+                last.__cause__, last.__context__ = (part if last.__cause__ else None), part
+                last = part
+        last.__cause__ = last.__context__ = None
+    text = "".join(shown.format()).replace(f"\n{CafError.__module__}.", "\n")
     notes = getattr(error, "__notes__", ())
     return text if sys.version_info >= (3, 11) else text + "".join(f"{note}\n" for note in notes)
 
 
 def find_own_frames(error: BaseException) -> TracebackType | None:
     """Return the traceback of an error without frames of ours; all of it if there is nothing else."""
-    frames, entry = [], error.__traceback__
+    entries, entry = [], error.__traceback__
     while entry is not None:
-        if not is_ours(entry.tb_frame.f_code.co_filename):
-            frames.append(entry)
+        entries.append(entry)
         entry = entry.tb_next
+    frames = _choose_own(entries, lambda entry: entry.tb_frame.f_code.co_filename)
     own: TracebackType | None = None
     for entry in reversed(frames):
         own = TracebackType(own, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     return own or error.__traceback__
 
 
-def is_ours(file: str) -> bool:
-    """Return whether a file is of this package, or one of Python's own through which it calls others."""
-    return file.startswith((_OURS, "<frozen ")) or any(part in file for part in _BETWEEN)
+def has_own_frames(error: BaseException) -> bool:
+    """Return whether an error came through code of the user."""
+    stack = traceback.extract_tb(error.__traceback__)
+    return bool(_choose_own(stack, lambda frame: frame.filename))
+
+
+def _choose_own(frames: Iterable[_T], find_file: Callable[[_T], str]) -> list[_T]:
+    """Return those of frames, the outermost first, that are the user's.
+
+    What is Python's own belongs to who has called it: we open files and import modules, and so does the user.
+    """
+    chosen, is_own = [], False
+    for frame in frames:
+        file = find_file(frame)
+        is_python = file.startswith("<frozen ") or (file.startswith(_PYTHON) and "site-packages" not in file)
+        is_own = is_own if is_python else not file.startswith(_OURS)
+        if is_own:
+            chosen.append(frame)
+    return chosen

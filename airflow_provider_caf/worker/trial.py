@@ -37,7 +37,13 @@ from airflow_provider_caf.worker.collect.collected import FileReader
 from airflow_provider_caf.worker.collect.collector import Collector, has_written, make_collector
 from airflow_provider_caf.worker.collect.metadata import read_tree
 from airflow_provider_caf.worker.requests import Job, read_request
-from airflow_provider_caf.worker.tracebacks import find_own_frames, format_error, is_ours, list_places, stop_at_errors
+from airflow_provider_caf.worker.tracebacks import (
+    find_own_frames,
+    format_error,
+    has_own_frames,
+    list_places,
+    stop_at_errors,
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -77,8 +83,7 @@ def run_trial(request: Mapping[str, Any], *, use_pdb: bool) -> int:
 
 def _show_error(error: BaseException) -> None:
     """Print what went wrong: with the user's lines, where it went through some."""
-    own = find_own_frames(error)
-    if isinstance(error, CafError) and (own is None or is_ours(own.tb_frame.f_code.co_filename)):
+    if isinstance(error, CafError) and not has_own_frames(error):
         text = "\n".join([str(error), *list_places(error)]) + "\n"
     else:
         text = format_error(error)

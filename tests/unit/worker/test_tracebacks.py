@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_caf.core.errors import InputError
 from airflow_provider_caf.io.job_app import build_job_app
 from airflow_provider_caf.worker.collect.collector import Collector, run_collector
-from airflow_provider_caf.worker.tracebacks import find_own_frames, format_error, list_places
+from airflow_provider_caf.worker.tracebacks import find_own_frames, format_error, has_own_frames, list_places
 
 ROWS = [(11, 8, 1.0), (11, 8, 2.0), (11, 9, 3.0), (11, 9, 0.0)]
 
@@ -112,12 +112,38 @@ def test_an_error_that_names_the_file_is_left_as_it_is(muons: str, tmp_path: Pat
     with pytest.raises(InputError, match="no branch 'mess'") as caught:
         run_collector(Asks(), [muons], (), str(tmp_path / "out.root"))
     assert list_places(caught.value) == []
+    text = format_error(caught.value)
+    assert "print(event.mess)" in text
+    assert "\nInputError: The tree 'events' in " in text
+    for ours in ("KeyError", "airflow_provider_caf"):
+        assert ours not in text
     # The debugger stands at the user's line all the same.
     frames = find_own_frames(caught.value)
     while frames is not None and frames.tb_next is not None:
         frames = frames.tb_next
     assert frames is not None
     assert frames.tb_frame.f_code.co_filename == __file__
+
+
+def test_what_led_to_an_error_of_the_user_is_kept(muons: str, tmp_path: Path) -> None:
+    class Chains(Collector):
+        def collect(self, event: Any) -> None:
+            try:
+                try:
+                    print(event.mess)
+                except InputError:
+                    int("no number")
+            except ValueError as error:
+                raise RuntimeError("the last") from error
+
+    with pytest.raises(RuntimeError, match="the last") as caught:
+        run_collector(Chains(), [muons], (), str(tmp_path / "out.root"))
+    text = format_error(caught.value)
+    order = ["InputError: The tree", "During handling", "ValueError: invalid", "direct cause", "RuntimeError: the last"]
+    places = [text.index(part) for part in order]
+    assert places == sorted(places)
+    assert "airflow_provider_caf" not in text
+    assert "KeyError" not in text
 
 
 def test_an_error_of_ours_alone_keeps_its_frames(tmp_path: Path) -> None:
@@ -128,6 +154,7 @@ def test_an_error_of_ours_alone_keeps_its_frames(tmp_path: Path) -> None:
     # What called it is of this file, which stands for the user's.
     error.__traceback__ = error.__traceback__.tb_next
     assert "in run_collector" in format_error(error)
+    assert not has_own_frames(error)
     assert find_own_frames(error) is error.__traceback__
 
 
