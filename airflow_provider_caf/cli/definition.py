@@ -28,9 +28,10 @@ _ITERATION = _arg("--iteration", type=int, metavar="N", help="a pass, counted fr
 _PASS = (_DAG, _RUN, _CALIBRATION, _ITERATION)
 
 
-def _build(name: str, module: str, text: str, *args: Arg) -> ActionCommand:
-    function = lazy_load_command(f"airflow_provider_caf.cli.{module}.{name.replace('-', '_')}")
-    return ActionCommand(name=name, help=text, func=function, args=args)
+def _build(name: str, module: str, text: str, *args: Arg, function: str | None = None) -> ActionCommand:
+    function = function or name.replace("-", "_")
+    loaded = lazy_load_command(f"airflow_provider_caf.cli.{module}.{function}")
+    return ActionCommand(name=name, help=text, func=loaded, args=args)
 
 
 def _read_count(text: str) -> int:
@@ -83,6 +84,18 @@ _COMMANDS = (
         _CONF,
         _arg("--dry-run", action="store_true", help="show the submit commands and scripts, too"),
         _JSON,
+    ),
+    _build(
+        "try",
+        "trial",
+        "Try a calibration on some events, without a run",
+        _FILE,
+        _arg("--calibration", metavar="NAME", help="which one; without it the first that collects"),
+        _arg("--data", action="append", metavar="[COLLECTION=]FILE", help="instead of the first input file"),
+        _arg("-n", "--events", type=_read_count, default=100, metavar="N", help="so many of the file, 100 without it"),
+        _CONF,
+        _arg("--pdb", action="store_true", help="stop in Python's debugger where it breaks"),
+        function="try_definition",
     ),
     # On calibration scripts.
     _build(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from airflow_provider_caf.cli.progress import build_table, watch
 from airflow_provider_caf.core.durations import describe_seconds
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.file_names import STDERR_FILE, STDOUT_FILE
-from airflow_provider_caf.core.suggestions import build_word_hint
+from airflow_provider_caf.core.suggestions import check_word
 from airflow_provider_caf.core.tails import read_tail
 from airflow_provider_caf.core.task_ids import ALGORITHM, MERGE, parse_task_id
 from airflow_provider_caf.definitions.calibration import Calibration
@@ -105,6 +105,10 @@ def _describe(run: RunRow) -> str:
     return f"{run.dag_id} {run.run_id}: {run.state}, {describe_seconds(run.seconds)}"
 
 
+def _check_name(layout: CalibrationLayout, noun: str, name: str, known: Collection[str]) -> None:
+    check_word(name, known, f"Calibration {layout.name!r} has no {noun} {name!r}.", f"{noun}s")
+
+
 @command
 def logs(arguments: Any) -> None:
     """Show the logs of what has failed, or of one subjob or algorithm."""
@@ -122,16 +126,14 @@ def logs(arguments: Any) -> None:
     manifest = CalibrationManifest.read(layout)
     iteration = find_iteration(layout, arguments.iteration)
     if arguments.algorithm is not None:
-        manifest.find_algorithm(arguments.algorithm)
+        known = [algorithm.name for algorithm in manifest.calibration.algorithms]
+        _check_name(layout, "algorithm", arguments.algorithm, known)
         log = layout.iteration(iteration).algorithm(arguments.algorithm).log
         show_log(log, full=arguments.full)
         return
     names = list(manifest.calibration.collections)
-    if arguments.collection is not None and arguments.collection not in names:
-        raise CafError(
-            f"Calibration {layout.name!r} has no collection {arguments.collection!r}.",
-            hint=build_word_hint(arguments.collection, names, "collections"),
-        )
+    if arguments.collection is not None:
+        _check_name(layout, "collection", arguments.collection, names)
     chosen = names if arguments.collection is None else [arguments.collection]
     of_subjobs = (log for name in chosen for log in find_logs(layout, iteration, name, arguments.subjob))
     is_whole = arguments.collection is None and arguments.subjob is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 from rich.text import Text
 
+from airflow_provider_caf.batch.spec import Resources
 from airflow_provider_caf.cli.check import describe_passes
 from airflow_provider_caf.cli.output import EXIT_PROBLEM, command, show_json, show_reason, show_table, show_text
 from airflow_provider_caf.cli.table import Cell, Column, Table, build_columns
@@ -34,7 +35,7 @@ from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.configure import share_jobs
 from airflow_provider_caf.steps.input_files import InputFiles, find_input
-from airflow_provider_caf.steps.manifest import CollectionManifest
+from airflow_provider_caf.steps.manifest import CollectionManifest, Target
 from airflow_provider_caf.steps.prepare import limit_splitting
 
 _NUMBERS = {"files": 3, "IoVs known": 0, "subjobs": 4, "files each": 1}
@@ -100,16 +101,21 @@ def read_conf(text: str | None) -> dict[str, Any]:
     return value
 
 
-def resolve(caf: CAF, conf: Mapping[str, Any]) -> Resolved:
+def resolve(
+    caf: CAF,
+    conf: Mapping[str, Any],
+    choose: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]] = choose_connection,
+) -> Resolved:
     """Return what the task `configure` would, without a run.
 
+    :param choose: as `resolve_run` takes it.
     :raises DefinitionError: if the conf does not fit the definition.
     """
     described = describe_params(caf)
     params = {**{name: schema["default"] for name, schema in described.items()}, **conf}
     variables = {"dag_run": {"conf": dict(conf), "run_id": _RUN}, "run_id": _RUN}
     filled = fill_templates(caf.to_json(), params, variables, SandboxedEnvironment(undefined=jinja2.StrictUndefined))
-    return resolve_run(filled, params, conf, described, choose_connection)
+    return resolve_run(filled, params, conf, described, choose)
 
 
 def plan_run(caf: CAF, chosen: tuple[str, ...]) -> list[CollectionPlan]:
@@ -161,14 +167,7 @@ def preview(caf: CAF, planned: CollectionPlan) -> str:
 
     :raises DefinitionError: if the batch system cannot do what the arguments ask for.
     """
-    target = find_backend(caf, planned.calibration)
-    resources = target.merge(
-        {
-            f"CAF {caf.name!r}": caf.backend_args,
-            f"calibration {planned.calibration.name!r}": planned.calibration.backend_args,
-            f"collection {planned.collection.name!r}": planned.collection.backend_args,
-        }
-    )
+    target, resources = find_resources(caf, planned.calibration, planned.collection)
     with tempfile.TemporaryDirectory(prefix="caf-plan-") as folder:
         layout = RunLayout(work_dir=Path(folder), dag_id=caf.name, run_id=_RUN).calibration(planned.calibration.name)
         collecting = layout.iteration(0).collection(planned.collection.name)
@@ -195,6 +194,20 @@ def preview(caf: CAF, planned: CollectionPlan) -> str:
                 lines += [f"  {file.path}:", *(f"    | {line}" for line in file.text.splitlines())]
         # The folder is made up; in a run it is that of the run.
         return "\n".join(lines).replace(folder, "<work_dir>")
+
+
+def find_resources(caf: CAF, calibration: Calibration, collection: Collection) -> tuple[Target, Resources]:
+    """Return where the jobs of a collection run, and with which arguments.
+
+    :raises DefinitionError: if the connection cannot be used, or an argument is wrong.
+    """
+    target = find_backend(caf, calibration)
+    layers = {
+        f"CAF {caf.name!r}": caf.backend_args,
+        f"calibration {calibration.name!r}": calibration.backend_args,
+        f"collection {collection.name!r}": collection.backend_args,
+    }
+    return target, target.merge(layers)
 
 
 def _describe_chain(caf: CAF, planned: CollectionPlan) -> str:

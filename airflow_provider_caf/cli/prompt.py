@@ -7,36 +7,24 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import airflow_provider_caf
 from airflow_provider_caf.batch.spec import Resources
-from airflow_provider_caf.batch.wrapper import build_site_argv
 from airflow_provider_caf.cli.output import EXIT_PROBLEM, command, fail, show_json, show_text
+from airflow_provider_caf.cli.worker_program import build_worker_argv
 from airflow_provider_caf.core.errors import CafError, DefinitionError, explain_os_error
 from airflow_provider_caf.core.processes import TiedProcess
 from airflow_provider_caf.scripts.definition import ScriptImport
 from airflow_provider_caf.scripts.folder import CheckedSet, check_set
-
-_START = """
-import sys
-from importlib.util import module_from_spec, spec_from_file_location
-# Of all that lies beside the package nothing is to be found: it is for another Python.
-spec = spec_from_file_location("airflow_provider_caf", sys.argv[1])
-package = sys.modules[spec.name] = module_from_spec(spec)
-spec.loader.exec_module(package)
-from airflow_provider_caf.worker.basf2.prompt_run import main
-sys.exit(main(sys.argv[2:]))
-"""
 
 
 @command
 def prompt_run(arguments: Any) -> None:
     """Run a script with its two files in the experiment's environment, as the experiment's prompt tool does."""
     resources = Resources(setup=tuple(arguments.setup or ()), python=arguments.python)
-    package = Path(airflow_provider_caf.__file__).absolute()
-    program = [resources.python or sys.executable, "-c", _START, str(package), *arguments.words]
+    argv = build_worker_argv(resources, "basf2.prompt_run", arguments.words)
     with open(1, "wb", closefd=False) as stdout, open(2, "wb", closefd=False) as stderr:
-        with explain_os_error(CafError, f"{program[0]} cannot be started", "Check --python."):
-            process = TiedProcess(build_site_argv(resources, program), stdout=stdout, stderr=stderr)
+        program = resources.python or sys.executable
+        with explain_os_error(CafError, f"{program} cannot be started", "Check --python."):
+            process = TiedProcess(argv, stdout=stdout, stderr=stderr)
         with process:
             exit_code = process.wait()
     if exit_code < 0:

@@ -16,6 +16,7 @@ from airflow_provider_caf.core.chain import LOCAL, DatabaseEntry, build_database
 from airflow_provider_caf.core.errors import InputError
 from airflow_provider_caf.core.files import measure_file
 from airflow_provider_caf.core.splitting import SubjobPlan
+from airflow_provider_caf.definitions.collection import Collection
 from airflow_provider_caf.definitions.form import given
 from airflow_provider_caf.io.layout import CalibrationLayout
 from airflow_provider_caf.io.local_database import LocalDatabase
@@ -106,25 +107,35 @@ class CollectionRun(SubjobRun):
         :param made_of: what else the output depends on. No job reads it, but it changes the file's digest: when the
             collector's code, a constant or an input file has changed, what was collected before does not count.
         """
-        collection = self.manifest.collection
-        return {
-            "version": 1,
-            "calibration": self.calibration.name,
-            "collection": collection.name,
-            "iteration": self.iteration,
-            "subjob": subjob.index,
-            "command": collection.command,
-            "collector": collection.reference,
-            "settings": dict(collection.settings),
-            "granularity": self.manifest.granularity,
-            "input_files": list(subjob.files),
-            "output_patterns": list(collection.output_patterns),
-            "database_chain": [entry.to_job_json() for entry in chain],
-            "arguments": dict(subjob.arguments),
-            "pre_collector": collection.pre_job,
-            "job_files": sorted(collection.job_files),
-            "made_of": made_of,
-        }
+        job = build_job(self.calibration.name, self.manifest.collection, subjob, chain, self.iteration)
+        return {**job, "granularity": self.manifest.granularity, "made_of": made_of}
+
+
+def build_job(
+    calibration: str,
+    collection: Collection,
+    subjob: SubjobPlan,
+    chain: Iterable[DatabaseEntry],
+    iteration: int = 0,
+) -> dict[str, object]:
+    """Return what `job.json` says of a subjob by its definition, the granularity included."""
+    return {
+        "version": 1,
+        "calibration": calibration,
+        "collection": collection.name,
+        "iteration": iteration,
+        "subjob": subjob.index,
+        "command": collection.command,
+        "collector": collection.reference,
+        "settings": dict(collection.settings),
+        "granularity": collection.granularity,
+        "input_files": list(subjob.files),
+        "output_patterns": list(collection.output_patterns),
+        "database_chain": [entry.to_job_json() for entry in chain],
+        "arguments": dict(subjob.arguments),
+        "pre_collector": collection.pre_job,
+        "job_files": sorted(collection.job_files),
+    }
 
 
 def carry_databases(mirror: Mirror, chain: Iterable[DatabaseEntry]) -> tuple[DatabaseEntry, ...]:

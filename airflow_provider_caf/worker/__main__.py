@@ -24,6 +24,7 @@ _PROGRAMS = {
     "pool": "job.pool",
     "strategy": "algorithm.strategy",
     "subjob": "job.subjob",
+    "try": "trial",
 }
 """Verb → its module, whose `main` gets the arguments and returns the exit code."""
 
@@ -66,8 +67,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         return int(import_module(f"{_WORKER}.{_PROGRAMS[verb]}").main(rest))
     except CafError as error:
+        from airflow_provider_caf.worker.tracebacks import list_places
+
         sys.stdout.flush()
-        sys.stderr.write(f"{verb}: {error}\n")
+        sys.stderr.write("\n".join([f"{verb}: {error}", *list_places(error)]) + "\n")
+        return EXIT_ERROR
+    except Exception as error:  # noqa: BLE001 - the user's code may raise anything; it is shown
+        from airflow_provider_caf.worker.tracebacks import format_error
+
+        sys.stdout.flush()
+        sys.stderr.write(format_error(error))
         return EXIT_ERROR
 
 

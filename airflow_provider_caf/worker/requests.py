@@ -47,6 +47,7 @@ class Job(JsonRecord):
     :param command: an argv list; None with a collector.
     :param pre_collector: `{"function": reference}` or `{"command": argv}`, run before.
     :param job_files: names of files that the job app has for the work folder.
+    :param most_events: the collector sees so many events of each file; None: all.
     :raises InputError: if there is not one of collector and command.
     """
 
@@ -64,6 +65,7 @@ class Job(JsonRecord):
     arguments: Mapping[str, Any] = field(default_factory=dict)
     pre_collector: Mapping[str, Any] | None = None
     job_files: tuple[str, ...] = ()
+    most_events: int | None = None
 
     def __post_init__(self) -> None:
         if (self.collector is None) == (not self.command):

@@ -41,6 +41,11 @@ def test_why_a_run_failed_is_shown_and_a_reset_runs_what_follows(started: Starte
     others = {each["name"]: each["state"] for each in status["calibrations"] if each["name"] != "first"}
     assert others == {"second": "upstream failed", "alone": "left out"}
     assert "told to fail by run_2.fail" in run_caf(started, "logs", DAG, run_id, "first")
+    for noun in ("algorithm", "collection"):
+        with pytest.raises(TransportError, match=f"(?s)has no {noun} 'typo'.*Known {noun}s") as refused:
+            run_caf(started, "logs", DAG, run_id, "first", f"--{noun}", "typo")
+        # It is the command that is wrong, not the run.
+        assert "Clear" not in str(refused.value)
 
     (data / "run_2.fail").unlink()
     said = run_caf(started, "reset", DAG, run_id, "first", "--to", "collect", "--yes")

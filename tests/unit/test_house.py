@@ -83,7 +83,7 @@ def test_rooms_behind_the_edge_load_no_airflow_and_no_root() -> None:
 
 def test_commands_load_airflow_only_when_they_run() -> None:
     # What is declared is read by Airflow's own command line, and these run inside it.
-    names = ("definition", "look", "plan", "prompt", "report", "script", "steer")
+    names = ("definition", "look", "plan", "prompt", "report", "script", "steer", "trial")
     inside = {f"airflow_provider_caf.cli.{name}" for name in names}
     modules = [name for name in list_modules("cli") if name not in inside]
     assert len(modules) >= 5

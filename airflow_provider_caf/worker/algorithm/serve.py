@@ -34,6 +34,7 @@ from airflow_provider_caf.worker.algorithm.algorithm import Algorithm, make_algo
 from airflow_provider_caf.worker.collect.collected import CollectedData, read_index
 from airflow_provider_caf.worker.constants import ConstantsReader
 from airflow_provider_caf.worker.root import crash_plainly
+from airflow_provider_caf.worker.tracebacks import call_user
 from airflow_provider_caf.worker.user_code import build_plain_value, load_user_code, read_paths
 
 _LENGTH = struct.Struct(">I")
@@ -153,7 +154,8 @@ class AlgorithmService:
         algorithm.output = {}
         session.begin(Path(request.staging))
         try:
-            code = check_code(algorithm.calibrate(), session.what)
+            with call_user():
+                code = check_code(algorithm.calibrate(), session.what)
             output = build_plain_value(algorithm.output, f"output of the {session.what}")
         finally:
             session.finish()

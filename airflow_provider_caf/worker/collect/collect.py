@@ -134,4 +134,5 @@ def run_job(job: Job, files: Sequence[str] | None = None) -> Mapping[Any, int]:
     collector = make_collector(job.collector, job.settings, job.granularity)
     collector.iteration = job.iteration
     collector.arguments = job.arguments
+    collector._loop.most_events = job.most_events
     return run_collector(collector, job.input_files if files is None else files, job.database_chain, OUTPUT_FILE)

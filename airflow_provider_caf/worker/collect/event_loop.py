@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from airflow_provider_caf.worker.collect.columns import find_changes
 from airflow_provider_caf.worker.collect.events import Event, EventArrays, EventFile
 from airflow_provider_caf.worker.collect.run_objects import RunObjects
 from airflow_provider_caf.worker.collect.trigger_skim import TriggerColumn, TriggerSkim, find_results
+from airflow_provider_caf.worker.tracebacks import tell_place
 
 Stretch = tuple[ExpRun, int, int]
 """A run and its events `first … last - 1` that follow one another in a file."""
@@ -54,9 +56,12 @@ class EventLoop:
         self._by_array = by_array
         self._generators: dict[tuple[str, ExpRun], random.Random] = {}
         self._sources: Counter[tuple[str, ExpRun]] = Counter()
+        self._seen: Counter[str] = Counter()
         self.run: ExpRun | None = None
         self.counts: dict[ExpRun, int] = {}
         self.skim: TriggerSkim | None = None
+        self.most_events: int | None = None
+        """So many events are looked at, the first of each file; None: all."""
 
     def run_over(self, files: Iterable[str]) -> None:
         """Go through the trees of all files."""
@@ -71,22 +76,29 @@ class EventLoop:
         :param enter: is told the run before its events are chosen.
         """
         for path in files:
-            with EventFile(path, self._collector.tree) as file:
+            with EventFile(path, self._collector.tree, self.most_events) as file:
                 skim, branch = self.skim, self._collector.trigger_branch
                 choose = None if skim is None else TriggerColumn(file, branch, skim).choose
                 # A list: all runs of a file are checked before its first event is collected.
                 for run, first, last in list(self._find_stretches(file)):
                     self.counts.setdefault(run, 0)
                     if enter is not None:
-                        enter(run)
+                        with tell_place(path, partial("entry {}, run {}".format, first, run)):
+                            enter(run)
                     yield file, run, self._select(run, path, range(first, last), choose)
 
     def process_event(self, run: ExpRun, event: Any, source: str) -> None:
         """Take one event of an input that is no tree."""
-        self.enter_run(ExpRun.of_event(run, f"An event of {source}" if source else "An event"))
-        choose = None if self.skim is None else self._build_choice(self.skim, event, source)
-        if self.run is not None and len(self._select(self.run, source, range(1), choose)):
-            self._collector.collect(event)
+        number = self._seen[source]
+        self._seen[source] += 1
+        if self.most_events is not None and number >= self.most_events:
+            return
+        run = ExpRun.of_event(run, f"An event of {source}" if source else "An event")
+        with tell_place(source, lambda: f"event {number}, run {run}"):
+            self.enter_run(run)
+            choose = None if self.skim is None else self._build_choice(self.skim, event, source)
+            if self.run is not None and len(self._select(self.run, source, range(1), choose)):
+                self._collector.collect(event)
 
     def enter_run(self, run: ExpRun) -> None:
         """Change to a run, if it is not the current one."""
@@ -109,13 +121,15 @@ class EventLoop:
         if not entries:
             return
         if self._by_array:
-            self._collector.collect_many(EventArrays(file, entries))
+            with tell_place(file.path, lambda: f"entries {entries[0]} to {entries[-1]}, run {self.run}"):
+                self._collector.collect_many(EventArrays(file, entries))
             return
         event = Event(file)
         collect = self._collector.collect
-        for entry in entries:
-            event._entry = entry
-            collect(event)
+        with tell_place(file.path, lambda: f"entry {event._entry}, run {self.run}"):
+            for entry in entries:
+                event._entry = entry
+                collect(event)
 
     def _build_choice(self, skim: TriggerSkim, event: Any, source: str) -> Choose:
         def choose(run: ExpRun, entries: Sequence[int]) -> Sequence[int]:
@@ -157,7 +171,9 @@ class EventLoop:
             event = Event(file)
             for entry in range(file.count):
                 event._entry = entry
-                yield entry, collector.exp_run(event)
+                with tell_place(file.path, lambda: f"entry {event._entry}"):
+                    run = collector.exp_run(event)
+                yield entry, run
             return
         columns = [file.get_column(name) for name in (collector.exp_branch, collector.run_branch)]
         exps, runs = (column.read_range(0, file.count) for column in columns)

@@ -29,10 +29,11 @@ class EventFile(AbstractContextManager["EventFile"]):
 
     :param path: the file.
     :param tree_name: the tree or RNTuple, with its folders if it has some.
+    :param most: at most so many events count, the first ones; None: all.
     :raises InputError: if the file cannot be read, or the tree is not there.
     """
 
-    def __init__(self, path: str, tree_name: str) -> None:
+    def __init__(self, path: str, tree_name: str, most: int | None = None) -> None:
         root = load_root()
         self.path = path
         self.tree_name = tree_name
@@ -62,6 +63,8 @@ class EventFile(AbstractContextManager["EventFile"]):
                 f"The input file {path} has no tree {tree_name!r}.",
                 hint=build_word_hint(tree_name, trees, "trees") + " Set `tree` of the collector.",
             )
+        if most is not None:
+            self.count = min(self.count, most)
         self._columns: dict[str, Column] = {}
 
     def __exit__(self, *_: object) -> None:

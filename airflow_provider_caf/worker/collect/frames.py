@@ -20,6 +20,7 @@ from airflow_provider_caf.worker.collect.events import EventFile
 from airflow_provider_caf.worker.collect.run_objects import RunObjects, check_object_name
 from airflow_provider_caf.worker.collect.tree_reader import load_reader
 from airflow_provider_caf.worker.root import declare, keep_directory, load_root
+from airflow_provider_caf.worker.tracebacks import tell_place
 
 _PATTERN = "*[]"
 """A frame takes a path with one of these for a pattern."""
@@ -84,6 +85,11 @@ class FrameRun:
         if not self.parts or self.parts[-1].path != file.path:
             self.parts.append(Part(file.path, file.count))
         self.parts[-1].add(entries)
+
+    def build_place(self) -> str:
+        """Say to the reader where the events are, beside its first file."""
+        more = f"and {len(self.parts) - 1} more files, " if len(self.parts) > 1 else ""
+        return more + ("all runs" if self.run is None else f"run {self.run}")
 
     @property
     def count(self) -> int:
@@ -221,7 +227,8 @@ class FrameLoop:
                 if frame_run.run is not None:
                     collector.start_run()
                 self.current = frame_run
-                collector.collect_frame(frame_run.frame, frame_run.run)
+                with tell_place(frame_run.parts[0].path, frame_run.build_place):
+                    collector.collect_frame(frame_run.frame, frame_run.run)
             self.current = None
             results = [result for frame_run in self._runs.values() for result in frame_run.list_results()]
             try:
