@@ -50,10 +50,11 @@ def add_run(session: Session, *, state: str, is_paused: bool = False) -> None:
     session.flush()
 
 
-def add_heart(session: Session, job_type: str, seconds_ago: float) -> None:
+def add_heart(session: Session, job_type: str, *, hours: float = 24) -> None:
+    """Let one be heard of, so many hours from now: in the future, it counts as alive however slow the machine is."""
     job: Any = Job()  # type: ignore[no-untyped-call]
     job.job_type, job.state = job_type, "running"
-    job.latest_heartbeat = NOW - timedelta(seconds=seconds_ago)
+    job.latest_heartbeat = NOW + timedelta(hours=hours)
     session.add(job)
     session.flush()
 
@@ -63,7 +64,7 @@ def read_notices(session: Session) -> str:
 
 
 def test_a_paused_dag_waits_for_ever(session: Session) -> None:
-    add_heart(session, "SchedulerJob", 0)
+    add_heart(session, "SchedulerJob")
     add_run(session, state="queued", is_paused=True)
     assert read_notices(session) == (
         "The DAG is paused, so that nothing of it is started. To go on: airflow dags unpause 'a b'"
@@ -73,14 +74,14 @@ def test_a_paused_dag_waits_for_ever(session: Session) -> None:
 def test_without_a_scheduler_nothing_is_started(session: Session) -> None:
     add_run(session, state="running")
     assert "No scheduler is there, so that no task is started. One was heard of never." in read_notices(session)
-    add_heart(session, "SchedulerJob", 3600)
+    add_heart(session, "SchedulerJob", hours=-1)
     assert f"One was heard of last at {NOW - timedelta(hours=1):%Y-%m-%d %H:%M:%S} UTC." in read_notices(session)
-    add_heart(session, "SchedulerJob", 1)
+    add_heart(session, "SchedulerJob")
     assert read_notices(session) == ""
 
 
 def test_a_triggerer_is_missed_only_by_who_waits_in_it(session: Session) -> None:
-    add_heart(session, "SchedulerJob", 0)
+    add_heart(session, "SchedulerJob")
     add_run(session, state="running")
     assert read_notices(session) == ""
     run = session.scalars(select(DagRun)).one()
@@ -89,7 +90,7 @@ def test_a_triggerer_is_missed_only_by_who_waits_in_it(session: Session) -> None
         "No triggerer is there, so that tasks that wait for jobs do not go on. One was heard of never. "
         "To start one: airflow triggerer"
     )
-    add_heart(session, "TriggererJob", 1)
+    add_heart(session, "TriggererJob")
     assert list(_list_notices(session, run, {"deferred"})) == []
 
 
