@@ -21,14 +21,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import DataError, DBAPIError, StatementError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from airflow_provider_caf.core.atomic import write_all
 from airflow_provider_caf.core.errors import CafError, DatabaseError, explain_os_error
 from airflow_provider_caf.core.files import PRIVATE, write_text
 from airflow_provider_caf.core.lock import hold_lock
 from airflow_provider_caf.io.catalog.rows import IterationRow, OfRun, PayloadRow
-from airflow_provider_caf.io.catalog.store import Catalog
+from airflow_provider_caf.io.catalog.store import OF_DRIVERS, Catalog
 from airflow_provider_caf.io.catalog.tables import TABLES
 
 log = logging.getLogger(__name__)
@@ -201,9 +201,9 @@ def describe_waiting(folder: Path) -> str | None:
 def _is_refused(error: CafError) -> bool:
     """Return whether the content is at fault, and not the catalog, its server or the rights of its user."""
     cause = error.__cause__
-    return isinstance(error, DatabaseError) and (
-        isinstance(cause, DataError) or (isinstance(cause, StatementError) and not isinstance(cause, DBAPIError))
-    )
+    is_of_values = isinstance(cause, StatementError) and not isinstance(cause, DBAPIError)
+    refused = (DataError, IntegrityError, *OF_DRIVERS)
+    return isinstance(error, DatabaseError) and (is_of_values or isinstance(cause, refused))
 
 
 def _read_lines(path: Path) -> list[str]:

@@ -68,6 +68,10 @@ _SORTED_BY = (
 _OLDER = (1,)
 """Versions of the tables of which nothing has to change but that some are missing."""
 
+OF_DRIVERS = (OverflowError, ValueError)
+"""What a driver raises by itself for a value that it cannot send, such as an integer of more than 64 bits or a text
+that is no UTF-8. SQLAlchemy does not wrap it."""
+
 _CHUNK = 500
 _BUSY_SECONDS = 10.0
 _RETRY_SECONDS = 60.0
@@ -340,7 +344,7 @@ class Catalog:
 
         try:
             return retrying(try_once)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, *OF_DRIVERS) as error:
             reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)
             raise DatabaseError(
                 f"The results catalog {self._place} could not be {done}: {reason.strip()}",

@@ -203,11 +203,20 @@ def test_a_server_that_takes_minutes_to_refuse_is_left_longer(
     assert now[0] == 1740.0
 
 
+BAD_ROWS = {
+    "has no time zone": make_execution(ended=datetime(2026, 1, 1)),
+    "too large": make_execution(key=2**70),
+    "surrogates": make_payload(name="\udc80"),
+    "NOT NULL": make_execution(seconds=None),
+}
+
+
+@pytest.mark.parametrize("reason", BAD_ROWS)
 def test_what_is_refused_for_its_content_is_kept_aside_and_stops_nothing(
-    outage: Outage, tmp_path: Path, now: list[float], caplog: pytest.LogCaptureFixture
+    outage: Outage, tmp_path: Path, now: list[float], caplog: pytest.LogCaptureFixture, reason: str
 ) -> None:
     waiting = open_journal(outage, tmp_path)
-    bad = make_execution(ended=datetime(2026, 1, 1))
+    bad = BAD_ROWS[reason]
     for is_away in (False, True):
         outage.is_away = is_away
         with caplog.at_level(logging.ERROR):
@@ -218,7 +227,7 @@ def test_what_is_refused_for_its_content_is_kept_aside_and_stops_nothing(
         assert waiting.deliver() == 0
     assert [row.key for row in outage.catalog.read(kinds.ExecutionRow, *RUN)] == [5, 6]
     lines = [json.loads(line) for line in (tmp_path / "run" / "catalog.refused").read_text().splitlines()]
-    assert ["has no time zone" in line["error"] for line in lines] == [True, True]
+    assert [reason in line["error"] for line in lines] == [True, True]
     assert [line["call"] for line in lines] == ["write", "write"]
     assert "This write is lost to the results catalog" in caplog.text
     assert "The results catalog has refused 2 of the run: " in (describe_waiting(tmp_path / "run") or "")
