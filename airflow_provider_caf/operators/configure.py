@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import jinja2
 from airflow.sdk import BaseOperator, Context
 
-from airflow_provider_caf.core.errors import CheckpointError
+from airflow_provider_caf.core.errors import CheckpointError, DatabaseError
 from airflow_provider_caf.core.task_ids import CONFIGURE
 from airflow_provider_caf.definitions.resolve import Resolved, fill_templates, resolve_run
 from airflow_provider_caf.hooks.batch import choose_connection
@@ -61,8 +62,10 @@ class ConfigureOperator(CafTask, BaseOperator):
             run = find_run(context)
             make_work_dir(run.work_dir)
             params = dict(context["params"])
-            # That its connection is none to a database is told now: later it would only wait.
-            find_catalog(run.work_dir)
+            # That its connection is none to a database is told now: later it would only wait. What else is wrong with
+            # it may be mended meanwhile.
+            with suppress(DatabaseError):
+                find_catalog(run.work_dir)
             counts = configure_run(resolved.caf, resolved.chosen, params, run, open_journal(run))
         for name in resolved.chosen:
             self.log.info("Calibration %s runs.", name)

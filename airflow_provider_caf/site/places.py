@@ -9,7 +9,7 @@ from pathlib import Path
 from airflow.sdk import BaseHook, Connection, conf
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from airflow_provider_caf.core.errors import DefinitionError
+from airflow_provider_caf.core.errors import DatabaseError, DefinitionError
 from airflow_provider_caf.io.catalog import Catalog, CatalogJournal, open_sqlite_catalog
 from airflow_provider_caf.io.layout import RunLayout, check_work_dir, default_catalog_file
 from airflow_provider_caf.site.shared import Shared
@@ -57,13 +57,21 @@ def open_journal(run: RunLayout) -> CatalogJournal:
 
 
 def _open_connection(conn_id: str, connection: Connection) -> Catalog:
-    hook = connection.get_hook()  # type: ignore[no-untyped-call]
-    if not hasattr(hook, "get_sqlalchemy_engine"):
+    try:
+        hook = connection.get_hook()  # type: ignore[no-untyped-call]
+        engine = hook.get_sqlalchemy_engine() if hasattr(hook, "get_sqlalchemy_engine") else None
+    except Exception as error:
+        # Airflow, a provider and a driver each raise what they like: one is not installed, or a word of it is wrong.
+        raise DatabaseError(
+            f"The connection {conn_id!r} to the results catalog cannot be used: {type(error).__name__}: {error}",
+            hint="Are its type, host and extra right, and its provider package and driver installed?",
+        ) from error
+    if engine is None:
         raise DefinitionError(
             f"The connection {conn_id!r} is of type {hook.conn_type!r}, which is no SQL database.",
             hint="Give it the type sqlite, postgres or mysql, or set another one in [caf] catalog_conn_id.",
         )
-    return Catalog(hook.get_sqlalchemy_engine())
+    return Catalog(engine)
 
 
 _CATALOGS: Shared[str, Catalog] = Shared()

@@ -113,10 +113,13 @@ class CatalogJournal:
     def _apply(self, call: str, words: Mapping[str, Any]) -> bool:
         """Return whether it is done with: written, or refused for good."""
         began = time.monotonic()
+        catalog = None
         try:
-            getattr(self._find(), call)(**words)
+            catalog = self._find()
+            getattr(catalog, call)(**words)
         except CafError as error:
-            if _is_refused(error):
+            # Where there is no catalog yet, it has refused nothing.
+            if catalog is not None and _is_refused(error):
                 rows = words.get("rows")
                 rest = {name: value for name, value in words.items() if name != "rows"}
                 refused = {"error": str(error), **json.loads(_build_line(call, rows, rest))}

@@ -13,9 +13,10 @@ import pytest
 from airflow.providers.common.sql.hooks.sql import DbApiHook
 from sqlalchemy import Engine
 
-from airflow_provider_caf.core.errors import DefinitionError
-from airflow_provider_caf.io.catalog import IterationRow
-from airflow_provider_caf.site.places import find_catalog
+from airflow_provider_caf.core.errors import DatabaseError, DefinitionError
+from airflow_provider_caf.io.catalog import IterationRow, journal
+from airflow_provider_caf.io.layout import RunLayout
+from airflow_provider_caf.site.places import find_catalog, open_journal
 from airflow_provider_caf.triggers.batch import BatchJobTrigger
 
 
@@ -53,6 +54,18 @@ def test_a_connection_that_is_no_database_is_refused(tmp_path: Path, monkeypatch
     with pytest.raises(DefinitionError, match=r"'caf_catalog' is of type 'caf_batch', which is no SQL") as caught:
         find_catalog(tmp_path / "caf")
     assert "[caf] catalog_conn_id" in str(caught.value.hint)
+
+
+def test_no_task_fails_where_a_provider_or_driver_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_CAF_CATALOG", json.dumps({"conn_type": "of_no_provider", "host": "db"}))
+    with pytest.raises(DatabaseError, match=r"'caf_catalog' to the results .* cannot be used: .*of_no_provider"):
+        find_catalog(tmp_path / "caf")
+    run = RunLayout(work_dir=tmp_path / "caf", dag_id="dag", run_id="run")
+    open_journal(run).write([make_row()])
+    monkeypatch.delenv("AIRFLOW_CONN_CAF_CATALOG")
+    monkeypatch.setattr(journal, "_resting", {})
+    assert open_journal(run).deliver() == 0
+    assert len(find_catalog(run.work_dir).read(type(make_row()), make_row().dag_id)) == 1
 
 
 def test_thirty_waiters_of_one_process_hold_one_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
