@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -43,6 +44,17 @@ def run_program(
         stderr=stderr,
         check=False,
     )
+
+
+@contextmanager
+def enter_folder(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Work in a folder, and go back to the one before, wherever the code inside has gone."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def become_program(argv: Sequence[str], folder: Path) -> NoReturn:

@@ -15,13 +15,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import pdb
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +29,13 @@ from airflow_provider_caf.core.file_names import DATABASE_FILE
 from airflow_provider_caf.core.iov import ExpRun, IoV
 from airflow_provider_caf.core.payloads import PayloadEntry, build_database
 from airflow_provider_caf.core.results import ResultCode
+from airflow_provider_caf.core.strategies.base import Monitored
 from airflow_provider_caf.worker.algorithm.serve import AlgorithmService
 from airflow_provider_caf.worker.collect import collect, merge
 from airflow_provider_caf.worker.collect.collected import FileReader
 from airflow_provider_caf.worker.collect.collector import Collector, has_written, make_collector
 from airflow_provider_caf.worker.collect.metadata import read_tree
+from airflow_provider_caf.worker.programs import enter_folder
 from airflow_provider_caf.worker.requests import Job, read_request
 from airflow_provider_caf.worker.tracebacks import (
     find_own_frames,
@@ -131,7 +131,7 @@ class Trial:
             shutil.copyfile(path, folder / name)
         request = folder / "job.json"
         request.write_text(json.dumps(words["job"]), "utf-8")
-        with _enter(folder):
+        with enter_folder(folder):
             code = collect.main([str(request)])
         if code:
             raise InputError(f"The command of collection {job.collection!r} ended with exit code {code}.")
@@ -191,9 +191,10 @@ class Trial:
             self._commit(
                 staging / payload["file"], PayloadEntry(name=payload["name"], revision=payload["revision"], iov=own)
             )
-        for monitored in answer["monitored"]:
-            error = "" if monitored.get("error") is None else f" +- {monitored['error']:g}"
-            _show(f"  monitored {monitored['name']}: {monitored['value']}{error}")
+        for monitored in map(Monitored.from_json, answer["monitored"]):
+            value = "missing" if monitored.value is None else monitored.value
+            error = "" if monitored.error is None else f" +- {monitored.error:g}"
+            _show(f"  monitored {monitored.name}: {value}{error}")
         for figure in answer["figures"]:
             _show(f"  figure {figure['name']}")
         return code
@@ -242,13 +243,3 @@ def _show(text: str) -> None:
     """Print a text before what C++ prints next."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
-
-
-@contextmanager
-def _enter(folder: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
@@ -29,6 +28,7 @@ from airflow_provider_caf.worker.basf2.script import ScriptArguments, call_scrip
 from airflow_provider_caf.worker.basf2.software import find_software
 from airflow_provider_caf.worker.basf2.steering import set_conditions
 from airflow_provider_caf.worker.basf2.strategy_results import StrategyResults
+from airflow_provider_caf.worker.programs import enter_folder
 from airflow_provider_caf.worker.root import load_root
 
 COMMITTED_FOLDER = "committed"
@@ -153,12 +153,9 @@ class ScriptAlgorithm(Algorithm):
                 "ignored_runs": self._list_ignored_runs(),
             }
         )
-        here = Path.cwd()
-        try:
+        # The strategy's machine goes into its folder, and stays there.
+        with enter_folder(Path.cwd()):
             strategy.run(None, self.iteration, queue)
-        finally:
-            # The strategy's machine goes into its folder, and stays there.
-            os.chdir(here)
         self._hand_in(keep_iovs=True)
         self.output = {"results": queue.results, "final_state": queue.final_state}
         return ResultCode.OK if queue.final_state == strategy.COMPLETED else ResultCode.FAILURE

@@ -46,6 +46,9 @@ class Mean(Algorithm):
         if x.GetEntries() < self.least:
             return ResultCode.NOT_ENOUGH_DATA
         self.save_payload({"mean": x.GetMean()}, "Mean")
+        self.monitor("entries", x.GetEntries())
+        self.monitor("mean", x.GetMean(), x.GetMeanError() + 0.5)
+        self.monitor("unknown", float("nan"))
         return ResultCode.OK
 
 
@@ -119,6 +122,9 @@ def test_a_trial_prints_what_was_filled_and_the_payload(lab: Lab, root: bool) ->
         "  Hits/x, run 11.9: TH1D, 40 entries, mean 50, standard deviation 0, 0 below and 0 above",
         "algorithm Mean, IoV 11,8,11,9",
         '  payload Mean, IoV 11,8,11,9: {"mean": 50.0}',
+        "  monitored entries: 100.0",
+        "  monitored mean: 50.0 +- 0.5",
+        "  monitored unknown: missing",
         "read {'mean': 50.0}",
     ):
         assert line in done.stdout.splitlines()

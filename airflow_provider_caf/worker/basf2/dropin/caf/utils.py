@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import functools
 import json
@@ -19,7 +18,7 @@ from urllib.parse import ParseResult, urlparse
 from airflow_provider_caf.core.iov import IoV as CoreIoV
 from airflow_provider_caf.core.iov import find_iov_gaps
 from airflow_provider_caf.worker.basf2.dropin.warn import warn
-from airflow_provider_caf.worker.programs import run_program
+from airflow_provider_caf.worker.programs import enter_folder, run_program
 
 b2info_newline = "\n       "
 
@@ -252,15 +251,7 @@ def method_dispatch(func: Callable[..., Any]) -> Any:
     return wrapper
 
 
-@contextlib.contextmanager
-def temporary_workdir(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Work in a folder, and go back."""
-    before = Path.cwd()
-    os.chdir(path)
-    try:
-        yield
-    finally:
-        os.chdir(before)
+temporary_workdir = enter_folder
 
 
 class PathExtras:
