@@ -30,7 +30,7 @@ from airflow_provider_caf.hooks.batch import open_collection
 from airflow_provider_caf.io.catalog import describe_waiting
 from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout
 from airflow_provider_caf.jobs.subjobs import build_failure_table
-from airflow_provider_caf.site.places import find_catalog, find_work_dir
+from airflow_provider_caf.site.places import find_catalog, find_run_layout
 from airflow_provider_caf.status.airflow_run import RunRow, read_run
 from airflow_provider_caf.status.progress import CalibrationProgress, read_progress
 from airflow_provider_caf.status.tasks import TaskRow, check_calibration
@@ -98,7 +98,7 @@ def read_status(dag_id: str, run_id: str | None) -> tuple[RunRow, list[Calibrati
 
 def find_layout(run: RunRow) -> RunLayout:
     """Return the paths of a run."""
-    return RunLayout(work_dir=find_work_dir(), dag_id=run.dag_id, run_id=run.run_id)
+    return find_run_layout(*run.place)
 
 
 def _describe(run: RunRow) -> str:

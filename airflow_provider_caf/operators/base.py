@@ -17,7 +17,7 @@ from airflow_provider_caf.core.processes import stop_tied_processes
 from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout, slug
 from airflow_provider_caf.io.local_database import LocalDatabase
 from airflow_provider_caf.operators.links import RUN_LINKS
-from airflow_provider_caf.site.places import find_work_dir, open_journal
+from airflow_provider_caf.site.places import find_run_layout, open_journal
 from airflow_provider_caf.steps.results import CalibrationResults
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _LONGEST_REASON = 4000
 def find_run(context: Context) -> RunLayout:
     """Return the paths of the DAG run that a task belongs to."""
     ti = context["ti"]
-    return RunLayout(work_dir=find_work_dir(), dag_id=ti.dag_id, run_id=ti.run_id)
+    return find_run_layout(ti.dag_id, ti.run_id)
 
 
 def open_results(context: Context, calibration: str) -> CalibrationResults:

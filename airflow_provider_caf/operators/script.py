@@ -16,10 +16,9 @@ from airflow_provider_caf.core.caf_config import CafConfig, read_object
 from airflow_provider_caf.core.errors import CafError, DefinitionError
 from airflow_provider_caf.core.processes import stop_tied_processes
 from airflow_provider_caf.core.task_ids import DESCRIBE
-from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.operators.base import failing_for_good
 from airflow_provider_caf.scripts.definition import ScriptImport
-from airflow_provider_caf.site.places import find_work_dir
+from airflow_provider_caf.site.places import find_run_layout
 
 CAF_CONFIG, INPUT_DATA = "caf_config", "input_data"
 """The params of such a DAG."""
@@ -144,7 +143,7 @@ class RunDescribedOperator(TriggerDagRunOperator):
         self._emit(context)
 
     def _emit(self, context: Context) -> None:
-        run = RunLayout(work_dir=find_work_dir(), dag_id=self.trigger_dag_id, run_id=str(self.trigger_run_id))
+        run = find_run_layout(self.trigger_dag_id, str(self.trigger_run_id))
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra = {
                 "database": str(run.database),

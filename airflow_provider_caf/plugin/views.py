@@ -20,9 +20,8 @@ from airflow_provider_caf.definitions.calibration import Calibration
 from airflow_provider_caf.definitions.stored import read_caf
 from airflow_provider_caf.io.catalog import Catalog, describe_waiting
 from airflow_provider_caf.io.catalog import rows as db
-from airflow_provider_caf.io.layout import RunLayout
 from airflow_provider_caf.plugin.requests import CatalogDep, IovDep, Number, RunDep
-from airflow_provider_caf.site.places import find_work_dir
+from airflow_provider_caf.site.places import find_run_layout
 from airflow_provider_caf.status.airflow_run import RunRow, RunSummary
 from airflow_provider_caf.status.progress import CalibrationProgress, read_progress
 from airflow_provider_caf.status.series import (
@@ -69,7 +68,7 @@ def build_run(run: RunDep, catalog: CatalogDep) -> dict[str, Any]:
     """Return how far a run and all its calibrations are."""
     described = catalog.read_run(*run.place)
     calibrations = read_progress(*run.place, run.tasks, catalog)
-    behind = describe_waiting(RunLayout(work_dir=find_work_dir(), dag_id=run.dag_id, run_id=run.run_id).folder)
+    behind = describe_waiting(find_run_layout(*run.place).folder)
     return {
         **_describe_run(run),
         **_pick(described, "folder", "versions", "params"),

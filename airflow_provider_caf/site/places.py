@@ -28,6 +28,11 @@ def find_work_dir(given: str | None = None) -> Path:
     return work_dir
 
 
+def find_run_layout(dag_id: str, run_id: str) -> RunLayout:
+    """Return the paths of a DAG run."""
+    return RunLayout(work_dir=find_work_dir(), dag_id=dag_id, run_id=run_id)
+
+
 def find_configured_folder() -> Path | None:
     """Return `[caf] definitions_folder`, where it is set."""
     configured = conf.get("caf", "definitions_folder", fallback="")

@@ -133,14 +133,13 @@ def _list_notices(session: Session, run: DagRun, states: Collection[str | None])
         command = shlex.join(["airflow", "dags", "unpause", run.dag_id])
         yield f"The DAG is paused, so that nothing of it is started. To go on: {command}"
     # Only what has a heart in Airflow's own table: an executor may start workers when there is work.
-    for job_type, name, is_needed in (
-        ("SchedulerJob", "scheduler", True),
-        ("TriggererJob", "triggerer", "deferred" in states),
-    ):
-        job = most_recent_job(job_type, session=session) if is_needed else None
-        if is_needed and (job is None or not job.is_alive()):
+    needed = [("SchedulerJob", "scheduler", "no task is started")]
+    if "deferred" in states:
+        needed.append(("TriggererJob", "triggerer", "tasks that wait for jobs do not go on"))
+    for job_type, name, what in needed:
+        job = most_recent_job(job_type, session=session)
+        if job is None or not job.is_alive():
             last = "never" if job is None else f"last at {job.latest_heartbeat:%Y-%m-%d %H:%M:%S} UTC"
-            what = "no task is started" if name == "scheduler" else "tasks that wait for jobs do not go on"
             yield f"No {name} is there, so that {what}. One was heard of {last}. To start one: airflow {name}"
 
 

@@ -17,12 +17,12 @@ from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.file_names import JOBS_COLLECTION
 from airflow_provider_caf.core.names import MAX_NAME_LENGTH
 from airflow_provider_caf.hooks.batch import open_collection, open_foreign, open_jobs
-from airflow_provider_caf.io.layout import CalibrationLayout, RunLayout, TaskJobsLayout, slug
+from airflow_provider_caf.io.layout import CalibrationLayout, TaskJobsLayout, slug
 from airflow_provider_caf.jobs.foreign import ForeignJobs
 from airflow_provider_caf.jobs.observation import Observation, Question
 from airflow_provider_caf.jobs.poll import Snapshot
 from airflow_provider_caf.jobs.run import SubjobRun
-from airflow_provider_caf.site.places import find_work_dir, open_journal
+from airflow_provider_caf.site.places import find_run_layout, open_journal
 from airflow_provider_caf.steps.collect import CollectionRun
 from airflow_provider_caf.steps.results import CalibrationResults
 from airflow_provider_caf.steps.task_jobs import TaskJobs, TaskJobsManifest
@@ -304,5 +304,4 @@ def open_results(task: TaskJobsManifest) -> CalibrationResults:
 
 def open_calibration(dag_id: str, run_id: str, name: str) -> CalibrationResults:
     """Open the catalog for a calibration, or what has its place there, in a run."""
-    run = RunLayout(work_dir=find_work_dir(), dag_id=dag_id, run_id=run_id)
-    return CalibrationResults(open_journal(run), dag_id, run_id, name)
+    return CalibrationResults(open_journal(find_run_layout(dag_id, run_id)), dag_id, run_id, name)

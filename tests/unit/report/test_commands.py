@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_caf.cli import look, report
+from airflow_provider_caf.cli import report
 from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.io.catalog import Catalog
 from airflow_provider_caf.status.airflow_run import RunRow
@@ -30,7 +30,7 @@ def asked(catalog: Catalog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
     monkeypatch.setattr(report, "read_run", read_run)
     monkeypatch.setattr(report, "find_catalog", lambda: catalog)
-    monkeypatch.setattr(look, "find_work_dir", lambda: tmp_path / "work")
+    monkeypatch.setenv("AIRFLOW__CAF__WORK_DIR", str(tmp_path / "work"))
     return found
 
 
