@@ -21,20 +21,25 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
-
 from airflow_provider_caf.core.atomic import write_all
-from airflow_provider_caf.core.errors import CafError, DatabaseError, explain_os_error
+from airflow_provider_caf.core.errors import CafError, explain_os_error
 from airflow_provider_caf.core.files import PRIVATE, write_text
 from airflow_provider_caf.core.lock import hold_lock
 from airflow_provider_caf.io.catalog.rows import IterationRow, OfRun, PayloadRow
-from airflow_provider_caf.io.catalog.store import OF_DRIVERS, Catalog
+from airflow_provider_caf.io.catalog.store import Catalog, RowsRefused
 from airflow_provider_caf.io.catalog.tables import TABLES
 
 log = logging.getLogger(__name__)
 
 _FILE, _REFUSED, _LOCK = "catalog.journal", "catalog.refused", "catalog.lock"
 _TABLES = {rows.table.name: rows for rows in TABLES.values()}
+
+_CALLS = frozenset(
+    {
+        *("write", "write_final_payloads", "mark_final_payloads", "end_iteration"),
+        *("forget_iterations", "forget_algorithm"),
+    }
+)
 
 _REST = 30.0
 """Seconds after a failure in which this process does not ask the catalog again."""
@@ -93,59 +98,56 @@ class CatalogJournal:
 
     def deliver(self) -> int:
         """Deliver what waits, and return how many writes still do."""
-        if count_waiting(self._folder):
+        if self._file.exists():
             with self._lock():
                 self._deliver()
-        return count_waiting(self._folder)
+        return _count_lines(self._file)
+
+    @property
+    def _file(self) -> Path:
+        return self._folder / _FILE
 
     def _do(self, call: str, *, rows: Sequence[OfRun] | None = None, **words: Any) -> None:
         with self._lock():
-            if _resting.get(str(self._folder), 0.0) > time.monotonic():
+            rests = _resting.get(str(self._folder), 0.0) > time.monotonic()
+            if self._file.exists():
                 self._append(_build_line(call, rows, words))
-            elif count_waiting(self._folder):
+                if not rests:
+                    self._deliver()
+            elif rests or not self._apply(call, rows, words):
                 self._append(_build_line(call, rows, words))
-                self._deliver()
-            else:
-                given = words if rows is None else {**words, "rows": rows}
-                if not self._apply(call, given):
-                    self._append(_build_line(call, rows, words))
 
-    def _apply(self, call: str, words: Mapping[str, Any]) -> bool:
+    def _apply(self, call: str, rows: Sequence[OfRun] | None, words: Mapping[str, Any]) -> bool:
         """Return whether it is done with: written, or refused for good."""
         began = time.monotonic()
-        catalog = None
         try:
-            catalog = self._find()
-            getattr(catalog, call)(**words)
+            getattr(self._find(), call)(**words, **({} if rows is None else {"rows": rows}))
+        except RowsRefused as error:
+            self._put_aside(error, json.loads(_build_line(call, rows, words)))
         except CafError as error:
-            # Where there is no catalog yet, it has refused nothing.
-            if catalog is not None and _is_refused(error):
-                rows = words.get("rows")
-                rest = {name: value for name, value in words.items() if name != "rows"}
-                refused = {"error": str(error), **json.loads(_build_line(call, rows, rest))}
-                self._append(json.dumps(refused), _REFUSED)
-                log.error("This write is lost to the results catalog. It is in %s. %s", self._folder / _REFUSED, error)
-                return True
             now = time.monotonic()
             _resting[str(self._folder)] = now + max(_REST, _RESTS * (now - began))
-            log.warning("What goes into the results catalog waits in %s. %s", self._folder / _FILE, error)
+            log.warning("What goes into the results catalog waits in %s. %s", self._file, error)
             return False
         return True
 
+    def _put_aside(self, reason: object, write: Mapping[str, Any]) -> None:
+        self._append(json.dumps({"error": str(reason), **write}), _REFUSED)
+        log.error("This write is lost to the results catalog. It is in %s. %s", self._folder / _REFUSED, reason)
+
     def _deliver(self) -> None:
-        file = self._folder / _FILE
-        lines = _read_lines(file)
+        lines = _read_lines(self._file)
         for number, line in enumerate(lines):
             try:
-                call = json.loads(line)
-            except ValueError:
-                log.warning("A line of %s was cut off when its writer was killed: %.80s", file, line)
+                call, rows, words = _read_line(line)
+            except (ValueError, KeyError, TypeError) as error:
+                # Its writer was killed, or is of a later version.
+                self._put_aside(f"The line cannot be read: {error!r}.", {"line": line})
                 continue
-            words = call["words"] | ({} if call["rows"] is None else {"rows": list(map(_read_row, call["rows"]))})
-            if not self._apply(call["call"], words):
-                write_text(file, "".join(f"{left}\n" for left in lines[number:]), mode=PRIVATE)
+            if not self._apply(call, rows, words):
+                write_text(self._file, "".join(f"{left}\n" for left in lines[number:]), mode=PRIVATE)
                 return
-        file.unlink()
+        self._file.unlink(missing_ok=True)
         log.info("%d writes that had waited are in the results catalog.", len(lines))
 
     def _append(self, line: str, name: str = _FILE) -> None:
@@ -168,28 +170,15 @@ class CatalogJournal:
             yield
 
 
-def count_waiting(folder: Path) -> int:
-    """Return how many writes of a run wait for the catalog.
-
-    :param folder: of the run.
-    """
-    return len(_read_lines(folder / _FILE))
-
-
-def count_refused(folder: Path) -> int:
-    """Return how many writes of a run the catalog has refused for their content.
-
-    :param folder: of the run.
-    """
-    return len(_read_lines(folder / _REFUSED))
-
-
 def describe_waiting(folder: Path) -> str | None:
     """Return what readers have to know of a run's writes that are not in the catalog; None: all are there.
 
     :param folder: of the run.
     """
-    waiting, refused = count_waiting(folder), count_refused(folder)
+    try:
+        waiting, refused = (_count_lines(folder / name) for name in (_FILE, _REFUSED))
+    except OSError as error:
+        return f"Whether the results catalog has all of this run cannot be seen: {error}."
     parts = []
     if waiting:
         parts.append(
@@ -201,17 +190,17 @@ def describe_waiting(folder: Path) -> str | None:
     return " ".join(parts) or None
 
 
-def _is_refused(error: CafError) -> bool:
-    """Return whether the content is at fault, and not the catalog, its server or the rights of its user."""
-    cause = error.__cause__
-    is_of_values = isinstance(cause, StatementError) and not isinstance(cause, DBAPIError)
-    refused = (DataError, IntegrityError, *OF_DRIVERS)
-    return isinstance(error, DatabaseError) and (is_of_values or isinstance(cause, refused))
+def _count_lines(path: Path) -> int:
+    try:
+        return path.read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return 0
 
 
 def _read_lines(path: Path) -> list[str]:
+    """Return the lines of a journal. What is damaged in one makes it no JSON any more: all that we write is ASCII."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text("ascii", "backslashreplace")
     except FileNotFoundError:
         return []
     return text.splitlines()
@@ -223,10 +212,18 @@ def _build_line(call: str, rows: Sequence[OfRun] | None, words: Mapping[str, Any
     return json.dumps({"call": call, "words": words, "rows": None if rows is None else shown}, default=_encode)
 
 
-def _read_row(line: Sequence[Any]) -> OfRun:
-    name, values = line
-    row: OfRun = _TABLES[name].decode_row(values)
-    return row
+def _read_line(line: str) -> tuple[str, list[OfRun] | None, dict[str, Any]]:
+    """Return the method of `Catalog`, its rows and its other words.
+
+    :raises ValueError: if the line was cut off.
+    :raises KeyError: if it has something that this version does not know.
+    :raises TypeError: the same.
+    """
+    value = json.loads(line)
+    call, rows, words = value["call"], value["rows"], value["words"]
+    if call not in _CALLS:
+        raise KeyError(call)
+    return call, None if rows is None else [_TABLES[name].decode_row(fields) for name, fields in rows], words
 
 
 def _encode(value: object) -> str:

@@ -33,7 +33,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.pool import NullPool
 
 from airflow_provider_caf.core.errors import DatabaseError, explain_os_error
@@ -68,7 +68,7 @@ _SORTED_BY = (
 _OLDER = (1,)
 """Versions of the tables of which nothing has to change but that some are missing."""
 
-OF_DRIVERS = (OverflowError, ValueError)
+_OF_DRIVERS = (OverflowError, ValueError)
 """What a driver raises by itself for a value that it cannot send, such as an integer of more than 64 bits or a text
 that is no UTF-8. SQLAlchemy does not wrap it."""
 
@@ -76,6 +76,10 @@ _CHUNK = 500
 _BUSY_SECONDS = 10.0
 _RETRY_SECONDS = 60.0
 _MOST_COLLISIONS = 5
+
+
+class RowsRefused(DatabaseError):
+    """The content of a write is at fault, and not the catalog, its server or the rights of its user."""
 
 
 def open_sqlite_catalog(path: Path) -> Catalog:
@@ -310,7 +314,7 @@ class Catalog:
 
     def _write(self, work: Callable[[Connection], None]) -> None:
         self.create_tables()
-        self._run(work, "written")
+        self._run(work, "written", refused=RowsRefused)
 
     def _create_tables(self, connection: Connection) -> None:
         version = None
@@ -329,8 +333,18 @@ class Catalog:
                 hint="Upgrade airflow-provider-caf here, or set another connection in [caf] catalog_conn_id.",
             )
 
-    def _run(self, work: Callable[[Connection], _T], done: str, *, writing: bool = True) -> _T:
-        """Do work in a transaction of its own, again when the database was only busy."""
+    def _run(
+        self,
+        work: Callable[[Connection], _T],
+        done: str,
+        *,
+        writing: bool = True,
+        refused: type[DatabaseError] = DatabaseError,
+    ) -> _T:
+        """Do work in a transaction of its own, again when the database was only busy.
+
+        :param refused: is raised where a value is at fault.
+        """
         retrying = tenacity.Retrying(
             retry=_is_worth_another_try,
             wait=tenacity.wait_random_exponential(multiplier=0.05, max=2.0),
@@ -344,17 +358,29 @@ class Catalog:
 
         try:
             return retrying(try_once)
-        except (SQLAlchemyError, *OF_DRIVERS) as error:
-            reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)
-            raise DatabaseError(
-                f"The results catalog {self._place} could not be {done}: {reason.strip()}",
-                hint="Check that its server runs, or that its file and disk can be written and have space; "
-                "another catalog can be set in [caf] catalog_conn_id.",
-            ) from error
+        except (SQLAlchemyError, *_OF_DRIVERS) as error:
+            raise self._explain(error, done, refused if _is_of_values(error) else DatabaseError) from error
+
+    def _explain(self, error: Exception, done: str, kind: type[DatabaseError] = DatabaseError) -> DatabaseError:
+        reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+        return kind(
+            f"The results catalog {self._place} could not be {done}: {reason.strip()}",
+            hint="Check that its server runs, or that its file and disk can be written and have space; "
+            "another catalog can be set in [caf] catalog_conn_id.",
+        )
+
+    def _connect(self) -> Connection:
+        try:
+            return self._engine.connect()
+        except SQLAlchemyError:
+            raise  # it may pass
+        except Exception as error:
+            # Drivers raise what they like for a word of a connection that is wrong, and for a server's answer.
+            raise self._explain(error, "opened") from error
 
     @contextmanager
     def _transaction(self, writing: bool) -> Iterator[Connection]:
-        with self._engine.connect() as connection:
+        with self._connect() as connection:
             if self._is_sqlite:
                 connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
             if self._is_sqlite and writing:
@@ -380,6 +406,13 @@ def _replace(connection: Connection, rows: RowTable[_R], new: Sequence[_R]) -> N
 def _match(rows: RowTable[Any], **equal: str | int | None) -> list[ColumnElement[bool]]:
     """Return what finds the rows whose fields have these values; None leaves a field open."""
     return [rows.table.c[name] == value for name, value in equal.items() if value is not None]
+
+
+def _is_of_values(error: Exception) -> bool:
+    """Return whether a value is at fault: it cannot be sent, fits no column, or breaks a rule of its table."""
+    if isinstance(error, StatementError) and not isinstance(error, DBAPIError):
+        return True
+    return isinstance(error, (DataError, IntegrityError, *_OF_DRIVERS))
 
 
 def _is_worth_another_try(state: tenacity.RetryCallState) -> bool:

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from graphlib import CycleError, TopologicalSorter
 from itertools import groupby, islice
 from pathlib import Path
@@ -251,7 +252,9 @@ def method_dispatch(func: Callable[..., Any]) -> Any:
     return wrapper
 
 
-temporary_workdir = enter_folder
+def temporary_workdir(path: Any) -> AbstractContextManager[None]:
+    """Work in a folder, and go back to the one before."""
+    return enter_folder(path)
 
 
 class PathExtras:
