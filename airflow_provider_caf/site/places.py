@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from airflow_provider_caf.core.errors import DatabaseError, DefinitionError
 from airflow_provider_caf.io.catalog import Catalog, CatalogJournal, open_sqlite_catalog
 from airflow_provider_caf.io.layout import RunLayout, check_work_dir, default_catalog_file
 from airflow_provider_caf.site.shared import Shared
+
+_DEFAULT_CONNECTION = "caf_catalog"
 
 
 def find_work_dir(given: str | None = None) -> Path:
@@ -45,20 +48,38 @@ def find_catalog(work_dir: Path | None = None) -> Catalog:
     It is the same one for every caller in this process, with the connections that it holds.
 
     :param work_dir: the folder of all runs; None: the one that is configured.
-    :raises DefinitionError: if the connection is not one to an SQL database.
+    :raises DefinitionError: if the connection is not one to an SQL database, or one that is set cannot be found.
+    :raises DatabaseError: if it cannot be used, or asked for.
     """
-    conn_id = conf.get("caf", "catalog_conn_id", fallback="caf_catalog")
+    conn_id = conf.get("caf", "catalog_conn_id", fallback="") or _DEFAULT_CONNECTION
     try:
         connection = BaseHook.get_connection(conn_id)
-    except AirflowNotFoundException:
+    except AirflowNotFoundException as error:
+        # Airflow says the same of a text that it cannot read: only what nobody has set is not there.
+        variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+        if os.environ.get(variable):
+            raise DefinitionError(
+                f"Airflow cannot read the connection of the results catalog in the variable {variable}.",
+                hint="It is a URI such as postgres://user:password@host:5432/database, or JSON with conn_type.",
+            ) from error
+        if conn_id != _DEFAULT_CONNECTION:
+            raise DefinitionError(
+                f"The connection {conn_id!r} of the results catalog, set in [caf] catalog_conn_id, is not there.",
+                hint=f"Add it by 'airflow connections add {shlex.quote(conn_id)}', or take the setting away.",
+            ) from error
         file = default_catalog_file(work_dir or find_work_dir())
         return _CATALOGS.find(str(file), "", lambda: open_sqlite_catalog(file))
+    except Exception as error:
+        raise DatabaseError(
+            f"The connection {conn_id!r} to the results catalog could not be asked for: {error}",
+            hint="Do Airflow's API server and its secrets backend answer?",
+        ) from error
     return _CATALOGS.find(conn_id, connection.get_uri(), lambda: _open_connection(conn_id, connection))
 
 
 def open_journal(run: RunLayout) -> CatalogJournal:
     """Return what writes of a run go through: into the catalog, or beside the run's files until it can take them."""
-    return CatalogJournal(partial(find_catalog, run.work_dir), run.folder)
+    return CatalogJournal(partial(find_catalog, run.work_dir), run.folder, str(run.work_dir))
 
 
 def _open_connection(conn_id: str, connection: Connection) -> Catalog:

@@ -11,6 +11,7 @@ What the catalog refuses for its content would be refused for ever. It goes into
 from __future__ import annotations
 
 import base64
+import inspect
 import json
 import logging
 import os
@@ -48,7 +49,7 @@ _RESTS = 4
 """So many times what the failure took is the rest at least: a server that does not answer takes minutes to say so."""
 
 _resting: dict[str, float] = {}
-"""Folder of a run → until when, on the monotonic clock."""
+"""Catalog → until when, on the monotonic clock."""
 
 
 class CatalogJournal:
@@ -56,11 +57,13 @@ class CatalogJournal:
 
     :param find: gives the catalog; it may fail where the connection cannot be had.
     :param folder: of the run. It is made where it is not there.
+    :param catalog: the same word for all journals of one catalog: a process asks one that is away once for all of them.
     """
 
-    def __init__(self, find: Callable[[], Catalog], folder: Path) -> None:
+    def __init__(self, find: Callable[[], Catalog], folder: Path, catalog: str) -> None:
         self._find = find
         self._folder = folder
+        self._catalog = catalog
 
     def write(self, rows: Iterable[OfRun]) -> None:
         """Write rows of any kinds; see `Catalog.write`."""
@@ -109,7 +112,7 @@ class CatalogJournal:
 
     def _do(self, call: str, *, rows: Sequence[OfRun] | None = None, **words: Any) -> None:
         with self._lock():
-            rests = _resting.get(str(self._folder), 0.0) > time.monotonic()
+            rests = _resting.get(self._catalog, 0.0) > time.monotonic()
             if self._file.exists():
                 self._append(_build_line(call, rows, words))
                 if not rests:
@@ -126,7 +129,7 @@ class CatalogJournal:
             self._put_aside(error, json.loads(_build_line(call, rows, words)))
         except CafError as error:
             now = time.monotonic()
-            _resting[str(self._folder)] = now + max(_REST, _RESTS * (now - began))
+            _resting[self._catalog] = now + max(_REST, _RESTS * (now - began))
             log.warning("What goes into the results catalog waits in %s. %s", self._file, error)
             return False
         return True
@@ -223,6 +226,7 @@ def _read_line(line: str) -> tuple[str, list[OfRun] | None, dict[str, Any]]:
     call, rows, words = value["call"], value["rows"], value["words"]
     if call not in _CALLS:
         raise KeyError(call)
+    inspect.signature(getattr(Catalog, call)).bind(None, **words, **({} if rows is None else {"rows": rows}))
     return call, None if rows is None else [_TABLES[name].decode_row(fields) for name, fields in rows], words
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 from airflow_provider_caf.core.errors import DatabaseError
 from airflow_provider_caf.io.catalog import Catalog, CatalogJournal, describe_waiting, journal, open_sqlite_catalog
@@ -67,7 +70,7 @@ def outage(tmp_path: Path, now: list[float]) -> Outage:
 
 
 def open_journal(outage: Outage, tmp_path: Path) -> CatalogJournal:
-    return CatalogJournal(outage.find, tmp_path / "run")
+    return CatalogJournal(outage.find, tmp_path / "run", "catalog")
 
 
 def read_all(catalog: Catalog) -> list[Any]:
@@ -193,7 +196,7 @@ def test_a_server_that_takes_minutes_to_refuse_is_left_longer(
         now[0] += 120.0
         raise DatabaseError("timed out")
 
-    waiting = CatalogJournal(hang, tmp_path / "run")
+    waiting = CatalogJournal(hang, tmp_path / "run", "catalog")
     waiting.write([make_execution()])
     now[0] += 400.0
     waiting.write([make_execution(key=1)])
@@ -245,6 +248,84 @@ def test_a_line_that_was_cut_off_costs_no_other(outage: Outage, tmp_path: Path, 
     now[0] += 100.0
     assert waiting.deliver() == 0
     assert [row.key for row in outage.catalog.read(kinds.ExecutionRow, *RUN)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"\xff\x00",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"call": "write", "rows": [["of_a_later_version", {}]], "words": {}}',
+        b'{"call": "write", "rows": [5], "words": {}}',
+        b'{"call": "read", "rows": null, "words": {}}',
+        b'{"call": ["write"], "rows": null, "words": {}}',
+        b'{"call": "mark_final_payloads", "rows": null, "words": {"of_a_later_version": 1}}',
+        b'{"call": "mark_final_payloads", "rows": null, "words": []}',
+    ],
+)
+def test_what_cannot_be_read_goes_aside_and_stops_nothing(
+    outage: Outage, tmp_path: Path, now: list[float], damaged: bytes
+) -> None:
+    outage.is_away = True
+    waiting = open_journal(outage, tmp_path)
+    waiting.write([make_execution()])
+    with (tmp_path / "run" / "catalog.journal").open("ab") as file:
+        file.write(damaged + b"\n")
+    waiting.write([make_execution(key=1)])
+    outage.is_away = False
+    now[0] += 100.0
+    waiting.write([make_execution(key=2)])
+    assert [row.key for row in outage.catalog.read(kinds.ExecutionRow, *RUN)] == [0, 1, 2]
+    (line,) = (tmp_path / "run" / "catalog.refused").read_text().splitlines()
+    assert "cannot be read" in json.loads(line)["error"]
+    assert "has refused 1 of the run" in (describe_waiting(tmp_path / "run") or "")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TypeError("connect() got an unexpected keyword argument"),
+        FileNotFoundError("ca.pem"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+        ValueError("port could not be cast"),
+        OverflowError("port must be 0-65535"),
+        sqlite3.OperationalError("no route to host"),
+    ],
+)
+def test_what_a_driver_raises_at_connecting_refuses_nothing(tmp_path: Path, now: list[float], error: Exception) -> None:
+    is_away = [True]
+
+    def connect() -> sqlite3.Connection:
+        if is_away[0]:
+            raise error
+        return sqlite3.connect(tmp_path / "catalog.sqlite")
+
+    outage = Outage(Catalog(create_engine("sqlite://", creator=connect, poolclass=NullPool)))
+    waiting = open_journal(outage, tmp_path)
+    waiting.write([make_execution()])
+    is_away[0] = False
+    now[0] += 100.0
+    waiting.write([make_execution(key=1)])
+    assert [row.key for row in outage.catalog.read(kinds.ExecutionRow, *RUN)] == [0, 1]
+    assert describe_waiting(tmp_path / "run") is None
+
+
+def test_the_runs_of_a_process_ask_a_catalog_that_is_away_once(
+    outage: Outage, tmp_path: Path, now: list[float]
+) -> None:
+    outage.is_away = True
+    for run in range(20):
+        CatalogJournal(outage.find, tmp_path / str(run), "catalog").write([make_execution()])
+    assert outage.asked == 1
+    CatalogJournal(outage.find, tmp_path / "20", "another").write([make_execution()])
+    assert outage.asked == 2
+
+
+def test_a_folder_that_cannot_be_looked_into_is_said(tmp_path: Path) -> None:
+    (tmp_path / "catalog.journal").mkdir()
+    assert "cannot be seen" in (describe_waiting(tmp_path) or "")
 
 
 def test_nobody_else_reads_what_waits(outage: Outage, tmp_path: Path) -> None:

@@ -56,6 +56,26 @@ def test_a_connection_that_is_no_database_is_refused(tmp_path: Path, monkeypatch
     assert "[caf] catalog_conn_id" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("text", ['{"conn_type": ', "postgres://user:secret@host:port/", '{"conn_type": "x", "y": 1}'])
+def test_a_connection_that_cannot_be_read_is_no_other_catalog(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_CAF_CATALOG", text)
+    with pytest.raises(DefinitionError, match=r"cannot read .* in the variable AIRFLOW_CONN_CAF_CATALOG") as caught:
+        find_catalog(tmp_path / "caf")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_connection_that_is_set_and_not_there_is_no_other_catalog(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CAF__CATALOG_CONN_ID", "my_results")
+    with pytest.raises(DefinitionError, match=r"'my_results' .* catalog_conn_id, is not there"):
+        find_catalog(tmp_path / "caf")
+    monkeypatch.setenv("AIRFLOW__CAF__CATALOG_CONN_ID", "")
+    find_catalog(tmp_path / "caf").write([make_row()])
+
+
 def test_no_task_fails_where_a_provider_or_driver_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_CAF_CATALOG", json.dumps({"conn_type": "of_no_provider", "host": "db"}))
     with pytest.raises(DatabaseError, match=r"'caf_catalog' to the results .* cannot be used: .*of_no_provider"):
