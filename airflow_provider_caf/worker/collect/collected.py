@@ -16,6 +16,7 @@ from airflow_provider_caf.core.iov import ExpRun
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.core.suggestions import build_word_hint
 from airflow_provider_caf.core.temporary import build_temporary_name
+from airflow_provider_caf.worker.collect.moments import load_moments
 from airflow_provider_caf.worker.collect.run_objects import ALL_RUNS
 from airflow_provider_caf.worker.collect.signature import Tally
 from airflow_provider_caf.worker.root import keep_directory, load_root, open_root_file, record_errors
@@ -277,12 +278,14 @@ def _merge_objects(items: list[Any]) -> Any:
     others = root.TList()
     for item in items[1:]:
         others.Add(item)
+    moments = load_moments().Moments(first, others)
     try:
         # Only this one has no default for what a TFileMerger passes.
         merged = first.Merge(others, root.nullptr) if isinstance(first, root.THStack) else first.Merge(others)
     finally:
         # A list that still has items looks at them when it goes, and some may have gone before.
         others.Clear()
+    moments.put()
     return None if merged is not None and merged < 0 else first
 
 

@@ -106,10 +106,6 @@ void blame_limit(TObject *item, double limit, const Cells &cells, double entries
 
 Rule find_rule(double limit, bool counts) { return limit < 0 ? kSum : limit > 0 || counts ? kTotal : kFloatSum; }
 
-struct Inside : public TH1D {
-  static double get_filled(TH1 *item) { return item->*(&Inside::fTsumw); }
-};
-
 template <class Number>
 void keep_labels(TH1 *histogram, const Number *values, Rule rule, Description &to) {
   TAxis *axes[] = {histogram->GetXaxis(), histogram->GetYaxis(), histogram->GetZaxis()};
@@ -133,9 +129,9 @@ void keep_stats(TH1 *histogram, double size, bool ordered, Description &to) {
                                 "sum of wy2", "sum of wxy", "sum of wz", "sum of wz2", "sum of wxz",
                                 "sum of wyz", "sum of wt",  "sum of wt2"};
   double stats[TH1::kNstat] = {0};
-  histogram->GetStats(stats);
+  Inside::get_stats(histogram, stats);
   // The sums were not kept while the bins were set, or ROOT cuts them to the range that is shown.
-  bool lost = Inside::get_filled(histogram) == 0 && histogram->GetEntries() > 0;
+  bool lost = Inside::get_filled(histogram) == 0 && !Inside::cancels(histogram) && histogram->GetEntries() > 0;
   double reach = 1;
   for (auto axis : {histogram->GetXaxis(), histogram->GetYaxis(), histogram->GetZaxis()}) {
     lost = lost || axis->TestBit(TAxis::kAxisRange);

@@ -14,6 +14,7 @@ from airflow_provider_caf.core.errors import CafError
 from airflow_provider_caf.core.record import record
 from airflow_provider_caf.worker.collect.describe_histogram import HISTOGRAMS
 from airflow_provider_caf.worker.collect.describe_tally import TALLY
+from airflow_provider_caf.worker.collect.moments import load_moments
 from airflow_provider_caf.worker.root import load_root
 
 _START = r"""
@@ -379,6 +380,7 @@ std::string describe_item(TObject *item) {
 def load_describer() -> Any:
     """Compile what describes objects, once for this process and those that it forks."""
     root = load_root()
+    load_moments()
     if not root.gInterpreter.Declare(_START + HISTOGRAMS + _OTHERS + TALLY):
         raise CafError("ROOT cannot compile what describes its objects.", hint="What ROOT says is in the log above.")
     return root.airflow_provider_caf

@@ -24,7 +24,6 @@ _MERGER = r"""
 #include <TError.h>
 #include <TFile.h>
 #include <TFileMergeInfo.h>
-#include <TH1.h>
 #include <TKey.h>
 #include <TList.h>
 #include <TObjArray.h>
@@ -95,7 +94,6 @@ class Merger {
   std::string path, place, name;
   Int_t next = 0;                           // the number of the next file
   TObject *sum = nullptr, *item = nullptr;  // the item is what was read last
-  TList waiting;                            // what goes into the sum together with the next item
   TFileMergeInfo *info = nullptr;
 
   void go_to(const std::string &to) {
@@ -112,7 +110,9 @@ class Merger {
   }
 
   void add_to_sum(TList &items) {
+    Moments moments(sum, items);
     const Long64_t result = sum->IsA()->GetMerge()(sum, &items, info);
+    moments.put();
     if (result < 0 && !items.IsEmpty()) Error("Merge", "%s cannot be merged", place.c_str());
     info->fIsFirst = false;
   }
@@ -132,26 +132,13 @@ class Merger {
     return said;
   }
 
-  // Where weights add up to nothing, ROOT makes up the moments anew from the middles of the bins. That must not happen
-  // to a sum that is not whole yet.
-  bool cancels() const {
-    auto histogram = dynamic_cast<TH1 *>(sum);
-    double total = histogram ? Inside::get_filled(histogram) : 0;
-    if (total == 0) return false;
-    for (TObject *part : waiting) total += Inside::get_filled(static_cast<TH1 *>(part));
-    return total == 0;
-  }
-
-  void put_in_what_waits() {
-    add_to_sum(waiting);
-    waiting.Delete();
-  }
-
   // What was read last fits.
   void put_in() {
     if (sum) {
-      waiting.Add(item);
-      if (!cancels()) put_in_what_waits();
+      TList items;
+      items.Add(item);
+      add_to_sum(items);
+      items.Delete();
     } else {
       sum = item;
     }
@@ -159,7 +146,8 @@ class Merger {
   }
 
   std::string finish(Tally &tally) {
-    if (info->fIsFirst || !waiting.IsEmpty()) put_in_what_waits();
+    TList nothing;
+    if (info->fIsFirst) add_to_sum(nothing);
     const std::string said = tally.check(sum);
     target->cd();
     if (sum->Write(name.c_str(), TObject::kSingleKey | TObject::kOverwrite) <= 0)

@@ -337,6 +337,56 @@ def test_moments_are_exact_where_the_first_weights_cancel(tmp_path: Path) -> Non
     data.close()
 
 
+STATS = ("GetEntries", "GetSumOfWeights", "GetMean", "GetStdDev")
+
+
+def fill_stack(fills: list[tuple[float, float]]) -> Any:
+    stack = load_root().THStack("stack", "")
+    for shift in (0.0, 0.3):
+        histogram = make_histogram("TH1D")
+        histogram.SetName(f"h{shift}")
+        for x, weight in fills:
+            histogram.Fill(x + shift, weight)
+        load_root().SetOwnership(histogram, False)
+        stack.Add(histogram)
+    return stack
+
+
+@pytest.mark.parametrize("kind", ["TH1D", "TH1F", "TProfile", "THStack"])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [[(2.2, 1.0)], [(3.3, -1.0), (3.4, 1.0)], [(7.1, 3.0)]],
+        [[(3.3, -1.0), (3.4, 1.0)], [(2.2, 1.0)]],
+        [[(3.3, -1.0), (3.4, 1.0)], [(2.2, 1.0), (2.4, -1.0)], [], [(5.3, 1.0)]],
+        [[(1.3, 1.0)], [(1.6, -1.0)], [(4.3, 2.0)]],
+    ],
+)
+def test_moments_are_exact_where_parts_cancel(
+    tmp_path: Path, kind: str, parts: list[list[tuple[float, float]]]
+) -> None:
+    def make(fills: list[tuple[float, float]]) -> Any:
+        if kind == "THStack":
+            return fill_stack(fills)
+        histogram = make_histogram(kind)
+        histogram.Sumw2()
+        for x, weight in fills:
+            histogram.Fill(x, *([1.0] if kind == "TProfile" else []), weight)
+        return histogram
+
+    whole = make([fill for fills in parts for fill in fills])
+    of_one_run = [write_output(tmp_path / f"{at}.root", {"o_1.1": make(fills)}) for at, fills in enumerate(parts)]
+    of_many = [write_output(tmp_path / f"m{at}.root", {f"o_1.{at}": make(fills)}) for at, fills in enumerate(parts)]
+    for files, runs in ((of_one_run, 1), (of_many, len(parts))):
+        data = merge(tmp_path, files)
+        found = data.get("o", [ExpRun(1, run if runs > 1 else 1) for run in range(runs)])
+        pairs = zip(found.GetHists(), whole.GetHists(), strict=True) if kind == "THStack" else [(found, whole)]
+        for one, other in pairs:
+            for read in STATS:
+                assert getattr(one, read)() == pytest.approx(getattr(other, read)()), read
+        data.close()
+
+
 Weighted = list[tuple[float, float]]
 FILLS = st.lists(st.tuples(st.floats(-2, 12), st.sampled_from([1.0, 1.0, 0.25, -2.0, 0.1])), max_size=12)
 
