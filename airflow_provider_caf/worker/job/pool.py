@@ -17,10 +17,9 @@ import os
 import signal
 import sys
 import time
-from functools import partial
 
-from airflow_provider_caf.worker.job.pool_files import MARK, SILENT_BEATS, PoolError, PoolFiles, is_here
-from airflow_provider_caf.worker.job.processes import end_processes, find_processes, read_boot, read_start
+from airflow_provider_caf.worker.job.pool_files import MARK, PoolError, PoolFiles, is_here, is_of_this_boot
+from airflow_provider_caf.worker.job.processes import end_processes, find_processes, read_start
 
 TYPE_CHECKING = False  # importing typing is slow
 if TYPE_CHECKING:
@@ -32,9 +31,6 @@ _INTERVAL = 0.01
 _ORPHAN_GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL for what a dead pool has left running."""
 
-_MORE_BEATS = 3
-"""So many beats more a silent pool gets: while the file server was away, it could not tell any."""
-
 _USAGE = "usage: pool submit ARRAY.json | pool lookup|query|cancel < list.json\n"
 
 
@@ -45,10 +41,9 @@ def main(argv: Sequence[str]) -> int:
     if len(argv) != 1 or argv[0] not in ("lookup", "query", "cancel"):
         sys.stderr.write(_USAGE)
         return 2
-    doubt = Doubt()
     actions: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
         "lookup": _look_up,
-        "query": partial(_query, doubt),
+        "query": _query,
         "cancel": _cancel,
     }
     for request in json.loads(sys.stdin.read()):
@@ -193,42 +188,28 @@ def _find_pool(request: Mapping[str, Any]) -> tuple[PoolFiles, dict[str, Any] | 
     return files, identity
 
 
-class Doubt:
-    """Whether pools of other hosts live. All that are silent get the same time, once, to be heard of."""
-
-    def __init__(self) -> None:
-        self._until: float | None = None
-
-    def is_alive(self, files: PoolFiles, identity: Mapping[str, Any]) -> bool:
-        """Return whether a pool lives; one that is silent for too long is given up."""
-        beat = float(identity["beat"])
-        while files.read_given_up() is None:
-            silence = files.read_silence()
-            if silence <= SILENT_BEATS * beat:
-                return True
-            now = time.monotonic()
-            if self._until is None:
-                self._until = now + _MORE_BEATS * beat
-            if now >= self._until:
-                here = os.uname().nodename
-                files.give_up(f"the local pool was given up by host {here}: it had been silent for {silence:.0f} s")
-            else:
-                time.sleep(min(beat, self._until - now))
+def _is_alive(files: PoolFiles, identity: Mapping[str, Any]) -> bool:
+    """Return whether a pool lives; one of another host that is silent for too long is given up."""
+    if files.read_given_up() is not None:
         return False
+    if is_here(identity):
+        return files.is_alive()
+    letters, _ = files.read_journal(identity["elements"])
+    if set(letters) <= set("EC"):
+        return False  # where all is over, nobody has to live
+    is_silent = files.is_silent(float(identity["beat"]))
+    if is_silent:
+        files.give_up(f"the local pool was given up by host {os.uname().nodename}: it had been silent for too long")
+    return not is_silent
 
 
-def _query(doubt: Doubt, request: Mapping[str, Any]) -> dict[str, Any]:
+def _query(request: Mapping[str, Any]) -> dict[str, Any]:
     files, identity = _find_pool(request)
     if identity is None:
         return {"gone": True}
     # Looked at before the journal is read: when it is dead, the journal has its last word.
-    if is_here(identity):
-        alive = files.is_alive()
-    else:
-        letters, _ = files.read_journal(int(identity["elements"]))
-        # Where all is over, nobody has to live.
-        alive = not set(letters) <= set("EC") and doubt.is_alive(files, identity)
-    letters, _ = files.read_journal(int(identity["elements"]))
+    alive = _is_alive(files, identity)
+    letters, _ = files.read_journal(identity["elements"])
     if not alive:
         letters = [letter if letter in "EC" else "L" for letter in letters]
     return {"id": identity["id"], "alive": alive, "host": identity.get("host"), "states": "".join(letters)}
@@ -260,7 +241,7 @@ def _clean_up(files: PoolFiles, identity: Mapping[str, Any]) -> None:
     """End what a dead pool has left running, and note what was cancelled."""
     elements = int(identity["elements"])
     letters, leaders = files.read_journal(elements)
-    if identity.get("boot") == read_boot():
+    if is_of_this_boot(identity):
         mark = f"{MARK}={identity['id']}"
         left = end_processes(lambda: find_processes(mark, leaders), _ORPHAN_GRACE)
         if left:

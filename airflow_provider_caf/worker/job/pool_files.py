@@ -8,8 +8,9 @@ journal  one line for each event: `S element pid start-time` started, `E element
          `C element` cancelled. Lines are appended in one write each.
 cancel   one JSON line for each request to cancel; read by the pool on SIGUSR1, and at each beat.
 beat     touched by the pool at each beat, for those on other hosts, where the lock may say nothing.
-given_up written by the first who takes a pool of another host for dead. From then on all do, and the pool, should it
-         be there after all, ends everything at its next beat.
+doubt    touched by the first who finds the beat of a pool on another host old.
+given_up written by the first who takes a pool of another host for dead, and by a pool that ends before all is done.
+         From then on all take it for dead, and a pool that is there after all ends everything at its next beat.
 pool.log what the pool itself prints.
 ======== ========================================================================================================
 
@@ -24,6 +25,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import math
 import os
 import time
 
@@ -43,7 +45,10 @@ BEAT = 10.0
 """Seconds between two beats of a pool."""
 
 SILENT_BEATS = 30
-"""So many beats have to be missing until a pool of another host is in doubt."""
+"""So many beats have to be missing until a pool of another host is in doubt, and so many more until it is given up.
+
+While a file server was away, nobody could beat. Linux then waits up to five minutes between two tries to connect to it
+again (XS_TCP_MAX_REEST_TO in net/sunrpc/xprtsock.c), so the pool may come back so much later than who asks."""
 
 _START_LIMIT = 20.0
 """Seconds that a pool may take from its lock to its id. It does nothing in between but fork."""
@@ -68,6 +73,7 @@ class PoolFiles:
         self.cancel_file = f"{self.folder}/cancel"
         self.log_file = f"{self.folder}/pool.log"
         self.beat_file = f"{self.folder}/beat"
+        self.doubt_file = f"{self.folder}/doubt"
         self.given_up_file = f"{self.folder}/given_up"
         self.id_file = f"{self.folder}/id.json"
 
@@ -109,9 +115,10 @@ class PoolFiles:
                 identity = json.loads(file.read())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise PoolError(f"{self.id_file} could not be read: {error}") from error
-        if not isinstance(identity, dict) or not isinstance(identity.get("id"), str):
+        kinds = {"id": str, "elements": int, "pid": int}
+        if not isinstance(identity, dict) or not all(isinstance(identity.get(key), kinds[key]) for key in kinds):
             raise PoolError(f"{self.id_file} is not the identity of a pool")
         return identity
 
@@ -166,14 +173,23 @@ class PoolFiles:
         """
         _touch(self.beat_file)
 
-    def read_silence(self) -> float:
-        """Return the seconds since the last beat, by the clock of the file server."""
+    def is_silent(self, beat: float) -> bool:
+        """Return whether the pool is silent for too long, and has been in doubt for as long again.
+
+        :param beat: seconds between two of its beats.
+        """
         probe = f"{self.folder}/{build_temporary_name()}"
         now = _touch(probe)
         os.unlink(probe)  # noqa: PTH108
-        # Opened, since a network file system answers from memory else.
-        with open(self.beat_file, "rb") as file:
-            return now - os.fstat(file.fileno()).st_mtime
+        limit = SILENT_BEATS * beat
+        last = _read_time(self.beat_file)
+        if now - last <= limit:
+            return False
+        doubted = _read_time(self.doubt_file)
+        if doubted <= last:
+            _touch(self.doubt_file)
+            return False
+        return now - doubted > limit
 
     def give_up(self, reason: str) -> None:
         """Take the pool for dead, for good."""
@@ -182,7 +198,7 @@ class PoolFiles:
     def read_given_up(self) -> str | None:
         """Return why the pool is taken for dead; None where it is not."""
         try:
-            with open(self.given_up_file) as file:
+            with open(self.given_up_file, errors="replace") as file:
                 return file.read()
         except FileNotFoundError:
             return None
@@ -222,20 +238,31 @@ class PoolFiles:
         return letters, leaders
 
     def append_cancel(self, elements: Sequence[int] | None) -> None:
-        """Add a request to cancel elements; None: all."""
-        line = json.dumps(None if elements is None else list(elements)) + "\n"
+        """Add a request to cancel elements; None: all.
+
+        :raises OSError: if the disk is full.
+        """
+        # Behind what another who asked could not end.
+        line = f"\n{json.dumps(None if elements is None else list(elements))}\n".encode()
         descriptor = os.open(self.cancel_file, _APPEND, 0o666)
         try:
-            os.write(descriptor, line.encode())
+            if os.write(descriptor, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.cancel_file)
         finally:
             os.close(descriptor)
 
     def read_cancels(self, elements: int) -> set[int]:
-        """Return all elements whose cancellation was requested so far."""
+        """Return all elements whose cancellation was requested so far. What is no request is passed over."""
         wanted: set[int] = set()
         for line in _read_lines(self.cancel_file):
-            request = json.loads(line)
-            wanted.update(range(elements) if request is None else request)
+            try:
+                request = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if request is None:
+                return set(range(elements))
+            if isinstance(request, list):
+                wanted.update(element for element in request if isinstance(element, int))
         return wanted
 
 
@@ -255,16 +282,36 @@ def _touch(path: str) -> float:
     return os.stat(path).st_mtime  # noqa: PTH116
 
 
+def _read_time(path: str) -> float:
+    """Return when a file was touched last; that is never for one that is not there."""
+    try:
+        # Opened, since a network file system answers from memory else.
+        with open(path, "rb") as file:
+            return os.fstat(file.fileno()).st_mtime
+    except FileNotFoundError:
+        return -math.inf
+
+
+def is_of_this_boot(identity: Mapping[str, Any]) -> bool:
+    """Return whether the machine runs since the pool was started. One that does not say so is no other either."""
+    boot = read_boot()
+    return bool(boot) and identity.get("boot") == boot
+
+
 def is_here(identity: Mapping[str, Any]) -> bool:
     """Return whether a lock says something here about the pool.
 
     Locks are the kernel's, and not every network file system tells them to other machines. No host name is looked at:
     containers on several machines may all have the same, and one that was started again has another.
 
-    :raises PoolError: if the pool belongs to another machine and has no beat, as those of earlier versions.
+    Pools of earlier versions have no beat: of them the host name is all that is known.
+
+    :raises PoolError: if such a pool belongs to another machine.
     """
-    if identity.get("boot") == read_boot():
+    if is_of_this_boot(identity):
         return True
     if not isinstance(identity.get("beat"), (int, float)):
+        if identity.get("host") == os.uname().nodename:
+            return True
         raise PoolError(f"pool {identity['id']} of host {identity.get('host')} has no beat; ask it there")
     return False

@@ -97,11 +97,14 @@ class Pool:
                     self._obey(received.si_signo)
                 self._reap()
                 self._kill_late()
-        except BaseException:
+        except BaseException as error:
             # By their sessions, too: a program that is just being replaced by another one has no environment.
             leaders = {pid: read_start(pid) or 0 for pid in self._running}
             end_processes(lambda: find_processes(f"{MARK}={self._id}", leaders), _GRACE)
+            self._files.give_up(f"the local pool ended: {error!r}")
             raise
+        if self._stopped is not None:
+            self._files.give_up(self._stopped)
 
     def _fill(self) -> None:
         while self._waiting and len(self._running) < self._slots:
@@ -125,7 +128,12 @@ class Pool:
                 return
             self._record(attempt)
             position += 1
-        self._write("E", element)
+            self._beat()
+            if self._stopped is not None:
+                return  # it is lost, as those that wait
+            if element in self._cancelled:
+                break
+        self._write("C" if element in self._cancelled else "E", element)
 
     def _obey(self, number: int) -> None:
         if number == signal.SIGUSR1:

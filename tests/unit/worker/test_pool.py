@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_caf.worker.job import pool
+from airflow_provider_caf.worker.job import pool, pool_files
 from airflow_provider_caf.worker.job.pool_files import PoolError, PoolFiles, is_here
 from airflow_provider_caf.worker.job.processes import read_boot
 from tests.unit.worker.array_records import write_array_record
@@ -256,7 +256,7 @@ def test_cancels_add_up(tmp_path: Path) -> None:
     assert files.read_cancels(3) == {0, 1, 2}
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"id": 3}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"id": 3}', '{"id": "p", "pid": 3}', "[" * 100_000])
 def test_an_identity_that_is_none(tmp_path: Path, content: str) -> None:
     files = PoolFiles(str(tmp_path))
     files.make()
@@ -265,13 +265,17 @@ def test_an_identity_that_is_none(tmp_path: Path, content: str) -> None:
         files.read_identity()
 
 
-def test_a_lock_speaks_for_its_own_machine_only() -> None:
+def test_a_lock_speaks_for_its_own_machine_only(monkeypatch: pytest.MonkeyPatch) -> None:
     # A container that was started again: another name, the same kernel.
     assert is_here({"id": "p", "host": "0a1b2c", "boot": read_boot(), "beat": 10.0})
     # Containers on two machines, of the same name.
     assert not is_here({"id": "p", "host": os.uname().nodename, "boot": "another", "beat": 10.0})
     with pytest.raises(PoolError, match="pool p of host far has no beat; ask it there"):
         is_here({"id": "p", "host": "far", "boot": "another"})
+    # One of an earlier version, whose machine runs or was booted again.
+    assert is_here({"id": "p", "host": os.uname().nodename, "boot": "another"})
+    monkeypatch.setattr(pool_files, "read_boot", lambda: "")
+    assert not is_here({"id": "p", "host": os.uname().nodename, "boot": "", "beat": 10.0})
 
 
 def test_without_its_folder_there_is_no_lock(tmp_path: Path) -> None:
